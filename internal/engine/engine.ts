@@ -1,0 +1,50 @@
+/**
+ * The port of the engine: the committed state of one node, in memory. It is synchronous and deterministic: the same
+ * operations in the same order give the same state on every node. It knows no clock, log or network; whoever calls it
+ * says what time it is.
+ *
+ * Keys and values are bytes. The engine takes over no buffer that it is given (it copies), and what it hands out is valid
+ * until the next call of `apply` or `clear`; copy what must live longer.
+ */
+import type { EpochMs, Seq } from "../base/position.js";
+
+/** An absolute change, as it stands in a record: it needs no condition and no clock to be carried out. */
+export type Operation =
+  | {
+      readonly kind: "put";
+      readonly key: Uint8Array;
+      readonly value: Uint8Array;
+      /** By the master's time; absent: never. */
+      readonly expiresAtMs?: EpochMs;
+    }
+  | { readonly kind: "delete"; readonly key: Uint8Array };
+
+/** A key's present content. */
+export interface Entry {
+  readonly value: Uint8Array;
+  /** The record that created the key. */
+  readonly createSeq: Seq;
+  /** The record that last changed it. */
+  readonly modSeq: Seq;
+  /** By the master's time; absent: never. */
+  readonly expiresAtMs?: EpochMs;
+}
+
+export interface Engine {
+  /** Keys held, those past their deadline included until they are removed. */
+  readonly entryCount: number;
+  /** Bytes of all keys and values held. */
+  readonly dataBytes: number;
+
+  /** The entry of a key that at `nowMs` is not past its deadline. An entry is overdue from `expiresAtMs` on. */
+  get(key: Uint8Array, nowMs: EpochMs): Entry | undefined;
+
+  /**
+   * Carries out one operation of the record `seq`, written at the master's time `timestampMs`. A key that was overdue at
+   * that time counts as absent: a put creates it anew. Operations come in the order of the log.
+   */
+  apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void;
+
+  /** Forgets everything. */
+  clear(): void;
+}
