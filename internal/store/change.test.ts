@@ -1,0 +1,87 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { epochId, nodeId } from "../base/ids.js";
+import { epochMs } from "../base/position.js";
+import { type Change, ChangeFormatError, decodeChanges, encodeChanges, epochChangeOf } from "./change.js";
+
+const hex = (digits: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`));
+const bytes = fc.uint8Array({ maxLength: 300 });
+
+const anyChange: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ kind: fc.constant("put" as const), key: bytes, value: bytes }),
+  fc.record({
+    kind: fc.constant("put" as const),
+    key: bytes,
+    value: bytes,
+    expiresAtMs: fc.maxSafeNat().map(epochMs),
+  }),
+  fc.record({ kind: fc.constant("delete" as const), key: bytes }),
+  fc.record({
+    kind: fc.constant("epoch" as const),
+    epochId: hex(16).map(epochId),
+    forced: fc.boolean(),
+    master: hex(32).map(nodeId),
+  }),
+  fc.record({
+    kind: fc.constant("member" as const),
+    member: fc.record({
+      nodeId: hex(32).map(nodeId),
+      address: fc.string({ maxLength: 200 }),
+      voter: fc.boolean(),
+      source: fc.constantFrom("founder" as const, "listed" as const, "added" as const, "registered" as const),
+      removed: fc.boolean(),
+    }),
+  }),
+);
+
+const plain = (changes: readonly Change[]): unknown =>
+  changes.map((change) => ("key" in change ? { ...change, key: [...change.key], value: "value" in change && [...change.value] } : change));
+
+describe("a record's payload", () => {
+  test("gives back the changes that went in", () => {
+    fc.assert(
+      fc.property(fc.array(anyChange, { minLength: 1, maxLength: 20 }), (changes) => {
+        expect(plain(decodeChanges(encodeChanges(changes)))).toEqual(plain(changes));
+      }),
+    );
+  });
+
+  test.each([127, 128, 16_383, 16_384, 2_097_151, 2_097_152])("holds a value of %d bytes", (length) => {
+    const value = new Uint8Array(length).fill(7);
+    const [change] = decodeChanges(encodeChanges([{ kind: "put", key: new Uint8Array([1]), value }]));
+    expect(change).toMatchObject({ kind: "put" });
+    expect((change as { value: Uint8Array }).value.length).toBe(length);
+  });
+
+  test("cut anywhere it is refused or ends at a whole change, never misread", () => {
+    fc.assert(
+      fc.property(anyChange, fc.nat(), (change, at) => {
+        const payload = encodeChanges([change]);
+        const cut = payload.subarray(0, at % payload.length);
+        expect(() => decodeChanges(cut)).toThrow(ChangeFormatError);
+      }),
+    );
+  });
+
+  test("any bytes at all are either changes or refused with a ChangeFormatError", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (payload) => {
+        try {
+          decodeChanges(payload);
+        } catch (error) {
+          expect(error).toBeInstanceOf(ChangeFormatError);
+        }
+      }),
+    );
+  });
+
+  test("of a newer version is refused with advice", () => {
+    expect(() => decodeChanges(new Uint8Array([99]))).toThrow("kind 99 is unknown to this version; use a newer one");
+  });
+
+  test("tells whether it begins an epoch", () => {
+    const epoch: Change = { kind: "epoch", epochId: epochId("ab".repeat(8)), forced: true, master: nodeId("cd".repeat(16)) };
+    expect(epochChangeOf(encodeChanges([epoch]))).toEqual(epoch);
+    expect(epochChangeOf(encodeChanges([{ kind: "delete", key: new Uint8Array([1]) }]))).toBeUndefined();
+  });
+});

@@ -1,0 +1,264 @@
+/**
+ * What a record's payload means, and its bytes. A payload is one or more changes, one behind the other; they happen
+ * together. The log carries payloads without looking into them.
+ *
+ * ```
+ * change        = kind (1 byte) body
+ *
+ * kind 1  epoch   epoch id (8)  flags (1)  node id of the master (16)     first record of an epoch, and its only change
+ * kind 2  put     length key    length value
+ * kind 3  put     deadline (8)  length key  length value                  deadline: ms since 1970, little-endian
+ * kind 4  delete  length key
+ * kind 5  member  node id (16)  flags (1)  source (1)  length address
+ * ```
+ *
+ * A length is an unsigned LEB128 number. An unknown kind is from a newer version: the record is refused, never skipped,
+ * since skipping would make this node's state differ from the others'.
+ */
+import { assert, must, unreachable } from "../base/assert.js";
+import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
+import { epochMs } from "../base/position.js";
+import type { Operation } from "../engine/engine.js";
+
+/** How a member came to be known. */
+export type MemberSource = "founder" | "listed" | "added" | "registered";
+
+/** A node that the replicated state knows. */
+export interface Member {
+  readonly nodeId: NodeId;
+  /** `host:port` */
+  readonly address: string;
+  readonly voter: boolean;
+  readonly source: MemberSource;
+  /** Taken out by an operator: not pushed to, and refused when it registers, until it is added again. */
+  readonly removed: boolean;
+}
+
+/** One part of a record. */
+export type Change =
+  | Operation
+  | { readonly kind: "epoch"; readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId }
+  | { readonly kind: "member"; readonly member: Member };
+
+/** A payload that this version cannot read. */
+export class ChangeFormatError extends Error {
+  override readonly name = "ChangeFormatError";
+}
+
+const KIND = { epoch: 1, put: 2, putExpiring: 3, delete: 4, member: 5 } as const;
+const FLAG_FORCED = 1;
+const FLAG_VOTER = 1;
+const FLAG_REMOVED = 2;
+const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registered"];
+const ID_BYTES = 16;
+const EPOCH_ID_BYTES = 8;
+
+/** The payload of a record with these changes. */
+export function encodeChanges(changes: readonly Change[]): Uint8Array {
+  assert(changes.length > 0, "a record has at least one change");
+  let size = 0;
+  for (const change of changes) size += sizeOf(change);
+  const writer = new Writer(Buffer.allocUnsafe(size));
+  for (const change of changes) write(writer, change);
+  assert(writer.at === size, `payload is ${writer.at} bytes, ${size} were reckoned`);
+  return writer.bytes;
+}
+
+/** The changes of a payload; keys and values are views into it. Throws `ChangeFormatError`. */
+export function decodeChanges(payload: Uint8Array): Change[] {
+  const reader = new Reader(payload);
+  const changes: Change[] = [];
+  do changes.push(read(reader));
+  while (!reader.atEnd);
+  return changes;
+}
+
+/** The epoch change of a payload that begins an epoch. */
+export function epochChangeOf(payload: Uint8Array): (Change & { kind: "epoch" }) | undefined {
+  if (payload[0] !== KIND.epoch) return undefined;
+  const change = must(decodeChanges(payload)[0], "a payload has a change");
+  assert(change.kind === "epoch", "kind 1 is an epoch");
+  return change;
+}
+
+function sizeOf(change: Change): number {
+  switch (change.kind) {
+    case "epoch":
+      return 1 + EPOCH_ID_BYTES + 1 + ID_BYTES;
+    case "put":
+      return 1 + (change.expiresAtMs === undefined ? 0 : 8) + prefixed(change.key.length) + prefixed(change.value.length);
+    case "delete":
+      return 1 + prefixed(change.key.length);
+    case "member":
+      return 1 + ID_BYTES + 2 + prefixed(Buffer.byteLength(change.member.address));
+    default:
+      return unreachable(change);
+  }
+}
+
+function write(writer: Writer, change: Change): void {
+  switch (change.kind) {
+    case "epoch":
+      writer.byte(KIND.epoch);
+      writer.raw(idToBytes(change.epochId));
+      writer.byte(change.forced ? FLAG_FORCED : 0);
+      writer.raw(idToBytes(change.master));
+      return;
+    case "put":
+      if (change.expiresAtMs === undefined) {
+        writer.byte(KIND.put);
+      } else {
+        writer.byte(KIND.putExpiring);
+        writer.uint64(change.expiresAtMs);
+      }
+      writer.prefixed(change.key);
+      writer.prefixed(change.value);
+      return;
+    case "delete":
+      writer.byte(KIND.delete);
+      writer.prefixed(change.key);
+      return;
+    case "member": {
+      const { member } = change;
+      writer.byte(KIND.member);
+      writer.raw(idToBytes(member.nodeId));
+      writer.byte((member.voter ? FLAG_VOTER : 0) | (member.removed ? FLAG_REMOVED : 0));
+      writer.byte(SOURCES.indexOf(member.source));
+      writer.prefixed(Buffer.from(member.address));
+      return;
+    }
+    default:
+      unreachable(change);
+  }
+}
+
+function read(reader: Reader): Change {
+  const kind = reader.byte();
+  switch (kind) {
+    case KIND.epoch: {
+      const id = epochId(idFromBytes(reader.raw(EPOCH_ID_BYTES)));
+      const flags = reader.flags(FLAG_FORCED);
+      return {
+        kind: "epoch",
+        epochId: id,
+        forced: (flags & FLAG_FORCED) !== 0,
+        master: nodeId(idFromBytes(reader.raw(ID_BYTES))),
+      };
+    }
+    case KIND.put:
+      return { kind: "put", key: reader.prefixed(), value: reader.prefixed() };
+    case KIND.putExpiring: {
+      const expiresAtMs = epochMs(reader.uint64());
+      return { kind: "put", key: reader.prefixed(), value: reader.prefixed(), expiresAtMs };
+    }
+    case KIND.delete:
+      return { kind: "delete", key: reader.prefixed() };
+    case KIND.member: {
+      const id = nodeId(idFromBytes(reader.raw(ID_BYTES)));
+      const flags = reader.flags(FLAG_VOTER | FLAG_REMOVED);
+      const source = SOURCES[reader.byte()];
+      if (source === undefined) throw new ChangeFormatError("a member's source is unknown to this version");
+      const address = Buffer.from(reader.prefixed()).toString();
+      return {
+        kind: "member",
+        member: {
+          nodeId: id,
+          address,
+          voter: (flags & FLAG_VOTER) !== 0,
+          source,
+          removed: (flags & FLAG_REMOVED) !== 0,
+        },
+      };
+    }
+    default:
+      throw new ChangeFormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
+  }
+}
+
+/** Bytes of a length and what it announces. */
+function prefixed(length: number): number {
+  return (length < 1 << 7 ? 1 : length < 1 << 14 ? 2 : length < 1 << 21 ? 3 : length < 1 << 28 ? 4 : 5) + length;
+}
+
+class Writer {
+  readonly bytes: Buffer;
+  at = 0;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  byte(value: number): void {
+    this.bytes[this.at++] = value;
+  }
+
+  uint64(value: number): void {
+    this.bytes.writeUInt32LE(value % 2 ** 32, this.at);
+    this.bytes.writeUInt32LE(Math.floor(value / 2 ** 32), this.at + 4);
+    this.at += 8;
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.bytes.set(bytes, this.at);
+    this.at += bytes.length;
+  }
+
+  prefixed(bytes: Uint8Array): void {
+    let rest = bytes.length;
+    for (; rest > 0x7f; rest >>>= 7) this.byte((rest & 0x7f) | 0x80);
+    this.byte(rest);
+    this.raw(bytes);
+  }
+}
+
+class Reader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  byte(): number {
+    const value = this.#bytes[this.#at++];
+    if (value === undefined) throw new ChangeFormatError("a record's payload ends inside a change");
+    return value;
+  }
+
+  /** A byte of which only `known` bits may be set. */
+  flags(known: number): number {
+    const value = this.byte();
+    if ((value & ~known) !== 0) throw new ChangeFormatError(`flags ${value} are unknown to this version`);
+    return value;
+  }
+
+  uint64(): number {
+    let value = 0;
+    for (let i = 0; i < 8; i++) value += this.byte() * 2 ** (8 * i);
+    if (!Number.isSafeInteger(value)) throw new ChangeFormatError(`a number of a record is out of range: ${value}`);
+    return value;
+  }
+
+  raw(length: number): Uint8Array {
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw new ChangeFormatError("a record's payload ends inside a change");
+    const view = this.#bytes.subarray(this.#at, end);
+    this.#at = end;
+    return view;
+  }
+
+  prefixed(): Uint8Array {
+    let length = 0;
+    for (let shift = 0; ; shift += 7) {
+      if (shift > 28) throw new ChangeFormatError("a length of a record is out of range");
+      const part = this.byte();
+      length += (part & 0x7f) * 2 ** shift;
+      if (part < 0x80) break;
+    }
+    return this.raw(length);
+  }
+}

@@ -1,0 +1,49 @@
+import type { Position, Seq } from "../base/position.js";
+
+export type StoreErrorCode =
+  /** This node is a replica, or its mastership has not begun. */
+  | "not_master"
+  /** This node has never caught up with a master, so it has nothing to show. */
+  | "not_ready"
+  /** The disk has no room; nothing was changed. */
+  | "disk_full"
+  /** More writes are in flight than `limits.max_pending_bytes` allows; nothing was changed. */
+  | "overloaded"
+  /** The record is in the log at `position`, but it is not known whether it is, or will be, committed. */
+  | "outcome_unknown"
+  /** The log does not hold the place that was asked for; `range` tells what it holds. */
+  | "out_of_range"
+  /** A token names a history that is not, or is no longer, this cluster's. */
+  | "lineage_lost"
+  /** A token that no node of Cambium has made. */
+  | "invalid_token"
+  /** The node shuts down. */
+  | "closing"
+  /** The disk failed this node, and it acknowledges nothing more. */
+  | "failed";
+
+/** What the store could not do, for reasons that are no bug. */
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  readonly code: StoreErrorCode;
+  /** With `outcome_unknown`: the record in question. */
+  readonly position?: Position;
+  /** With `out_of_range`: the log can be read from `compactSeq` + 1 to `appliedSeq`. */
+  readonly range?: LogRange;
+
+  constructor(
+    code: StoreErrorCode,
+    message: string,
+    options: ErrorOptions & { position?: Position; range?: LogRange } = {},
+  ) {
+    super(message, options);
+    this.code = code;
+    if (options.position) this.position = options.position;
+    if (options.range) this.range = options.range;
+  }
+}
+
+export interface LogRange {
+  readonly compactSeq: Seq;
+  readonly appliedSeq: Seq;
+}

@@ -1,0 +1,51 @@
+/**
+ * A position with its lineage, as opaque bytes that clients carry from answer to request.
+ *
+ * ```
+ * 0  version (1)   1  cluster id (16)   17  epoch id (8)   25  epoch (8)   33  seq (8)     41 bytes, little-endian
+ * ```
+ */
+import { type ClusterId, clusterId, type EpochId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
+import { epoch, type Position, seq } from "../base/position.js";
+import { StoreError } from "./store-error.js";
+
+const VERSION = 1;
+const TOKEN_BYTES = 41;
+
+export interface Lineage {
+  readonly clusterId: ClusterId;
+  /** Of the mastership that wrote the record at `position`; sixteen zeros before the first. */
+  readonly epochId: EpochId;
+  readonly position: Position;
+}
+
+/** The epoch id of positions before the first record. */
+export const NO_EPOCH_ID = epochId("0".repeat(16));
+
+export function encodeToken(lineage: Lineage): Uint8Array {
+  const token = Buffer.allocUnsafe(TOKEN_BYTES);
+  token[0] = VERSION;
+  token.set(idToBytes(lineage.clusterId), 1);
+  token.set(idToBytes(lineage.epochId), 17);
+  token.writeBigUInt64LE(BigInt(lineage.position.epoch), 25);
+  token.writeBigUInt64LE(BigInt(lineage.position.seq), 33);
+  return token;
+}
+
+/** Throws `StoreError` with code `invalid_token` for bytes that are no token of this version. */
+export function decodeToken(bytes: Uint8Array): Lineage {
+  const token = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (token.length !== TOKEN_BYTES || token[0] !== VERSION) {
+    throw new StoreError("invalid_token", "the token is not one of this cluster's; give back a token exactly as it came");
+  }
+  const epochValue = token.readBigUInt64LE(25);
+  const seqValue = token.readBigUInt64LE(33);
+  if (epochValue > BigInt(Number.MAX_SAFE_INTEGER) || seqValue > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new StoreError("invalid_token", "the token is damaged; give back a token exactly as it came");
+  }
+  return {
+    clusterId: clusterId(idFromBytes(token.subarray(1, 17))),
+    epochId: epochId(idFromBytes(token.subarray(17, 25))),
+    position: { epoch: epoch(Number(epochValue)), seq: seq(Number(seqValue)) },
+  };
+}
