@@ -1,0 +1,31 @@
+import { defineConfig } from "vitest/config";
+import { ClosingReporter } from "./test/closing-reporter.js";
+
+export default defineConfig({
+  test: {
+    // The machine to please has two cores, and a process of its own keeps one test file's leak out of the next.
+    pool: "forks",
+    maxWorkers: 2,
+    reporters: ["default", new ClosingReporter()],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["{api,cmd,internal}/**/*.test.ts", "test/{harness,house}/**/*.test.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          // These tests start the compiled programs.
+          globalSetup: ["./test/build.mjs"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});
