@@ -55,7 +55,7 @@ export class MapEngine implements Engine {
 }
 
 function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).latin1Slice();
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
 function isOverdue(entry: Entry, nowMs: EpochMs): boolean {

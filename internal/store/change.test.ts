@@ -35,7 +35,9 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
 );
 
 const plain = (changes: readonly Change[]): unknown =>
-  changes.map((change) => ("key" in change ? { ...change, key: [...change.key], value: "value" in change && [...change.value] } : change));
+  changes.map((change) =>
+    "key" in change ? { ...change, key: [...change.key], value: "value" in change && [...change.value] } : change,
+  );
 
 describe("a record's payload", () => {
   test("gives back the changes that went in", () => {
@@ -80,7 +82,12 @@ describe("a record's payload", () => {
   });
 
   test("tells whether it begins an epoch", () => {
-    const epoch: Change = { kind: "epoch", epochId: epochId("ab".repeat(8)), forced: true, master: nodeId("cd".repeat(16)) };
+    const epoch: Change = {
+      kind: "epoch",
+      epochId: epochId("ab".repeat(8)),
+      forced: true,
+      master: nodeId("cd".repeat(16)),
+    };
     expect(epochChangeOf(encodeChanges([epoch]))).toEqual(epoch);
     expect(epochChangeOf(encodeChanges([{ kind: "delete", key: new Uint8Array([1]) }]))).toBeUndefined();
   });

@@ -86,7 +86,9 @@ function sizeOf(change: Change): number {
     case "epoch":
       return 1 + EPOCH_ID_BYTES + 1 + ID_BYTES;
     case "put":
-      return 1 + (change.expiresAtMs === undefined ? 0 : 8) + prefixed(change.key.length) + prefixed(change.value.length);
+      return (
+        1 + (change.expiresAtMs === undefined ? 0 : 8) + prefixed(change.key.length) + prefixed(change.value.length)
+      );
     case "delete":
       return 1 + prefixed(change.key.length);
     case "member":

@@ -36,7 +36,10 @@ export function encodeToken(lineage: Lineage): Uint8Array {
 export function decodeToken(bytes: Uint8Array): Lineage {
   const token = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (token.length !== TOKEN_BYTES || token[0] !== VERSION) {
-    throw new StoreError("invalid_token", "the token is not one of this cluster's; give back a token exactly as it came");
+    throw new StoreError(
+      "invalid_token",
+      "the token is not one of this cluster's; give back a token exactly as it came",
+    );
   }
   const epochValue = token.readBigUInt64LE(25);
   const seqValue = token.readBigUInt64LE(33);

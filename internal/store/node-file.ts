@@ -1,0 +1,146 @@
+/**
+ * `node.json`: what a node must remember beside its log. Replaced as a whole, atomically, and synced before any promise
+ * in it is given to others. A file that cannot be read stops the start; it is never taken for an empty directory.
+ */
+import { crc32 } from "../base/crc32.js";
+import {
+  type ClusterId,
+  clusterId,
+  type EpochId,
+  epochId,
+  isHexId,
+  newNodeId,
+  type NodeId,
+  nodeId,
+  type RandomSource,
+} from "../base/ids.js";
+import { epoch, type Epoch } from "../base/position.js";
+import { type FileSystem, FileSystemError } from "../wal/file-system.js";
+
+export type NodeRole = "master" | "replica";
+
+/** The highest mastership that this node has promised to follow; it refuses lower ones for ever. */
+export interface EpochPromise {
+  readonly epoch: Epoch;
+  readonly candidate?: NodeId;
+  readonly epochId?: EpochId;
+}
+
+export interface NodeState {
+  readonly nodeId: NodeId;
+  readonly role: NodeRole;
+  /** Absent until the node founds or joins a cluster. */
+  readonly clusterId?: ClusterId;
+  /** Whether the log was made: from then on a missing log is damage, not emptiness. */
+  readonly hasLog: boolean;
+  /** Whether the node has once held everything that its master had: until then it serves nothing. */
+  readonly caughtUp: boolean;
+  readonly promised: EpochPromise;
+}
+
+/** A data directory that this version must not touch. */
+export class NodeFileError extends Error {
+  override readonly name = "NodeFileError";
+}
+
+const FILE = "node.json";
+const TEMPORARY = "node.json.new";
+const FORMAT = 1;
+const SIZE_MAX = 64 * 1024;
+
+/** A node that is born now. */
+export function newNodeState(role: NodeRole, random: RandomSource): NodeState {
+  return { nodeId: newNodeId(random), role, hasLog: false, caughtUp: false, promised: { epoch: epoch(0) } };
+}
+
+/** The state of a data directory; undefined when it has none yet. Throws `NodeFileError` when it cannot be trusted. */
+export async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | undefined> {
+  let text: string;
+  try {
+    text = await readText(fileSystem, FILE);
+  } catch (error) {
+    if (error instanceof FileSystemError && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+  return parse(text);
+}
+
+/** Puts `state` in the place of what was there; durable when it resolves. */
+export async function writeNodeFile(fileSystem: FileSystem, state: NodeState): Promise<void> {
+  const body = JSON.stringify({ format: FORMAT, ...state });
+  const bytes = Buffer.from(`${JSON.stringify({ crc32: crc32(Buffer.from(body)) })}\n${body}\n`);
+  // A crash may have left the temporary file of an earlier try.
+  if ((await fileSystem.list("")).includes(TEMPORARY)) await fileSystem.remove(TEMPORARY);
+  const file = await fileSystem.open(TEMPORARY, "create");
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at), at);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await fileSystem.rename(TEMPORARY, FILE);
+  await fileSystem.syncDirectory("");
+}
+
+async function readText(fileSystem: FileSystem, path: string): Promise<string> {
+  const file = await fileSystem.open(path, "read");
+  try {
+    const size = await file.size();
+    if (size > SIZE_MAX) throw new NodeFileError(`${FILE} has ${size} bytes; it never has more than ${SIZE_MAX}`);
+    const bytes = Buffer.alloc(size);
+    const read = await file.read(bytes, 0);
+    return bytes.toString("utf8", 0, read);
+  } finally {
+    await file.close();
+  }
+}
+
+function parse(text: string): NodeState {
+  const [sum, body] = text.split("\n");
+  const expected = parseJson(sum ?? "")["crc32"];
+  const found = crc32(Buffer.from(body ?? ""));
+  if (expected !== found) {
+    throw new NodeFileError(
+      `${FILE} is damaged: its checksum is ${found}, ${String(expected)} was expected; restore the file, or start over with an empty directory`,
+    );
+  }
+  const fields = parseJson(body ?? "");
+  if (fields["format"] !== FORMAT) {
+    throw new NodeFileError(
+      `${FILE} has format ${String(fields["format"])}, this version knows ${FORMAT}; nothing was changed, use a newer version`,
+    );
+  }
+  const promised = fields["promised"] as Record<string, unknown>;
+  const cluster = optionalId(fields["clusterId"], 16);
+  const candidate = optionalId(promised["candidate"], 16);
+  const promisedId = optionalId(promised["epochId"], 8);
+  return {
+    nodeId: nodeId(String(fields["nodeId"])),
+    role: fields["role"] === "master" ? "master" : "replica",
+    ...(cluster !== undefined && { clusterId: clusterId(cluster) }),
+    hasLog: fields["hasLog"] === true,
+    caughtUp: fields["caughtUp"] === true,
+    promised: {
+      epoch: epoch(Number(promised["epoch"])),
+      ...(candidate !== undefined && { candidate: nodeId(candidate) }),
+      ...(promisedId !== undefined && { epochId: epochId(promisedId) }),
+    },
+  };
+}
+
+function parseJson(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (cause) {
+    throw new NodeFileError(
+      `${FILE} is damaged: ${String(cause)}; restore the file, or start over with an empty directory`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+function optionalId(value: unknown, bytes: number): string | undefined {
+  return typeof value === "string" && isHexId(value, bytes) ? value : undefined;
+}

@@ -1,0 +1,106 @@
+/**
+ * The master's writes between being proposed and being committed: a queue in the order of the log, and the overlay that
+ * lets the conditions of later writes see the earlier ones. The engine itself holds committed state only.
+ */
+import { assert } from "../base/assert.js";
+import type { EpochMs, Position, Seq } from "../base/position.js";
+import type { Change } from "./change.js";
+
+/** What a caller waits for: a record, and the answer that goes out once it is applied. */
+export interface Proposal {
+  readonly position: Position;
+  readonly timestampMs: EpochMs;
+  readonly changes: readonly Change[];
+  /** Of the encoded payload. */
+  readonly byteLength: number;
+  /** Called once, when the record is applied. */
+  readonly done: () => void;
+  /** Called once instead, when it is not known to become committed, or known not to be. */
+  readonly failed: (error: Error) => void;
+}
+
+/** A key as the writes in flight leave it. */
+export interface InFlight {
+  readonly seq: Seq;
+  readonly exists: boolean;
+  readonly expiresAtMs?: EpochMs;
+}
+
+export class Proposals {
+  /** Rising seqs; the head is the next to be applied. A sparse head is trimmed now and then. */
+  #queue: Proposal[] = [];
+  #head = 0;
+  #byteLength = 0;
+  readonly #overlay = new Map<string, InFlight>();
+
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
+  get size(): number {
+    return this.#queue.length - this.#head;
+  }
+
+  /** How the writes in flight leave a key; undefined when none touches it. */
+  look(name: string): InFlight | undefined {
+    return this.#overlay.get(name);
+  }
+
+  add(proposal: Proposal): void {
+    const last = this.#queue.at(-1);
+    assert(!last || last.position.seq < proposal.position.seq, "proposals come in the order of the log");
+    this.#queue.push(proposal);
+    this.#byteLength += proposal.byteLength;
+    for (const change of proposal.changes) {
+      if (change.kind === "put") {
+        this.#overlay.set(keyName(change.key), {
+          seq: proposal.position.seq,
+          exists: true,
+          ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
+        });
+      } else if (change.kind === "delete") {
+        this.#overlay.set(keyName(change.key), { seq: proposal.position.seq, exists: false });
+      }
+    }
+  }
+
+  /** Takes the proposal of `seq` out, when there is one. The caller applies it and then calls `done`. */
+  take(seq: Seq): Proposal | undefined {
+    const proposal = this.#queue[this.#head];
+    if (!proposal || proposal.position.seq !== seq) return undefined;
+    this.#head++;
+    if (this.#head === this.#queue.length) {
+      this.#queue = [];
+      this.#head = 0;
+    } else if (this.#head >= 1024 && this.#head * 2 >= this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    this.#byteLength -= proposal.byteLength;
+    for (const change of proposal.changes) {
+      if (change.kind !== "put" && change.kind !== "delete") continue;
+      const name = keyName(change.key);
+      if (this.#overlay.get(name)?.seq === seq) this.#overlay.delete(name);
+    }
+    return proposal;
+  }
+
+  /**
+   * Fails every proposal from `firstSeq` on. What they had put over older proposals' keys is reckoned anew from those.
+   */
+  failFrom(firstSeq: Seq, reason: (proposal: Proposal) => Error): void {
+    const all = this.#queue.slice(this.#head);
+    const kept = all.filter((proposal) => proposal.position.seq < firstSeq);
+    this.#queue = [];
+    this.#head = 0;
+    this.#byteLength = 0;
+    this.#overlay.clear();
+    for (const proposal of kept) this.add(proposal);
+    for (const proposal of all.slice(kept.length)) proposal.failed(reason(proposal));
+  }
+}
+
+/** A key's bytes as a string, one character a byte: equal exactly when the bytes are. */
+export function keyName(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+}

@@ -1,0 +1,128 @@
+/** The committed events of the log, a page at a time. */
+import type { EpochMs, Position, Seq } from "../base/position.js";
+import { decodeRecords, type LogRecord } from "../wal/record.js";
+import { decodeChanges } from "./change.js";
+import { StoreError } from "./store-error.js";
+
+export interface UpdatesRequest {
+  /** Events of records with a higher seq are wanted. */
+  readonly after: Seq;
+  /** Instead of `after`; its lineage is checked. */
+  readonly afterToken?: Uint8Array;
+  /** Events to return at least, if there are as many; a record's events are never split. */
+  readonly limit: number;
+  /** The page ends before the record with which its events would pass this, unless it is the first. */
+  readonly maxBytes: number;
+  /** How long to wait for a first event. */
+  readonly waitMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** One change of one key. */
+export interface UpdateEvent {
+  readonly type: "put" | "delete";
+  readonly key: Uint8Array;
+  /** Empty for deletions. */
+  readonly value: Uint8Array;
+  readonly position: Position;
+  readonly timestampMs: EpochMs;
+  readonly expiresAtMs?: EpochMs;
+}
+
+export interface UpdatesPage {
+  readonly events: readonly UpdateEvent[];
+  /** Where the next page begins. */
+  readonly next: Position;
+  readonly nextToken: Uint8Array;
+  /** The node's applied position. */
+  readonly position: Position;
+}
+
+/** What paging needs to know of a store. */
+export interface UpdatesSource {
+  compactSeq(): Seq;
+  appliedSeq(): Seq;
+  positionAt(seq: Seq): Position;
+  tokenAt(position: Position): Uint8Array;
+  read(afterSeq: Seq, maxBytes: number): Uint8Array | Promise<Uint8Array>;
+  /** Resolves when more was applied, or `waitMs` passed; rejects with the signal's reason. */
+  nextApplied(waitMs: number, signal: AbortSignal): Promise<void>;
+  monotonicMs(): number;
+}
+
+const READ_BYTES = 256 * 1024;
+const NO_VALUE = new Uint8Array(0);
+/** Bytes of an event on the wire beside its key and value, at most. */
+export const EVENT_OVERHEAD_BYTES = 64;
+
+export async function readUpdates(options: { request: UpdatesRequest; source: UpdatesSource }): Promise<UpdatesPage> {
+  const { request, source } = options;
+  const events: UpdateEvent[] = [];
+  const deadlineMs = source.monotonicMs() + request.waitMs;
+  let next = request.after;
+  for (;;) {
+    const leftMs = deadlineMs - source.monotonicMs();
+    const isAhead = next > source.appliedSeq();
+    if (next < source.compactSeq() || (isAhead && leftMs <= 0)) throw outOfRange(next, source);
+    if (!isAhead) next = await collect(events, next, request, source);
+    if (events.length > 0 || leftMs <= 0) break;
+    await source.nextApplied(leftMs, request.signal);
+  }
+  const position = source.positionAt(next);
+  return {
+    events,
+    next: position,
+    nextToken: source.tokenAt(position),
+    position: source.positionAt(source.appliedSeq()),
+  };
+}
+
+/** Adds the events after `from` until the page is full or all is read; gives the last seq that is in it. */
+async function collect(events: UpdateEvent[], from: Seq, request: UpdatesRequest, source: UpdatesSource): Promise<Seq> {
+  let at = from;
+  let bytes = 0;
+  while (at < source.appliedSeq()) {
+    request.signal.throwIfAborted();
+    // The end is taken before the read: a cut meanwhile must not let records through that were never applied.
+    const end = source.appliedSeq();
+    for (const record of decodeRecords(await source.read(at, READ_BYTES))) {
+      if (record.seq > end) break;
+      const added = eventsOf(record);
+      const addedBytes = added.reduce(
+        (sum, event) => sum + event.key.length + event.value.length + EVENT_OVERHEAD_BYTES,
+        0,
+      );
+      if (events.length > 0 && bytes + addedBytes > request.maxBytes) return at;
+      events.push(...added);
+      bytes += addedBytes;
+      at = record.seq;
+      if (events.length >= request.limit) return at;
+    }
+  }
+  return at;
+}
+
+function eventsOf(record: LogRecord): UpdateEvent[] {
+  const events: UpdateEvent[] = [];
+  const about = { position: { epoch: record.epoch, seq: record.seq }, timestampMs: record.timestampMs };
+  for (const change of decodeChanges(record.payload)) {
+    if (change.kind === "put") {
+      const { key, value, expiresAtMs } = change;
+      events.push({ type: "put", key, value, ...about, ...(expiresAtMs !== undefined && { expiresAtMs }) });
+    } else if (change.kind === "delete") {
+      events.push({ type: "delete", key: change.key, value: NO_VALUE, ...about });
+    }
+  }
+  return events;
+}
+
+function outOfRange(after: Seq, source: UpdatesSource): StoreError {
+  const range = { compactSeq: source.compactSeq(), appliedSeq: source.appliedSeq() };
+  return new StoreError(
+    "out_of_range",
+    after < range.compactSeq
+      ? `the log of this node begins after seq ${range.compactSeq}; read the keys, then follow from there`
+      : `this node has applied up to seq ${range.appliedSeq}, seq ${after} lies beyond; wait, or ask another node`,
+    { range },
+  );
+}
