@@ -1,0 +1,34 @@
+/** The files of this machine; the only place of the log room that touches `node:fs`. */
+import type { DirectoryLock, File, FileSystem } from "./file-system.js";
+
+const notBuilt = (): never => {
+  throw new Error("NodeFileSystem is not built yet");
+};
+
+export class NodeFileSystem implements FileSystem {
+  readonly root: string;
+  constructor(root: string) {
+    this.root = root;
+  }
+  open(_path: string, _mode: "read" | "write" | "create"): Promise<File> {
+    return notBuilt();
+  }
+  list(_directory: string): Promise<string[]> {
+    return notBuilt();
+  }
+  makeDirectory(_path: string): Promise<void> {
+    return notBuilt();
+  }
+  rename(_from: string, _to: string): Promise<void> {
+    return notBuilt();
+  }
+  remove(_path: string): Promise<void> {
+    return notBuilt();
+  }
+  syncDirectory(_path: string): Promise<void> {
+    return notBuilt();
+  }
+  lock(): Promise<DirectoryLock> {
+    return notBuilt();
+  }
+}
