@@ -1,0 +1,24 @@
+/** The operator's log: JSON lines for machines, readable lines on a terminal. */
+import { pino } from "pino";
+import { PinoPretty } from "pino-pretty";
+import type { LogFields, Logger } from "../internal/base/logger.js";
+
+export interface LoggerOptions {
+  readonly level: "debug" | "info" | "warn" | "error";
+  /** `auto`: pretty when standard output is a terminal. */
+  readonly format: "json" | "pretty" | "auto";
+}
+
+/** Writes to standard output, synchronously: the last lines before an exit are the ones that matter. */
+export function createLogger(options: LoggerOptions): Logger {
+  const pretty = options.format === "pretty" || (options.format === "auto" && process.stdout.isTTY);
+  const destination = pretty
+    ? PinoPretty({ ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l", sync: true })
+    : pino.destination({ fd: 1, sync: true });
+  const sink = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const at =
+    (level: LoggerOptions["level"]) =>
+    (message: string, fields: LogFields = {}): void =>
+      sink[level](fields, message);
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
