@@ -54,6 +54,7 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
   commander: ["cmd"],
   picocolors: ["cmd"],
   pino: ["cmd"],
+  "pino-pretty": ["cmd"],
   yaml: ["internal/config"],
   zod: ["internal/config"],
 };
