@@ -1,0 +1,103 @@
+/**
+ * Who may call what. Every method names the roles that may call it; a method that is not in the table may be called by
+ * nobody, and a node does not start while it serves one. The roles of a caller follow from where it calls and from what
+ * it proves.
+ */
+import { IdentityError } from "./identity-error.js";
+import { isLoopbackAddress } from "./loopback.js";
+import { provesPeer } from "./peer-proof.js";
+
+/** `client`: reads, writes and operates the cluster. `peer`: another node of it. */
+export type Role = "client" | "peer";
+
+/** Somebody who calls a method. */
+export interface Caller {
+  /** As the socket tells it; undefined once the socket is gone. */
+  readonly address: string | undefined;
+  /** The `authorization` header. */
+  readonly authorization: string | undefined;
+}
+
+const client: readonly Role[] = ["client"];
+const peer: readonly Role[] = ["peer"];
+
+/** `package.Service/Method` → the roles that may call it. */
+export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
+  ["cambium.v1.KVStore/Get", client],
+  ["cambium.v1.KVStore/BatchGet", client],
+  ["cambium.v1.KVStore/Set", client],
+  ["cambium.v1.KVStore/Delete", client],
+  ["cambium.v1.KVStore/Write", client],
+  ["cambium.v1.KVStore/GetUpdates", client],
+  ["cambium.v1.Cluster/Status", client],
+  ["cambium.v1.Cluster/AddReplica", client],
+  ["cambium.v1.Cluster/RemoveReplica", client],
+  ["cambium.v1.Replication/Push", peer],
+  ["cambium.v1.Replication/Register", peer],
+  ["grpc.health.v1.Health/Check", client],
+  ["grpc.health.v1.Health/Watch", client],
+  ["grpc.health.v1.Health/List", client],
+  ["grpc.reflection.v1.ServerReflection/ServerReflectionInfo", client],
+  ["grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", client],
+]);
+
+export interface AccessOptions {
+  /** Only callers on this machine are clients. */
+  readonly protectedMode: boolean;
+  /** What peers prove; without it only callers on this machine are peers. */
+  readonly clusterSecret?: Uint8Array;
+  readonly table?: ReadonlyMap<string, readonly Role[]>;
+}
+
+export class Access {
+  readonly #protectedMode: boolean;
+  readonly #clusterSecret: Uint8Array | undefined;
+  readonly #table: ReadonlyMap<string, readonly Role[]>;
+
+  constructor(options: AccessOptions) {
+    this.#protectedMode = options.protectedMode;
+    this.#clusterSecret = options.clusterSecret;
+    this.#table = options.table ?? accessTable;
+  }
+
+  /** The given methods that the table does not know. */
+  unlisted(methods: Iterable<string>): string[] {
+    return [...methods].filter((method) => !this.#table.has(method));
+  }
+
+  /** Returns when the caller may call the method, else throws an `IdentityError`. */
+  check(method: string, caller: Caller): void {
+    const roles = this.#table.get(method) ?? [];
+    let refusal = new IdentityError("not_allowed", `nobody may call ${method}`);
+    for (const role of roles) {
+      const refused = role === "client" ? this.#refuseClient(caller) : this.#refusePeer(caller);
+      if (!refused) return;
+      refusal = refused;
+    }
+    throw refusal;
+  }
+
+  #refuseClient(caller: Caller): IdentityError | undefined {
+    if (!this.#protectedMode || isLoopbackAddress(caller.address)) return undefined;
+    return new IdentityError(
+      "protected_mode",
+      `this node is in protected mode: it listens beyond loopback without authentication, so it serves callers on its own machine only, and you call from ${caller.address ?? "a closed connection"}; ` +
+        "let server.address be 127.0.0.1, or set server.protected_mode: false where the network itself keeps strangers out",
+    );
+  }
+
+  #refusePeer(caller: Caller): IdentityError | undefined {
+    if (this.#clusterSecret) {
+      if (provesPeer(caller.authorization, this.#clusterSecret)) return undefined;
+      return new IdentityError(
+        "unproven_peer",
+        `the node at ${caller.address ?? "a closed connection"} did not prove that it knows the secret of this cluster; let cluster.secret_file have the same content on every node`,
+      );
+    }
+    if (isLoopbackAddress(caller.address)) return undefined;
+    return new IdentityError(
+      "unproven_peer",
+      `a node beyond loopback, at ${caller.address ?? "a closed connection"}, must prove the secret of the cluster, and this node has none; set cluster.secret_file, with the same content on every node`,
+    );
+  }
+}
