@@ -290,7 +290,7 @@ export class Store {
    * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full` (nothing was changed), `failed`,
    * `closing`, `outcome_unknown` (with the position).
    */
-  write(commands: readonly WriteCommand[]): Promise<WriteReceipt> {
+  async write(commands: readonly WriteCommand[]): Promise<WriteReceipt> {
     this.#assertWritable();
     const nowMs = this.#time.now();
     const changes: Change[] = [];
@@ -322,16 +322,16 @@ export class Store {
       }
     }
     if (changes.length > 0) {
-      return this.#propose(changes).then((position) => ({ position, token: this.#tokenOf(position), results }));
+      const position = await this.#propose(changes);
+      return { position, token: this.#tokenOf(position), results };
     }
-    return this.#whenApplied(toSeq(seenSeq)).then(() => {
-      const { position, token } = this.readPoint();
-      return { position, token, results };
-    });
+    await this.#whenApplied(toSeq(seenSeq));
+    const { position, token } = this.readPoint();
+    return { position, token, results };
   }
 
   /** Writes a member into the replicated state; resolves when that is committed. Rejects as `write`. */
-  proposeMember(member: Member): Promise<Position> {
+  async proposeMember(member: Member): Promise<Position> {
     this.#assertWritable();
     return this.#propose([{ kind: "member", member }]);
   }
@@ -502,9 +502,6 @@ export class Store {
 
   async #openLog(clusterId: ClusterId): Promise<void> {
     const { fileSystem, clock, random, logger, durability, syncIntervalMs, segmentBytesMax, recover } = this.#options;
-    if (this.#state.hasLog && (await fileSystem.list(LOG_DIRECTORY)).length === 0) {
-      throw new NodeFileError("the log of this node is gone; restore it, or start over with an empty directory");
-    }
     const log = await Log.open({
       fileSystem,
       clock,
@@ -516,6 +513,7 @@ export class Store {
       syncIntervalMs,
       segmentBytesMax,
       listener: this.#logListener(),
+      mustExist: this.#state.hasLog,
       replay: (record) => this.#learnEpoch(record),
       ...(recover && { recover }),
     });
@@ -542,6 +540,7 @@ export class Store {
               cause: error,
             }),
         );
+        this.#wakeAppliedWaiters();
         this.#tell((listener) => listener.dropped?.(firstSeq));
       },
       failed: (error) => this.#fail(error),
@@ -552,6 +551,7 @@ export class Store {
     if (this.#failure) return;
     this.#failure = error;
     this.#failProposals("the disk failed");
+    this.#wakeAppliedWaiters();
     this.#tell((listener) => listener.failed?.(error));
   }
 
