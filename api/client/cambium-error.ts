@@ -1,0 +1,81 @@
+/**
+ * What can go wrong in a call, as one class with a code that a program can switch on. Everything that a node says in its
+ * typed details stands here as plain fields; nobody has to know Connect to handle an error. Absence is never an error.
+ */
+import type { Position } from "./wire.js";
+
+/**
+ * - `invalid_argument`: a field is empty, malformed or contradictory; the message names it.
+ * - `limit_exceeded`: a limit of the node was passed; `limit` has its name and numbers. Nothing was changed.
+ * - `resource_exhausted`: disk full, or too many calls in flight. Nothing was changed; later it may work.
+ * - `not_master`: no node that could be asked takes writes; `masterAddress` says where the master was last known.
+ * - `failed_precondition`: the cluster is not in the state that the call needs.
+ * - `not_found`: no such member.
+ * - `out_of_range`: the log does not hold the place; `range` says what it holds.
+ * - `lineage_lost`: the given token belongs to a history that this cluster does not have.
+ * - `outcome_unknown`: the write may or may not have been done. Read before you repeat it.
+ * - `unavailable`: the node answers, and cannot serve at present.
+ * - `unreachable`: no answer; nothing was done.
+ * - `deadline_exceeded`, `canceled`: the call's own time or signal ended it.
+ * - `permission_denied`, `unauthenticated`, `unimplemented`: the node refuses the caller, or does not know the method.
+ * - `internal`: a fault of the node, of something between, or of the client.
+ */
+export type CambiumErrorCode =
+  | "invalid_argument"
+  | "limit_exceeded"
+  | "resource_exhausted"
+  | "not_master"
+  | "failed_precondition"
+  | "not_found"
+  | "out_of_range"
+  | "lineage_lost"
+  | "outcome_unknown"
+  | "unavailable"
+  | "unreachable"
+  | "deadline_exceeded"
+  | "canceled"
+  | "permission_denied"
+  | "unauthenticated"
+  | "unimplemented"
+  | "internal";
+
+/** What a code brings with it. */
+export interface CambiumErrorDetails {
+  /** The endpoint that was asked, as a URL. */
+  readonly endpoint?: string;
+  /** Whether the call was a write that may have been done, or may yet be. */
+  readonly outcomeUnknown?: boolean;
+  /** With `not_master`: `host:port` of the master; absent when the node knows none. */
+  readonly masterAddress?: string;
+  /** With `limit_exceeded`: the configuration key of the limit, its value, and what was asked for. */
+  readonly limit?: { readonly name: string; readonly maximum: number; readonly actual: number };
+  /** With `outcome_unknown`, where the node said so: the place that the write has in that node's log. */
+  readonly position?: Position;
+  /** With `out_of_range`: the log can be read from `compactSeq` + 1 to `appliedSeq`. */
+  readonly range?: { readonly compactSeq: number; readonly appliedSeq: number };
+  readonly cause?: unknown;
+}
+
+/** An operating error of a call. `cause` is the ConnectError, or what the transport threw. */
+export class CambiumError extends Error {
+  override readonly name = "CambiumError";
+  readonly code: CambiumErrorCode;
+  readonly endpoint: string | undefined;
+  /** Whether the call was a write that may have been done, or may yet be. When false, nothing was changed. */
+  readonly outcomeUnknown: boolean;
+  readonly masterAddress: string | undefined;
+  readonly limit: CambiumErrorDetails["limit"];
+  readonly position: Position | undefined;
+  readonly range: CambiumErrorDetails["range"];
+
+  constructor(code: CambiumErrorCode, message: string, details: CambiumErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.endpoint = details.endpoint;
+    this.outcomeUnknown = details.outcomeUnknown ?? false;
+    this.masterAddress = details.masterAddress;
+    this.limit = details.limit;
+    this.position = details.position;
+    this.range = details.range;
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * The typed client of Cambium: reads from any node, writes through the master, for Node and for browsers.
+ *
+ * Every method takes a signal and a timeout, and fails with a `CambiumError` only. A read moves on to another endpoint by
+ * itself; a write is sent a second time only when it is certain that it was not done, so a write that fails with
+ * `outcomeUnknown` is the caller's to look into. An absent key is a value (`undefined`), not an error.
+ */
+import { CambiumError } from "./cambium-error.js";
+import { type ClusterStatus, type MemberStatus, toClusterStatus, toMemberStatus } from "./cluster-status.js";
+import { EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
+import {
+  type BatchReceipt,
+  type DeleteReceipt,
+  encodeKey,
+  type Entry,
+  setRequest,
+  toEntry,
+  toReceipt,
+  toUpdateEvent,
+  toWireOperation,
+  type UpdatesPage,
+  type WriteOperation,
+  type WriteReceipt,
+} from "./message.js";
+import { fetchTransport, type TransportFactory } from "./transport.js";
+import { fromWire, toPosition, toWire } from "./wire.js";
+
+export interface ClientOptions {
+  /** Nodes of one cluster, as `host:port` or URLs, in order of preference for reads. Any node will do: the master is found. */
+  readonly endpoints: readonly string[];
+  /** For a call with all its tries, unless the call says otherwise. Default 10,000. */
+  readonly timeoutMs?: number;
+  /** How a node is reached. Default: Connect over `fetch`. */
+  readonly transport?: TransportFactory;
+  /** Bytes that an answer may have, decompressed. Default 8 MiB, twice what a node sends by default. */
+  readonly readMaxBytes?: number;
+  /** Rounds over all endpoints that a read makes at most while none answers. Default 4. */
+  readonly readRounds?: number;
+  /** The first pause between two rounds; it doubles up to 2 s, and is jittered. Default 100. */
+  readonly retryDelayMs?: number;
+  /** How long an endpoint that did not answer is asked last. Default 5,000. */
+  readonly avoidMs?: number;
+}
+
+export interface CallOptions {
+  /** Ends the call with `canceled`. */
+  readonly signal?: AbortSignal | undefined;
+  /** For the call with all its tries, instead of the client's. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface SetOptions extends CallOptions {
+  /** Milliseconds from now after which the key expires; absent: it does not. */
+  readonly ttlMs?: number | undefined;
+}
+
+export interface UpdatesOptions extends CallOptions {
+  /** Changes of records after this seq; 0, the default: from the beginning of the log. */
+  readonly after?: number;
+  /** Instead of `after`: a token of an earlier answer. */
+  readonly afterToken?: Uint8Array | undefined;
+  /** Events a page, at least, where there are as many. Default: the node's. */
+  readonly limit?: number;
+  /** Whether to wait for what is yet to come. Default true; when false it ends where the node is up to date. */
+  readonly follow?: boolean;
+  /** How long the node keeps one call waiting while nothing changes. Default 30,000; at most 60,000. */
+  readonly waitMs?: number;
+}
+
+export interface StatusOptions extends CallOptions {
+  /** The node to ask, and no other. Default: whichever endpoint answers. */
+  readonly endpoint?: string;
+}
+
+/** Makes a client. It connects with its first call. Throws `CambiumError` `invalid_argument` for bad options. */
+export function createClient(options: ClientOptions): CambiumClient {
+  return new CambiumClient(options);
+}
+
+/** A request larger than this goes by POST: URLs are limited, by nodes and by what stands between. */
+const GET_KEY_BYTES_MAX = 1024;
+
+export class CambiumClient {
+  readonly #pool: EndpointPool;
+  readonly #timeoutMs: number;
+
+  constructor(options: ClientOptions) {
+    this.#timeoutMs = positive(options.timeoutMs ?? 10_000, "timeoutMs");
+    this.#pool = new EndpointPool({
+      endpoints: options.endpoints,
+      transport: options.transport ?? fetchTransport,
+      readMaxBytes: positive(options.readMaxBytes ?? 8 * 1024 * 1024, "readMaxBytes"),
+      readRounds: positive(options.readRounds ?? 4, "readRounds"),
+      retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
+      avoidMs: options.avoidMs ?? 5_000,
+    });
+  }
+
+  /** The endpoints' URLs, in order of preference. */
+  get endpoints(): readonly string[] {
+    return this.#pool.urls;
+  }
+
+  /** Reads one key; undefined when it is absent. */
+  async get(key: string, options: CallOptions = {}): Promise<Entry | undefined> {
+    const bytes = encodeKey(key).byteLength;
+    const answer = await this.#pool.read(
+      (endpoint, call) => (bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store).get({ key }, call),
+      this.#call(options),
+    );
+    return toEntry(answer, answer);
+  }
+
+  /** Reads one key as UTF-8 text; undefined when it is absent. Bytes that are no UTF-8 come as U+FFFD. */
+  async getText(key: string, options: CallOptions = {}): Promise<string | undefined> {
+    const entry = await this.get(key, options);
+    return entry && new TextDecoder("utf-8", { ignoreBOM: true }).decode(entry.value);
+  }
+
+  /** Reads up to 1024 keys at one position. The map has those that exist. */
+  async batchGet(keys: readonly string[], options: CallOptions = {}): Promise<Map<string, Entry>> {
+    for (const key of keys) encodeKey(key);
+    const answer = await this.#pool.read(
+      (endpoint, call) => endpoint.store.batchGet({ keys: [...keys] }, call),
+      this.#call(options),
+    );
+    if (answer.entries.length !== keys.length) {
+      throw new CambiumError("internal", `asked for ${keys.length} keys, the node answered ${answer.entries.length}`);
+    }
+    const found = new Map<string, Entry>();
+    for (const [index, key] of keys.entries()) {
+      const entry = toEntry(answer.entries[index]!, answer);
+      if (entry) found.set(key, entry);
+    }
+    return found;
+  }
+
+  /** Writes one key. The write is committed when this resolves. */
+  async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<WriteReceipt> {
+    const request = setRequest({ key, value, ttlMs: options.ttlMs });
+    return toReceipt(
+      await this.#pool.write((endpoint, call) => endpoint.store.set(request, call), this.#call(options)),
+    );
+  }
+
+  /** Removes one key. The removal is committed when this resolves. */
+  async delete(key: string, options: CallOptions = {}): Promise<DeleteReceipt> {
+    encodeKey(key);
+    const answer = await this.#pool.write(
+      (endpoint, call) => endpoint.store.delete({ key }, call),
+      this.#call(options),
+    );
+    return { ...toReceipt(answer), existed: answer.existed };
+  }
+
+  /** Applies 1 to 1024 operations as one record: all of them happen, or none. Committed when this resolves. */
+  async write(operations: readonly WriteOperation[], options: CallOptions = {}): Promise<BatchReceipt> {
+    const request = { operations: operations.map(toWireOperation) };
+    const answer = await this.#pool.write((endpoint, call) => endpoint.store.write(request, call), this.#call(options));
+    return { ...toReceipt(answer), results: answer.results.map(({ existed }) => ({ existed })) };
+  }
+
+  /**
+   * Reads the committed changes after a place in the log, oldest first, page by page. Between pages it keeps to the
+   * lineage of the page before: it ends with `lineage_lost` rather than to go on in another history. It ends with
+   * `out_of_range` where the log begins later.
+   */
+  async *updates(options: UpdatesOptions = {}): AsyncGenerator<UpdatesPage, void, undefined> {
+    const { follow = true, limit = 0 } = options;
+    const waitMs = follow ? (options.waitMs ?? 30_000) : 0;
+    let after = toWire(options.after ?? 0, "after");
+    let afterToken = options.afterToken;
+    let isFirst = true;
+    for (;;) {
+      const request = {
+        after,
+        ...(afterToken && { afterToken }),
+        limit: Number(toWire(limit, "limit")),
+        waitMs: Number(toWire(waitMs, "waitMs")),
+      };
+      // After the first page, a node that does not reach the place yet is one that lags behind the node before.
+      const isBehind = ({ range }: CambiumError): boolean =>
+        !isFirst && range !== undefined && BigInt(range.appliedSeq) < after;
+      const answer = await this.#pool.read((endpoint, call) => endpoint.store.getUpdates(request, call), {
+        ...this.#call(options),
+        waitMs,
+        retry: isBehind,
+      });
+      const page = {
+        events: answer.events.map(toUpdateEvent),
+        next: fromWire(answer.next, "next"),
+        nextToken: answer.nextToken,
+        position: toPosition(answer.position),
+      };
+      const isEnd = !follow && page.next >= page.position.seq;
+      if (!follow && !isEnd && answer.next <= after && page.events.length === 0) {
+        throw new CambiumError("internal", `the node answered updates after ${after} without moving on`);
+      }
+      isFirst = false;
+      after = answer.next;
+      afterToken = answer.nextToken.byteLength > 0 ? answer.nextToken : undefined;
+      if (page.events.length > 0 || isEnd) yield page;
+      if (isEnd) return;
+    }
+  }
+
+  /** Describes a node, and the members as that node knows them. */
+  async status(options: StatusOptions = {}): Promise<ClusterStatus> {
+    const { endpoint } = options;
+    const call = this.#call(options);
+    return toClusterStatus(
+      endpoint === undefined
+        ? await this.#pool.read((node, nodeCall) => node.cluster.status({}, nodeCall), call)
+        : await this.#pool.at(endpoint, (node, nodeCall) => node.cluster.status({}, nodeCall), call),
+    );
+  }
+
+  /** Makes the node at an address (`host:port`) a follower of the master. Committed when this resolves. */
+  async addReplica(address: string, options: CallOptions = {}): Promise<MemberStatus> {
+    const answer = await this.#pool.write(
+      (endpoint, call) => endpoint.cluster.addReplica({ address }, call),
+      this.#call(options),
+    );
+    if (!answer.member) throw new CambiumError("internal", "the node answered without the member that it added");
+    return toMemberStatus(answer.member);
+  }
+
+  /** Ends the membership of a replica, named by its id, its address, or both. Committed when this resolves. */
+  async removeReplica(
+    which: { readonly nodeId?: string; readonly address?: string },
+    options: CallOptions = {},
+  ): Promise<void> {
+    await this.#pool.write((endpoint, call) => endpoint.cluster.removeReplica(which, call), this.#call(options));
+  }
+
+  /** Gives back all connections; calls in flight fail, later ones too. */
+  close(): void {
+    this.#pool.close();
+  }
+
+  #call({ signal, timeoutMs }: CallOptions): PoolCallOptions {
+    return { signal, timeoutMs: timeoutMs === undefined ? this.#timeoutMs : positive(timeoutMs, "timeoutMs") };
+  }
+}
+
+function positive(value: number, name: string): number {
+  if (value > 0) return value;
+  throw new CambiumError("invalid_argument", `${name} must be more than 0, not ${value}`);
+}

@@ -1,0 +1,265 @@
+/**
+ * Which node a call goes to, and when it is tried again.
+ *
+ * A read may be repeated, so it moves on to the next endpoint as soon as one does not answer, and makes a bounded number
+ * of rounds with growing, jittered pauses. A write may not: it is sent again only when it is certain that no node took it,
+ * because a replica answered NotMaster or the connection was never made. All tries together keep to the call's time.
+ */
+import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
+import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
+import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
+import { CambiumError } from "./cambium-error.js";
+import { endpointUrl } from "./endpoint.js";
+import { toCambiumError } from "./error-map.js";
+import type { NodeTransport, TransportFactory } from "./transport.js";
+
+/** The services of one node. */
+export class Endpoint {
+  readonly url: string;
+  readonly store: Client<typeof KVStore>;
+  /** The same by HTTP GET where the transport has it. Only for requests that fit a URL. */
+  readonly storeByGet: Client<typeof KVStore>;
+  readonly cluster: Client<typeof Cluster>;
+  /** Until then, by the monotonic clock, other endpoints are asked first. */
+  avoidUntilMs = 0;
+  readonly #node: NodeTransport;
+
+  constructor(url: string, node: NodeTransport) {
+    this.url = url;
+    this.#node = node;
+    this.store = createClient(KVStore, node.transport);
+    this.storeByGet = node.getTransport ? createClient(KVStore, node.getTransport) : this.store;
+    this.cluster = createClient(Cluster, node.transport);
+  }
+
+  close(): void {
+    this.#node.close?.();
+  }
+}
+
+export type Call<T> = (endpoint: Endpoint, options: CallOptions) => Promise<T>;
+
+export interface PoolCallOptions {
+  /** For the call with all its tries. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ReadCallOptions extends PoolCallOptions {
+  /** Time that the node itself is asked to wait; it comes on top of `timeoutMs`. */
+  readonly waitMs?: number;
+  /** Whether another node, or this one later, may do better although the error says otherwise. */
+  readonly retry?: (error: CambiumError) => boolean;
+}
+
+export interface EndpointPoolOptions {
+  readonly endpoints: readonly string[];
+  readonly transport: TransportFactory;
+  readonly readMaxBytes: number;
+  /** Rounds over all endpoints that a read makes at most. */
+  readonly readRounds: number;
+  /** The first pause between two rounds; it doubles, and is jittered by half. */
+  readonly retryDelayMs: number;
+  /** How long an endpoint that did not answer is asked last. */
+  readonly avoidMs: number;
+}
+
+/** Longest pause between two rounds. */
+const RETRY_DELAY_MAX_MS = 2_000;
+/** Masters that were learned and are not among the endpoints; the oldest is forgotten. */
+const LEARNED_ENDPOINTS_MAX = 256;
+/** Timers of JavaScript fire at once above this. */
+const TIMER_MAX_MS = 2_147_483_647;
+
+export class EndpointPool {
+  readonly #options: EndpointPoolOptions;
+  /** In the caller's order of preference. */
+  readonly #endpoints: readonly Endpoint[];
+  readonly #learned = new Map<string, Endpoint>();
+  /** Where the last write was taken, or NotMaster pointed to. */
+  #master: Endpoint | undefined;
+  #closed = false;
+
+  constructor(options: EndpointPoolOptions) {
+    this.#options = options;
+    const urls = new Set(options.endpoints.map((endpoint) => endpointUrl(endpoint)));
+    if (urls.size === 0) throw new CambiumError("invalid_argument", "endpoints must name one node at least");
+    this.#endpoints = [...urls].map((url) => this.#open(url));
+  }
+
+  /** The endpoints' URLs, in order of preference. */
+  get urls(): readonly string[] {
+    return this.#endpoints.map(({ url }) => url);
+  }
+
+  /** One try at one node, which need not be among the endpoints. */
+  async at<T>(endpoint: string, call: Call<T>, options: PoolCallOptions): Promise<T> {
+    this.#assertOpen();
+    const target = this.#get(endpointUrl(endpoint));
+    return await this.#try(target, call, options.timeoutMs, false, options.signal);
+  }
+
+  /** A call without side effects, at whichever node answers. */
+  async read<T>(call: Call<T>, options: ReadCallOptions): Promise<T> {
+    const { signal, timeoutMs, waitMs = 0, retry } = options;
+    const deadlineMs = performance.now() + timeoutMs;
+    for (let round = 1; ; round++) {
+      const failures: CambiumError[] = [];
+      const order = this.#readOrder();
+      for (const [index, endpoint] of order.entries()) {
+        this.#assertOpen();
+        // A node that swallows requests must not eat the time that the others need.
+        const shareMs = (deadlineMs - performance.now()) / (order.length - index);
+        if (shareMs <= 0) break;
+        try {
+          const answer = await this.#try(endpoint, call, shareMs + waitMs, false, signal);
+          endpoint.avoidUntilMs = 0;
+          return answer;
+        } catch (error) {
+          if (!(error instanceof CambiumError)) throw error;
+          if (isNodeFailure(error)) endpoint.avoidUntilMs = performance.now() + this.#options.avoidMs;
+          else if (!retry?.(error)) throw error;
+          failures.push(error);
+        }
+      }
+      const delayMs = this.#delayMs(round);
+      if (round >= this.#options.readRounds || performance.now() + delayMs >= deadlineMs) throw summary(failures);
+      await pause(delayMs, signal);
+    }
+  }
+
+  /** A call for the master, made once, wherever the master is. */
+  async write<T>(call: Call<T>, { signal, timeoutMs }: PoolCallOptions): Promise<T> {
+    const deadlineMs = performance.now() + timeoutMs;
+    const asked = new Set<Endpoint>();
+    const failures: CambiumError[] = [];
+    let target: Endpoint | undefined = this.#master ?? this.#endpoints[0];
+    while (target) {
+      this.#assertOpen();
+      const leftMs = deadlineMs - performance.now();
+      if (leftMs <= 0) break;
+      asked.add(target);
+      try {
+        const answer = await this.#try(target, call, leftMs, true, signal);
+        this.#master = target;
+        return answer;
+      } catch (error) {
+        if (!(error instanceof CambiumError)) throw error;
+        if (error.code !== "not_master" && error.code !== "unreachable") throw error;
+        failures.push(error);
+        if (this.#master === target) this.#master = undefined;
+        // Each node is asked once: two that name each other end here, and the caller decides when to try again.
+        const hint = this.#hinted(error, target);
+        if (hint && !asked.has(hint)) target = this.#master = hint;
+        else target = this.#endpoints.find((endpoint) => !asked.has(endpoint));
+      }
+    }
+    // That the master itself cannot be reached says more than the replicas' pointing to it.
+    throw summary(failures, failures.find(({ code }) => code === "unreachable") ? "unreachable" : undefined);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const endpoint of [...this.#endpoints, ...this.#learned.values()]) endpoint.close();
+    this.#learned.clear();
+  }
+
+  async #try<T>(
+    endpoint: Endpoint,
+    call: Call<T>,
+    timeoutMs: number,
+    write: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const failed = { endpoint: endpoint.url, write, signal };
+    if (signal?.aborted) throw toCambiumError(signal.reason, { ...failed, write: false });
+    try {
+      return await call(endpoint, {
+        ...(timeoutMs <= TIMER_MAX_MS && { timeoutMs: Math.max(1, Math.ceil(timeoutMs)) }),
+        ...(signal && { signal }),
+      });
+    } catch (error) {
+      throw toCambiumError(error, failed);
+    }
+  }
+
+  /** The caller's order, those that did not answer lately last. */
+  #readOrder(): Endpoint[] {
+    const nowMs = performance.now();
+    const isAvoided = (endpoint: Endpoint): number => (endpoint.avoidUntilMs > nowMs ? 1 : 0);
+    return this.#endpoints.toSorted((a, b) => isAvoided(a) - isAvoided(b));
+  }
+
+  #hinted(error: CambiumError, from: Endpoint): Endpoint | undefined {
+    if (error.masterAddress === undefined) return undefined;
+    try {
+      return this.#get(endpointUrl(error.masterAddress, from.url.startsWith("https:") ? "https:" : "http:"));
+    } catch (reason) {
+      if (reason instanceof CambiumError) return undefined;
+      throw reason;
+    }
+  }
+
+  #get(url: string): Endpoint {
+    const known = this.#endpoints.find((endpoint) => endpoint.url === url) ?? this.#learned.get(url);
+    if (known) return known;
+    const endpoint = this.#open(url);
+    this.#learned.set(url, endpoint);
+    if (this.#learned.size > LEARNED_ENDPOINTS_MAX) {
+      const [oldestUrl, oldest] = this.#learned.entries().next().value!;
+      this.#learned.delete(oldestUrl);
+      oldest.close();
+    }
+    return endpoint;
+  }
+
+  #open(url: string): Endpoint {
+    const { transport, readMaxBytes } = this.#options;
+    return new Endpoint(url, transport(url, { readMaxBytes }));
+  }
+
+  #delayMs(round: number): number {
+    const fullMs = Math.min(RETRY_DELAY_MAX_MS, this.#options.retryDelayMs * 2 ** (round - 1));
+    return fullMs * (0.5 + Math.random() / 2);
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new CambiumError("canceled", "the client is closed");
+  }
+}
+
+/** Whether the node, not the request, is the trouble. */
+function isNodeFailure({ code }: CambiumError): boolean {
+  return code === "unavailable" || code === "unreachable" || code === "deadline_exceeded";
+}
+
+/** One error for all the tries of a call. */
+function summary(failures: readonly CambiumError[], code?: CambiumError["code"]): CambiumError {
+  const last = failures.at(-1);
+  if (!last) return new CambiumError("deadline_exceeded", "the call's time was over before a node could be asked");
+  if (failures.length === 1) return last;
+  const said = failures.find((failure) => failure.code === (code ?? last.code)) ?? last;
+  const { masterAddress = failures.find((failure) => failure.masterAddress)?.masterAddress, range, position } = said;
+  return new CambiumError(said.code, failures.map(({ message }) => message).join("; "), {
+    ...(masterAddress !== undefined && { masterAddress }),
+    ...(range && { range }),
+    ...(position && { position }),
+    cause: said,
+  });
+}
+
+/** Waits; ends with `canceled` as soon as the signal fires. */
+function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(new CambiumError("canceled", "the call was canceled", { cause: signal?.reason }));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, delayMs);
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}

@@ -1,0 +1,171 @@
+/** The one place where what a transport threw becomes a `CambiumError`. */
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  LimitExceededSchema,
+  LogRangeSchema,
+  NotMasterSchema,
+  OutcomeUnknownSchema,
+} from "../gen/cambium/v1/types_pb.js";
+import { CambiumError, type CambiumErrorCode } from "./cambium-error.js";
+
+/** What the translation needs to know of the call. */
+export interface FailedCall {
+  readonly endpoint: string;
+  readonly write: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Translates whatever a transport threw. */
+export function toCambiumError(reason: unknown, call: FailedCall): CambiumError {
+  if (reason instanceof CambiumError) return reason;
+  const { endpoint, write } = call;
+  if (call.signal?.aborted) {
+    const cause: unknown = call.signal.reason;
+    return new CambiumError("canceled", "the call was canceled", { endpoint, outcomeUnknown: write, cause });
+  }
+  const error = ConnectError.from(reason);
+  const network = networkFailure(error);
+  if (network) return fromNetworkFailure(network, error, call);
+
+  const message = error.rawMessage || `${endpoint} gave no reason`;
+  const outcome = error.findDetails(OutcomeUnknownSchema)[0];
+  if (outcome) {
+    const { position: at } = outcome;
+    const position = at && { epoch: Number(at.epoch), seq: Number(at.seq) };
+    return new CambiumError("outcome_unknown", message, {
+      endpoint,
+      outcomeUnknown: true,
+      ...(position && { position }),
+      cause: error,
+    });
+  }
+  const exceeded = error.findDetails(LimitExceededSchema)[0];
+  if (exceeded) {
+    const limit = {
+      name: exceeded.limit,
+      maximum: Number(exceeded.maximum),
+      actual: Number(exceeded.actual),
+    };
+    return new CambiumError("limit_exceeded", message, { endpoint, limit, cause: error });
+  }
+  const notMaster = error.findDetails(NotMasterSchema)[0];
+  if (notMaster) {
+    const { masterAddress } = notMaster;
+    return new CambiumError("not_master", message, { endpoint, ...(masterAddress && { masterAddress }), cause: error });
+  }
+  const logRange = error.findDetails(LogRangeSchema)[0];
+  const range = logRange && {
+    compactSeq: Number(logRange.compactSeq),
+    appliedSeq: Number(logRange.appliedSeq),
+  };
+  return new CambiumError(codeOf(error.code), message, {
+    endpoint,
+    outcomeUnknown: write && mayHaveRun(error),
+    ...(range && { range }),
+    cause: error,
+  });
+}
+
+function codeOf(code: Code): CambiumErrorCode {
+  switch (code) {
+    case Code.InvalidArgument:
+      return "invalid_argument";
+    case Code.ResourceExhausted:
+      return "resource_exhausted";
+    case Code.FailedPrecondition:
+    case Code.AlreadyExists:
+      return "failed_precondition";
+    case Code.NotFound:
+      return "not_found";
+    case Code.OutOfRange:
+      return "out_of_range";
+    case Code.Aborted:
+      return "lineage_lost";
+    case Code.Unavailable:
+      return "unavailable";
+    case Code.DeadlineExceeded:
+      return "deadline_exceeded";
+    case Code.Canceled:
+      return "canceled";
+    case Code.PermissionDenied:
+      return "permission_denied";
+    case Code.Unauthenticated:
+      return "unauthenticated";
+    case Code.Unimplemented:
+      return "unimplemented";
+    case Code.Unknown:
+    case Code.Internal:
+    case Code.DataLoss:
+      return "internal";
+  }
+}
+
+/** Whether a write that failed so may have been done. A node that refuses says so by one of the other codes. */
+function mayHaveRun(error: ConnectError): boolean {
+  switch (error.code) {
+    case Code.Unknown:
+    case Code.Internal:
+    case Code.DataLoss:
+    case Code.DeadlineExceeded:
+    case Code.Canceled:
+      return true;
+    case Code.Unavailable:
+      // A bare HTTP status comes from a proxy, which may have passed the write on; a node's own words are a refusal.
+      return error.rawMessage.startsWith("HTTP ");
+    default:
+      return false;
+  }
+}
+
+interface NetworkFailure {
+  readonly reason: string;
+  /** It is certain that no byte of the request was taken by a node. */
+  readonly neverSent: boolean;
+}
+
+function fromNetworkFailure(failure: NetworkFailure, cause: ConnectError, call: FailedCall): CambiumError {
+  const { endpoint } = call;
+  if (call.write && !failure.neverSent) {
+    const message = `the connection to ${endpoint} broke before it answered (${failure.reason}); the write may or may not have been done`;
+    return new CambiumError("outcome_unknown", message, { endpoint, outcomeUnknown: true, cause });
+  }
+  return new CambiumError("unreachable", `${endpoint} cannot be reached: ${failure.reason}`, { endpoint, cause });
+}
+
+const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
+/** These come from established connections too, so only the failed system call tells. */
+const MAYBE_CONNECTED = new Set(["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET"]);
+
+/**
+ * Tells a failure of the network from an answer: answers have no cause; Node's system errors have a code in the chain of
+ * causes, and fetch throws a TypeError. The Connect code does not tell, since a reset connection is ABORTED there.
+ */
+function networkFailure(error: ConnectError): NetworkFailure | undefined {
+  const chain = causes(error);
+  for (const cause of chain) {
+    const code = stringField(cause, "code");
+    if (code === undefined) continue;
+    const connecting = stringField(cause, "syscall") === "connect" && MAYBE_CONNECTED.has(code);
+    return { reason: cause.message || code, neverSent: NEVER_CONNECTED.has(code) || connecting };
+  }
+  const fetchFailure = chain.find((cause) => cause instanceof TypeError);
+  if (fetchFailure) return { reason: fetchFailure.message, neverSent: false };
+  // connect-node makes these itself when the peer resets the HTTP/2 stream; they have no cause.
+  if (error.rawMessage.startsWith("http/2 stream closed with error code")) {
+    return { reason: error.rawMessage, neverSent: error.rawMessage.includes("REFUSED_STREAM") };
+  }
+  return undefined;
+}
+
+function causes(error: ConnectError): Error[] {
+  const chain: Error[] = [];
+  for (let cause = error.cause; cause instanceof Error && !chain.includes(cause); cause = cause.cause) {
+    chain.push(cause);
+  }
+  return chain;
+}
+
+function stringField(error: Error, field: string): string | undefined {
+  const value: unknown = Reflect.get(error, field);
+  return typeof value === "string" ? value : undefined;
+}

@@ -1,0 +1,98 @@
+/**
+ * One HTTP/2 connection to a node, made when it is first needed and again when it is gone. It replaces connect-node's own
+ * manager, whose ping timer can throw into the void and end the process, and which leaves the flow-control windows at 64 KiB.
+ */
+import http2 from "node:http2";
+import type { ConnectTransportOptions } from "@connectrpc/connect-node";
+
+type SessionManager = NonNullable<Extract<ConnectTransportOptions, { httpVersion: "2" }>["sessionManager"]>;
+
+/** A quiet connection with open calls is asked for a sign of life after this time… */
+const PING_INTERVAL_MS = 10_000;
+/** …and ended when none comes in this time: the machine or the way to it is gone. */
+const PING_TIMEOUT_MS = 5_000;
+const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
+
+export class Http2Session implements SessionManager {
+  readonly authority: string;
+  #session: http2.ClientHttp2Session | undefined;
+  /** Open on this connection and on those that end in peace. */
+  #streams = 0;
+
+  constructor(baseUrl: string) {
+    this.authority = new URL(baseUrl).origin;
+  }
+
+  async request(
+    method: string,
+    path: string,
+    headers: http2.OutgoingHttpHeaders,
+    options: Omit<http2.ClientSessionRequestOptions, "signal">,
+  ): Promise<http2.ClientHttp2Stream> {
+    const session = await this.#ready();
+    const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
+    // An idle connection does not keep the process alive, one with open calls does.
+    this.#streams++;
+    session.ref();
+    stream.once("close", () => {
+      if (--this.#streams === 0 && !session.destroyed) session.unref();
+    });
+    return stream;
+  }
+
+  /** Pings go by the connection's own idle timeout, which counts received bytes already. */
+  notifyResponseByteRead(): void {}
+
+  /** Ends the connection with all its streams. */
+  abort(reason?: Error): void {
+    this.#session?.destroy(reason, http2.constants.NGHTTP2_CANCEL);
+    this.#session = undefined;
+  }
+
+  /** A connection that takes new streams. Throws the system's error where none can be made. */
+  #ready(): Promise<http2.ClientHttp2Session> {
+    const current = this.#session;
+    if (current && !current.closed && !current.destroyed) {
+      return current.connecting ? connected(current) : Promise.resolve(current);
+    }
+    const session = http2.connect(this.authority, { settings: { initialWindowSize: STREAM_WINDOW_BYTES } });
+    this.#session = session;
+    const forget = (): void => {
+      if (this.#session === session) this.#session = undefined;
+    };
+    session.once("connect", () => {
+      session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    });
+    // Streams get the error themselves; without a listener it would end the process.
+    session.on("error", forget);
+    session.on("close", forget);
+    // After GOAWAY the open streams end in peace, new ones need a new connection.
+    session.on("goaway", forget);
+    session.setTimeout(PING_INTERVAL_MS, () => probe(session));
+    return connected(session);
+  }
+}
+
+function connected(session: http2.ClientHttp2Session): Promise<http2.ClientHttp2Session> {
+  return new Promise((resolve, reject) => {
+    session.once("connect", () => resolve(session));
+    session.once("error", reject);
+    session.once("close", () => reject(failure("ECONNRESET", "the connection was closed while it was being made")));
+  });
+}
+
+function probe(session: http2.ClientHttp2Session): void {
+  if (session.closed || session.destroyed) return;
+  const deadline = setTimeout(() => session.destroy(failure("ETIMEDOUT", "no sign of life")), PING_TIMEOUT_MS);
+  deadline.unref();
+  session.ping((error) => {
+    clearTimeout(deadline);
+    if (error && !session.destroyed) session.destroy(error);
+  });
+}
+
+/** An error that looks like one of the system, so that it counts as a failure of the network. */
+function failure(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}

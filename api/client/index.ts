@@ -1,0 +1,26 @@
+/**
+ * The client for browsers and for Node, over `fetch`. Nothing here or below imports a module of Node; `node.ts` adds what
+ * only Node has.
+ */
+export { CambiumError, type CambiumErrorCode, type CambiumErrorDetails } from "./cambium-error.js";
+export {
+  type CallOptions,
+  CambiumClient,
+  type ClientOptions,
+  createClient,
+  type SetOptions,
+  type StatusOptions,
+  type UpdatesOptions,
+} from "./client.js";
+export type {
+  BatchReceipt,
+  DeleteReceipt,
+  Entry,
+  UpdateEvent,
+  UpdatesPage,
+  WriteOperation,
+  WriteReceipt,
+} from "./message.js";
+export type { ClusterStatus, MemberSource, MemberState, MemberStatus, NodeStatus } from "./cluster-status.js";
+export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
+export type { Position } from "./wire.js";
