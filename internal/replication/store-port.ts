@@ -1,0 +1,56 @@
+/**
+ * The store as replication needs it: exactly these members of `internal/store`, so that tests and the simulator can put
+ * another log in its place.
+ */
+import type { EpochHistory } from "../base/epoch-history.js";
+import type { ClusterId, EpochId, NodeId } from "../base/ids.js";
+import type { Epoch, EpochMs, LogMark, Position, Seq } from "../base/position.js";
+import type { EpochPromise, Member, NodeRole, StoreListener } from "../store/store.js";
+
+export type { EpochPromise, Member, MemberSource } from "../store/store.js";
+
+export interface ReplicatedStore {
+  readonly nodeId: NodeId;
+  /** Absent until the node founds or joins a cluster. */
+  readonly clusterId: ClusterId | undefined;
+  readonly role: NodeRole;
+  /** The highest mastership that this node has promised to follow; durable. */
+  readonly promised: EpochPromise;
+
+  /** The end of the log, queued records included. Seq 0 when there is no log yet. */
+  readonly last: LogMark;
+  /** `write()` has returned for every record up to here. Only these are pushed: a queued one may yet be dropped. */
+  readonly writtenSeq: Seq;
+  readonly keptSeq: Seq;
+  readonly appliedSeq: Seq;
+  /** The masterships of the whole log, queued records included. */
+  readonly history: EpochHistory;
+  /** As far as the log is applied. */
+  readonly members: readonly Member[];
+  listen(listener: StoreListener): void;
+
+  foundCluster(): Promise<ClusterId>;
+  joinCluster(id: ClusterId): Promise<void>;
+  /** Durable when it resolves. */
+  promise(promise: EpochPromise): Promise<void>;
+  beginEpoch(epoch: Epoch, epochId: EpochId): Seq;
+  endMastership(): void;
+
+  /** Appends a master's records; throws an operating error when they do not follow on the log's end. */
+  appendRecords(records: Uint8Array): Seq;
+  cutAfter(seq: Seq): Promise<void>;
+  mark(seq: Seq): Promise<LogMark>;
+  /** The mark after the last of some whole encoded records. */
+  markAfter(records: Uint8Array): LogMark;
+  /** Whole encoded records with seq > `afterSeq` and ≤ writtenSeq; undefined when they are no longer in memory. */
+  readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined;
+  /** The same from memory or disk. */
+  readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array>;
+  commit(seq: Seq): void;
+  /** This node holds all that its master had committed. */
+  markCaughtUp(): Promise<void>;
+  proposeMember(member: Member): Promise<Position>;
+
+  observeMasterTime(masterMs: EpochMs): void;
+  masterTimeMs(): EpochMs;
+}
