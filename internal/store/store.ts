@@ -49,6 +49,8 @@ export type { Member, MemberSource } from "./change.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
+// Reads of the log may fail with it, and those who answer callers do not know the log itself.
+export { WalError, type WalErrorCode } from "../wal/wal-error.js";
 
 /** A wish to change a key; conditions and relative times still in it. */
 export type WriteCommand =
