@@ -199,7 +199,9 @@ function drainOnSignals(node: RunningNode, logger: Logger, drainTimeoutMs: numbe
 
 function parseFlags(program: { kind: NodeKind; program: string }): Flags {
   const command = new Command(program.program)
-    .description(`Runs a Cambium ${program.kind}. Every setting is in the configuration file; see configs/${program.kind}.yaml.`)
+    .description(
+      `Runs a Cambium ${program.kind}. Every setting is in the configuration file; see configs/${program.kind}.yaml.`,
+    )
     .requiredOption("-c, --config <file>", "the configuration, as YAML")
     .option("--check-config", "check the configuration and leave: exit code 0 when it is valid, 2 when not")
     .option("--print-config", "print the configuration in effect, defaults and environment included, secrets hidden")

@@ -48,13 +48,69 @@ const TEMPORARY = "node.json.new";
 const FORMAT = 1;
 const SIZE_MAX = 64 * 1024;
 
-/** A node that is born now. */
-export function newNodeState(role: NodeRole, random: RandomSource): NodeState {
+/** A node's state, and the file that it lives in. What `state` says is on the disk. */
+export class NodeFile {
+  readonly #fileSystem: FileSystem;
+  #state: NodeState;
+  /** Writes go one after the other: each is made of what the one before it left. */
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(fileSystem: FileSystem, state: NodeState) {
+    this.#fileSystem = fileSystem;
+    this.#state = state;
+  }
+
+  /** Reads the state of a data directory; an empty directory becomes a new node. Throws `NodeFileError`. */
+  static async open(options: {
+    fileSystem: FileSystem;
+    initialRole: NodeRole;
+    random: RandomSource;
+    /** Whether the directory holds data: then a missing file is damage. */
+    hasData: boolean;
+  }): Promise<NodeFile> {
+    const { fileSystem } = options;
+    const found = await readNodeFile(fileSystem);
+    if (found) return new NodeFile(fileSystem, found);
+    if (options.hasData) {
+      throw new NodeFileError(
+        `the directory has a log but no ${FILE}; restore the file, or start over with an empty directory`,
+      );
+    }
+    const state = newNodeState(options.initialRole, options.random);
+    await writeNodeFile(fileSystem, state);
+    return new NodeFile(fileSystem, state);
+  }
+
+  get state(): NodeState {
+    return this.#state;
+  }
+
+  /** Changes some of the state; durable when it resolves, and not visible before. */
+  save(patch: Partial<NodeState>): Promise<void> {
+    const saved = this.#saving.then(async () => {
+      const next = { ...this.#state, ...patch };
+      await writeNodeFile(this.#fileSystem, next);
+      this.#state = next;
+    });
+    // Whoever called learns of a failure from `saved`; the next write begins afresh all the same.
+    this.#saving = saved.then(
+      () => undefined,
+      () => undefined,
+    );
+    return saved;
+  }
+
+  /** Resolves once no write is under way. */
+  settled(): Promise<void> {
+    return this.#saving;
+  }
+}
+
+function newNodeState(role: NodeRole, random: RandomSource): NodeState {
   return { nodeId: newNodeId(random), role, hasLog: false, caughtUp: false, promised: { epoch: epoch(0) } };
 }
 
-/** The state of a data directory; undefined when it has none yet. Throws `NodeFileError` when it cannot be trusted. */
-export async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | undefined> {
+async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | undefined> {
   let text: string;
   try {
     text = await readText(fileSystem, FILE);
@@ -65,8 +121,7 @@ export async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | 
   return parse(text);
 }
 
-/** Puts `state` in the place of what was there; durable when it resolves. */
-export async function writeNodeFile(fileSystem: FileSystem, state: NodeState): Promise<void> {
+async function writeNodeFile(fileSystem: FileSystem, state: NodeState): Promise<void> {
   const body = JSON.stringify({ format: FORMAT, ...state });
   const bytes = Buffer.from(`${JSON.stringify({ crc32: crc32(Buffer.from(body)) })}\n${body}\n`);
   // A crash may have left the temporary file of an earlier try.

@@ -47,3 +47,8 @@ export interface LogRange {
   readonly compactSeq: Seq;
   readonly appliedSeq: Seq;
 }
+
+/** The answer of a node that shuts down. */
+export function closingError(): StoreError {
+  return new StoreError("closing", "this node is shutting down; ask another one");
+}

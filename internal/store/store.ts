@@ -27,41 +27,21 @@ import type { Engine, Entry } from "../engine/engine.js";
 import type { DirectoryLock, FileSystem } from "../wal/file-system.js";
 import { type Durability, Log, type LogListener } from "../wal/log.js";
 import { decodeRecords } from "../wal/record.js";
-import { WalError } from "../wal/wal-error.js";
-import { type Change, decodeChanges, encodeChanges, epochChangeOf, type Member } from "./change.js";
+import { Applier } from "./applier.js";
+import { type Change, encodeChanges, type Member } from "./change.js";
+import { evaluate, type WriteCommand, type WriteResult } from "./evaluate.js";
+import { Lineage } from "./lineage.js";
 import { MasterTime } from "./master-time.js";
-import { Members } from "./members.js";
-import {
-  type EpochPromise,
-  newNodeState,
-  NodeFileError,
-  type NodeRole,
-  type NodeState,
-  readNodeFile,
-  writeNodeFile,
-} from "./node-file.js";
-import { keyName, type Proposal, Proposals } from "./proposals.js";
-import { StoreError } from "./store-error.js";
-import { decodeToken, encodeToken, NO_EPOCH_ID } from "./token.js";
+import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
+import { Proposals } from "./proposals.js";
+import { closingError, StoreError } from "./store-error.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
 export type { Member, MemberSource } from "./change.js";
+export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
-// Reads of the log may fail with it, and those who answer callers do not know the log itself.
-export { WalError, type WalErrorCode } from "../wal/wal-error.js";
-
-/** A wish to change a key; conditions and relative times still in it. */
-export type WriteCommand =
-  | {
-      readonly kind: "set";
-      readonly key: Uint8Array;
-      readonly value: Uint8Array;
-      /** From now; absent or 0: the key does not expire. */
-      readonly ttlMs?: number;
-    }
-  | { readonly kind: "delete"; readonly key: Uint8Array };
 
 /** The committed state that reads of one tick see. */
 export interface ReadPoint {
@@ -76,7 +56,7 @@ export interface WriteReceipt {
   readonly position: Position;
   readonly token: Uint8Array;
   /** One for each command. */
-  readonly results: readonly { readonly existed: boolean }[];
+  readonly results: readonly WriteResult[];
 }
 
 export interface StoreStatus {
@@ -126,41 +106,45 @@ export interface StoreOptions {
 }
 
 const LOG_DIRECTORY = "wal";
-/** Bytes of log that are applied before others get their turn. */
-const APPLY_SLICE_BYTES = 256 * 1024;
+
+/** What a node has from the moment it belongs to a cluster. */
+interface Joined {
+  readonly log: Log;
+  readonly lineage: Lineage;
+}
 
 export class Store {
   readonly #options: StoreOptions;
-  readonly #engine: Engine;
   readonly #lock: DirectoryLock;
+  readonly #node: NodeFile;
   readonly #time: MasterTime;
-  readonly #listeners: StoreListener[] = [];
   readonly #proposals = new Proposals();
-  readonly #members = new Members();
-  readonly #history = new EpochHistory();
-  readonly #appliedWaiters = new Set<() => void>();
-
-  #state: NodeState;
-  /** Writes of the node file, one after the other. */
-  #saving: Promise<void> = Promise.resolve();
-  #log: Log | undefined;
+  readonly #applier: Applier;
+  readonly #listeners: StoreListener[] = [];
+  #joined: Joined | undefined;
   /** Set from `beginEpoch` to `endMastership`. */
   #mastership: { readonly epoch: Epoch; readonly firstSeq: Seq } | undefined;
-  /** Never goes back, but for a cut. Invariant: applied ≤ commit ≤ last. */
-  #commitSeq = toSeq(0);
-  #applied: Position = ORIGIN;
-  #appliedToken: Uint8Array | undefined;
-  /** The application of records that are no longer in memory, while it waits for the disk. */
-  #applying: Promise<void> | undefined;
+  /** The token of the applied position, made when somebody asks for it. */
+  #appliedToken: { readonly position: Position; readonly token: Uint8Array } | undefined;
   #failure: Error | undefined;
   #closing = false;
 
-  private constructor(options: StoreOptions, lock: DirectoryLock, state: NodeState) {
+  private constructor(options: StoreOptions, lock: DirectoryLock, node: NodeFile) {
     this.#options = options;
-    this.#engine = options.engine;
     this.#lock = lock;
-    this.#state = state;
+    this.#node = node;
     this.#time = new MasterTime(options.clock, epochMs(0));
+    this.#applier = new Applier({
+      engine: options.engine,
+      proposals: this.#proposals,
+      clock: options.clock,
+      onApplied: (seq) => {
+        this.#joined?.log.setAppliedSeq(seq);
+        this.#tell((listener) => listener.applied?.(seq));
+      },
+      onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
+      onFailed: (error) => this.#fail(error),
+    });
   }
 
   /**
@@ -168,21 +152,13 @@ export class Store {
    * `WalError` or `FileSystemError` when the directory cannot be trusted or used, having changed nothing.
    */
   static async open(options: StoreOptions): Promise<Store> {
-    const { fileSystem } = options;
+    const { fileSystem, initialRole, random } = options;
     const lock = await fileSystem.lock();
     try {
-      let state = await readNodeFile(fileSystem);
-      if (!state) {
-        if ((await fileSystem.list(LOG_DIRECTORY)).length > 0) {
-          throw new NodeFileError(
-            "the directory has a log but no node.json; restore the file, or start over with an empty directory",
-          );
-        }
-        state = newNodeState(options.initialRole, options.random);
-        await writeNodeFile(fileSystem, state);
-      }
-      const store = new Store(options, lock, state);
-      if (state.clusterId) await store.#openLog(state.clusterId);
+      const hasData = (await fileSystem.list(LOG_DIRECTORY)).length > 0;
+      const node = await NodeFile.open({ fileSystem, initialRole, random, hasData });
+      const store = new Store(options, lock, node);
+      if (node.state.clusterId) await store.#openLog(node.state.clusterId);
       return store;
     } catch (error) {
       await lock.release();
@@ -191,57 +167,58 @@ export class Store {
   }
 
   get nodeId(): NodeId {
-    return this.#state.nodeId;
+    return this.#node.state.nodeId;
   }
 
   get clusterId(): ClusterId | undefined {
-    return this.#state.clusterId;
+    return this.#node.state.clusterId;
   }
 
   get role(): NodeRole {
-    return this.#state.role;
+    return this.#node.state.role;
   }
 
   get promised(): EpochPromise {
-    return this.#state.promised;
-  }
-
-  /** The end of the log, records that are still being written included. */
-  get last(): LogMark {
-    return this.#log?.last ?? { ...ORIGIN, chain: 0 };
-  }
-
-  get writtenSeq(): Seq {
-    return this.#log?.writtenSeq ?? toSeq(0);
-  }
-
-  get keptSeq(): Seq {
-    return this.#log?.keptSeq ?? toSeq(0);
-  }
-
-  get appliedSeq(): Seq {
-    return this.#applied.seq;
-  }
-
-  get commitSeq(): Seq {
-    return this.#commitSeq;
-  }
-
-  get compactSeq(): Seq {
-    return this.#log?.compactSeq ?? toSeq(0);
-  }
-
-  get history(): EpochHistory {
-    return this.#history;
-  }
-
-  get members(): readonly Member[] {
-    return this.#members.all;
+    return this.#node.state.promised;
   }
 
   /** Whether this node once held everything that its master had. */
   get caughtUp(): boolean {
-    return this.#state.caughtUp;
+    return this.#node.state.caughtUp;
+  }
+
+  /** The end of the log, records that are still being written included. */
+  get last(): LogMark {
+    return this.#joined?.log.last ?? { ...ORIGIN, chain: 0 };
+  }
+
+  get writtenSeq(): Seq {
+    return this.#joined?.log.writtenSeq ?? toSeq(0);
+  }
+
+  get keptSeq(): Seq {
+    return this.#joined?.log.keptSeq ?? toSeq(0);
+  }
+
+  get compactSeq(): Seq {
+    return this.#joined?.log.compactSeq ?? toSeq(0);
+  }
+
+  get appliedSeq(): Seq {
+    return this.#applier.applied.seq;
+  }
+
+  get commitSeq(): Seq {
+    return this.#applier.commitSeq;
+  }
+
+  /** Of all records in the log, applied or not. */
+  get history(): EpochHistory {
+    return this.#joined?.lineage.history ?? new EpochHistory();
+  }
+
+  get members(): readonly Member[] {
+    return this.#applier.members.all;
   }
 
   listen(listener: StoreListener): void {
@@ -253,13 +230,16 @@ export class Store {
   /** Where reads of this tick stand. Throws `StoreError` `not_ready`. */
   readPoint(): ReadPoint {
     this.#assertReadable();
-    this.#appliedToken ??= this.#tokenOf(this.#applied);
-    return { position: this.#applied, nowMs: this.#time.now(), token: this.#appliedToken };
+    const position = this.#applier.applied;
+    if (this.#appliedToken?.position !== position) {
+      this.#appliedToken = { position, token: this.#mustBeJoined().lineage.tokenAt(position) };
+    }
+    return { position, nowMs: this.#time.now(), token: this.#appliedToken.token };
   }
 
   /** A key's committed entry at the read point of this tick. What it hands out is valid until the tick ends. */
   get(key: Uint8Array): Entry | undefined {
-    return this.#engine.get(key, this.#time.now());
+    return this.#applier.engine.get(key, this.#time.now());
   }
 
   /**
@@ -268,16 +248,17 @@ export class Store {
    */
   async updates(request: UpdatesRequest): Promise<UpdatesPage> {
     this.#assertReadable();
-    const after = request.afterToken ? this.#placeOf(request.afterToken).seq : request.after;
+    const { lineage } = this.#mustBeJoined();
+    const after = request.afterToken ? lineage.placeOf(request.afterToken).seq : request.after;
     return readUpdates({
       request: { ...request, after },
       source: {
         compactSeq: () => this.compactSeq,
         appliedSeq: () => this.appliedSeq,
-        positionAt: (seq) => this.#positionAt(seq),
-        tokenAt: (position) => this.#tokenOf(position),
+        positionAt: (seq) => lineage.positionAt(seq),
+        tokenAt: (position) => lineage.tokenAt(position),
         read: (afterSeq, maxBytes) => this.readTail(afterSeq, maxBytes) ?? this.readRecords(afterSeq, maxBytes),
-        nextApplied: (waitMs, signal) => this.#nextApplied(waitMs, signal),
+        nextApplied: (waitMs, signal) => this.#applier.nextApplied(waitMs, signal),
         monotonicMs: () => this.#options.clock.monotonicMs(),
       },
     });
@@ -294,40 +275,16 @@ export class Store {
    */
   async write(commands: readonly WriteCommand[]): Promise<WriteReceipt> {
     this.#assertWritable();
-    const nowMs = this.#time.now();
-    const changes: Change[] = [];
-    const results: { existed: boolean }[] = [];
-    const earlier = new Map<string, boolean>();
-    let seenSeq = 0;
-    for (const command of commands) {
-      const name = keyName(command.key);
-      let existed = earlier.get(name);
-      if (existed === undefined) {
-        const inFlight = this.#proposals.look(name);
-        if (inFlight) seenSeq = Math.max(seenSeq, inFlight.seq);
-        existed = inFlight
-          ? inFlight.exists && !(inFlight.expiresAtMs !== undefined && inFlight.expiresAtMs <= nowMs)
-          : this.#engine.get(command.key, nowMs) !== undefined;
-      }
-      results.push({ existed });
-      earlier.set(name, command.kind === "set");
-      if (command.kind === "set") {
-        const ttlMs = command.ttlMs ?? 0;
-        changes.push({
-          kind: "put",
-          key: command.key,
-          value: command.value,
-          ...(ttlMs > 0 && { expiresAtMs: epochMs(nowMs + ttlMs) }),
-        });
-      } else if (existed) {
-        changes.push({ kind: "delete", key: command.key });
-      }
-    }
+    const { changes, results, seenSeq } = evaluate(commands, {
+      engine: this.#applier.engine,
+      proposals: this.#proposals,
+      nowMs: this.#time.now(),
+    });
     if (changes.length > 0) {
       const position = await this.#propose(changes);
-      return { position, token: this.#tokenOf(position), results };
+      return { position, token: this.#mustBeJoined().lineage.tokenAt(position), results };
     }
-    await this.#whenApplied(toSeq(seenSeq));
+    await this.#applier.whenApplied(seenSeq, () => this.last.seq);
     const { position, token } = this.readPoint();
     return { position, token, results };
   }
@@ -342,25 +299,23 @@ export class Store {
 
   /** Makes this empty node the first of a new cluster. Durable when it resolves. */
   async foundCluster(): Promise<ClusterId> {
-    assert(!this.#state.clusterId, "a node founds a cluster only while it belongs to none");
     const id = newClusterId(this.#options.random);
-    await this.#save({ clusterId: id });
-    await this.#openLog(id);
+    await this.joinCluster(id);
     return id;
   }
 
   /** Makes this empty node a part of a cluster. Durable when it resolves. */
   async joinCluster(id: ClusterId): Promise<void> {
-    assert(!this.#state.clusterId, "a node joins a cluster only while it belongs to none");
-    await this.#save({ clusterId: id });
+    assert(!this.clusterId, "a node joins a cluster only while it belongs to none");
+    await this.#node.save({ clusterId: id });
     await this.#openLog(id);
   }
 
   /** Remembers the highest mastership that this node follows; durable when it resolves. Never goes back. */
   async promise(promise: EpochPromise): Promise<void> {
-    const before = this.#state.promised;
+    const before = this.promised;
     assert(promise.epoch >= before.epoch, `epoch ${promise.epoch} is below the promised ${before.epoch}`);
-    await this.#save({ promised: promise });
+    await this.#node.save({ promised: promise });
   }
 
   /**
@@ -368,14 +323,13 @@ export class Store {
    * applied. The epoch must have been promised.
    */
   beginEpoch(epoch: Epoch, epochId: EpochId): Seq {
-    const log = this.#mustLog();
+    const { log, lineage } = this.#mustBeJoined();
     assert(this.role === "master", "only a master begins an epoch");
-    assert(this.#state.promised.epoch === epoch, `epoch ${epoch} was not promised`);
+    assert(this.promised.epoch === epoch, `epoch ${epoch} was not promised`);
     assert(epoch > log.last.epoch, `epoch ${epoch} does not follow epoch ${log.last.epoch} of the log`);
-    const change: Change = { kind: "epoch", epochId, forced: false, master: this.nodeId };
-    const payload = encodeChanges([change]);
+    const payload = encodeChanges([{ kind: "epoch", epochId, forced: false, master: this.nodeId }]);
     const seq = log.append({ epoch, timestampMs: this.#recordTime(log), payload });
-    this.#history.push({ epoch, epochId, firstSeq: seq });
+    lineage.history.push({ epoch, epochId, firstSeq: seq });
     this.#mastership = { epoch, firstSeq: seq };
     return seq;
   }
@@ -393,11 +347,11 @@ export class Store {
    * on this log's end, having changed nothing. They are kept when the listener's `kept` says so.
    */
   appendRecords(records: Uint8Array): Seq {
-    const log = this.#mustLog();
+    const { log, lineage } = this.#mustBeJoined();
     assert(!this.#mastership, "a master's log grows by its own writes only");
     const last = log.appendRecords(records);
-    if (log.last.epoch > (this.#history.last?.epoch ?? 0)) {
-      for (const record of decodeRecords(records)) this.#learnEpoch(record);
+    if (log.last.epoch > (lineage.history.last?.epoch ?? 0)) {
+      for (const record of decodeRecords(records, false)) lineage.learn(record);
     }
     return last;
   }
@@ -407,52 +361,42 @@ export class Store {
    * state is built anew from what remains.
    */
   async cutAfter(seq: Seq): Promise<void> {
-    const log = this.#mustLog();
+    const { log, lineage } = this.#mustBeJoined();
     assert(!this.#mastership, "a master never cuts its log");
-    await this.#applying;
-    const cut = log.lastSeq - seq;
-    assert(cut >= 0, "a cut lies inside the log");
-    if (cut === 0) return;
+    assert(seq <= log.lastSeq, "a cut lies inside the log");
+    if (seq === log.lastSeq) return;
+    await this.#applier.settled();
     const saveAs = `diverged-${log.last.epoch}-${seq + 1}-${log.lastSeq}-${this.#options.clock.wallMs()}.log`;
     this.#options.logger.warn("cutting records that the master's history does not have", {
       first_seq: seq + 1,
       last_seq: log.lastSeq,
-      records: cut,
-      applied_seq: this.#applied.seq,
+      applied_seq: this.appliedSeq,
       saved_as: saveAs,
     });
     await log.cutAfter(seq, saveAs);
-    this.#history.cutAfter(seq);
-    this.#commitSeq = toSeq(Math.min(this.#commitSeq, seq));
-    if (this.#applied.seq > seq) await this.#rebuild();
+    lineage.history.cutAfter(seq);
+    await this.#applier.cutAfter(seq);
   }
 
   /** Epoch and chain value at a place of the log. Rejects with `WalError` `out_of_range`. */
   mark(seq: Seq): Promise<LogMark> {
-    return this.#mustLog().mark(seq);
+    return this.#mustBeJoined().log.mark(seq);
   }
 
   /** Encoded records after a place, from memory; see `Log.readTail`. */
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
-    return this.#mustLog().readTail(afterSeq, maxBytes);
+    return this.#mustBeJoined().log.readTail(afterSeq, maxBytes);
   }
 
   /** Encoded records after a place, from memory or disk; see `Log.read`. */
   readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
-    return this.#mustLog().read(afterSeq, maxBytes);
+    return this.#mustBeJoined().log.read(afterSeq, maxBytes);
   }
 
   /** Records up to `seq` are committed, and on a replica equal the master's: applies them. Never goes back. */
   commit(seq: Seq): void {
     assert(seq <= this.last.seq, `commit ${seq} lies beyond the log's end ${this.last.seq}`);
-    if (seq <= this.#commitSeq) return;
-    this.#commitSeq = seq;
-    this.#apply();
-  }
-
-  /** The master's time as the master tells it; a replica's deadlines follow it. */
-  observeMasterTime(masterMs: EpochMs): void {
-    if (!this.#mastership) this.#time.observe(masterMs);
+    this.#applier.commit(seq);
   }
 
   /** The master's time, as this node knows it. */
@@ -460,12 +404,18 @@ export class Store {
     return this.#time.now();
   }
 
+  /** The master's time as the master tells it; a replica's deadlines follow it. */
+  observeMasterTime(masterMs: EpochMs): void {
+    if (!this.#mastership) this.#time.observe(masterMs);
+  }
+
   /** Says that this node holds all that its master had committed: from now on, restarts included, it serves reads. */
-  markCaughtUp(): Promise<void> {
-    return this.#state.caughtUp ? Promise.resolve() : this.#save({ caughtUp: true });
+  async markCaughtUp(): Promise<void> {
+    if (!this.caughtUp) await this.#node.save({ caughtUp: true });
   }
 
   status(): StoreStatus {
+    const { last } = this;
     const reason = this.#notReadyReason();
     return {
       clusterId: this.clusterId,
@@ -473,14 +423,14 @@ export class Store {
       role: this.role,
       ready: reason === "",
       notReadyReason: reason,
-      applied: this.#applied,
-      last: { epoch: this.last.epoch, seq: this.last.seq },
+      applied: this.#applier.applied,
+      last: { epoch: last.epoch, seq: last.seq },
       keptSeq: this.keptSeq,
-      commitSeq: this.#commitSeq,
+      commitSeq: this.commitSeq,
       compactSeq: this.compactSeq,
-      keys: this.#engine.entryCount,
-      dataBytes: this.#engine.dataBytes,
-      walBytes: this.#log?.sizeBytes ?? 0,
+      keys: this.#applier.engine.entryCount,
+      dataBytes: this.#applier.engine.dataBytes,
+      walBytes: this.#joined?.log.sizeBytes ?? 0,
       durability: this.#options.durability,
     };
   }
@@ -490,11 +440,11 @@ export class Store {
     if (this.#closing) return;
     this.#closing = true;
     this.#failProposals("the node shut down");
-    this.#wakeAppliedWaiters();
+    this.#applier.stop(closingError());
     try {
-      await this.#applying;
-      await this.#log?.close();
-      await this.#saving;
+      await this.#applier.settled();
+      await this.#joined?.log.close();
+      await this.#node.settled();
     } finally {
       await this.#lock.release();
     }
@@ -504,6 +454,7 @@ export class Store {
 
   async #openLog(clusterId: ClusterId): Promise<void> {
     const { fileSystem, clock, random, logger, durability, syncIntervalMs, segmentBytesMax, recover } = this.#options;
+    const lineage = new Lineage(clusterId);
     const log = await Log.open({
       fileSystem,
       clock,
@@ -515,34 +466,30 @@ export class Store {
       syncIntervalMs,
       segmentBytesMax,
       listener: this.#logListener(),
-      mustExist: this.#state.hasLog,
-      replay: (record) => this.#learnEpoch(record),
+      mustExist: this.#node.state.hasLog,
+      replay: (record) => lineage.learn(record),
       ...(recover && { recover }),
     });
-    this.#log = log;
+    if (!this.#node.state.hasLog) await this.#node.save({ hasLog: true });
+    this.#joined = { log, lineage };
     this.#time.observe(new MasterTime(clock, log.lastTimestampMs).now());
-    if (!this.#state.hasLog) await this.#save({ hasLog: true });
+    this.#applier.attach(log);
     // Applied once, applied for ever: what a frame says was applied had been committed.
-    this.#commitSeq = toSeq(Math.min(log.recovery.appliedSeq, log.lastSeq));
-    this.#apply();
-    await this.#applying;
+    this.#applier.commit(toSeq(Math.min(log.recovery.appliedSeq, log.lastSeq)));
+    await this.#applier.settled();
+    if (this.#failure) throw this.#failure;
   }
 
   #logListener(): LogListener {
     return {
       written: (seq) => this.#tell((listener) => listener.written?.(seq)),
       kept: (seq) => this.#tell((listener) => listener.kept?.(seq)),
-      dropped: (firstSeq, error) => {
-        this.#history.cutAfter(toSeq(firstSeq - 1));
+      dropped: (firstSeq, cause) => {
+        this.#joined?.lineage.history.cutAfter(toSeq(firstSeq - 1));
         if (this.#mastership && this.#mastership.firstSeq >= firstSeq) this.#mastership = undefined;
-        this.#proposals.failFrom(
-          firstSeq,
-          () =>
-            new StoreError("disk_full", "the disk has no room; nothing was changed; free some and try again", {
-              cause: error,
-            }),
-        );
-        this.#wakeAppliedWaiters();
+        const message = "the disk has no room; nothing was changed; free some and try again";
+        this.#proposals.failFrom(firstSeq, () => new StoreError("disk_full", message, { cause }));
+        this.#applier.wake();
         this.#tell((listener) => listener.dropped?.(firstSeq));
       },
       failed: (error) => this.#fail(error),
@@ -553,7 +500,7 @@ export class Store {
     if (this.#failure) return;
     this.#failure = error;
     this.#failProposals("the disk failed");
-    this.#wakeAppliedWaiters();
+    this.#applier.stop(new StoreError("failed", `the disk of this node failed: ${error.message}`, { cause: error }));
     this.#tell((listener) => listener.failed?.(error));
   }
 
@@ -570,13 +517,14 @@ export class Store {
   }
 
   #propose(changes: readonly Change[]): Promise<Position> {
-    const log = this.#mustLog();
+    const { log } = this.#mustBeJoined();
     const { epoch } = must(this.#mastership, "only a master proposes");
     const payload = encodeChanges(changes);
-    if (this.#proposals.byteLength + payload.length > this.#options.pendingBytesMax && this.#proposals.size > 0) {
+    const { pendingBytesMax } = this.#options;
+    if (this.#proposals.size > 0 && this.#proposals.byteLength + payload.length > pendingBytesMax) {
       throw new StoreError(
         "overloaded",
-        `${this.#proposals.byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${this.#options.pendingBytesMax}; nothing was changed, try again shortly`,
+        `${this.#proposals.byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
       );
     }
     const timestampMs = this.#recordTime(log);
@@ -598,241 +546,38 @@ export class Store {
     return epochMs(Math.max(this.#time.now(), log.lastTimestampMs));
   }
 
-  #learnEpoch(record: { readonly seq: Seq; readonly epoch: Epoch; readonly payload: Uint8Array }): void {
-    if (record.epoch <= (this.#history.last?.epoch ?? 0)) return;
-    const change = must(
-      epochChangeOf(record.payload),
-      `record ${record.seq} begins epoch ${record.epoch} without saying so`,
-    );
-    this.#history.push({ epoch: record.epoch, epochId: change.epochId, firstSeq: record.seq });
-  }
-
-  /** Applies up to the commit seq: what was proposed here from the proposals, all else from the log. */
-  #apply(): void {
-    if (this.#applying) return;
-    const before = this.#applied.seq;
-    while (this.#applied.seq < this.#commitSeq) {
-      const proposal = this.#proposals.take(toSeq(this.#applied.seq + 1));
-      if (proposal) {
-        this.#applyProposal(proposal);
-        continue;
-      }
-      const records = this.#mustLog().readTail(this.#applied.seq, APPLY_SLICE_BYTES);
-      if (!records) {
-        this.#applying = this.#applyFromDisk().finally(() => (this.#applying = undefined));
-        break;
-      }
-      this.#applyRecords(records, false);
-    }
-    if (this.#applied.seq > before) this.#tellApplied();
-  }
-
-  async #applyFromDisk(): Promise<void> {
-    try {
-      while (this.#applied.seq < this.#commitSeq && !this.#closing) {
-        this.#applyRecords(await this.#mustLog().read(this.#applied.seq, APPLY_SLICE_BYTES), true);
-        this.#tellApplied();
-      }
-    } catch (error) {
-      this.#fail(error instanceof Error ? error : new WalError("io", String(error)));
-    }
-  }
-
-  #applyRecords(records: Uint8Array, verify: boolean): void {
-    assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
-    for (const record of decodeRecords(records, verify)) {
-      if (record.seq > this.#commitSeq) return;
-      // A record that was proposed here is applied from its proposal, which has a caller waiting.
-      const proposal = this.#proposals.take(record.seq);
-      if (proposal) this.#applyProposal(proposal);
-      else this.#applyChanges(record.seq, record.epoch, record.timestampMs, decodeChanges(record.payload));
-    }
-  }
-
-  #applyProposal(proposal: Proposal): void {
-    this.#applyChanges(proposal.position.seq, proposal.position.epoch, proposal.timestampMs, proposal.changes);
-    proposal.done();
-  }
-
-  #applyChanges(seq: Seq, epoch: Epoch, timestampMs: EpochMs, changes: readonly Change[]): void {
-    assert(seq === this.#applied.seq + 1, `record ${seq} is applied after ${this.#applied.seq}`);
-    for (const change of changes) {
-      switch (change.kind) {
-        case "put":
-        case "delete":
-          this.#engine.apply(seq, timestampMs, change);
-          break;
-        case "member":
-          this.#members.apply(change.member);
-          this.#tell((listener) => listener.membersChanged?.());
-          break;
-        case "epoch":
-          break;
-      }
-    }
-    this.#applied = { epoch, seq };
-    this.#appliedToken = undefined;
-  }
-
-  #tellApplied(): void {
-    this.#log?.setAppliedSeq(this.#applied.seq);
-    this.#wakeAppliedWaiters();
-    this.#tell((listener) => listener.applied?.(this.#applied.seq));
-  }
-
-  async #rebuild(): Promise<void> {
-    assert(this.compactSeq === 0, "the log reaches back to the first record");
-    this.#engine.clear();
-    this.#members.clear();
-    this.#applied = ORIGIN;
-    this.#appliedToken = undefined;
-    this.#apply();
-    await this.#applying;
-    this.#tell((listener) => listener.membersChanged?.());
-  }
-
-  #wakeAppliedWaiters(): void {
-    for (const wake of this.#appliedWaiters) wake();
-  }
-
-  /** Resolves when `seq` is applied; rejects when that can no longer be told. */
-  #whenApplied(seq: Seq): Promise<void> {
-    if (this.#applied.seq >= seq) return Promise.resolve();
-    const position = this.#positionAt(seq);
-    return new Promise((resolve, reject) => {
-      const check = (): void => {
-        const lost = this.#closing || this.#failure || this.last.seq < seq;
-        if (this.#applied.seq < seq && !lost) return;
-        this.#appliedWaiters.delete(check);
-        if (this.#applied.seq >= seq) resolve();
-        else {
-          reject(
-            new StoreError(
-              "outcome_unknown",
-              `the write at seq ${seq} that this answer depends on was not committed; try again`,
-              {
-                position,
-              },
-            ),
-          );
-        }
-      };
-      this.#appliedWaiters.add(check);
-    });
-  }
-
-  /** Resolves when something more was applied, or after `waitMs`; rejects with the signal's reason. */
-  #nextApplied(waitMs: number, signal: AbortSignal): Promise<void> {
-    const before = this.#applied.seq;
-    return new Promise((resolve, reject) => {
-      const end = (): void => {
-        timer.cancel();
-        this.#appliedWaiters.delete(check);
-        signal.removeEventListener("abort", aborted);
-      };
-      const check = (): void => {
-        if (this.#closing) {
-          end();
-          reject(closingError());
-        } else if (this.#applied.seq !== before) {
-          end();
-          resolve();
-        }
-      };
-      const aborted = (): void => {
-        end();
-        reject(signal.reason as Error);
-      };
-      const timer = this.#options.clock.after(waitMs, () => {
-        end();
-        resolve();
-      });
-      this.#appliedWaiters.add(check);
-      signal.addEventListener("abort", aborted);
-      if (signal.aborted) aborted();
-    });
-  }
-
-  #positionAt(seq: Seq): Position {
-    return { epoch: this.#history.epochAt(seq), seq };
-  }
-
-  #tokenOf(position: Position): Uint8Array {
-    return encodeToken({
-      clusterId: must(this.clusterId, "a token belongs to a cluster"),
-      epochId: this.#history.at(position.seq)?.epochId ?? NO_EPOCH_ID,
-      position,
-    });
-  }
-
-  /** The place that a token names, when this node's history has it. */
-  #placeOf(token: Uint8Array): Position {
-    const { clusterId, epochId, position } = decodeToken(token);
-    if (clusterId !== this.clusterId) {
-      throw new StoreError(
-        "lineage_lost",
-        `the token is of cluster ${clusterId}, this node belongs to ${this.clusterId}; start without a token`,
-      );
-    }
-    const own = this.#history.at(position.seq);
-    const known = own && own.epoch === position.epoch && own.epochId === epochId;
-    // A token of an epoch that this node has not heard of yet is merely ahead, until a newer epoch is seen to have won.
-    const ahead = position.epoch > (this.#history.last?.epoch ?? 0);
-    if (!known && !ahead && position.seq > 0) {
-      throw new StoreError(
-        "lineage_lost",
-        `the history of the token (epoch ${position.epoch}, seq ${position.seq}) was lost in a failover; start again without a token`,
-      );
-    }
-    return position;
-  }
-
   #assertReadable(): void {
+    if (this.#closing) throw closingError();
     const reason = this.#notReadyReason();
-    if (reason) throw this.#closing ? closingError() : new StoreError("not_ready", reason);
+    if (reason) throw new StoreError("not_ready", reason);
   }
 
   #notReadyReason(): string {
     if (this.#closing) return "this node is shutting down";
     if (!this.clusterId) return "this node belongs to no cluster yet; it waits for a master";
-    if (!this.#state.caughtUp) return "this node has never caught up with a master; ask another one, or wait";
+    if (!this.caughtUp) return "this node has never caught up with a master; ask another one, or wait";
     return "";
   }
 
   #assertWritable(): void {
     if (this.#closing) throw closingError();
     if (this.#failure) {
-      throw new StoreError("failed", "the disk of this node failed; it takes no writes until it is started again", {
-        cause: this.#failure,
-      });
+      const message = "the disk of this node failed; it takes no writes until it is started again";
+      throw new StoreError("failed", message, { cause: this.#failure });
     }
     if (this.role !== "master") {
       throw new StoreError("not_master", "this node is a replica; send writes to the master");
     }
-    if (!this.#mastership || this.#applied.seq < this.#mastership.firstSeq) {
+    if (!this.#mastership || this.appliedSeq < this.#mastership.firstSeq) {
       throw new StoreError("not_ready", "the mastership of this node has not begun yet; try again shortly");
     }
   }
 
-  #mustLog(): Log {
-    return must(this.#log, "a node of a cluster has a log");
-  }
-
-  #save(patch: Partial<NodeState>): Promise<void> {
-    const saved = this.#saving.then(async () => {
-      const next = { ...this.#state, ...patch };
-      await writeNodeFile(this.#options.fileSystem, next);
-      this.#state = next;
-    });
-    this.#saving = saved.catch(() => undefined);
-    return saved;
+  #mustBeJoined(): Joined {
+    return must(this.#joined, "a node of a cluster has a log");
   }
 
   #tell(call: (listener: StoreListener) => void): void {
     for (const listener of this.#listeners) call(listener);
   }
-}
-
-function closingError(): StoreError {
-  return new StoreError("closing", "this node is shutting down; ask another one");
 }
