@@ -16,7 +16,10 @@ export type EpochMs = number & { readonly [brand]: "EpochMs" };
 export type ByteOffset = number & { readonly [brand]: "ByteOffset" };
 
 function safe(value: number, what: string): number {
-  assert(Number.isSafeInteger(value) && value >= 0, `${what} must be a whole number from 0 to 2^53 - 1, not ${value}`);
+  // The sentence is built only when it is needed: every record and every answer comes through here.
+  if (!Number.isSafeInteger(value) || value < 0) {
+    assert(false, `${what} must be a whole number from 0 to 2^53 - 1, not ${value}`);
+  }
   return value;
 }
 
