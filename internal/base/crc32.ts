@@ -8,7 +8,8 @@ const ZLIB_WINS_BYTES = 256;
 
 /** The CRC of `bytes`, going on from `seed` (0 at the start). Unsigned 32 bits. */
 export function crc32(bytes: Uint8Array, seed = 0): number {
-  return zlibCrc32(bytes, seed);
+  // zlib takes an empty buffer's null pointer for "begin anew" and would forget the seed.
+  return bytes.length === 0 ? seed : zlibCrc32(bytes, seed);
 }
 
 /** The same of the bytes from `start` up to `end`, without a view made for them. For short runs on hot paths. */
