@@ -36,6 +36,7 @@ test("what a room may import is no breach", () => {
     breachesOf("internal/rpc/a.ts", 'import http from "node:http"; import "@connectrpc/connect/protocol";'),
   ).toEqual([]);
   expect(breachesOf("internal/wal/node-file-system.ts", 'import * as fs from "node:fs";')).toEqual([]);
+  expect(breachesOf("internal/identity/a.ts", 'import { isIP } from "node:net";')).toEqual([]);
   expect(breachesOf("cmd/master/main.ts", 'import { s } from "../../internal/store/store.js";')).toEqual([]);
 });
 
@@ -65,6 +66,12 @@ test.each([
     "may not import node:fs",
   ],
   ["sockets below rpc", "internal/replication/a.ts", 'import net from "node:net";', "may not import node:net"],
+  [
+    "a socket beside isIP",
+    "internal/identity/a.ts",
+    'import { isIP, connect } from "node:net";',
+    "may not import node:net",
+  ],
   ["a package nobody listed", "cmd/demo/a.ts", 'import _ from "lodash";', "may not import lodash"],
   ["Node in the pure core", "internal/replication/core/a.ts", 'import "node:util";', "the core is pure"],
   [
@@ -99,11 +106,13 @@ test("imports in comments and strings are none", () => {
 });
 
 test("an import is reported with its line", () => {
-  const text = 'import a from "one";\n\nexport {\n  b,\n} from "two";\nimport c = require("three");';
+  const text =
+    'import a from "one";\n\nexport {\n  b,\n} from "two";\nimport c = require("three");\nimport { d, type f } from "four";';
   expect(importsOf({ path: "a.ts", text })).toEqual([
-    { specifier: "one", line: 1 },
-    { specifier: "two", line: 3 },
-    { specifier: "three", line: 6 },
+    { specifier: "one", names: undefined, line: 1 },
+    { specifier: "two", names: undefined, line: 3 },
+    { specifier: "three", names: undefined, line: 6 },
+    { specifier: "four", names: ["d", "f"], line: 7 },
   ]);
 });
 

@@ -13,6 +13,8 @@ export interface SourceFile {
 
 export interface Import {
   readonly specifier: string;
+  /** The names that are taken out of it, where it says; undefined where it takes all there is. */
+  readonly names: readonly string[] | undefined;
   readonly line: number;
 }
 
@@ -34,7 +36,7 @@ export function importsOf(file: SourceFile): Import[] {
   const found: Import[] = [];
   visit(file, (node) => {
     const specifier = specifierOf(node);
-    if (specifier !== undefined) found.push({ specifier, line: lineOf(file, node) });
+    if (specifier !== undefined) found.push({ specifier, names: namesOf(node), line: lineOf(file, node) });
   });
   return found;
 }
@@ -95,6 +97,13 @@ function specifierOf(node: Node): string | undefined {
     default:
       return undefined;
   }
+}
+
+function namesOf(node: Node): string[] | undefined {
+  if (node.type !== "ImportDeclaration") return undefined;
+  const specifiers = node.specifiers as Node[];
+  if (specifiers.length === 0 || specifiers.some(({ type }) => type !== "ImportSpecifier")) return undefined;
+  return specifiers.map((specifier) => String(field(specifier, "imported")?.name));
 }
 
 function field(node: Node, name: string): Node | undefined {
