@@ -42,6 +42,8 @@ export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
+// Reads of the log may fail with it, and those who answer callers do not know the log itself.
+export { WalError, type WalErrorCode } from "../wal/wal-error.js";
 
 /** The committed state that reads of one tick see. */
 export interface ReadPoint {
