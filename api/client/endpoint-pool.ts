@@ -155,7 +155,7 @@ export class EndpointPool {
       }
     }
     // That the master itself cannot be reached says more than the replicas' pointing to it.
-    throw summary(failures, failures.find(({ code }) => code === "unreachable") ? "unreachable" : undefined);
+    throw summary(failures, failures.some(({ code }) => code === "unreachable") ? "unreachable" : undefined);
   }
 
   close(): void {
@@ -238,8 +238,12 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
   const last = failures.at(-1);
   if (!last) return new CambiumError("deadline_exceeded", "the call's time was over before a node could be asked");
   if (failures.length === 1) return last;
-  const said = failures.find((failure) => failure.code === (code ?? last.code)) ?? last;
-  const { masterAddress = failures.find((failure) => failure.masterAddress)?.masterAddress, range, position } = said;
+  const said = failures.findLast((failure) => failure.code === (code ?? last.code)) ?? last;
+  const {
+    masterAddress = failures.findLast((failure) => failure.masterAddress)?.masterAddress,
+    range,
+    position,
+  } = said;
   return new CambiumError(said.code, failures.map(({ message }) => message).join("; "), {
     ...(masterAddress !== undefined && { masterAddress }),
     ...(range && { range }),

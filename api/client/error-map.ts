@@ -58,7 +58,7 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
     compactSeq: Number(logRange.compactSeq),
     appliedSeq: Number(logRange.appliedSeq),
   };
-  return new CambiumError(codeOf(error.code), message, {
+  return new CambiumError(CODES[error.code], message, {
     endpoint,
     outcomeUnknown: write && mayHaveRun(error),
     ...(range && { range }),
@@ -66,39 +66,24 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
   });
 }
 
-function codeOf(code: Code): CambiumErrorCode {
-  switch (code) {
-    case Code.InvalidArgument:
-      return "invalid_argument";
-    case Code.ResourceExhausted:
-      return "resource_exhausted";
-    case Code.FailedPrecondition:
-    case Code.AlreadyExists:
-      return "failed_precondition";
-    case Code.NotFound:
-      return "not_found";
-    case Code.OutOfRange:
-      return "out_of_range";
-    case Code.Aborted:
-      return "lineage_lost";
-    case Code.Unavailable:
-      return "unavailable";
-    case Code.DeadlineExceeded:
-      return "deadline_exceeded";
-    case Code.Canceled:
-      return "canceled";
-    case Code.PermissionDenied:
-      return "permission_denied";
-    case Code.Unauthenticated:
-      return "unauthenticated";
-    case Code.Unimplemented:
-      return "unimplemented";
-    case Code.Unknown:
-    case Code.Internal:
-    case Code.DataLoss:
-      return "internal";
-  }
-}
+const CODES: Readonly<Record<Code, CambiumErrorCode>> = {
+  [Code.Canceled]: "canceled",
+  [Code.Unknown]: "internal",
+  [Code.InvalidArgument]: "invalid_argument",
+  [Code.DeadlineExceeded]: "deadline_exceeded",
+  [Code.NotFound]: "not_found",
+  [Code.AlreadyExists]: "failed_precondition",
+  [Code.PermissionDenied]: "permission_denied",
+  [Code.ResourceExhausted]: "resource_exhausted",
+  [Code.FailedPrecondition]: "failed_precondition",
+  [Code.Aborted]: "lineage_lost",
+  [Code.OutOfRange]: "out_of_range",
+  [Code.Unimplemented]: "unimplemented",
+  [Code.Internal]: "internal",
+  [Code.Unavailable]: "unavailable",
+  [Code.DataLoss]: "internal",
+  [Code.Unauthenticated]: "unauthenticated",
+};
 
 /** Whether a write that failed so may have been done. A node that refuses says so by one of the other codes. */
 function mayHaveRun(error: ConnectError): boolean {
@@ -132,7 +117,14 @@ function fromNetworkFailure(failure: NetworkFailure, cause: ConnectError, call: 
   return new CambiumError("unreachable", `${endpoint} cannot be reached: ${failure.reason}`, { endpoint, cause });
 }
 
-const NEVER_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
+const NEVER_SENT = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "ERR_HTTP2_GOAWAY_SESSION",
+  "ERR_HTTP2_INVALID_SESSION",
+]);
 /** These come from established connections too, so only the failed system call tells. */
 const MAYBE_CONNECTED = new Set(["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET"]);
 
@@ -146,7 +138,7 @@ function networkFailure(error: ConnectError): NetworkFailure | undefined {
     const code = stringField(cause, "code");
     if (code === undefined) continue;
     const connecting = stringField(cause, "syscall") === "connect" && MAYBE_CONNECTED.has(code);
-    return { reason: cause.message || code, neverSent: NEVER_CONNECTED.has(code) || connecting };
+    return { reason: cause.message || code, neverSent: NEVER_SENT.has(code) || connecting };
   }
   const fetchFailure = chain.find((cause) => cause instanceof TypeError);
   if (fetchFailure) return { reason: fetchFailure.message, neverSent: false };

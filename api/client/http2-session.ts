@@ -17,8 +17,10 @@ const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
 export class Http2Session implements SessionManager {
   readonly authority: string;
   #session: http2.ClientHttp2Session | undefined;
-  /** Open on this connection and on those that end in peace. */
-  #streams = 0;
+  /** Settles when `#session` is connected, or never will be. */
+  #connected: Promise<http2.ClientHttp2Session> | undefined;
+  /** Open calls of each connection; the ones before the present may still end in peace. */
+  readonly #streams = new WeakMap<http2.ClientHttp2Session, number>();
 
   constructor(baseUrl: string) {
     this.authority = new URL(baseUrl).origin;
@@ -33,11 +35,8 @@ export class Http2Session implements SessionManager {
     const session = await this.#ready();
     const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
     // An idle connection does not keep the process alive, one with open calls does.
-    this.#streams++;
-    session.ref();
-    stream.once("close", () => {
-      if (--this.#streams === 0 && !session.destroyed) session.unref();
-    });
+    this.#countStreams(session, 1);
+    stream.once("close", () => this.#countStreams(session, -1));
     return stream;
   }
 
@@ -50,27 +49,32 @@ export class Http2Session implements SessionManager {
     this.#session = undefined;
   }
 
+  #countStreams(session: http2.ClientHttp2Session, change: 1 | -1): void {
+    const streams = (this.#streams.get(session) ?? 0) + change;
+    this.#streams.set(session, streams);
+    if (session.destroyed) return;
+    if (streams === 0) session.unref();
+    else session.ref();
+  }
+
   /** A connection that takes new streams. Throws the system's error where none can be made. */
   #ready(): Promise<http2.ClientHttp2Session> {
     const current = this.#session;
-    if (current && !current.closed && !current.destroyed) {
-      return current.connecting ? connected(current) : Promise.resolve(current);
-    }
+    if (current && this.#connected && !current.closed && !current.destroyed) return this.#connected;
     const session = http2.connect(this.authority, { settings: { initialWindowSize: STREAM_WINDOW_BYTES } });
     this.#session = session;
     const forget = (): void => {
       if (this.#session === session) this.#session = undefined;
     };
-    session.once("connect", () => {
-      session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    });
+    session.once("connect", () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     // Streams get the error themselves; without a listener it would end the process.
     session.on("error", forget);
     session.on("close", forget);
     // After GOAWAY the open streams end in peace, new ones need a new connection.
     session.on("goaway", forget);
     session.setTimeout(PING_INTERVAL_MS, () => probe(session));
-    return connected(session);
+    this.#connected = connected(session);
+    return this.#connected;
   }
 }
 

@@ -1,0 +1,496 @@
+import { Code, ConnectError, createRouterTransport, type ConnectRouter } from "@connectrpc/connect";
+import { create } from "@bufbuild/protobuf";
+import { afterEach, describe, expect, test } from "vitest";
+import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
+import { OutcomeUnknownSchema } from "../gen/cambium/v1/types_pb.js";
+import { CambiumError } from "./cambium-error.js";
+import { type CambiumClient, type ClientOptions, createClient } from "./client.js";
+import { createClient as createNodeClient } from "./node.js";
+import { FakeCluster } from "./testing/fake-cluster.js";
+import type { UpdatesPage } from "./message.js";
+
+const closers: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+async function start(nodes = 1): Promise<FakeCluster> {
+  const cluster = await new FakeCluster().start(nodes);
+  closers.push(() => cluster.close());
+  return cluster;
+}
+
+const quick = { retryDelayMs: 1, avoidMs: 60_000 };
+
+function client(
+  options: ClientOptions,
+  make: (options: ClientOptions) => CambiumClient = createNodeClient,
+): CambiumClient {
+  const made = make({ ...quick, ...options });
+  closers.push(() => made.close());
+  return made;
+}
+
+async function failure(promise: Promise<unknown>): Promise<CambiumError> {
+  const error: unknown = await promise.then(
+    (value) => expect.fail(`expected an error, got ${JSON.stringify(value)}`),
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(CambiumError);
+  return error as CambiumError;
+}
+
+const text = (bytes: Uint8Array | undefined): string | undefined => bytes && new TextDecoder().decode(bytes);
+
+/** A port where nobody listens. */
+async function deadEndpoint(): Promise<string> {
+  const cluster = await new FakeCluster().start(1);
+  await cluster.close();
+  return cluster.nodes[0]!.address;
+}
+
+const makers: [string, (options: ClientOptions) => CambiumClient][] = [
+  ["fetch", createClient],
+  ["HTTP/1.1 of Node", createNodeClient],
+];
+
+describe.each(makers)("over %s", (_, make) => {
+  test("a value that was set is read back with its seqs, until it is deleted", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] }, make);
+    const receipt = await kv.set("greeting", "hello");
+    expect(receipt.position).toEqual({ epoch: 1, seq: 2 });
+    await kv.set("greeting", new Uint8Array([0, 255, 10]), { ttlMs: 5000 });
+    expect(await kv.get("greeting")).toEqual({
+      value: new Uint8Array([0, 255, 10]),
+      createSeq: 2,
+      modSeq: 3,
+      ttlMs: 5000,
+      position: { epoch: 1, seq: 3 },
+    });
+    expect(await kv.delete("greeting")).toMatchObject({ existed: true, position: { seq: 4 } });
+    expect(await kv.delete("greeting")).toMatchObject({ existed: false });
+    expect(await kv.get("greeting")).toBeUndefined();
+    expect(await kv.getText("greeting")).toBeUndefined();
+  });
+
+  test("a batch is one record, and batchGet answers with those that exist", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] }, make);
+    const receipt = await kv.write([
+      { kind: "set", key: "a", value: "1" },
+      { kind: "set", key: "__proto__", value: "2" },
+      { kind: "delete", key: "a" },
+      { kind: "delete", key: "never" },
+    ]);
+    expect(receipt.results).toEqual([{ existed: false }, { existed: false }, { existed: true }, { existed: false }]);
+    const found = await kv.batchGet(["a", "__proto__", "__proto__"]);
+    expect([...found].map(([key, entry]) => [key, text(entry.value), entry.modSeq])).toEqual([["__proto__", "2", 2]]);
+  });
+
+  test("a node that is not there is unreachable, and a write to it was certainly not done", async () => {
+    const kv = client({ endpoints: [await deadEndpoint()] }, make);
+    expect(await failure(kv.get("k"))).toMatchObject({ code: "unreachable" });
+    expect(await failure(kv.set("k", "v"))).toMatchObject({ code: "unreachable", outcomeUnknown: false });
+  });
+
+  test("a connection that breaks before the answer leaves the outcome of a write unknown, and it is not sent again", async () => {
+    const cluster = await start();
+    const [node] = cluster.nodes;
+    node!.before = () => {
+      node!.cutConnections();
+      return new Promise(() => {});
+    };
+    const kv = client({ endpoints: [node!.address] }, make);
+    expect(await failure(kv.set("k", "v"))).toMatchObject({ code: "outcome_unknown", outcomeUnknown: true });
+    expect(node!.requests.filter(({ method }) => method === "write")).toHaveLength(1);
+  });
+
+  test("an answer above readMaxBytes is an error", async () => {
+    const cluster = await start();
+    const endpoints = [cluster.nodes[0]!.address];
+    await client({ endpoints }, make).set("large", new Uint8Array(10_000));
+    const error = await failure(client({ endpoints, readMaxBytes: 5_000 }, make).get("large"));
+    expect(error.code).toBe("resource_exhausted");
+  });
+});
+
+test("a transport of one's own reaches a node without a network", async () => {
+  const cluster = new FakeCluster();
+  const node = cluster.addNode();
+  const kv = client({ endpoints: ["fake:1"], transport: () => ({ transport: createRouterTransport(node.routes) }) });
+  await Promise.all(Array.from({ length: 20 }, (_, i) => kv.set(`k${i}`, "v")));
+  expect(cluster.stateAt(cluster.seq).size).toBe(20);
+});
+
+describe("reads", () => {
+  test("go by GET when the key fits a URL, and by POST when it does not", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] }, createClient);
+    await kv.get("short");
+    await kv.get("é".repeat(513));
+    expect(cluster.nodes[0]!.requests.map(({ http }) => http)).toEqual(["GET", "POST"]);
+  });
+
+  test("move on to the next endpoint at once, and ask the silent one last from then on", async () => {
+    const cluster = await start(2);
+    await client({ endpoints: [cluster.nodes[0]!.address] }).set("k", "v");
+    const kv = client({ endpoints: [await deadEndpoint(), cluster.nodes[1]!.address] });
+    expect(await kv.getText("k")).toBe("v");
+    expect(await kv.getText("k")).toBe("v");
+    expect(cluster.nodes[1]!.requests).toHaveLength(2);
+  });
+
+  test("move on from a node that is not ready, and from one that hangs", async () => {
+    const cluster = await start(3);
+    cluster.nodes[0]!.before = () => {
+      throw new ConnectError("this node has never caught up", Code.Unavailable);
+    };
+    cluster.nodes[1]!.before = () => new Promise(() => {});
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), timeoutMs: 200 });
+    expect(await kv.get("absent")).toBeUndefined();
+  });
+
+  test("are tried again after a pause when no node answered", async () => {
+    const cluster = await start();
+    let calls = 0;
+    cluster.nodes[0]!.before = () => {
+      if (++calls < 3) throw new ConnectError("shutting down", Code.Unavailable);
+    };
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    expect(await kv.get("k")).toBeUndefined();
+    expect(calls).toBe(3);
+  });
+
+  test("end after a bounded number of rounds, saying what each node said", async () => {
+    const cluster = await start(2);
+    for (const node of cluster.nodes) {
+      node.before = () => {
+        throw new ConnectError(`${node.role} is not ready`, Code.Unavailable);
+      };
+    }
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), readRounds: 3 });
+    const error = await failure(kv.get("k"));
+    expect(error.code).toBe("unavailable");
+    expect(error.message).toBe("master is not ready; replica is not ready");
+    expect(cluster.nodes.map(({ requests }) => requests.length)).toEqual([3, 3]);
+  });
+
+  test("that the node refuses are not tried elsewhere", async () => {
+    const cluster = await start(2);
+    cluster.nodes[0]!.before = () => {
+      throw new ConnectError("who are you", Code.PermissionDenied);
+    };
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address) });
+    expect(await failure(kv.get("k"))).toMatchObject({ code: "permission_denied", message: "who are you" });
+    expect(cluster.nodes[1]!.requests).toHaveLength(0);
+  });
+});
+
+describe("writes", () => {
+  test("find the master by way of a replica, and go there directly from then on", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address] });
+    await kv.set("k", "1");
+    await kv.set("k", "2");
+    expect(text(cluster.stateAt(cluster.seq).get("k")?.value)).toBe("2");
+    expect([master!, replica!].map(({ requests }) => requests.length)).toEqual([2, 1]);
+  });
+
+  test("follow the mastership when it moves", async () => {
+    const cluster = await start(2);
+    const [first, second] = cluster.nodes;
+    const kv = client({ endpoints: [first!.address] });
+    await kv.set("k", "1");
+    first!.role = "replica";
+    second!.role = "master";
+    await kv.set("k", "2");
+    expect(cluster.seq).toBe(3n);
+  });
+
+  test("end with not_master when two nodes name each other", async () => {
+    const cluster = await start(2);
+    const [a, b] = cluster.nodes;
+    a!.role = "replica";
+    a!.masterHint = b!.address;
+    b!.masterHint = a!.address;
+    const error = await failure(client({ endpoints: [a!.address] }).set("k", "v"));
+    expect(error).toMatchObject({ code: "not_master", outcomeUnknown: false, masterAddress: a!.address });
+    expect([a!, b!].map(({ requests }) => requests.length)).toEqual([1, 1]);
+  });
+
+  test("end with not_master when no node knows a master, or names nonsense", async () => {
+    const cluster = await start(2);
+    const [a, b] = cluster.nodes;
+    a!.role = "replica";
+    a!.masterHint = "";
+    b!.masterHint = "not an address/";
+    const kv = client({ endpoints: [a!.address, b!.address] });
+    expect((await failure(kv.set("k", "v"))).code).toBe("not_master");
+  });
+
+  test("say that the master cannot be reached, and where it was", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    await master!.close();
+    const error = await failure(client({ endpoints: [replica!.address] }).set("k", "v"));
+    expect(error).toMatchObject({ code: "unreachable", outcomeUnknown: false, masterAddress: master!.address });
+    expect(error.message).toContain(`${master!.address} cannot be reached`);
+  });
+
+  test("pass over an endpoint that refuses the connection", async () => {
+    const cluster = await start(1);
+    const kv = client({ endpoints: [await deadEndpoint(), cluster.nodes[0]!.address] });
+    await kv.set("k", "v");
+    expect(cluster.seq).toBe(2n);
+  });
+
+  test("are not repeated after a timeout, and say that the outcome is unknown", async () => {
+    const cluster = await start(2);
+    cluster.nodes[0]!.before = () => new Promise(() => {});
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address) });
+    const error = await failure(kv.set("k", "v", { timeoutMs: 30 }));
+    expect(error).toMatchObject({ code: "deadline_exceeded", outcomeUnknown: true });
+    expect(cluster.nodes[1]!.requests).toHaveLength(0);
+  });
+});
+
+describe("a signal", () => {
+  test("that fired before the call keeps it from being sent", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const error = await failure(kv.set("k", "v", { signal: AbortSignal.abort() }));
+    expect(error).toMatchObject({ code: "canceled", outcomeUnknown: false });
+    expect(cluster.nodes[0]!.requests).toHaveLength(0);
+  });
+
+  test("ends a call in flight", async () => {
+    const cluster = await start();
+    const controller = new AbortController();
+    const reason = new Error("changed my mind");
+    cluster.nodes[0]!.before = () => {
+      controller.abort(reason);
+      return new Promise(() => {});
+    };
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const error = await failure(kv.delete("k", { signal: controller.signal }));
+    expect(error).toMatchObject({ code: "canceled", outcomeUnknown: true, cause: reason });
+  });
+
+  test("ends the pause between two tries", async () => {
+    const cluster = await start();
+    const controller = new AbortController();
+    cluster.nodes[0]!.before = () => {
+      setImmediate(() => controller.abort());
+      throw new ConnectError("not ready", Code.Unavailable);
+    };
+    const kv = client({ endpoints: [cluster.nodes[0]!.address], retryDelayMs: 1_000_000, timeoutMs: 10_000_000 });
+    expect((await failure(kv.get("k", { signal: controller.signal }))).code).toBe("canceled");
+  });
+});
+
+describe("errors of the node arrive typed", () => {
+  const answering = (routes: (router: ConnectRouter) => void): CambiumClient =>
+    client({ endpoints: ["fake:1"], transport: () => ({ transport: createRouterTransport(routes) }) });
+
+  test("a passed limit with its name and numbers", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const error = await failure(kv.set("k".repeat(5000), "v"));
+    expect(error.code).toBe("limit_exceeded");
+    expect(error.limit).toEqual({ name: "limits.max_key_bytes", maximum: 4096, actual: 5000 });
+    expect(error.cause).toBeInstanceOf(ConnectError);
+  });
+
+  test("an unknown outcome with its position", async () => {
+    const detail = create(OutcomeUnknownSchema, { position: { epoch: 3n, seq: 77n } });
+    const kv = answering((router) =>
+      router.service(KVStore, {
+        set: () => {
+          throw new ConnectError("the master stepped down", Code.Unavailable, undefined, [
+            { desc: OutcomeUnknownSchema, value: detail },
+          ]);
+        },
+      }),
+    );
+    expect(await failure(kv.set("k", "v"))).toMatchObject({
+      code: "outcome_unknown",
+      message: "the master stepped down",
+      outcomeUnknown: true,
+      position: { epoch: 3, seq: 77 },
+    });
+  });
+
+  test("a compacted log with its range", async () => {
+    const cluster = await start();
+    cluster.compactSeq = 1n;
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const error = await failure(kv.updates({ after: 0 }).next());
+    expect(error).toMatchObject({ code: "out_of_range", range: { compactSeq: 1, appliedSeq: 1 } });
+  });
+
+  test.each([
+    [Code.InvalidArgument, "invalid_argument", false],
+    [Code.ResourceExhausted, "resource_exhausted", false],
+    [Code.FailedPrecondition, "failed_precondition", false],
+    [Code.AlreadyExists, "failed_precondition", false],
+    [Code.NotFound, "not_found", false],
+    [Code.OutOfRange, "out_of_range", false],
+    [Code.Aborted, "lineage_lost", false],
+    [Code.Unavailable, "unavailable", false],
+    [Code.DeadlineExceeded, "deadline_exceeded", true],
+    [Code.Canceled, "canceled", true],
+    [Code.PermissionDenied, "permission_denied", false],
+    [Code.Unauthenticated, "unauthenticated", false],
+    [Code.Unimplemented, "unimplemented", false],
+    [Code.Unknown, "internal", true],
+    [Code.Internal, "internal", true],
+    [Code.DataLoss, "internal", true],
+  ] as const)("Connect's code %i as %s", async (code, expected, outcomeUnknown) => {
+    const kv = answering((router) =>
+      router.service(KVStore, {
+        set: () => {
+          throw new ConnectError("because", code);
+        },
+      }),
+    );
+    expect(await failure(kv.set("k", "v"))).toMatchObject({ code: expected, message: "because", outcomeUnknown });
+  });
+
+  test("a seq that no number can hold exactly is an error, not a rounded number", async () => {
+    const kv = answering((router) => router.service(KVStore, { get: () => ({ exists: true, modSeq: 2n ** 53n }) }));
+    expect(await failure(kv.get("k"))).toMatchObject({ code: "internal" });
+  });
+
+  test("an event of a type that this client does not know is an error", async () => {
+    const kv = answering((router) =>
+      router.service(KVStore, { getUpdates: () => ({ events: [{ type: 99 as never, key: "k" }], next: 2n }) }),
+    );
+    expect(await failure(kv.updates().next())).toMatchObject({ code: "internal" });
+  });
+});
+
+describe("what makes no sense is refused before it is sent", () => {
+  const nowhere = (): CambiumClient => client({ endpoints: ["127.0.0.1:9"] });
+
+  test.each([
+    ["a lone surrogate in a key", () => nowhere().set("\ud800", "v")],
+    ["a lone surrogate in a read", () => nowhere().get("a\udc00")],
+    ["a lone surrogate in a batch", () => nowhere().write([{ kind: "delete", key: "\ud800" }])],
+    ["a deadline of 0", () => nowhere().set("k", "v", { ttlMs: 0 })],
+    ["a deadline of half a millisecond", () => nowhere().set("k", "v", { ttlMs: 0.5 })],
+    ["a negative place in the log", () => nowhere().updates({ after: -1 }).next()],
+    ["a negative timeout", () => nowhere().get("k", { timeoutMs: -1 })],
+  ] as [string, () => Promise<unknown>][])("%s", async (_, call) => {
+    expect((await failure(Promise.resolve().then(call))).code).toBe("invalid_argument");
+  });
+
+  test("a client without endpoints, or with a bad one", () => {
+    expect(() => createClient({ endpoints: [] })).toThrow(CambiumError);
+    expect(() => createClient({ endpoints: ["ftp://x"] })).toThrow(/"ftp:\/\/x" is no endpoint/);
+  });
+
+  test("a closed client", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    kv.close();
+    expect((await failure(kv.get("k"))).code).toBe("canceled");
+    expect((await failure(kv.set("k", "v"))).code).toBe("canceled");
+  });
+});
+
+describe("updates", () => {
+  const collect = async (pages: AsyncIterable<UpdatesPage>): Promise<UpdatesPage[]> => {
+    const all: UpdatesPage[] = [];
+    for await (const page of pages) all.push(page);
+    return all;
+  };
+
+  test("come in pages of whole records, and end where the node is up to date", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    await kv.write(["a", "b", "c"].map((key) => ({ kind: "set", key, value: key })));
+    await kv.set("d", "d", { ttlMs: 1000 });
+    await kv.delete("a");
+    const pages = await collect(kv.updates({ follow: false, limit: 2 }));
+    expect(pages.map(({ events, next }) => [events.map(({ type, key }) => `${type} ${key}`), next])).toEqual([
+      [["put a", "put b", "put c"], 2],
+      [["put d", "delete a"], 4],
+    ]);
+    expect(pages[1]!.events[0]).toEqual({
+      type: "put",
+      key: "d",
+      value: new TextEncoder().encode("d"),
+      position: { epoch: 1, seq: 3 },
+      timestampMs: 1_700_000_000_000,
+      expiresAtMs: 1_700_000_001_000,
+    });
+  });
+
+  test("of an empty log are one empty page that says where to go on", async () => {
+    const cluster = await start();
+    const pages = await collect(client({ endpoints: [cluster.nodes[0]!.address] }).updates({ follow: false }));
+    expect(pages).toMatchObject([{ events: [], next: 1 }]);
+  });
+
+  test("that are followed wait for what is written later, and stop with their reader", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const pages = kv.updates();
+    const first = pages.next();
+    await kv.set("later", "v");
+    expect((await first).value).toMatchObject({ events: [{ key: "later" }], next: 2 });
+    await pages.return();
+    expect(await pages.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test("go on at another node, waiting for it when it lags behind the place that was reached", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [master!.address, replica!.address] });
+    await kv.set("a", "1");
+    const pages = kv.updates({ waitMs: 50 });
+    expect((await pages.next()).value).toMatchObject({ next: 2 });
+    replica!.appliedSeq = 1n;
+    let refused = 0;
+    replica!.before = () => {
+      if (++refused === 3) replica!.appliedSeq = undefined;
+    };
+    await kv.set("b", "2");
+    await master!.close();
+    expect((await pages.next()).value).toMatchObject({ events: [{ key: "b" }], next: 3 });
+    expect(refused).toBeGreaterThanOrEqual(3);
+    await pages.return();
+  });
+});
+
+describe("the cluster", () => {
+  test("is described by whichever node answers, or by the one that is named", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [master!.address] });
+    await kv.set("k", "v");
+    replica!.appliedSeq = 1n;
+    expect(await kv.status()).toMatchObject({
+      clusterId: cluster.clusterId,
+      node: { role: "master", address: master!.address, applied: { epoch: 1, seq: 2 }, keys: 1, durability: "always" },
+      members: [
+        { state: "self", source: "founder", voter: true },
+        { state: "streaming", source: "listed", lagRecords: 1, lagMs: 1500 },
+      ],
+    });
+    expect(await kv.status({ endpoint: replica!.address })).toMatchObject({ node: { role: "replica", keys: 0 } });
+    expect((await failure(kv.status({ endpoint: await deadEndpoint() }))).code).toBe("unreachable");
+  });
+
+  test("takes and gives up replicas through the master", async () => {
+    const cluster = await start(3);
+    const [, replica, other] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address] });
+    expect(await kv.addReplica(other!.address)).toMatchObject({ address: other!.address, state: "streaming" });
+    await kv.removeReplica({ nodeId: other!.nodeId });
+    expect(cluster.removed).toEqual([other!.nodeId]);
+    expect((await failure(kv.removeReplica({ address: "nobody:1" }))).code).toBe("not_found");
+  });
+});

@@ -1,0 +1,72 @@
+import http2 from "node:http2";
+import type { AddressInfo } from "node:net";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { afterEach, expect, test } from "vitest";
+import { createClient } from "./node.js";
+import { FakeCluster } from "./testing/fake-cluster.js";
+
+const closers: (() => void | Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+interface Http2Node {
+  readonly endpoint: string;
+  readonly sessions: Set<http2.ServerHttp2Session>;
+  connections: number;
+}
+
+async function listen(cluster: FakeCluster): Promise<Http2Node> {
+  const server = http2.createServer(connectNodeAdapter({ routes: cluster.addNode().routes }));
+  const node: Http2Node = { endpoint: "", sessions: new Set(), connections: 0 };
+  server.on("session", (session) => {
+    node.connections++;
+    node.sessions.add(session);
+    session.once("close", () => node.sessions.delete(session));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  closers.push(() => {
+    for (const session of node.sessions) session.destroy();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  return {
+    ...node,
+    endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    get connections() {
+      return node.connections;
+    },
+  };
+}
+
+test("over HTTP/2 all calls to a node share one connection", async () => {
+  const cluster = new FakeCluster();
+  const node = await listen(cluster);
+  const kv = createClient({ endpoints: [node.endpoint], httpVersion: "2" });
+  closers.push(() => kv.close());
+  await Promise.all(Array.from({ length: 20 }, (_, i) => kv.set(`k${i}`, "v")));
+  expect((await kv.batchGet(["k0", "k19"])).size).toBe(2);
+  expect(node.connections).toBe(1);
+});
+
+test("a lost HTTP/2 connection is made again, after a goodbye as after a cut", async () => {
+  const cluster = new FakeCluster();
+  const node = await listen(cluster);
+  const kv = createClient({ endpoints: [node.endpoint], httpVersion: "2", retryDelayMs: 1 });
+  closers.push(() => kv.close());
+  await kv.set("k", "v");
+  for (const session of node.sessions) session.destroy();
+  expect(await kv.getText("k")).toBe("v");
+  for (const session of node.sessions) session.goaway();
+  expect(await kv.getText("k")).toBe("v");
+  expect(node.connections).toBe(3);
+});
+
+test("over HTTP/2 too a node that is not there is unreachable", async () => {
+  const cluster = new FakeCluster();
+  await cluster.addNode().listen();
+  await cluster.close();
+  const kv = createClient({ endpoints: [cluster.nodes[0]!.address], httpVersion: "2", readRounds: 1 });
+  closers.push(() => kv.close());
+  await expect(kv.get("k")).rejects.toMatchObject({ code: "unreachable" });
+  await expect(kv.set("k", "v")).rejects.toMatchObject({ code: "unreachable", outcomeUnknown: false });
+});
