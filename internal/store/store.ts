@@ -26,7 +26,8 @@ import {
 import type { Engine, Entry } from "../engine/engine.js";
 import type { DirectoryLock, FileSystem } from "../wal/file-system.js";
 import { type Durability, Log, type LogListener } from "../wal/log.js";
-import { decodeRecords } from "../wal/record.js";
+import { asBuffer } from "../wal/bytes.js";
+import { decodeRecords, logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import { type Change, encodeChanges, type Member } from "./change.js";
 import { evaluate, type WriteCommand, type WriteResult } from "./evaluate.js";
@@ -383,6 +384,15 @@ export class Store {
   /** Epoch and chain value at a place of the log. Rejects with `WalError` `out_of_range`. */
   mark(seq: Seq): Promise<LogMark> {
     return this.#mustBeJoined().log.mark(seq);
+  }
+
+  /** The mark after the last of some whole encoded records. */
+  markAfter(records: Uint8Array): LogMark {
+    const buffer = asBuffer(records);
+    let at = 0;
+    for (let end = recordEnd(buffer, at); end < buffer.length; end = recordEnd(buffer, at)) at = end;
+    const { epoch, seq, chain } = logEndAt(buffer, at);
+    return { epoch, seq, chain };
   }
 
   /** Encoded records after a place, from memory; see `Log.readTail`. */
