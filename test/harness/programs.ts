@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Given to the program as its standard input, which is empty otherwise. */
   readonly input?: string | Uint8Array;
+  /** Runs it as a user whom permissions bind, which they do not bind root. */
+  readonly permissionsBind?: boolean;
   /** Sees the child, to send it a signal for instance. */
   readonly started?: (child: ChildProcess) => void;
 }
@@ -29,12 +31,16 @@ export function childEnvironment(extra: Readonly<Record<string, string>> = {}): 
 }
 
 export function spawnProgram(program: Program, args: readonly string[], options: RunOptions = {}): ChildProcess {
-  return spawn(process.execPath, [path.join(root, "dist", "cmd", program, "main.js"), ...args], {
-    cwd: root,
-    env: childEnvironment(options.env),
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+  const command = [process.execPath, path.join(root, "dist", "cmd", program, "main.js"), ...args];
+  if (options.permissionsBind && process.getuid?.() === 0) {
+    command.unshift("setpriv", `--bounding-set=${rootsPower}`, `--inh-caps=${rootsPower}`);
+  }
+  const [file, ...rest] = command as [string, ...string[]];
+  return spawn(file, rest, { cwd: root, env: childEnvironment(options.env), stdio: ["pipe", "pipe", "pipe"] });
 }
+
+/** The capabilities by which root passes over permissions, taken away. */
+const rootsPower = "-dac_override,-dac_read_search";
 
 /** Runs a program to its end. */
 export async function runProgram(

@@ -1,0 +1,94 @@
+/** A real browser that loads a page from one origin and talks to the nodes, which are others, with no gateway between. */
+import { createServer, type Server } from "node:http";
+import path from "node:path";
+import { build } from "esbuild";
+import type { Browser, Page as BrowserPage } from "playwright-core";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { launchBrowser } from "../harness/browser.js";
+import { TestCluster } from "../harness/cluster.js";
+
+let server: Server;
+let browser: Browser;
+let cluster: TestCluster;
+let origin: string;
+/** The same page under an origin that the nodes do not know. */
+let strangeOrigin: string;
+
+beforeAll(async () => {
+  const bundle = await build({
+    entryPoints: [path.join(import.meta.dirname, "page", "page.ts")],
+    bundle: true,
+    write: false,
+    format: "iife",
+    // Fails where anything of Node is in the way, as a web project's own bundler would.
+    platform: "browser",
+  });
+  const script = bundle.outputFiles[0]!.text;
+  server = createServer((request, response) => {
+    if (request.url === "/page.js") response.setHeader("content-type", "text/javascript").end(script);
+    else response.setHeader("content-type", "text/html").end("<!doctype html><script src=/page.js></script>");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  origin = `http://127.0.0.1:${port}`;
+  strangeOrigin = `http://localhost:${port}`;
+  const cors = { server: { cors_origins: [origin] } };
+  [browser, cluster] = await Promise.all([
+    launchBrowser(),
+    TestCluster.start({ replicas: 1, masterConfig: cors, replicaConfig: cors }),
+  ]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await cluster?.close();
+  server?.close();
+});
+
+async function openPage(from = origin): Promise<BrowserPage> {
+  const page = await browser.newPage();
+  onTestFinished(() => page.close());
+  await page.goto(from);
+  return page;
+}
+
+/** Calls a function of page.ts inside the browser. */
+async function inPage(page: BrowserPage, name: string, ...args: unknown[]): Promise<unknown> {
+  return page.evaluate(`page.${name}(...${JSON.stringify(args)})`);
+}
+
+test.each(["connect", "connect by GET", "grpc-web"])(
+  "a page of another origin writes and reads over %s",
+  async (protocol) => {
+    const page = await openPage();
+    const replica = cluster.replicas[0]!.address;
+    const read = await inPage(page, "roundTrip", protocol, cluster.master.address, replica, `page ${protocol}`);
+    expect(read).toEqual({ exists: true, value: `from a page over ${protocol}` });
+  },
+);
+
+test.each(["connect", "grpc-web"])("a page is told over %s that a replica takes no writes", async (protocol) => {
+  const page = await openPage();
+  const failedPrecondition = 9;
+  expect(await inPage(page, "codeOfWrite", protocol, cluster.replicas[0]!.address)).toEqual({
+    code: failedPrecondition,
+    details: ["cambium.v1.NotMaster"],
+  });
+});
+
+test("the client of this repository works in a page, and finds the master", async () => {
+  const page = await openPage();
+  const endpoints = [cluster.replicas[0]!.address, cluster.master.address];
+  expect(await inPage(page, "roundTripOfClient", endpoints, "page client")).toMatchObject({
+    seq: expect.any(Number),
+  });
+  await cluster.setEverywhere("after", "1");
+  expect(await inPage(page, "roundTripOfClient", endpoints, "page client")).toMatchObject({ value: "from a page" });
+});
+
+test("a page of an origin that is not on the list gets nothing", async () => {
+  const page = await openPage(strangeOrigin);
+  await expect(
+    inPage(page, "roundTrip", "connect", cluster.master.address, cluster.master.address, "stranger"),
+  ).rejects.toThrow(/fetch/i);
+});
