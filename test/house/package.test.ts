@@ -11,8 +11,8 @@ interface LockedPackage {
   readonly integrity?: string;
 }
 
-function readJson<T>(file: string): T {
-  return JSON.parse(readFileSync(path.join(root, file), "utf8")) as T;
+function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(path.join(root, file), "utf8"));
 }
 
 test("a Node that is too old is refused with the version that is needed", () => {
@@ -24,7 +24,7 @@ test("a Node that is too old is refused with the version that is needed", () => 
 });
 
 test("the lock file names no registry, and has a checksum for every package", () => {
-  const { packages } = readJson<{ packages: Record<string, LockedPackage> }>("package-lock.json");
+  const { packages } = readJson("package-lock.json") as { packages: Record<string, LockedPackage> };
   for (const [folder, locked] of Object.entries(packages)) {
     expect(locked.resolved, folder).toBeUndefined();
     if (folder !== "") expect(locked.integrity, folder).toMatch(/^sha512-/);
@@ -33,7 +33,7 @@ test("the lock file names no registry, and has a checksum for every package", ()
 
 test("every dependency is pinned exactly", () => {
   type Versions = Record<string, string>;
-  const description = readJson<{ dependencies: Versions; devDependencies: Versions }>("package.json");
+  const description = readJson("package.json") as { dependencies: Versions; devDependencies: Versions };
   const { dependencies, devDependencies } = description;
   for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies })) {
     expect(version, name).toMatch(/^\d+\.\d+\.\d+$/);
