@@ -63,15 +63,19 @@ test("what is formatted is read back as it was", () => {
 
 test("no text does anything but parse or throw AddressError", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }), fc.string({ unit: fc.constantFrom(..."[]:.a1f%") }), (a, b) => {
-      for (const text of [a, b]) {
-        try {
-          expect(parseAddress(formatAddress(parseAddress(text)))).toEqual(parseAddress(text));
-        } catch (error) {
-          expect(error).toBeInstanceOf(AddressError);
+    fc.property(
+      fc.string({ unit: "binary" }),
+      fc.string({ unit: fc.constantFrom("[", "]", ":", ".", "a", "1", "f", "%") }),
+      (a, b) => {
+        for (const text of [a, b]) {
+          try {
+            expect(parseAddress(formatAddress(parseAddress(text)))).toEqual(parseAddress(text));
+          } catch (error) {
+            expect(error).toBeInstanceOf(AddressError);
+          }
         }
-      }
-    }),
+      },
+    ),
   );
 });
 

@@ -1,0 +1,165 @@
+/** The configuration as the rooms take it: units in the names, every default filled in, deep-frozen. */
+import path from "node:path";
+import type { SettingValues } from "./schema.js";
+
+export type NodeKind = "master" | "replica";
+
+export interface NodeConfig {
+  /** The program that the configuration is for. */
+  readonly kind: NodeKind;
+  /** The file that it came from. */
+  readonly file: string;
+  readonly server: ServerConfig;
+  /** With a replica only. */
+  readonly master?: MasterConfig;
+  readonly wal: WalConfig;
+  readonly storage: StorageConfig;
+  readonly limits: LimitsConfig;
+  readonly replication: ReplicationConfig;
+  readonly cluster: ClusterConfig;
+  readonly log: LogConfig;
+  /** The same under the names of the file, as they would be written there. Holds no secret. */
+  readonly settings: Settings;
+}
+
+/** Section → key → value. A key without a value or a default is absent. */
+export type Settings = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+export interface ServerConfig {
+  /** The address to listen on; an IPv6 address without brackets. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** `host:port` at which others reach this node; absent: where it listens. */
+  readonly advertise?: string;
+  /** Origins of web pages that may call, as browsers send them, or `*`. */
+  readonly corsOrigins: readonly string[];
+  readonly protectedMode: boolean;
+  readonly drainTimeoutMs: number;
+}
+
+export interface MasterConfig {
+  /** `host:port` at which the replica registers itself; absent: it waits until a master comes. */
+  readonly address?: string;
+  readonly heartbeatIntervalMs: number;
+}
+
+export interface WalConfig {
+  /** Absolute. */
+  readonly directory: string;
+  readonly durability: "always" | "interval" | "os";
+  readonly syncIntervalMs: number;
+  readonly segmentBytesMax: number;
+}
+
+export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
+
+export interface StorageConfig {
+  /** 0: no limit. */
+  readonly entriesMax: number;
+  /** 0: no limit. */
+  readonly bytesMax: number;
+  readonly evictionPolicy: EvictionPolicy;
+}
+
+/** All in bytes. */
+export interface LimitsConfig {
+  readonly keyBytesMax: number;
+  readonly valueBytesMax: number;
+  /** Of a whole request or answer; has room for a largest key and value. */
+  readonly messageBytesMax: number;
+  /** Of all writes in flight; has room for a largest message. */
+  readonly pendingBytesMax: number;
+}
+
+export interface ReplicationConfig {
+  /** `host:port` of each replica to push to. */
+  readonly replicas: readonly string[];
+  readonly heartbeatIntervalMs: number;
+  readonly batchBytes: number;
+  /** Not less than `batchBytes`. */
+  readonly windowBytes: number;
+  readonly commit: "master";
+}
+
+export interface ClusterConfig {
+  /** Absolute. */
+  readonly secretFile?: string;
+  /** The content of `secretFile`, without its last line break. Not enumerable, so that no printing of a config shows it. */
+  readonly secret?: Uint8Array;
+}
+
+export interface LogConfig {
+  readonly level: "debug" | "info" | "warn" | "error";
+  /** `auto`: pretty on a terminal. */
+  readonly format: "json" | "pretty" | "auto";
+}
+
+/** The configuration of these values. */
+export function toNodeConfig(options: {
+  kind: NodeKind;
+  file: string;
+  values: SettingValues;
+  settings: Settings;
+  secret: Uint8Array | undefined;
+}): NodeConfig {
+  const { kind, file, values, settings, secret } = options;
+  const { server, master, wal, storage, limits, replication, cluster, log } = values;
+  return deepFreeze({
+    kind,
+    file,
+    server: {
+      host: server.address,
+      port: server.port,
+      ...(server.advertise !== undefined && { advertise: server.advertise }),
+      corsOrigins: server.cors_origins,
+      protectedMode: server.protected_mode,
+      drainTimeoutMs: server.drain_timeout,
+    },
+    ...(master && {
+      master: {
+        ...(master.address !== undefined && { address: master.address }),
+        heartbeatIntervalMs: master.sync_interval,
+      },
+    }),
+    wal: {
+      directory: path.resolve(wal.directory),
+      durability: wal.durability,
+      syncIntervalMs: wal.sync_interval,
+      segmentBytesMax: wal.max_file_size,
+    },
+    storage: {
+      entriesMax: storage.max_entries,
+      bytesMax: storage.max_bytes,
+      evictionPolicy: storage.eviction_policy,
+    },
+    limits: {
+      keyBytesMax: limits.max_key_bytes,
+      valueBytesMax: limits.max_value_bytes,
+      messageBytesMax: limits.max_message_bytes,
+      pendingBytesMax: limits.max_pending_bytes,
+    },
+    replication: {
+      replicas: replication.replicas,
+      heartbeatIntervalMs: replication.sync_interval,
+      batchBytes: replication.batch_bytes,
+      windowBytes: replication.window_bytes,
+      commit: replication.commit,
+    },
+    cluster: clusterConfig(cluster.secret_file, secret),
+    log: { level: log.level, format: log.format },
+    settings,
+  });
+}
+
+function clusterConfig(secretFile: string | undefined, secret: Uint8Array | undefined): ClusterConfig {
+  const cluster = secretFile === undefined ? {} : { secretFile: path.resolve(secretFile) };
+  if (secret) Object.defineProperty(cluster, "secret", { value: secret, enumerable: false });
+  return cluster;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  // Only what is enumerable: the bytes of the secret cannot be frozen.
+  for (const part of Object.values(value)) if (typeof part === "object" && part !== null) deepFreeze(part as object);
+  return Object.freeze(value);
+}

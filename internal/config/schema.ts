@@ -1,0 +1,194 @@
+/** Every setting there is: its section, key, meaning, range and default. */
+import { z } from "zod";
+import { checkLimits, checkReplication } from "./contradiction.js";
+import type { NodeKind } from "./node-config.js";
+import { address, choice, duration, filePath, flag, host, list, origin, size, wholeNumber } from "./setting.js";
+
+/** The schema of a configuration file for a server of this kind. */
+export function schemaOf(kind: NodeKind) {
+  return z.strictObject({
+    server: section("Where this node listens, and whom it serves.", {
+      address: host({
+        description:
+          "The address to listen on. 127.0.0.1 serves this machine only; 0.0.0.0 or :: serves every network that the machine is in (see protected_mode).",
+      }).prefault("127.0.0.1"),
+      port: wholeNumber({
+        min: 0,
+        max: 65_535,
+        description: "The port to listen on, for every protocol. 0: any free one, which the log tells.",
+      }).prefault(kind === "master" ? 8080 : 8081),
+      advertise: address({
+        description:
+          "The host:port at which the other nodes reach this one. Without it: address and port, and where address is 0.0.0.0 or ::, the machine's host name and port. Needed behind address translation and port mapping.",
+        sample: kind === "master" ? "master.example.com:8080" : "replica-1.example.com:8081",
+      }).optional(),
+      cors_origins: list(origin(), {
+        description:
+          'Origins of the web pages that may call this node from a browser, such as "https://app.example.com". "*" lets every page of the internet call: only for data that anybody may read and change. Empty: none.',
+      }).prefault([]),
+      protected_mode: flag({
+        description:
+          "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything.",
+      }).prefault(true),
+      drain_timeout: duration({
+        min: "100ms",
+        max: "1h",
+        description: "How long a node that is told to stop waits for calls in flight before it breaks them off.",
+      }).prefault("10s"),
+    }),
+    ...((kind === "replica" ? { master: masterSection() } : {}) as unknown as MasterShape),
+    wal: z
+      .strictObject({
+        directory: filePath({
+          description:
+            "The directory of all that this node keeps: the log, and what it knows of its cluster. It is made when it is missing, and belongs to one process at a time. A relative path begins at the working directory.",
+          sample: `./data/${kind}`,
+        }),
+        durability: choice(["always", "interval", "os"], {
+          description:
+            "When a write is acknowledged. always: once it is synced to the disk, and survives a power loss. interval: once the operating system has it; synced every sync_interval, so a power loss may take the last interval. os: as interval, but the operating system syncs when it likes.",
+        }).prefault("always"),
+        sync_interval: duration({
+          min: "1ms",
+          max: "1h",
+          description: "How often the log is synced with durability interval.",
+        }).prefault("1s"),
+        max_file_size: size({
+          min: "64KiB",
+          max: "4GiB",
+          description: "The size at which a log file is closed and the next one begun.",
+        }).prefault("100MB"),
+      })
+      .meta({ description: "The write-ahead log: the data on disk." }),
+    storage: section("How much is stored in memory, and what goes when it is full.", {
+      max_entries: wholeNumber({
+        min: 0,
+        max: Number.MAX_SAFE_INTEGER,
+        description: "The number of keys to hold at most. 0: no limit.",
+      }).prefault(0),
+      max_bytes: size({
+        min: "0B",
+        description: "The bytes that keys and values take at most. 0: no limit.",
+      }).prefault(0),
+      eviction_policy: choice(["noeviction", "lru", "lfu", "random", "ttl"], {
+        description:
+          "What makes room at a limit. noeviction: nothing does, and writes that need room are refused. lru: the keys not used for the longest time go. lfu: those used least often. random: any. ttl: those that expire soonest.",
+      }).prefault("noeviction"),
+    }),
+    limits: section(
+      "How large requests may be. Larger ones are refused before anything is allocated for them.",
+      {
+        max_key_bytes: size({ min: "1B", max: "65535B", description: "The length of a key, as UTF-8." }).prefault(4096),
+        max_value_bytes: size({ min: "1B", max: "32MiB", description: "The length of a value." }).prefault("1MiB"),
+        max_message_bytes: size({
+          min: "64KiB",
+          max: "32MiB",
+          description:
+            "The length of a whole request or answer. Must exceed max_key_bytes and max_value_bytes together by 64KiB.",
+        }).prefault("4MiB"),
+        max_pending_bytes: size({
+          min: "64KiB",
+          max: "16GiB",
+          description:
+            "Bytes of the writes in flight, all callers together; beyond it writes are refused until there is room. Not less than max_message_bytes.",
+        }).prefault("64MiB"),
+      },
+      checkLimits,
+    ),
+    replication: section(
+      "How a master feeds its replicas. On a replica it counts from the moment when it becomes master.",
+      {
+        replicas: list(address(), {
+          description:
+            'Replicas that the master pushes to, each as host:port, such as "replica-1.example.com:8081". Replicas with a master.address register themselves and need not be listed.',
+        }).prefault([]),
+        sync_interval: duration({
+          min: "50ms",
+          max: "60s",
+          description: "The heartbeat: how often replicas hear from the master when there is nothing to send.",
+        }).prefault("1s"),
+        batch_bytes: size({
+          min: "4KiB",
+          max: "16MiB",
+          description: "The bytes of log that are sent in one message.",
+        }).prefault("1MiB"),
+        window_bytes: size({
+          min: "4KiB",
+          max: "1GiB",
+          description:
+            "The bytes that a replica may have been sent and not acknowledged yet. Not less than batch_bytes.",
+        }).prefault("8MiB"),
+        commit: choice(["master"], {
+          elsewhere: {
+            majority:
+              'cannot be "majority": this version knows only "master", where a write counts once the master keeps it',
+          },
+          description:
+            "Who must keep a write before it counts. master: the master alone; replicas follow, and the writes that they did not have yet are lost with the master's disk.",
+        }).prefault("master"),
+      },
+      checkReplication,
+    ),
+    cluster: section("How nodes know each other.", {
+      secret_file: filePath({
+        description:
+          "A file whose content, 16 to 1024 bytes, all nodes of the cluster share; only its owner may read it (chmod 600). Needed as soon as nodes are on different machines.",
+        sample: "/etc/cambium/cluster.secret",
+      }).optional(),
+    }),
+    log: section("What this node tells its operator, on standard output.", {
+      level: choice(["debug", "info", "warn", "error"], {
+        description: "The least important lines that are written.",
+      }).prefault("info"),
+      format: choice(["json", "pretty", "auto"], {
+        description: "json: a JSON object a line. pretty: for people. auto: pretty on a terminal, json elsewhere.",
+      }).prefault("auto"),
+    }),
+  });
+}
+
+/** What masters do not have, replicas have with all defaults. */
+type MasterShape = { master: z.ZodOptional<ReturnType<typeof masterSection>> };
+
+function masterSection() {
+  return section("The master of this replica.", {
+    address: address({
+      description:
+        "The host:port of the master, where the replica registers itself under server.advertise. Without it the replica waits until a master that lists it comes.",
+      sample: "127.0.0.1:8080",
+    }).optional(),
+    sync_interval: duration({
+      min: "50ms",
+      max: "60s",
+      description: "The heartbeat that the replica asks of the master.",
+    }).prefault("1s"),
+  });
+}
+
+/** A section of which every key has a default or may be absent. `check` judges keys that are right each by itself. */
+function section<Shape extends z.ZodRawShape>(
+  description: string,
+  shape: Shape,
+  check: (values: z.output<z.ZodObject<Shape>>, context: z.RefinementCtx) => void = () => undefined,
+) {
+  const object = z.strictObject(shape).superRefine((values, context) => check(values as never, context));
+  return object.meta({ description }).prefault({} as never);
+}
+
+/** What the schema gives: section → key → value, in ms and bytes. */
+export type SettingValues = z.output<ReturnType<typeof schemaOf>>;
+
+/** The same as a JSON Schema, by which editors complete and check a configuration file. */
+export function configJsonSchema(kind: NodeKind): object {
+  const schema = z.toJSONSchema(schemaOf(kind), {
+    io: "input",
+    // zod itself drops the examples of what it transforms, since they might be meant for the result.
+    override: ({ jsonSchema }) => {
+      const { sample } = jsonSchema;
+      if (sample === undefined) return;
+      delete jsonSchema["sample"];
+      jsonSchema.examples = [sample];
+    },
+  });
+  return { ...schema, title: `Configuration of a Cambium ${kind}` };
+}
