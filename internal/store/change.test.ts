@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { epochId, nodeId } from "../base/ids.js";
 import { epochMs } from "../base/position.js";
-import { type Change, ChangeFormatError, decodeChanges, encodeChanges, epochChangeOf } from "./change.js";
+import { FormatError } from "./byte-codec.js";
+import { type Change, decodeChanges, encodeChanges, epochChangeOf } from "./change.js";
 
 const hex = (digits: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`));
 const bytes = fc.uint8Array({ maxLength: 300 });
@@ -60,18 +61,18 @@ describe("a record's payload", () => {
       fc.property(anyChange, fc.nat(), (change, at) => {
         const payload = encodeChanges([change]);
         const cut = payload.subarray(0, at % payload.length);
-        expect(() => decodeChanges(cut)).toThrow(ChangeFormatError);
+        expect(() => decodeChanges(cut)).toThrow(FormatError);
       }),
     );
   });
 
-  test("any bytes at all are either changes or refused with a ChangeFormatError", () => {
+  test("any bytes at all are either changes or refused with a FormatError", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (payload) => {
         try {
           decodeChanges(payload);
         } catch (error) {
-          expect(error).toBeInstanceOf(ChangeFormatError);
+          expect(error).toBeInstanceOf(FormatError);
         }
       }),
     );

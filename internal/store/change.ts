@@ -12,13 +12,14 @@
  * kind 5  member  node id (16)  flags (1)  source (1)  length address
  * ```
  *
- * A length is an unsigned LEB128 number. An unknown kind is from a newer version: the record is refused, never skipped,
+ * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
  * since skipping would make this node's state differ from the others'.
  */
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
+import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
 /** How a member came to be known. */
 export type MemberSource = "founder" | "listed" | "added" | "registered";
@@ -40,11 +41,6 @@ export type Change =
   | { readonly kind: "epoch"; readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId }
   | { readonly kind: "member"; readonly member: Member };
 
-/** A payload that this version cannot read. */
-export class ChangeFormatError extends Error {
-  override readonly name = "ChangeFormatError";
-}
-
 const KIND = { epoch: 1, put: 2, putExpiring: 3, delete: 4, member: 5 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
@@ -58,15 +54,15 @@ export function encodeChanges(changes: readonly Change[]): Uint8Array {
   assert(changes.length > 0, "a record has at least one change");
   let size = 0;
   for (const change of changes) size += sizeOf(change);
-  const writer = new Writer(Buffer.allocUnsafe(size));
+  const writer = new ByteWriter(Buffer.allocUnsafe(size));
   for (const change of changes) write(writer, change);
   assert(writer.at === size, `payload is ${writer.at} bytes, ${size} were reckoned`);
   return writer.bytes;
 }
 
-/** The changes of a payload; keys and values are views into it. Throws `ChangeFormatError`. */
+/** The changes of a payload; keys and values are views into it. Throws `FormatError`. */
 export function decodeChanges(payload: Uint8Array): Change[] {
-  const reader = new Reader(payload);
+  const reader = new ByteReader(payload);
   const changes: Change[] = [];
   do changes.push(read(reader));
   while (!reader.atEnd);
@@ -87,18 +83,21 @@ function sizeOf(change: Change): number {
       return 1 + EPOCH_ID_BYTES + 1 + ID_BYTES;
     case "put":
       return (
-        1 + (change.expiresAtMs === undefined ? 0 : 8) + prefixed(change.key.length) + prefixed(change.value.length)
+        1 +
+        (change.expiresAtMs === undefined ? 0 : 8) +
+        prefixedSize(change.key.length) +
+        prefixedSize(change.value.length)
       );
     case "delete":
-      return 1 + prefixed(change.key.length);
+      return 1 + prefixedSize(change.key.length);
     case "member":
-      return 1 + ID_BYTES + 2 + prefixed(Buffer.byteLength(change.member.address));
+      return 1 + ID_BYTES + 2 + prefixedSize(Buffer.byteLength(change.member.address));
     default:
       return unreachable(change);
   }
 }
 
-function write(writer: Writer, change: Change): void {
+function write(writer: ByteWriter, change: Change): void {
   switch (change.kind) {
     case "epoch":
       writer.byte(KIND.epoch);
@@ -134,7 +133,7 @@ function write(writer: Writer, change: Change): void {
   }
 }
 
-function read(reader: Reader): Change {
+function read(reader: ByteReader): Change {
   const kind = reader.byte();
   switch (kind) {
     case KIND.epoch: {
@@ -159,7 +158,7 @@ function read(reader: Reader): Change {
       const id = nodeId(idFromBytes(reader.raw(ID_BYTES)));
       const flags = reader.flags(FLAG_VOTER | FLAG_REMOVED);
       const source = SOURCES[reader.byte()];
-      if (source === undefined) throw new ChangeFormatError("a member's source is unknown to this version");
+      if (source === undefined) throw new FormatError("a member's source is unknown to this version");
       const address = Buffer.from(reader.prefixed()).toString();
       return {
         kind: "member",
@@ -173,94 +172,6 @@ function read(reader: Reader): Change {
       };
     }
     default:
-      throw new ChangeFormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
-  }
-}
-
-/** Bytes of a length and what it announces. */
-function prefixed(length: number): number {
-  return (length < 1 << 7 ? 1 : length < 1 << 14 ? 2 : length < 1 << 21 ? 3 : length < 1 << 28 ? 4 : 5) + length;
-}
-
-class Writer {
-  readonly bytes: Buffer;
-  at = 0;
-
-  constructor(bytes: Buffer) {
-    this.bytes = bytes;
-  }
-
-  byte(value: number): void {
-    this.bytes[this.at++] = value;
-  }
-
-  uint64(value: number): void {
-    this.bytes.writeUInt32LE(value % 2 ** 32, this.at);
-    this.bytes.writeUInt32LE(Math.floor(value / 2 ** 32), this.at + 4);
-    this.at += 8;
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.bytes.set(bytes, this.at);
-    this.at += bytes.length;
-  }
-
-  prefixed(bytes: Uint8Array): void {
-    let rest = bytes.length;
-    for (; rest > 0x7f; rest >>>= 7) this.byte((rest & 0x7f) | 0x80);
-    this.byte(rest);
-    this.raw(bytes);
-  }
-}
-
-class Reader {
-  readonly #bytes: Uint8Array;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get atEnd(): boolean {
-    return this.#at === this.#bytes.length;
-  }
-
-  byte(): number {
-    const value = this.#bytes[this.#at++];
-    if (value === undefined) throw new ChangeFormatError("a record's payload ends inside a change");
-    return value;
-  }
-
-  /** A byte of which only `known` bits may be set. */
-  flags(known: number): number {
-    const value = this.byte();
-    if ((value & ~known) !== 0) throw new ChangeFormatError(`flags ${value} are unknown to this version`);
-    return value;
-  }
-
-  uint64(): number {
-    let value = 0;
-    for (let i = 0; i < 8; i++) value += this.byte() * 2 ** (8 * i);
-    if (!Number.isSafeInteger(value)) throw new ChangeFormatError(`a number of a record is out of range: ${value}`);
-    return value;
-  }
-
-  raw(length: number): Uint8Array {
-    const end = this.#at + length;
-    if (end > this.#bytes.length) throw new ChangeFormatError("a record's payload ends inside a change");
-    const view = this.#bytes.subarray(this.#at, end);
-    this.#at = end;
-    return view;
-  }
-
-  prefixed(): Uint8Array {
-    let length = 0;
-    for (let shift = 0; ; shift += 7) {
-      if (shift > 28) throw new ChangeFormatError("a length of a record is out of range");
-      const part = this.byte();
-      length += (part & 0x7f) * 2 ** shift;
-      if (part < 0x80) break;
-    }
-    return this.raw(length);
+      throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
   }
 }

@@ -1,0 +1,105 @@
+/** Bytes as the store writes them: little-endian numbers, and runs of bytes behind a LEB128 length. */
+
+/** Bytes that this version cannot read. */
+export class FormatError extends Error {
+  override readonly name = "FormatError";
+}
+
+/** Bytes of a length together with what it announces. */
+export function prefixedSize(length: number): number {
+  return (length < 1 << 7 ? 1 : length < 1 << 14 ? 2 : length < 1 << 21 ? 3 : length < 1 << 28 ? 4 : 5) + length;
+}
+
+/** Fills a buffer whose size the caller has reckoned. */
+export class ByteWriter {
+  readonly bytes: Buffer;
+  at = 0;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  byte(value: number): void {
+    this.bytes[this.at++] = value;
+  }
+
+  uint32(value: number): void {
+    this.bytes.writeUInt32LE(value, this.at);
+    this.at += 4;
+  }
+
+  uint64(value: number): void {
+    this.uint32(value % 2 ** 32);
+    this.uint32(Math.floor(value / 2 ** 32));
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.bytes.set(bytes, this.at);
+    this.at += bytes.length;
+  }
+
+  prefixed(bytes: Uint8Array): void {
+    let rest = bytes.length;
+    for (; rest > 0x7f; rest >>>= 7) this.byte((rest & 0x7f) | 0x80);
+    this.byte(rest);
+    this.raw(bytes);
+  }
+}
+
+/** Reads what a `ByteWriter` wrote; throws `FormatError` where the bytes end too early or make no sense. */
+export class ByteReader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  byte(): number {
+    const value = this.#bytes[this.#at++];
+    if (value === undefined) throw new FormatError("the bytes end too early");
+    return value;
+  }
+
+  /** A byte of which only `known` bits may be set. */
+  flags(known: number): number {
+    const value = this.byte();
+    if ((value & ~known) !== 0) throw new FormatError(`flags ${value} are unknown to this version; use a newer one`);
+    return value;
+  }
+
+  uint32(): number {
+    return this.byte() + this.byte() * 2 ** 8 + this.byte() * 2 ** 16 + this.byte() * 2 ** 24;
+  }
+
+  /** Up to 2^53 - 1. */
+  uint64(): number {
+    const value = this.uint32() + this.uint32() * 2 ** 32;
+    if (!Number.isSafeInteger(value)) throw new FormatError(`the number ${value} is out of range`);
+    return value;
+  }
+
+  /** A view of the next bytes. */
+  raw(length: number): Uint8Array {
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw new FormatError("the bytes end too early");
+    const view = this.#bytes.subarray(this.#at, end);
+    this.#at = end;
+    return view;
+  }
+
+  prefixed(): Uint8Array {
+    let length = 0;
+    for (let shift = 0; ; shift += 7) {
+      if (shift > 28) throw new FormatError("a length is out of range");
+      const part = this.byte();
+      length += (part & 0x7f) * 2 ** shift;
+      if (part < 0x80) break;
+    }
+    return this.raw(length);
+  }
+}
