@@ -1,0 +1,245 @@
+/**
+ * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
+ * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
+ */
+import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
+import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
+import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { Logger } from "../base/logger.js";
+import type { Caller } from "../identity/access.js";
+import { isLoopbackAddress } from "../identity/loopback.js";
+import type { HostNames } from "../identity/host-names.js";
+import type { Cors } from "./cors.js";
+import {
+  answerCall,
+  answerError,
+  answerText,
+  discardRest,
+  type HttpRequest,
+  type HttpResponse,
+  isHttp2,
+  writeHead,
+} from "./http-answer.js";
+import { correctJson } from "./library-errors.js";
+import type { Readiness } from "./readiness.js";
+
+/** Who makes the call, for those who guard the handlers. */
+export const callerKey: ContextKey<Caller> = createContextKey<Caller>({ address: undefined, authorization: undefined });
+
+/** Timers fire at once when they are set for longer. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
+
+export interface AdapterOptions {
+  readonly handlers: readonly UniversalHandler[];
+  readonly cors: Cors;
+  /** The names under which callers on this machine may address the node. */
+  readonly hostNames: () => HostNames;
+  readonly readiness: Readiness;
+  readonly logger: Logger;
+}
+
+export class Adapter {
+  readonly #options: AdapterOptions;
+  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly #active = new Set<HttpResponse>();
+
+  constructor(options: AdapterOptions) {
+    this.#options = options;
+    this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
+  }
+
+  /** Answers a request. Never throws. */
+  readonly handle = (request: HttpRequest, response: HttpResponse): void => {
+    // Without listeners these would end the process; what they tell is seen by `close`.
+    request.on("error", ignore);
+    response.on("error", ignore);
+    this.#active.add(response);
+    response.once("close", () => void this.#active.delete(response));
+    if (this.#options.readiness.isDraining) this.#announceEnd(response);
+    try {
+      this.#route(request, response);
+    } catch (error) {
+      this.#options.logger.error("a request could not be dealt with", {
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+      if (!response.headersSent) answerText(response, 500, "this node could not deal with the request");
+    }
+  };
+
+  /** Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards. */
+  announceEnd(): void {
+    for (const response of this.#active) this.#announceEnd(response);
+  }
+
+  #announceEnd(response: HttpResponse): void {
+    // Over HTTP/2 the connection itself says so.
+    if ("shouldKeepAlive" in response && !response.headersSent) response.setHeader("connection", "close");
+  }
+
+  #route(request: HttpRequest, response: HttpResponse): void {
+    const target = request.url ?? "";
+    const queryAt = target.indexOf("?");
+    const path = queryAt < 0 ? target : target.slice(0, queryAt);
+    if (path === "/livez" || path === "/readyz") {
+      this.#answerProbe(path, request, response);
+      return;
+    }
+    if (!this.#acceptsAuthority(request, response)) return;
+    if (!/^\/[\x21-\x7e]*$/.test(target)) {
+      const text = "the target of the request must be a path, such as /cambium.v1.KVStore/Get; this node is no proxy";
+      answerText(response, 400, text);
+      return;
+    }
+    if (this.#options.cors.handle(request, response)) return;
+    const handler = this.#handlers.get(path);
+    if (!handler) {
+      const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
+      const text = `there is no method ${path.slice(0, 200)}; the services are ${known}, their methods are in the .proto files and by server reflection`;
+      answerError(request, response, 404, new ConnectError(text, Code.Unimplemented));
+      return;
+    }
+    if (request.method === "GET" && !isQuery(target.slice(path.length + 1))) {
+      const text = "the query is not percent-encoded UTF-8 with a message in JSON, or with base64=1 in base64";
+      answerError(request, response, 400, new ConnectError(text, Code.InvalidArgument));
+      return;
+    }
+    void this.#call(handler, request, response);
+  }
+
+  async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
+    try {
+      const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
+      const call = universalRequestFromNodeRequest(
+        request,
+        response,
+        undefined,
+        createContextValues().set(callerKey, caller),
+      );
+      dropEndlessTimeouts(call.header);
+      // The library's own iterator destroys the connection when a handler stops reading, and the answer with it.
+      const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+      const answer = await handler({ ...call, body });
+      await this.#answer(handler, answer, request, response);
+    } catch (error) {
+      if (response.destroyed) return;
+      this.#options.logger.error("an answer could not be written", {
+        path: handler.requestPath,
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+      if (response.headersSent) response.destroy();
+      else answerText(response, 500, "this node could not write the answer");
+    } finally {
+      discardRest(request, response);
+    }
+  }
+
+  async #answer(
+    handler: UniversalHandler,
+    answer: UniversalServerResponse,
+    request: HttpRequest,
+    response: HttpResponse,
+  ): Promise<void> {
+    const { status, header } = answer;
+    if (!answer.body) {
+      refuseForm(handler, status, request, response);
+      return;
+    }
+    if (request.method === "GET" && header) {
+      if (status === 200 && matchesTag(request.headers["if-none-match"], header.get("etag"))) {
+        await answer.body[Symbol.asyncIterator]().return?.();
+        writeHead(response, 304, { etag: header.get("etag") ?? "", "cache-control": "no-cache" });
+        response.end();
+        return;
+      }
+      if (!header.has("cache-control")) header.set("cache-control", "no-store");
+    }
+    const isJsonError = status >= 400 && header?.get("content-type") === "application/json";
+    await answerCall(isJsonError ? await correctJson(answer) : answer, response);
+  }
+
+  /** Outside of the Host check, and for requests without a host too: simple probes send none. */
+  #answerProbe(path: string, request: HttpRequest, response: HttpResponse): void {
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      answerText(response, 405, `${path} is asked for with GET`, { allow: "GET, HEAD" });
+      return;
+    }
+    const reason = path === "/readyz" ? this.#options.readiness.reason() : "";
+    if (reason === "") answerText(response, 200, "ok");
+    else answerText(response, 503, `not ready: ${reason}`);
+  }
+
+  #acceptsAuthority(request: HttpRequest, response: HttpResponse): boolean {
+    const authority = isHttp2(request) ? request.authority : request.headers.host;
+    if (authority === undefined || !AUTHORITY.test(authority) || !URL.canParse(`http://${authority}`)) {
+      const text = "the request needs a Host header with the host, or host:port, of this node";
+      answerText(response, 400, text);
+      return false;
+    }
+    if (isLoopbackAddress(request.socket.remoteAddress) && !this.#options.hostNames().allows(authority)) {
+      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, or the name in server.advertise`;
+      answerError(request, response, 403, new ConnectError(text, Code.PermissionDenied));
+      return false;
+    }
+    return true;
+  }
+}
+
+const ignore = (): void => undefined;
+
+/** Answers a request whose method or content type no handler takes. */
+function refuseForm(handler: UniversalHandler, status: number, request: HttpRequest, response: HttpResponse): void {
+  const allow = handler.allowedMethods.join(", ");
+  switch (status) {
+    case 405: {
+      const text = `${handler.requestPath} is called with ${allow}, not with ${request.method ?? ""}`;
+      answerError(request, response, status, new ConnectError(text, Code.Unimplemented), { allow });
+      return;
+    }
+    case 505: {
+      const text = `${handler.requestPath} is a stream both ways, which needs HTTP/2`;
+      answerError(request, response, status, new ConnectError(text, Code.Unimplemented), { connection: "close" });
+      return;
+    }
+    default: {
+      const text =
+        "the content type is not one of Connect (application/json, application/proto), gRPC (application/grpc) or gRPC-web (application/grpc-web)";
+      answerError(request, response, status, new ConnectError(text, Code.InvalidArgument), {
+        "accept-post": "application/json, application/proto, application/grpc, application/grpc-web",
+      });
+    }
+  }
+}
+
+/** Whether a query can be decoded without loss: the library would put replacement characters into keys. */
+function isQuery(query: string): boolean {
+  try {
+    const parameters = new Map(
+      query.split("&").map((parameter) => {
+        const at = parameter.indexOf("=");
+        const [name, value] = at < 0 ? [parameter, ""] : [parameter.slice(0, at), parameter.slice(at + 1)];
+        return [name, decodeURIComponent(value.replaceAll("+", " "))] as const;
+      }),
+    );
+    return parameters.get("base64") !== "1" || /^[\w+/-]*={0,2}$/.test(parameters.get("message") ?? "");
+  } catch {
+    return false;
+  }
+}
+
+/** A deadline further away than timers reach is none: without this it would pass at once. */
+function dropEndlessTimeouts(header: Headers): void {
+  const connect = header.get("connect-timeout-ms");
+  if (connect !== null && Number(connect) > TIMEOUT_MS_MAX) header.delete("connect-timeout-ms");
+  const grpc = /^(\d{1,8})([HMSmun])$/.exec(header.get("grpc-timeout") ?? "");
+  if (!grpc) return;
+  const unitMs = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 }[grpc[2] ?? ""] ?? 0;
+  if (Number(grpc[1]) * unitMs > TIMEOUT_MS_MAX) header.delete("grpc-timeout");
+}
+
+/** Whether a caller has what is tagged already; weak tags are compared by their value. */
+function matchesTag(ifNoneMatch: string | undefined, etag: string | null): boolean {
+  if (ifNoneMatch === undefined || etag === null) return false;
+  const strip = (tag: string): string => tag.trim().replace(/^W\//, "");
+  return ifNoneMatch.trim() === "*" || ifNoneMatch.split(",").some((tag) => strip(tag) === strip(etag));
+}

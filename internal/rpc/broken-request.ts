@@ -1,0 +1,33 @@
+/** What a caller is told whose bytes are no request of HTTP/1.1. */
+import type { Duplex } from "node:stream";
+
+/** Answers on the bare socket, for there is no request to answer, and ends the connection. */
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  const [status, text] = judge(error.code ?? "");
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const body = `${text}\n`;
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    // Whatever else the caller sends belongs to nothing.
+    () => socket.destroy(),
+  );
+}
+
+function judge(code: string): [status: string, text: string] {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return ["431 Request Header Fields Too Large", "the head of the request is too large; send large keys with POST"];
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return ["408 Request Timeout", "the request did not arrive in time; send it again"];
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return ["413 Payload Too Large", "the extensions of a chunk are too large; send none"];
+    default:
+      return [
+        "400 Bad Request",
+        "this is no request of HTTP/1.1 or HTTP/2; this port speaks Connect, gRPC and gRPC-web",
+      ];
+  }
+}

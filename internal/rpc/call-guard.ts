@@ -1,0 +1,30 @@
+/** Stands before every handler: may the caller call it, and what is the caller told when it fails. */
+import type { Interceptor } from "@connectrpc/connect";
+import type { Access } from "../identity/access.js";
+import { callerKey } from "./adapter.js";
+import type { ErrorMap } from "./errors.js";
+
+export function callGuard({ access, errors }: { access: Access; errors: ErrorMap }): Interceptor {
+  return (next) => async (request) => {
+    const method = `${request.method.parent.typeName}/${request.method.name}`;
+    try {
+      access.check(method, request.contextValues.get(callerKey));
+      const answer = await next(request);
+      if (!answer.stream) return answer;
+      return {
+        ...answer,
+        message: guarded(answer.message, (error) => errors.toConnectError(error, method, request.signal)),
+      };
+    } catch (error) {
+      throw errors.toConnectError(error, method, request.signal);
+    }
+  };
+}
+
+async function* guarded<T>(messages: AsyncIterable<T>, map: (error: unknown) => Error): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw map(error);
+  }
+}

@@ -1,0 +1,74 @@
+/** `Cluster`: what an operator asks of a node. */
+import { create } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type Cluster, NodeStatusSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
+import type { Clock } from "../base/clock.js";
+import { toWire64 } from "../base/position.js";
+import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
+import { checkAddress } from "./limits.js";
+import type { RpcReplicator, RpcStore } from "./ports.js";
+import type { Readiness } from "./readiness.js";
+import { RequestError } from "./request-error.js";
+
+export interface ClusterOptions {
+  readonly store: RpcStore;
+  readonly replicator: RpcReplicator;
+  readonly readiness: Readiness;
+  readonly clock: Clock;
+  readonly version: string;
+  readonly advertisedAddress: () => string;
+}
+
+export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
+  const { store, replicator, readiness, clock, version, advertisedAddress } = options;
+  const startedMs = clock.monotonicMs();
+  return {
+    status() {
+      const status = store.status();
+      const stalenessMs = replicator.stalenessMs();
+      const notReadyReason = readiness.reason();
+      return {
+        clusterId: status.clusterId ?? "",
+        node: create(NodeStatusSchema, {
+          nodeId: status.nodeId,
+          role: roleToWire(status.role),
+          address: advertisedAddress(),
+          ready: notReadyReason === "",
+          notReadyReason,
+          masterAddress: replicator.masterAddress ?? "",
+          applied: positionToWire(status.applied),
+          last: positionToWire(status.last),
+          keptSeq: toWire64(status.keptSeq),
+          commitSeq: toWire64(replicator.commitSeq),
+          matchSeq: toWire64(replicator.matchSeq),
+          compactSeq: toWire64(status.compactSeq),
+          keys: toWire64(status.keys),
+          dataBytes: toWire64(status.dataBytes),
+          walBytes: toWire64(status.walBytes),
+          uptimeMs: toWire64(Math.floor(clock.monotonicMs() - startedMs)),
+          version,
+          ...(stalenessMs !== undefined && { stalenessMs: toWire64(Math.ceil(stalenessMs)) }),
+          durability: status.durability,
+        }),
+        members: replicator.members().map(memberToWire),
+      };
+    },
+
+    async addReplica(request) {
+      checkAddress(request.address, "address");
+      return { member: memberToWire(await replicator.addReplica(request.address)) };
+    },
+
+    async removeReplica({ nodeId, address }) {
+      if (nodeId === "" && address === "") {
+        throw new RequestError("invalid", "node_id and address are both empty; name the replica by one of them");
+      }
+      if (address !== "") checkAddress(address, "address");
+      await replicator.removeReplica({
+        ...(nodeId !== "" && { nodeId: nodeIdFromText(nodeId, "node_id") }),
+        ...(address !== "" && { address }),
+      });
+      return {};
+    },
+  };
+}

@@ -1,0 +1,116 @@
+/**
+ * Between the wire and the rooms: with `peer-messages.ts` the only place where 64-bit values of the wire meet the numbers
+ * inside, and where ids become bytes. What comes from outside is checked; what goes out is ours, and asserted.
+ */
+import { create } from "@bufbuild/protobuf";
+import {
+  MemberSource as WireSource,
+  MemberState as WireState,
+  type MemberStatus,
+  MemberStatusSchema,
+  NodeRole as WireRole,
+} from "../../api/gen/cambium/v1/cluster_pb.js";
+import { type Event, EventSchema, EventType } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { type Position as WirePosition, PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
+import { unreachable } from "../base/assert.js";
+import { isHexId, type NodeId, nodeId } from "../base/ids.js";
+import { epoch, fromWire64, type Position, seq, toWire64 } from "../base/position.js";
+import type { MemberView } from "../replication/replicator.js";
+import type { MemberSource, NodeRole, UpdateEvent } from "../store/store.js";
+import { RequestError } from "./request-error.js";
+
+export function positionToWire(position: Position): WirePosition {
+  return create(PositionSchema, { epoch: toWire64(position.epoch), seq: toWire64(position.seq) });
+}
+
+/** `field` names the position in the error. */
+export function positionFromWire(position: WirePosition | undefined, field: string): Position {
+  if (!position) throw new RequestError("invalid", `${field} is missing`);
+  return {
+    epoch: epoch(fromWire64(position.epoch, `${field}.epoch`)),
+    seq: seq(fromWire64(position.seq, `${field}.seq`)),
+  };
+}
+
+/** A node id as an operator writes it. */
+export function nodeIdFromText(text: string, field: string): NodeId {
+  const hex = text.toLowerCase();
+  if (!isHexId(hex, 16)) {
+    throw new RequestError(
+      "invalid",
+      `${field} must be 32 hexadecimal digits, as Status shows them, not ${JSON.stringify(text.slice(0, 80))}`,
+    );
+  }
+  return nodeId(hex);
+}
+
+export function eventToWire(event: UpdateEvent): Event {
+  return create(EventSchema, {
+    type: event.type === "put" ? EventType.PUT : EventType.DELETE,
+    key: Buffer.from(event.key.buffer, event.key.byteOffset, event.key.byteLength).toString("utf8"),
+    value: event.value,
+    position: positionToWire(event.position),
+    timestampMs: toWire64(event.timestampMs),
+    ...(event.expiresAtMs !== undefined && { expiresAtMs: toWire64(event.expiresAtMs) }),
+  });
+}
+
+export function roleToWire(role: NodeRole): WireRole {
+  switch (role) {
+    case "master":
+      return WireRole.MASTER;
+    case "replica":
+      return WireRole.REPLICA;
+    default:
+      return unreachable(role);
+  }
+}
+
+export function memberToWire(member: MemberView): MemberStatus {
+  return create(MemberStatusSchema, {
+    nodeId: member.nodeId ?? "",
+    address: member.address,
+    voter: member.voter,
+    source: sourceToWire(member.source),
+    state: stateToWire(member.state),
+    matchSeq: toWire64(member.matchSeq),
+    appliedSeq: toWire64(member.appliedSeq),
+    lagRecords: toWire64(member.lagRecords),
+    lagMs: toWire64(Math.round(member.lagMs)),
+    detail: member.detail,
+  });
+}
+
+function sourceToWire(source: MemberSource): WireSource {
+  switch (source) {
+    case "founder":
+      return WireSource.FOUNDER;
+    case "listed":
+      return WireSource.LISTED;
+    case "added":
+      return WireSource.ADDED;
+    case "registered":
+      return WireSource.REGISTERED;
+    default:
+      return unreachable(source);
+  }
+}
+
+function stateToWire(state: MemberView["state"]): WireState {
+  switch (state) {
+    case "self":
+      return WireState.SELF;
+    case "disconnected":
+      return WireState.DISCONNECTED;
+    case "probing":
+      return WireState.PROBING;
+    case "streaming":
+      return WireState.STREAMING;
+    case "refused":
+      return WireState.REFUSED;
+    case undefined:
+      return WireState.UNSPECIFIED;
+    default:
+      return unreachable(state);
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The one place where errors become Connect codes. Every error of the rooms below has its code here, and its typed detail
+ * where a program can act on it; the message is the room's own, which says what to do. What has no place here is a bug:
+ * the caller gets a generic text, and the operator the whole story.
+ */
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  LimitExceededSchema,
+  LogRangeSchema,
+  NotMasterSchema,
+  OutcomeUnknownSchema,
+} from "../../api/gen/cambium/v1/types_pb.js";
+import { AssertionError, unreachable } from "../base/assert.js";
+import type { Logger } from "../base/logger.js";
+import { toWire64, WireRangeError } from "../base/position.js";
+import { IdentityError } from "../identity/identity-error.js";
+import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
+import { StoreError, WalError, type WalErrorCode } from "../store/store.js";
+import { positionToWire } from "./convert.js";
+import { NodeClosingError, type PassedLimit, RequestError } from "./request-error.js";
+
+type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
+
+export interface ErrorMapOptions {
+  readonly logger: Logger;
+  /** `host:port` of the master, as this node knows it. */
+  readonly masterAddress: () => string | undefined;
+  /** Called with what can only be a bug. The process is to end. */
+  readonly onBug: (error: Error) => void;
+}
+
+export class ErrorMap {
+  readonly #options: ErrorMapOptions;
+
+  constructor(options: ErrorMapOptions) {
+    this.#options = options;
+  }
+
+  /** What the caller of `method` is told. `signal` is the call's own. */
+  toConnectError(error: unknown, method: string, signal?: AbortSignal): ConnectError {
+    // Only the library throws these here, about this very call; no handler lets one of another call through.
+    if (error instanceof ConnectError) return error;
+    if (error instanceof RequestError) return ofRequest(error);
+    if (error instanceof StoreError) return this.#ofStore(error);
+    if (error instanceof ReplicationError) return this.#ofReplication(error);
+    if (error instanceof IdentityError) return ofIdentity(error);
+    if (error instanceof WireRangeError) return refuse(Code.InvalidArgument, error.message);
+    if (error instanceof NodeClosingError) return refuse(Code.Unavailable, error.message);
+    if (error instanceof WalError) return this.#ofLog(error, method);
+    if (isAbort(error, signal)) return refuse(Code.Canceled, "the caller ended the call");
+    return this.#ofBug(error, method);
+  }
+
+  #ofStore(error: StoreError): ConnectError {
+    const { code, message } = error;
+    switch (code) {
+      case "not_master":
+        return this.#notMaster(message);
+      case "not_ready":
+      case "closing":
+      case "failed":
+        return refuse(Code.Unavailable, message);
+      case "disk_full":
+      case "overloaded":
+        return refuse(Code.ResourceExhausted, message);
+      case "outcome_unknown":
+        return refuse(
+          Code.Unavailable,
+          message,
+          error.position && [{ desc: OutcomeUnknownSchema, value: { position: positionToWire(error.position) } }],
+        );
+      case "out_of_range":
+        return refuse(
+          Code.OutOfRange,
+          message,
+          error.range && [
+            {
+              desc: LogRangeSchema,
+              value: { compactSeq: toWire64(error.range.compactSeq), appliedSeq: toWire64(error.range.appliedSeq) },
+            },
+          ],
+        );
+      case "lineage_lost":
+        return refuse(Code.Aborted, message);
+      case "invalid_token":
+        return refuse(Code.InvalidArgument, message);
+      default:
+        return unreachable(code);
+    }
+  }
+
+  #ofReplication(error: ReplicationError): ConnectError {
+    return error.code === "not_master" ? this.#notMaster(error.message) : refuse(codeOf(error.code), error.message);
+  }
+
+  /** The rooms below turn what they expect of the log into errors of their own; what is left concerns the operator. */
+  #ofLog(error: WalError, method: string): ConnectError {
+    this.#options.logger.error("a call failed on the log", { method, code: error.code, error: error.message });
+    return refuse(logCodeOf(error.code), "the log of this node could not be read; ask another node");
+  }
+
+  #notMaster(message: string): ConnectError {
+    const masterAddress = this.#options.masterAddress() ?? "";
+    const where = masterAddress === "" ? "which it does not know at present" : `which is at ${masterAddress}`;
+    return refuse(Code.FailedPrecondition, `${message}, ${where}`, [
+      { desc: NotMasterSchema, value: { masterAddress } },
+    ]);
+  }
+
+  #ofBug(error: unknown, method: string): ConnectError {
+    const story = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#options.logger.error("a call failed for a reason that is a bug", { method, error: story });
+    if (error instanceof AssertionError) this.#options.onBug(error);
+    return refuse(Code.Internal, "this node found a mistake in itself; its log tells the operator more");
+  }
+}
+
+function ofRequest(error: RequestError): ConnectError {
+  const { code, message, passed } = error;
+  switch (code) {
+    case "invalid":
+      return refuse(Code.InvalidArgument, message);
+    case "limit":
+      return refuse(Code.InvalidArgument, message, passed && [limitDetail(passed)]);
+    case "answer_too_large":
+      return refuse(Code.ResourceExhausted, message, passed && [limitDetail(passed)]);
+    case "not_found":
+      return refuse(Code.NotFound, message);
+    case "unread":
+      return refuse(Code.ResourceExhausted, message);
+    case "ended":
+      return refuse(Code.Aborted, message);
+    default:
+      return unreachable(code);
+  }
+}
+
+function ofIdentity(error: IdentityError): ConnectError {
+  switch (error.code) {
+    case "protected_mode":
+    case "unproven_peer":
+    case "not_allowed":
+      return refuse(Code.PermissionDenied, error.message);
+    default:
+      return unreachable(error.code);
+  }
+}
+
+function codeOf(code: Exclude<ReplicationErrorCode, "not_master">): Code {
+  switch (code) {
+    case "foreign_cluster":
+    case "refused":
+    case "removed":
+    case "is_voter":
+      return Code.FailedPrecondition;
+    case "unreachable":
+    case "closing":
+      return Code.Unavailable;
+    case "not_found":
+      return Code.NotFound;
+    case "invalid_address":
+      return Code.InvalidArgument;
+    default:
+      return unreachable(code);
+  }
+}
+
+function logCodeOf(code: WalErrorCode): Code {
+  switch (code) {
+    case "disk_full":
+      return Code.ResourceExhausted;
+    case "corrupt":
+    case "newer_format":
+    case "foreign_cluster":
+    case "out_of_range":
+    case "mismatch":
+    case "failed":
+    case "closed":
+    case "locked":
+    case "io":
+      return Code.Unavailable;
+    default:
+      return unreachable(code);
+  }
+}
+
+/** The detail of a passed limit. */
+export function limitDetail({ limit, maximum, actual }: PassedLimit): Detail {
+  const value = create(LimitExceededSchema, { limit, maximum: toWire64(maximum), actual: toWire64(actual) });
+  return { desc: LimitExceededSchema, value };
+}
+
+function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
+  return (
+    (signal?.aborted === true && error === signal.reason) || (error instanceof Error && error.name === "AbortError")
+  );
+}
+
+function refuse(code: Code, message: string, details?: Detail[]): ConnectError {
+  return new ConnectError(message, code, undefined, details);
+}

@@ -1,0 +1,125 @@
+/** Writing answers to Node's HTTP/1.1 and HTTP/2 responses alike, for callers that may leave at any time. */
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import { Code, type ConnectError } from "@connectrpc/connect";
+import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { errorToJson } from "@connectrpc/connect/protocol-connect";
+import { correctStatus, frameCorrector } from "./library-errors.js";
+
+export type HttpRequest = IncomingMessage | Http2ServerRequest;
+export type HttpResponse = ServerResponse | Http2ServerResponse;
+
+/** Whether a request came over HTTP/2. */
+export const isHttp2 = (request: HttpRequest): request is Http2ServerRequest => request.httpVersionMajor === 2;
+
+/** The two kinds of response have the same method, under types that have nothing in common. */
+export function writeHead(response: HttpResponse, status: number, headers: OutgoingHttpHeaders): void {
+  (response as ServerResponse).writeHead(status, headers);
+}
+
+/** Answers with a sentence, as text. */
+export function answerText(response: HttpResponse, status: number, text: string, headers?: OutgoingHttpHeaders): void {
+  writeHead(response, status, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store", ...headers });
+  response.end(`${text}\n`);
+}
+
+/** Answers a call that no handler takes, in the form that its client understands. */
+export function answerError(
+  request: HttpRequest,
+  response: HttpResponse,
+  status: number,
+  error: ConnectError,
+  headers?: OutgoingHttpHeaders,
+): void {
+  const type = request.headers["content-type"] ?? "";
+  if (/^application\/grpc(?!-web)/.test(type) && error.code === Code.Unimplemented) {
+    // To a client of gRPC every answer is 200, and an error a trailer, which may come alone.
+    writeHead(response, 200, {
+      "content-type": "application/grpc+proto",
+      "grpc-status": String(error.code),
+      "grpc-message": encodeURIComponent(error.rawMessage),
+    });
+    response.end();
+    return;
+  }
+  writeHead(response, status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
+  response.end(JSON.stringify(errorToJson(error, undefined)));
+}
+
+/**
+ * Writes an answer of the protocol library. Resolves when it is written or its caller gone; either way the iterator of
+ * its body has been told to end, so that whatever the handler holds is given back.
+ */
+export async function answerCall(answer: UniversalServerResponse, response: HttpResponse): Promise<void> {
+  const correct = frameCorrector(answer.header?.get("content-type") ?? "");
+  // Where the length is known there is one chunk, and it travels with the head.
+  const isSingle = answer.header?.has("content-length") === true;
+  const body = answer.body?.[Symbol.asyncIterator]();
+  try {
+    let chunk = await body?.next();
+    if (hasLeft(response)) return;
+    // Only now, since handlers may set headers until they give out the first message.
+    writeHead(response, answer.status, toNodeHeaders(answer.header));
+    if (isSingle && chunk && chunk.done !== true) {
+      response.end(chunk.value);
+      return;
+    }
+    while (body && chunk && chunk.done !== true) {
+      const frame = correct ? correct(chunk.value) : chunk.value;
+      if (!(response as ServerResponse).write(frame)) await drainedOrLeft(response);
+      if (hasLeft(response)) return;
+      chunk = await body.next();
+      if (hasLeft(response)) return;
+    }
+    if (answer.trailer) {
+      correctStatus(answer.trailer);
+      response.addTrailers(toNodeHeaders(answer.trailer));
+    }
+    response.end();
+  } finally {
+    // Not awaited: a handler that waits for something else ends when its call's signal is aborted, not before.
+    body?.return?.()?.catch(() => undefined);
+  }
+}
+
+/**
+ * Takes what is left of a request after its answer is written, so that the connection can go on: over HTTP/1.1 the rest
+ * is read and thrown away, over HTTP/2 the caller is asked to stop.
+ */
+export function discardRest(request: HttpRequest, response: HttpResponse): void {
+  if (request.complete || request.destroyed) return;
+  if (!isHttp2(request)) {
+    request.resume();
+    return;
+  }
+  const { stream } = response as Http2ServerResponse;
+  // One turn later, for the trailers are sent when the body has been.
+  setImmediate(() => {
+    if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+}
+
+function hasLeft(response: HttpResponse): boolean {
+  return response.destroyed || ("stream" in response && response.stream.destroyed);
+}
+
+/** A caller that left never drains: without its close this would wait for ever, and the handler's `finally` with it. */
+function drainedOrLeft(response: HttpResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      response.off("drain", end);
+      response.off("close", end);
+      resolve();
+    };
+    response.on("drain", end);
+    response.on("close", end);
+  });
+}
+
+function toNodeHeaders(headers: Headers | undefined): OutgoingHttpHeaders {
+  const result: OutgoingHttpHeaders = {};
+  headers?.forEach((value, name) => {
+    result[name] = value;
+  });
+  return result;
+}

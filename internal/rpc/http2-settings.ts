@@ -1,0 +1,25 @@
+/** How HTTP/2 is set up at both ends: windows wide enough for a fast network, bounds on what one connection may hold. */
+import type { ServerOptions, Settings } from "node:http2";
+
+/** Of one stream: what the other end may send before we have read. The default, 64 KiB, stalls on every round trip. */
+const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
+/** Of all streams of a connection together. */
+export const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
+const HEADER_LIST_BYTES_MAX = 32 * 1024;
+
+export const clientSettings: Settings = {
+  initialWindowSize: STREAM_WINDOW_BYTES,
+  maxHeaderListSize: HEADER_LIST_BYTES_MAX,
+  enablePush: false,
+};
+
+export const serverOptions: ServerOptions = {
+  settings: {
+    initialWindowSize: STREAM_WINDOW_BYTES,
+    maxHeaderListSize: HEADER_LIST_BYTES_MAX,
+    maxConcurrentStreams: 256,
+  },
+  maxHeaderListPairs: 128,
+  // Megabytes that one connection may hold in queues and headers before new streams are refused.
+  maxSessionMemory: 64,
+};

@@ -1,0 +1,102 @@
+/** The limits of requests and answers, and the checks that hold them before anything is built from a request. */
+import type { SetRequest, WriteOperation } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { fromWire64 } from "../base/position.js";
+import type { WriteCommand } from "../store/store.js";
+import { RequestError } from "./request-error.js";
+import { isWellFormed } from "./text-encoding.js";
+
+/** What an operator may set; all in bytes. */
+export interface Limits {
+  /** Of a key, as UTF-8. */
+  readonly keyBytesMax: number;
+  readonly valueBytesMax: number;
+  /** Of a whole request or answer. */
+  readonly messageBytesMax: number;
+}
+
+/** Keys of a BatchGet, operations of a Write. */
+export const BATCH_MAX = 1024;
+/** Events that a GetUpdates may ask for. */
+export const UPDATES_MAX = 10_000;
+export const UPDATES_DEFAULT = 1000;
+/** How long a GetUpdates may wait. */
+export const WAIT_MS_MAX = 60_000;
+/** A hundred years of 365.25 days. */
+export const TTL_MS_MAX = 3_155_760_000_000;
+/** Bytes of a replication message between nodes, in either direction. */
+export const PEER_MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
+/** Bytes of a node's `host:port`. */
+const ADDRESS_BYTES_MAX = 300;
+
+const encoder = new TextEncoder();
+
+/** A key's bytes. `field` names it in the error. */
+export function checkedKey(key: string, field: string, limits: Limits): Uint8Array {
+  if (key === "") throw new RequestError("invalid", `${field} is empty; a key has 1 to ${limits.keyBytesMax} bytes`);
+  // A character is one byte at least, so that a text this long is refused without being encoded.
+  const bytes = key.length > limits.keyBytesMax ? key.length : Buffer.byteLength(key);
+  if (bytes > limits.keyBytesMax) {
+    throw new RequestError(
+      "limit",
+      `${field} has ${key.length > limits.keyBytesMax ? "at least " : ""}${bytes} bytes, a key may have ${limits.keyBytesMax} (limits.max_key_bytes); use a shorter one`,
+      { limit: "limits.max_key_bytes", maximum: limits.keyBytesMax, actual: bytes },
+    );
+  }
+  if (!isWellFormed(key)) {
+    throw new RequestError("invalid", `${field} holds half a surrogate pair, which UTF-8 cannot express; send Unicode`);
+  }
+  return encoder.encode(key);
+}
+
+/** A request's SetRequest, as a command. `prefix` stands before the field names in errors. */
+export function checkedSet(request: SetRequest, prefix: string, limits: Limits): WriteCommand {
+  const key = checkedKey(request.key, `${prefix}key`, limits);
+  const { value } = request;
+  if (value.byteLength > limits.valueBytesMax) {
+    throw new RequestError(
+      "limit",
+      `${prefix}value has ${value.byteLength} bytes, a value may have ${limits.valueBytesMax} (limits.max_value_bytes); store less, or split it over several keys`,
+      { limit: "limits.max_value_bytes", maximum: limits.valueBytesMax, actual: value.byteLength },
+    );
+  }
+  const ttlMs = fromWire64(request.ttlMs, `${prefix}ttl_ms`);
+  if (ttlMs > TTL_MS_MAX) {
+    throw new RequestError(
+      "invalid",
+      `${prefix}ttl_ms is ${ttlMs}, at most ${TTL_MS_MAX} (100 years) is possible; leave it out for a key that does not expire`,
+    );
+  }
+  return { kind: "set", key, value, ...(ttlMs > 0 && { ttlMs }) };
+}
+
+export function checkedDelete(request: { readonly key: string }, prefix: string, limits: Limits): WriteCommand {
+  return { kind: "delete", key: checkedKey(request.key, `${prefix}key`, limits) };
+}
+
+export function checkedOperation({ operation }: WriteOperation, index: number, limits: Limits): WriteCommand {
+  switch (operation.case) {
+    case "set":
+      return checkedSet(operation.value, `operations[${index}].set.`, limits);
+    case "delete":
+      return checkedDelete(operation.value, `operations[${index}].delete.`, limits);
+    case undefined:
+      throw new RequestError("invalid", `operations[${index}] is empty; give it a set or a delete`);
+  }
+}
+
+/** The number of a request's parts, from 1 to `BATCH_MAX`. */
+export function checkCount(count: number, field: string): void {
+  if (count >= 1 && count <= BATCH_MAX) return;
+  throw new RequestError("invalid", `${field} has ${count} entries; 1 to ${BATCH_MAX} are possible`);
+}
+
+/** A whole number of a request, up to `max`. */
+export function checkAtMost(value: number, max: number, field: string): void {
+  if (value > max) throw new RequestError("invalid", `${field} is ${value}; at most ${max} is possible`);
+}
+
+/** A `host:port` that somebody named; what it means is for replication to judge. */
+export function checkAddress(address: string, field: string): void {
+  if (address === "") throw new RequestError("invalid", `${field} is empty; give a host and a port, as in node-2:8080`);
+  checkAtMost(Buffer.byteLength(address), ADDRESS_BYTES_MAX, `the length of ${field}`);
+}

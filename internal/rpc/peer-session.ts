@@ -1,0 +1,120 @@
+/**
+ * One connection of HTTP/2 to another node, kept under watch. It stands in for the library's session manager, whose ping
+ * timer can throw where nothing catches it: here whatever goes wrong ends this connection, and never the process.
+ */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
+import type { Clock, Timer } from "../base/clock.js";
+import { clientSettings, CONNECTION_WINDOW_BYTES } from "./http2-settings.js";
+
+export interface PeerSessionOptions {
+  readonly clock: Clock;
+  /** How long connecting may take. */
+  readonly connectTimeoutMs: number;
+  /** Silence after which the other end is asked whether it is there. */
+  readonly pingIntervalMs: number;
+  /** How long it may take to answer. */
+  readonly pingTimeoutMs: number;
+}
+
+export interface PeerSessionListener {
+  /** At most once. */
+  opened(): void;
+  /** Exactly once and last, on a later tick, in whichever way the session ended: why, for an operator. */
+  closed(reason: string): void;
+}
+
+export class PeerSession {
+  /** What the library compares the addresses of its requests with. */
+  readonly authority: string;
+  readonly #session: ClientHttp2Session;
+  readonly #options: PeerSessionOptions;
+  #reason: string | undefined;
+  #lastHeardMs: number;
+  /** For connecting, then for the next ping, then for its answer. */
+  #timer: Timer;
+
+  /** Connects to `http://host:port`. */
+  constructor(url: string, options: PeerSessionOptions, listener: PeerSessionListener) {
+    const { clock, connectTimeoutMs } = options;
+    this.authority = new URL(url).origin;
+    this.#options = options;
+    this.#lastHeardMs = clock.monotonicMs();
+    this.#timer = clock.after(connectTimeoutMs, () => this.#end(`nothing answered within ${connectTimeoutMs} ms`));
+    this.#session = connect(url, { settings: clientSettings });
+    this.#session.on("error", (error) => this.#end(describe(error)));
+    this.#session.on("goaway", () => {
+      this.#reason ??= "the other node is shutting down";
+    });
+    this.#session.on("connect", () => {
+      if (this.#session.destroyed) return;
+      this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+      this.#watch();
+      listener.opened();
+    });
+    this.#session.on("close", () => {
+      this.#timer.cancel();
+      listener.closed(this.#reason ?? "the connection was closed");
+    });
+  }
+
+  /** Begins a request. Part of what the library asks of a session manager. */
+  request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
+    return new Promise((resolve) => {
+      resolve(this.#session.request({ ...headers, ":method": method, ":path": path }));
+    });
+  }
+
+  /** Something came from the other end. Part of what the library asks of a session manager. */
+  notifyResponseByteRead(): void {
+    this.#lastHeardMs = this.#options.clock.monotonicMs();
+  }
+
+  /** Ends the session and all its requests at once. Idempotent. */
+  destroy(): void {
+    this.#end("the connection was closed");
+  }
+
+  /** The first reason counts: what comes after follows from it. */
+  #end(reason: string): void {
+    this.#reason ??= reason;
+    this.#timer.cancel();
+    if (!this.#session.destroyed) this.#session.destroy();
+  }
+
+  /** Asks after a silence. The session may be gone by the time a timer fires, and asking would throw. */
+  #watch(): void {
+    const { clock, pingIntervalMs, pingTimeoutMs } = this.#options;
+    this.#timer.cancel();
+    const silentMs = clock.monotonicMs() - this.#lastHeardMs;
+    this.#timer = clock.after(pingIntervalMs - silentMs, () => {
+      if (this.#session.destroyed || this.#session.closed) return;
+      if (clock.monotonicMs() - this.#lastHeardMs < pingIntervalMs) {
+        this.#watch();
+        return;
+      }
+      this.#timer = clock.after(pingTimeoutMs, () =>
+        this.#end(`the other node did not answer within ${pingTimeoutMs} ms`),
+      );
+      this.#session.ping((error) => {
+        if (error) return;
+        this.notifyResponseByteRead();
+        this.#watch();
+      });
+    });
+  }
+}
+
+function describe(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case "ECONNREFUSED":
+      return "nothing listens there";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "the host name is not known";
+    case "ECONNRESET":
+    case "EPIPE":
+      return "the connection broke";
+    default:
+      return error.message;
+  }
+}

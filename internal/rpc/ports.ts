@@ -1,0 +1,18 @@
+/** What the handlers need of the rooms below: exactly these members, so that tests can put something simpler in their place. */
+import type { Replicator } from "../replication/replicator.js";
+import type { Store } from "../store/store.js";
+
+export type RpcStore = Pick<Store, "readPoint" | "get" | "write" | "updates" | "status" | "history">;
+
+export type RpcReplicator = Pick<
+  Replicator,
+  | "acceptPush"
+  | "register"
+  | "addReplica"
+  | "removeReplica"
+  | "members"
+  | "masterAddress"
+  | "stalenessMs"
+  | "matchSeq"
+  | "commitSeq"
+>;

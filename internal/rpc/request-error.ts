@@ -1,0 +1,43 @@
+export type RequestErrorCode =
+  /** A field is malformed, or out of its range. */
+  | "invalid"
+  /** A limit of this node was passed; `passed` tells which. */
+  | "limit"
+  /** The answer would be larger than a message; `passed` tells the limit. */
+  | "answer_too_large"
+  /** What was asked for by name does not exist. */
+  | "not_found"
+  /** The caller does not read what it is sent. */
+  | "unread"
+  /** A stream that this node ended for the reason in the message. */
+  | "ended";
+
+/** A limit of the configuration, and what the request asked for. */
+export interface PassedLimit {
+  /** The configuration key. */
+  readonly limit: string;
+  readonly maximum: number;
+  readonly actual: number;
+}
+
+/** What this node refuses a caller by itself, without asking the rooms below. Nothing was changed. */
+export class RequestError extends Error {
+  override readonly name = "RequestError";
+  readonly code: RequestErrorCode;
+  readonly passed?: PassedLimit;
+
+  constructor(code: RequestErrorCode, message: string, passed?: PassedLimit) {
+    super(message);
+    this.code = code;
+    if (passed) this.passed = passed;
+  }
+}
+
+/** Why calls that wait are ended when the node shuts down. */
+export class NodeClosingError extends Error {
+  override readonly name = "NodeClosingError";
+
+  constructor() {
+    super("this node is shutting down; ask another one");
+  }
+}

@@ -1,0 +1,288 @@
+/**
+ * One port for everything: Connect, gRPC and gRPC-web, over HTTP/1.1 and HTTP/2, and the probes of orchestrators.
+ *
+ * Promises: every request is answered, and none ends the process; limits hold before anything is allocated; `close` lets
+ * the calls in flight end. It does no TLS yet.
+ */
+import { setMaxListeners } from "node:events";
+import { createServer as createHttp1, type Server as Http1Server } from "node:http";
+import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
+import type { AddressInfo, Socket } from "node:net";
+import type { JsonReadOptions } from "@bufbuild/protobuf";
+import { createConnectRouter, type ConnectRouter } from "@connectrpc/connect";
+import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
+import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
+import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { assert } from "../base/assert.js";
+import type { Clock } from "../base/clock.js";
+import type { Logger } from "../base/logger.js";
+import { Access } from "../identity/access.js";
+import { HostNames } from "../identity/host-names.js";
+import { Adapter } from "./adapter.js";
+import { callGuard } from "./call-guard.js";
+import { clusterHandlers } from "./cluster-handlers.js";
+import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
+import { Cors } from "./cors.js";
+import { ErrorMap } from "./errors.js";
+import { healthHandlers } from "./health-handlers.js";
+import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
+import { kvHandlers } from "./kv-handlers.js";
+import { type Limits, PEER_MESSAGE_BYTES_MAX } from "./limits.js";
+import { RpcListenError } from "./listen-error.js";
+import type { RpcReplicator, RpcStore } from "./ports.js";
+import { ProtocolSniffer } from "./protocol-sniffer.js";
+import { Readiness } from "./readiness.js";
+import { Reflection } from "./reflection-handlers.js";
+import { replicationHandlers } from "./replication-handlers.js";
+import { NodeClosingError } from "./request-error.js";
+import { answerBrokenRequest } from "./broken-request.js";
+import "./text-encoding.js";
+
+export type { Limits } from "./limits.js";
+export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
+
+/** How long a new connection may take to say anything. */
+const SNIFF_TIMEOUT_MS = 1000;
+/** How long a new connection of HTTP/2 may take for its first frame. */
+const SETTINGS_TIMEOUT_MS = 10_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+/** How long a whole request may take to arrive. */
+const REQUEST_TIMEOUT_MS = 60_000;
+/** Longer than the minute after which balancers and clients give up connections, so that they do it first. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+/** How often the timeouts above are looked at. */
+const CHECK_INTERVAL_MS = 5000;
+/** Silence after which the kernel asks whether the other end is still there. */
+const TCP_KEEP_ALIVE_MS = 30_000;
+
+export interface RpcServerOptions {
+  readonly store: RpcStore;
+  readonly replicator: RpcReplicator;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Of the program, for `Cluster.Status`. */
+  readonly version: string;
+  /** Where to listen; never more than this. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** `host:port` at which others reach this node. */
+  readonly advertisedAddress: () => string;
+  readonly limits: Limits;
+  /** Origins of web pages that may call; `*` for all. */
+  readonly corsOrigins: readonly string[];
+  /** Callers from other machines are refused, peers excepted. */
+  readonly protectedMode: boolean;
+  readonly clusterSecret?: Uint8Array;
+  /** How long `close` waits for calls in flight. */
+  readonly drainTimeoutMs: number;
+  /** Told of a failed assertion in a call. By default it is thrown where nothing catches it, which ends the process. */
+  readonly onBug?: (error: Error) => void;
+}
+
+export class RpcServer {
+  readonly #options: RpcServerOptions;
+  readonly #readiness: Readiness;
+  readonly #shutdown = new AbortController();
+  readonly #adapter: Adapter;
+  readonly #http1: Http1Server;
+  readonly #http2: Http2Server;
+  readonly #sniffer: ProtocolSniffer;
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+  #hostNames: HostNames | undefined;
+  #closed: Promise<void> | undefined;
+
+  private constructor(options: RpcServerOptions) {
+    this.#options = options;
+    this.#readiness = new Readiness(options.store);
+    // Every call in flight listens to it.
+    setMaxListeners(0, this.#shutdown.signal);
+    const router = this.#createRouter();
+    this.#adapter = new Adapter({
+      handlers: router.handlers,
+      cors: new Cors(options.corsOrigins),
+      hostNames: () => this.#ownNames(),
+      readiness: this.#readiness,
+      logger: options.logger,
+    });
+    this.#http1 = createHttp1(
+      {
+        headersTimeout: HEADERS_TIMEOUT_MS,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+        connectionsCheckingInterval: CHECK_INTERVAL_MS,
+        keepAlive: true,
+        keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+        noDelay: true,
+      },
+      this.#adapter.handle,
+    );
+    this.#http1.on("clientError", answerBrokenRequest);
+    this.#http2 = createHttp2(serverOptions, this.#adapter.handle);
+    this.#http2.on("session", (session) => this.#keepSession(session));
+    this.#http2.on("sessionError", (error) =>
+      options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
+    );
+    // The server of HTTP/1.1 owns the port: with one of its own in front, its timeouts would never be looked at.
+    const [acceptHttp1] = this.#http1.listeners("connection");
+    assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
+    this.#http1.removeAllListeners("connection");
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket));
+    this.#sniffer = new ProtocolSniffer({
+      clock: options.clock,
+      timeoutMs: SNIFF_TIMEOUT_MS,
+      http1: (socket) => acceptHttp1.call(this.#http1, socket),
+      http2: (socket) => {
+        // Or else a caller that ends its half would keep the connection.
+        socket.allowHalfOpen = false;
+        this.#http2.emit("connection", socket);
+      },
+    });
+  }
+
+  /** Listens and serves once it resolves. Rejects with `RpcListenError`. */
+  static async listen(options: RpcServerOptions): Promise<RpcServer> {
+    const server = new RpcServer(options);
+    await server.#listen();
+    return server;
+  }
+
+  /** The port that it listens on. */
+  get port(): number {
+    const address = this.#http1.address() as AddressInfo | null;
+    assert(address, "the server listens");
+    return address.port;
+  }
+
+  /**
+   * Drains: from now on the node is not ready, takes no connection, and ends calls that only wait. Resolves when the
+   * other calls have been answered, or broken off after `drainTimeoutMs`, and every connection is closed. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#drain();
+    return this.#closed;
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, logger, drainTimeoutMs } = this.#options;
+    this.#readiness.drain();
+    this.#adapter.announceEnd();
+    const closed = new Promise<void>((resolve) => {
+      this.#http1.close(() => resolve());
+    });
+    this.#sniffer.close();
+    this.#http1.closeIdleConnections();
+    for (const session of this.#sessions) session.close();
+    this.#shutdown.abort(new NodeClosingError());
+    const deadline = clock.after(drainTimeoutMs, () => {
+      logger.warn("calls in flight are broken off", {
+        connections: this.#sockets.size,
+        drain_timeout_ms: drainTimeoutMs,
+      });
+      for (const session of this.#sessions) session.destroy();
+      for (const socket of this.#sockets) socket.destroy();
+    });
+    await closed;
+    deadline.cancel();
+  }
+
+  #listen(): Promise<void> {
+    const { host, port, logger } = this.#options;
+    return new Promise((resolve, reject) => {
+      const refuse = (error: NodeJS.ErrnoException): void => reject(RpcListenError.from(error, host, port));
+      this.#http1.once("error", refuse);
+      this.#http1.listen({ host, port }, () => {
+        this.#http1.off("error", refuse);
+        this.#http1.on("error", (error) => logger.error("the listening socket failed", { error: error.message }));
+        resolve();
+      });
+    });
+  }
+
+  #createRouter(): ConnectRouter {
+    const { store, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
+    const errors = new ErrorMap({
+      logger,
+      masterAddress: () => replicator.masterAddress,
+      onBug: this.#options.onBug ?? throwLater,
+    });
+    const { clusterSecret, protectedMode } = this.#options;
+    const access = new Access({ protectedMode, ...(clusterSecret && { clusterSecret }) });
+    const router = createConnectRouter({
+      acceptCompression: compressions,
+      compressMinBytes: COMPRESS_BYTES_MIN,
+      readMaxBytes: limits.messageBytesMax,
+      // Handlers hold their answers to the limit, which is one of the encoded message. This bounds what JSON makes of
+      // it, and a page of updates whose only record is larger by itself.
+      writeMaxBytes: 4 * limits.messageBytesMax,
+      jsonOptions: strictJson,
+      interceptors: [callGuard({ access, errors })],
+      shutdownSignal: this.#shutdown.signal,
+    });
+    router.service(KVStore, kvHandlers({ store, replicator, limits }));
+    router.service(
+      Cluster,
+      clusterHandlers({ store, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
+    );
+    router.service(Replication, replicationHandlers({ replicator }), {
+      // Between nodes the network is fast, and records do not shrink enough to be worth it.
+      acceptCompression: [],
+      readMaxBytes: PEER_MESSAGE_BYTES_MAX,
+      writeMaxBytes: PEER_MESSAGE_BYTES_MAX,
+    });
+    const served = [KVStore, Cluster, Replication];
+    const services = served.map(({ typeName }) => typeName);
+    router.service(Health, healthHandlers({ readiness: this.#readiness, clock, services }));
+    const described = [...served, Health, ServerReflection, ServerReflectionAlpha];
+    const reflection = new Reflection(
+      described.map(({ file }) => file),
+      described.map(({ typeName }) => typeName),
+    );
+    router.service(ServerReflection, reflection);
+    router.service(ServerReflectionAlpha, reflection);
+    const unlisted = access.unlisted(router.handlers.map(({ method }) => `${method.parent.typeName}/${method.name}`));
+    assert(unlisted.length === 0, `the access table says nothing about ${unlisted.join(", ")}`);
+    return router;
+  }
+
+  #keepSocket(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => void this.#sockets.delete(socket));
+    this.#sniffer.sniff(socket);
+  }
+
+  #keepSession(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    const timer = this.#options.clock.after(SETTINGS_TIMEOUT_MS, () => session.destroy());
+    session.once("remoteSettings", () => timer.cancel());
+    session.once("close", () => {
+      timer.cancel();
+      this.#sessions.delete(session);
+    });
+    // A connection accepted just before draining began.
+    if (this.#readiness.isDraining) session.close();
+  }
+
+  #ownNames(): HostNames {
+    const { host, advertisedAddress, corsOrigins } = this.#options;
+    this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins]);
+    return this.#hostNames;
+  }
+}
+
+/** Without this, bytes that are no UTF-8 would be replaced, and keys changed by it. The library's types do not list it. */
+const strictJson: Partial<JsonReadOptions> & { textDecoder: InstanceType<typeof TextDecoder> } = {
+  textDecoder: new TextDecoder("utf-8", { fatal: true }),
+};
+
+/** Where the process ends, after the caller has been answered. */
+function throwLater(error: Error): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
