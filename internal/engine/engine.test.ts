@@ -1,7 +1,7 @@
 /** What every engine does. The suite runs against each implementation of the port. */
 import { describe, expect, test } from "vitest";
 import { epochMs, seq } from "../base/position.js";
-import type { Engine } from "./engine.js";
+import type { Engine, Operation } from "./engine.js";
 import { MapEngine } from "./map-engine.js";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -71,6 +71,83 @@ describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () =
     expect([engine.entryCount, engine.dataBytes]).toEqual([1, 4]);
     engine.clear();
     expect([engine.entryCount, engine.dataBytes]).toEqual([0, 0]);
+  });
+
+  test("an operation on a key that a later record has changed does nothing", () => {
+    const engine = create();
+    put(engine, 5, "a", "new");
+    put(engine, 4, "a", "old");
+    engine.apply(seq(4), at, { kind: "delete", key: bytes("a") });
+    expect(engine.get(bytes("a"), at)?.value).toEqual(bytes("new"));
+    // Operations of one record share its seq, and each of them counts.
+    put(engine, 5, "a", "newer");
+    expect(engine.get(bytes("a"), at)?.value).toEqual(bytes("newer"));
+  });
+
+  test("a walk meets every entry that stays once, whatever is written in between, and comes to an end", () => {
+    const engine = create();
+    for (let i = 1; i <= 100; i++) put(engine, i, `key-${i}`, `value-${i}`);
+    const met = new Map<string, number>();
+    const walk = engine.walk(seq(100));
+    let next = 101;
+    for (let step = walk.next(); !step.done; step = walk.next()) {
+      const key = new TextDecoder().decode(step.value.key);
+      met.set(key, (met.get(key) ?? 0) + 1);
+      // Each step deletes and recreates a key, overwrites another, and adds a new one: a walk that met those would not end.
+      engine.apply(seq(next), at, { kind: "delete", key: bytes(`key-${(next % 50) + 1}`) });
+      put(engine, next + 1, `key-${(next % 50) + 1}`, "again");
+      put(engine, next + 2, `key-${51 + (next % 50)}`, "changed");
+      put(engine, next + 3, `new-${next}`, "x");
+      next += 4;
+    }
+    for (let i = 51; i <= 100; i++) expect(met.get(`key-${i}`)).toBe(1);
+    expect([...met.keys()].every((key) => key.startsWith("key-"))).toBe(true);
+  });
+
+  test("what was walked during writes, with the log of the meantime replayed over it, is the state at the end", () => {
+    const rounds = 300;
+    let state = 7;
+    const random = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
+    const engine = create();
+    const log: [number, Operation, number][] = [];
+    let next = 1;
+    const step = (): void => {
+      const key = bytes(`key-${random(40)}`);
+      // Time passes, and some of the deadlines with it.
+      const timestamp = 1000 + next;
+      const operation: Operation =
+        random(3) === 0
+          ? { kind: "delete", key }
+          : {
+              kind: "put",
+              key,
+              value: bytes(`value-${next}`),
+              ...(random(2) === 0 && { expiresAtMs: epochMs(timestamp + random(60)) }),
+            };
+      engine.apply(seq(next), epochMs(timestamp), operation);
+      log.push([next++, operation, timestamp]);
+    };
+    for (let i = 0; i < rounds; i++) step();
+    const from = next - 1;
+    const copy = create();
+    const walk = engine.walk(seq(from));
+    for (let entry = walk.next(); !entry.done; entry = walk.next()) {
+      copy.restore(entry.value);
+      for (let i = random(10); i > 0; i--) step();
+    }
+    for (const [n, operation, timestamp] of log) {
+      if (n > from) copy.apply(seq(n), epochMs(timestamp), operation);
+    }
+    const content = (one: Engine): unknown => {
+      const all = [];
+      const entries = one.walk(seq(next));
+      for (let entry = entries.next(); !entry.done; entry = entries.next()) {
+        all.push({ ...entry.value, key: new TextDecoder().decode(entry.value.key) });
+      }
+      return all.sort((a, b) => (a.key < b.key ? -1 : 1));
+    };
+    expect(content(copy)).toEqual(content(engine));
+    expect([copy.entryCount, copy.dataBytes]).toEqual([engine.entryCount, engine.dataBytes]);
   });
 
   test("the engine keeps its own copy of a value", () => {

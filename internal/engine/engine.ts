@@ -30,6 +30,11 @@ export interface Entry {
   readonly expiresAtMs?: EpochMs;
 }
 
+/** A key together with its entry. */
+export interface KeyedEntry extends Entry {
+  readonly key: Uint8Array;
+}
+
 export interface Engine {
   /** Keys held, those past their deadline included until they are removed. */
   readonly entryCount: number;
@@ -41,9 +46,21 @@ export interface Engine {
 
   /**
    * Carries out one operation of the record `seq`, written at the master's time `timestampMs`. A key that was overdue at
-   * that time counts as absent: a put creates it anew. Operations come in the order of the log.
+   * that time counts as absent: a put creates it anew. Operations come in the order of the log; one on a key that a
+   * record after `seq` has changed does nothing, so that the log may be replayed over a state that was walked while it
+   * changed.
    */
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void;
+
+  /**
+   * Goes through the entries while operations go on in between: every entry that `createdUpTo` or an earlier record
+   * created, and that is there from beginning to end, comes once, as it is at that moment. What each step hands out is
+   * valid until the next step or operation.
+   */
+  walk(createdUpTo: Seq): Iterator<KeyedEntry, undefined>;
+
+  /** Puts an entry of a walk into this engine, exactly as it was there. */
+  restore(entry: KeyedEntry): void;
 
   /** Forgets everything. */
   clear(): void;

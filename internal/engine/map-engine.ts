@@ -4,7 +4,7 @@
  */
 import type { EpochMs, Seq } from "../base/position.js";
 import { unreachable } from "../base/assert.js";
-import type { Engine, Entry, Operation } from "./engine.js";
+import type { Engine, Entry, KeyedEntry, Operation } from "./engine.js";
 
 export class MapEngine implements Engine {
   /** By the key's bytes, one character a byte: cheaper to make than a string from UTF-8, and equal exactly when the bytes are. */
@@ -27,30 +27,54 @@ export class MapEngine implements Engine {
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
     const name = nameOf(operation.key);
     const before = this.#entries.get(name);
-    if (before) this.#dataBytes -= operation.key.length + before.value.length;
+    if (before && before.modSeq > seq) return;
     switch (operation.kind) {
       case "put": {
         const present = before && !isOverdue(before, timestampMs);
-        this.#entries.set(name, {
+        // A key that is created anew goes to the end of the map, so that the map stays in the order of creation.
+        if (before && !present) this.#remove(name, before);
+        this.#put(name, {
           value: operation.value.slice(),
           createSeq: present ? before.createSeq : seq,
           modSeq: seq,
           ...(operation.expiresAtMs !== undefined && { expiresAtMs: operation.expiresAtMs }),
         });
-        this.#dataBytes += operation.key.length + operation.value.length;
         return;
       }
       case "delete":
-        this.#entries.delete(name);
+        if (before) this.#remove(name, before);
         return;
       default:
         unreachable(operation);
     }
   }
 
+  *walk(createdUpTo: Seq): Generator<KeyedEntry, undefined> {
+    // A Map's iterator goes on over changes, and meets what was added meanwhile at the end: there it stops.
+    for (const [name, entry] of this.#entries) {
+      if (entry.createSeq > createdUpTo) return;
+      yield { key: Buffer.from(name, "latin1"), ...entry };
+    }
+  }
+
+  restore({ key, ...entry }: KeyedEntry): void {
+    this.#put(nameOf(key), { ...entry, value: entry.value.slice() });
+  }
+
   clear(): void {
     this.#entries.clear();
     this.#dataBytes = 0;
+  }
+
+  #put(name: string, entry: Entry): void {
+    const before = this.#entries.get(name);
+    this.#dataBytes += entry.value.length - (before ? before.value.length : -name.length);
+    this.#entries.set(name, entry);
+  }
+
+  #remove(name: string, entry: Entry): void {
+    this.#dataBytes -= name.length + entry.value.length;
+    this.#entries.delete(name);
   }
 }
 
