@@ -35,7 +35,7 @@ export interface Source {
   /** The place of a section (`wal`), key (`wal.directory`) or entry of a list (`replication.replicas.0`). */
   readonly places: Map<string, FilePlace>;
   readonly problems: FileProblem[];
-  /** Sections and keys whose value could not be made out, which is told in `problems`. */
+  /** Sections and keys whose value could not be made out, which is told in `problems`; the empty one is the whole file. */
   readonly spoiled: Set<string>;
   /** False when the text is no YAML, so that nothing is known of its settings. */
   readable: boolean;
@@ -121,6 +121,7 @@ class DocumentReader {
     const root = this.#resolve(contents, "");
     if (!root) return;
     if (!isMap(root)) {
+      this.source.spoiled.add("");
       this.#complain(root.range[0], "", `must hold sections, like "server:" or "wal:", each with keys below it`);
       return;
     }

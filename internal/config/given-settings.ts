@@ -50,7 +50,7 @@ export class GivenSettings {
       return;
     }
     const ways = setting.map((_, index) => setting.slice(0, setting.length - index).join("."));
-    if (ways.some((way) => this.#source.spoiled.has(way))) return;
+    if (["", ...ways].some((way) => this.#source.spoiled.has(way))) return;
     const place = ways.map((way) => this.#source.places.get(way)).find((found) => found !== undefined);
     this.problems.push({ ...(place ?? { file: this.#file, line: 1, column: 1 }), key, message });
   }

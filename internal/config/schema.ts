@@ -172,7 +172,8 @@ function section<Shape extends z.ZodRawShape>(
   check: (values: z.output<z.ZodObject<Shape>>, context: z.RefinementCtx) => void = () => undefined,
 ) {
   const object = z.strictObject(shape).superRefine((values, context) => check(values as never, context));
-  return object.meta({ description }).prefault({} as never);
+  // An editor is not to complain about a section whose keys are all commented out, since the reader does not either.
+  return object.meta({ description, type: ["object", "null"] }).prefault({} as never);
 }
 
 /** What the schema gives: section → key → value, in ms and bytes. */
