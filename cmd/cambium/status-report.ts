@@ -1,0 +1,68 @@
+/** What the nodes of a cluster say of themselves and of each other, gathered into one row a node. */
+import { CambiumError, type ClusterStatus, type MemberStatus } from "../../api/client/node.js";
+
+/** The part of the client that is needed. */
+export interface StatusReader {
+  status(options: { endpoint: string; signal: AbortSignal }): Promise<ClusterStatus>;
+}
+
+export interface NodeRow {
+  /** Where the node was asked: an endpoint as it was given, or the address of a member. */
+  readonly endpoint: string;
+  /** Its own answer. */
+  readonly status?: ClusterStatus;
+  /** Why there is none. */
+  readonly error?: CambiumError;
+  /** What the master says of it. */
+  readonly member?: MemberStatus;
+}
+
+/**
+ * Asks the endpoints, and then the members that those know and that have not answered yet. A node that answers at two
+ * addresses is one row. Never throws for a node that does not answer.
+ */
+export async function gatherStatus(
+  reader: StatusReader,
+  endpoints: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly NodeRow[]> {
+  const answers = await askAll(reader, endpoints, signal);
+  const known = members(answers);
+  const missing = [...known.values()]
+    .filter((member) => !answers.some((row) => isOf(row, member)))
+    .map(({ address }) => address);
+  const others = await askAll(reader, missing, signal);
+  const rows: NodeRow[] = [];
+  for (const row of [...answers, ...others]) {
+    if (row.status && rows.some(({ status }) => status?.node.nodeId === row.status?.node.nodeId)) continue;
+    const member = [...known.values()].find((candidate) => isOf(row, candidate));
+    rows.push(member ? { ...row, member } : row);
+  }
+  return rows;
+}
+
+async function askAll(reader: StatusReader, endpoints: readonly string[], signal: AbortSignal): Promise<NodeRow[]> {
+  return await Promise.all(
+    endpoints.map(async (endpoint): Promise<NodeRow> => {
+      try {
+        return { endpoint, status: await reader.status({ endpoint, signal }) };
+      } catch (error) {
+        if (error instanceof CambiumError && error.code !== "canceled") return { endpoint, error };
+        throw error;
+      }
+    }),
+  );
+}
+
+/** The members by address; what the newest master says wins over what a replica says. */
+function members(rows: readonly NodeRow[]): Map<string, MemberStatus> {
+  const statuses = rows.flatMap(({ status }) => (status ? [status] : []));
+  const rank = ({ node }: ClusterStatus): number => (node.role === "master" ? node.last.epoch : -1);
+  const ranked = statuses.toSorted((a, b) => rank(a) - rank(b));
+  return new Map(ranked.flatMap((status) => status.members).map((member) => [member.address, member]));
+}
+
+function isOf({ endpoint, status }: NodeRow, { nodeId, address }: MemberStatus): boolean {
+  if (status && nodeId !== undefined) return status.node.nodeId === nodeId;
+  return address === (status?.node.address ?? endpoint);
+}
