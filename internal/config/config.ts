@@ -42,7 +42,7 @@ export function parseConfig(options: {
   if (!document.readable) throw new ConfigError(problems);
 
   const given = new GivenSettings(file, document, environment.overrides);
-  const parsed = schemaOf(kind).safeParse(given.settings(layout), { reportInput: true });
+  const parsed = schemaOf(kind).safeParse(given.settings(layout));
   for (const { path, message } of parsed.error?.issues ?? []) given.complain(path, message);
   const secret = readSecretOf(given);
   problems.push(...given.problems);

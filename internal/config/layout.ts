@@ -6,16 +6,27 @@ import { configJsonSchema } from "./schema.js";
 /** What a setting takes, as far as it must be known to read it from a text without YAML. */
 export type SettingForm = "text" | "number" | "size" | "flag" | "list";
 
+/** A default. */
+export type Preset = string | number | boolean | readonly string[];
+
 export interface SettingShape {
   readonly form: SettingForm;
   /** As it would be written; undefined when there is none. */
-  readonly preset: unknown;
+  readonly preset: Preset | undefined;
 }
 
 /** Section → key → shape, in the order of the schema. */
 export type Layout = ReadonlyMap<string, ReadonlyMap<string, SettingShape>>;
 
+const layouts = new Map<NodeKind, Layout>();
+
 export function layoutOf(kind: NodeKind): Layout {
+  let layout = layouts.get(kind);
+  if (!layout) layouts.set(kind, (layout = readLayout(kind)));
+  return layout;
+}
+
+function readLayout(kind: NodeKind): Layout {
   const sections = Object.entries(propertiesOf(configJsonSchema(kind)));
   return new Map(
     sections.map(([section, schema]) => {
@@ -30,7 +41,7 @@ export function layoutOf(kind: NodeKind): Layout {
 
 interface Property {
   readonly type?: string;
-  readonly default?: unknown;
+  readonly default?: Preset;
   readonly properties?: Readonly<Record<string, Property>>;
 }
 

@@ -46,7 +46,7 @@ describe.each<NodeKind>(["master", "replica"])("configs/%s", (kind) => {
         const stated = preset === undefined ? /(Required|No default)\.$/ : /Default: (.*)\.$/;
         const match = stated.exec(block[at - 1] ?? "");
         expect(match, `${section}.${key}`).not.toBeNull();
-        if (preset !== undefined) expect(match?.[1]).toBe(Array.isArray(preset) ? "empty" : String(preset));
+        if (preset !== undefined) expect(match?.[1]).toBe(typeof preset === "object" ? "empty" : String(preset));
       }
     }
   });

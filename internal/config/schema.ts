@@ -5,7 +5,15 @@ import type { NodeKind } from "./node-config.js";
 import { address, choice, duration, filePath, flag, host, list, origin, size, wholeNumber } from "./setting.js";
 
 /** The schema of a configuration file for a server of this kind. */
-export function schemaOf(kind: NodeKind) {
+export function schemaOf(kind: NodeKind): ReturnType<typeof buildSchema> {
+  let schema = schemas.get(kind);
+  if (!schema) schemas.set(kind, (schema = buildSchema(kind)));
+  return schema;
+}
+
+const schemas = new Map<NodeKind, ReturnType<typeof buildSchema>>();
+
+function buildSchema(kind: NodeKind) {
   return z.strictObject({
     server: section("Where this node listens, and whom it serves.", {
       address: host({

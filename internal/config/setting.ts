@@ -135,19 +135,23 @@ export function address(about: Partial<About> = {}) {
     .meta(about);
 }
 
+/**
+ * Applications in a web view have schemes of their own, which have no origin in the URL standard. A star within a host
+ * would look like a pattern, and match nothing.
+ */
+const originPattern = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/;
+
 /** The origin of web pages, exactly as browsers send it, or `*`. */
 export function origin() {
   const error = mustBe('an origin like "https://app.example.com", without a path, or "*" for every page');
   return z.string({ error }).transform((text, context) => {
     if (text === "*") return text;
-    // Applications in a web view have schemes of their own, which have no origin in the URL standard.
-    const match = /^(?<scheme>[a-z][a-z0-9+.-]*):\/\/[^\s/?#@\\]+$/.exec(text);
     const url = URL.canParse(text) ? new URL(text) : undefined;
     const web = url?.protocol === "http:" || url?.protocol === "https:";
     if (url && web && url.origin !== text) {
       return refuse(context, `${error({ input: text })}; browsers would send ${JSON.stringify(url.origin)}`);
     }
-    return match && url ? text : refuse(context, error({ input: text }));
+    return url && originPattern.test(text) ? text : refuse(context, error({ input: text }));
   });
 }
 

@@ -3,6 +3,7 @@
  * the committed files to it.
  */
 import { configJsonSchema } from "../schema.js";
+import type { Preset } from "../layout.js";
 import type { NodeKind } from "../node-config.js";
 import { variableOf } from "../environment.js";
 
@@ -10,7 +11,7 @@ import { variableOf } from "../environment.js";
 export interface Property {
   readonly description?: string;
   readonly type?: string;
-  readonly default?: unknown;
+  readonly default?: Preset;
   readonly enum?: readonly string[];
   readonly minimum?: number;
   readonly maximum?: number;
@@ -43,18 +44,18 @@ export function sampleConfig(kind: NodeKind): string {
       "",
     ),
   ];
-  return `${[...header, ...sections.flatMap(([name, section]) => ["", ...sectionLines(name, section)])].join("\n")}\n`;
+  const blocks = sections.map(([name, section]) => sectionLines(name, section).join("\n"));
+  return `${[header.join("\n"), ...blocks].join("\n\n")}\n`;
 }
 
 function sectionLines(name: string, section: Property): string[] {
   const keys = Object.entries(section.properties ?? {});
-  const lines = keys.flatMap(([key, property], index) => [
-    ...(index > 0 ? [""] : []),
-    ...comment(property.description ?? "", "  "),
-    ...comment(`${kindOf(property)}${presetOf(property, section.required?.includes(key) ?? false)}`, "  "),
-    lineOf(`${name}.${key}`, key, property),
-  ]);
-  return [...comment(section.description ?? "", ""), `${name}:`, ...lines];
+  const blocks = keys.map(([key, property]) => {
+    const facts = `${kindOf(property)}${presetOf(property, section.required?.includes(key) ?? false)}`;
+    const comments = [comment(property.description ?? "", "  "), comment(facts, "  ")].flat();
+    return `${comments.join("\n")}\n${lineOf(`${name}.${key}`, key, property)}`;
+  });
+  return [...comment(section.description ?? "", ""), `${name}:`, blocks.join("\n\n")];
 }
 
 function lineOf(setting: string, key: string, property: Property): string {
@@ -79,7 +80,7 @@ function kindOf(property: Property): string {
 function presetOf(property: Property, required: boolean): string {
   if (required) return "Required.";
   if (property.default === undefined) return "No default.";
-  return `Default: ${Array.isArray(property.default) ? "empty" : String(property.default)}.`;
+  return `Default: ${typeof property.default === "object" ? "empty" : String(property.default)}.`;
 }
 
 /** The text as comment lines, wrapped between words. */

@@ -1,0 +1,369 @@
+import path from "node:path";
+import { inspect } from "node:util";
+import { describe, expect, test } from "vitest";
+import { ConfigError, type NodeConfig, type NodeKind, notEnforced, parseConfig, printConfig } from "./config.js";
+
+type Environment = Readonly<Record<string, string>>;
+
+const minimal = "wal: { directory: /data }";
+
+function parse(text: string, kind: NodeKind = "master", environment: Environment = {}): NodeConfig {
+  return parseConfig({ kind, file: "node.yaml", text, environment });
+}
+
+/** The lines of the error that the text gives. */
+function problems(text: string, kind: NodeKind = "master", environment: Environment = {}): string[] {
+  try {
+    parse(text, kind, environment);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.split("\n");
+  }
+  return [];
+}
+
+test("the first design's master file loads as it is", () => {
+  const config = parse(`server:  { address: "0.0.0.0", port: 8080 }
+wal:     { directory: "/var/log/kvstore/master", sync_interval: "1s", max_file_size: "100MB" }
+storage: { max_entries: 1000000, eviction_policy: "lru" }
+`);
+  expect(config.server).toMatchObject({ host: "0.0.0.0", port: 8080 });
+  expect(config.wal).toEqual({
+    directory: "/var/log/kvstore/master",
+    durability: "always",
+    syncIntervalMs: 1000,
+    segmentBytesMax: 100_000_000,
+  });
+  expect(config.storage).toEqual({ entriesMax: 1_000_000, bytesMax: 0, evictionPolicy: "lru" });
+  expect(config.master).toBeUndefined();
+});
+
+test("the first design's replica file loads as it is", () => {
+  const config = parse(
+    `server:  { address: "0.0.0.0", port: 8081 }
+master:  { address: "master:8080", sync_interval: "1s" }
+wal:     { directory: "/var/log/kvstore/replica", sync_interval: "1s" }
+`,
+    "replica",
+  );
+  expect(config.master).toEqual({ address: "master:8080", heartbeatIntervalMs: 1000 });
+});
+
+test("the directory is all that must be given", () => {
+  const config = parse(minimal);
+  expect(config).toEqual({
+    kind: "master",
+    file: "node.yaml",
+    server: { host: "127.0.0.1", port: 8080, corsOrigins: [], protectedMode: true, drainTimeoutMs: 10_000 },
+    wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
+    storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
+    limits: { keyBytesMax: 4096, valueBytesMax: 2 ** 20, messageBytesMax: 2 ** 22, pendingBytesMax: 2 ** 26 },
+    replication: {
+      replicas: [],
+      heartbeatIntervalMs: 1000,
+      batchBytes: 2 ** 20,
+      windowBytes: 2 ** 23,
+      commit: "master",
+    },
+    cluster: {},
+    log: { level: "info", format: "auto" },
+    settings: config.settings,
+  });
+  expect(parse(minimal, "replica").server.port).toBe(8081);
+  expect(parse(minimal, "replica").master).toEqual({ heartbeatIntervalMs: 1000 });
+});
+
+test("every setting can be given", () => {
+  const config = parse(
+    `server:
+  address: "[::1]"
+  port: 0
+  advertise: Replica-1:9000
+  cors_origins: [https://app.example.com, "http://localhost:5173", capacitor://localhost, "*"]
+  protected_mode: false
+  drain_timeout: 2m
+master: { address: "[2001:DB8:0::1]:8080", sync_interval: 250ms }
+wal: { directory: data, durability: interval, sync_interval: 100ms, max_file_size: 65536 }
+storage: { max_entries: 5, max_bytes: 1GiB, eviction_policy: ttl }
+limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB }
+replication: { replicas: ["a:1", "b:2"], sync_interval: 50ms, batch_bytes: 4KiB, window_bytes: 4KiB, commit: master }
+log: { level: debug, format: json }
+`,
+    "replica",
+  );
+  expect(config).toMatchObject({
+    server: {
+      host: "::1",
+      port: 0,
+      advertise: "replica-1:9000",
+      corsOrigins: ["https://app.example.com", "http://localhost:5173", "capacitor://localhost", "*"],
+      protectedMode: false,
+      drainTimeoutMs: 120_000,
+    },
+    master: { address: "[2001:db8::1]:8080", heartbeatIntervalMs: 250 },
+    wal: { directory: path.resolve("data"), durability: "interval", syncIntervalMs: 100, segmentBytesMax: 65_536 },
+    storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl" },
+    limits: { keyBytesMax: 100, valueBytesMax: 2 ** 21, messageBytesMax: 8e6, pendingBytesMax: 8e6 },
+    replication: { replicas: ["a:1", "b:2"], heartbeatIntervalMs: 50, batchBytes: 4096, windowBytes: 4096 },
+    log: { level: "debug", format: "json" },
+  });
+});
+
+test("a configuration is frozen through and through", () => {
+  const config = parse(`${minimal}\nreplication: { replicas: ["a:1"] }`);
+  const objects: object[] = [config];
+  for (const object of objects) {
+    expect(Object.isFrozen(object)).toBe(true);
+    objects.push(...Object.values(object).filter((value): value is object => typeof value === "object"));
+  }
+  expect(objects.length).toBeGreaterThan(15);
+});
+
+test("a section without keys, or with all of them in comments, has its defaults", () => {
+  expect(parse(`${minimal}\nserver:\n  # port: 1\nstorage: {}\nlog: ~\n`).settings).toEqual(parse(minimal).settings);
+});
+
+test("a file of one JSON object is YAML too", () => {
+  expect(parse('{"wal":{"directory":"/data"}}').wal.directory).toBe(path.resolve("/data"));
+});
+
+test("an alias stands for the value of its anchor", () => {
+  const config = parse(`server: { drain_timeout: &second "1s" }\nwal: { directory: /data, sync_interval: *second }`);
+  expect(config.wal.syncIntervalMs).toBe(1000);
+});
+
+test("line ends of Windows and a byte order mark are no part of the configuration", () => {
+  const text = "\uFEFFwal:\r\n  directory: /data\r\nserver:\r\n  prt: 1\r\n";
+  expect(problems(text)).toEqual(["node.yaml:4:3: server.prt: is unknown; did you mean port?"]);
+});
+
+describe("what is wrong", () => {
+  test("is told all at once, each with line, column, key, and what would be right, in the file's order", () => {
+    const text = `server:
+  address: "0.0.0.0:8080"
+  port: 80800
+  port: 1
+  protected_mode: yes
+wal:
+  directory:
+  sync_interval: 1
+  max_file_size: 100M
+  durabilty: always
+storage: { eviction_policy: lruu, max_entries: -1 }
+`;
+    const size = "a number of bytes or a number and its unit (KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024)";
+    expect(problems(text)).toEqual([
+      'node.yaml:2:12: server.address: must be an IP address or a host name, without a port, not "0.0.0.0:8080"',
+      "node.yaml:3:9: server.port: must be a whole number from 0 to 65535, not 80800",
+      "node.yaml:4:3: server.port: is here a second time, after line 3; keep one of the two",
+      'node.yaml:5:19: server.protected_mode: must be true or false, not "yes"',
+      "node.yaml:7:3: wal.directory: has no value: it must be a path",
+      'node.yaml:8:18: wal.sync_interval: must be a duration from 1ms to 1h, a number and its unit (ms, s, m, h, d) like "1s", not 1',
+      `node.yaml:9:18: wal.max_file_size: must be a size from 64KiB to 4GiB, ${size}, not "100M"`,
+      "node.yaml:10:3: wal.durabilty: is unknown; did you mean durability?",
+      'node.yaml:11:29: storage.eviction_policy: must be one of noeviction, lru, lfu, random, ttl, not "lruu"',
+      "node.yaml:11:48: storage.max_entries: must be a whole number 0 or more, not -1",
+    ]);
+  });
+
+  test("is in the error's problems too, for programs", () => {
+    const error = (() => {
+      try {
+        return parse("port: 1");
+      } catch (thrown) {
+        return thrown;
+      }
+    })();
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as ConfigError).problems).toEqual([
+      { file: "node.yaml", line: 1, column: 1, key: "port", message: "is no section; it belongs under server" },
+      { file: "node.yaml", line: 1, column: 1, key: "wal.directory", message: "is required: it must be a path" },
+    ]);
+  });
+
+  test.each<[string, string]>([
+    ["server: { port: 8080.5 }", "not 8080.5"],
+    ["server: { port: '8080' }", 'not "8080"'],
+    ["server: { port: 99999999999999999999 }", "not 100000000000000000000"],
+    ["server: { port: .nan }", "not NaN"],
+    ["server: { port: [1] }", "not a list"],
+    ["server: { port: { a: 1 } }", "not a mapping"],
+    ["server: { advertise: node-1 }", '"node-1" has no port'],
+    ["server: { advertise: 'a b:1' }", "the host of"],
+    ["server: { advertise: 8080 }", 'must be a host and a port like "node-1:8080", not 8080'],
+    ["server: { cors_origins: https://a.example }", 'must be a list of at most 1000 entries, not "https://a.example"'],
+    ["server: { cors_origins: [https://a.example/] }", 'browsers would send "https://a.example"'],
+    ["server: { cors_origins: [HTTPS://A.example] }", 'browsers would send "https://a.example"'],
+    ["server: { cors_origins: [https://a.example:443] }", 'browsers would send "https://a.example"'],
+    ["server: { cors_origins: [a.example] }", "must be an origin"],
+    ["server: { cors_origins: ['https://*.example'] }", "must be an origin"],
+    ["server: { drain_timeout: 0s }", "from 100ms to 1h"],
+    ["server: { drain_timeout: 61m }", "from 100ms to 1h"],
+    ["wal: { sync_interval: 10y }", 'not "10y"'],
+    ["wal: { max_file_size: 1KiB }", "from 64KiB to 4GiB"],
+    ["wal: { max_file_size: 5GiB }", "from 64KiB to 4GiB"],
+    ["wal: { max_file_size: 65535 }", "from 64KiB to 4GiB"],
+    ["wal: { max_file_size: 1e3 }", "from 64KiB to 4GiB"],
+    ["wal: { directory: '' }", 'must be a path, not ""'],
+    ['wal: { directory: "a\\0b" }', "must be a path"],
+    ["limits: { max_key_bytes: 0 }", "from 1B to 65535B"],
+    ["limits: { max_message_bytes: 33MiB }", "from 64KiB to 32MiB"],
+    [
+      "limits: { max_value_bytes: 4MiB }",
+      "max_message_bytes: is 4MiB, which has no room for a key of 4KiB and a value of 4MiB",
+    ],
+    ["limits: { max_pending_bytes: 1MiB }", "max_pending_bytes: is 1MiB, less than one message may have"],
+    ["replication: { window_bytes: 64KiB }", "window_bytes: is 64KiB, less than one batch has"],
+    ["replication: { replicas: ['a:1', 'b:2', 'A:1'] }", "names a:1 a second time"],
+    ["replication: { commit: majority }", 'cannot be "majority": this version knows only "master"'],
+    ["replication: { commit: all }", 'must be "master", not "all"'],
+    ["log: { level: verbose }", "must be one of debug, info, warn, error"],
+    ["master: { address: 'a:1' }", "is a section of replicas"],
+    ["__proto__: { a: 1 }", "__proto__: is no section"],
+    ["server: { __proto__: { port: 1 } }", "server.__proto__: is unknown"],
+    ["server: { constructor: 1, toString: 2 }", "server.constructor: is unknown"],
+    ["1: 2", "1: is no section"],
+    ["~: 2", "has a key that is no plain word"],
+    ["? [a]\n: 2", "has a key that is no plain word"],
+    ["<<: { server: { port: 1 } }", '"<<": is no section'],
+    ['"two\\nlines": 1', '"two\\nlines": is no section'],
+    ["server: 8080", 'server: must be a section: its keys stand below it, as "key: value"'],
+    ["server: [address]", "server: must be a section"],
+    ["server: *nothing", "refers to *nothing, and no value before it has that anchor"],
+    ["server: { port: *later, address: &later 1 }", "refers to *later"],
+  ])("%s is refused", (text, why) => {
+    const found = problems(`${text}\n`).filter((line) => !line.includes("wal.directory: is required"));
+    expect(found.join("\n")).toContain(why);
+    expect(found[0]).toMatch(/^node\.yaml:\d+:\d+: /);
+  });
+
+  test("a place within a list is the entry's own", () => {
+    const text = `${minimal}\nreplication:\n  replicas:\n    - a:1\n    - b\n    - a:1\n`;
+    expect(problems(text)).toEqual([
+      'node.yaml:5:7: replication.replicas: "b" has no port; write it like "node-1:8080", "10.0.0.1:8080" or "[2001:db8::1]:8080"',
+    ]);
+    expect(problems(text.replace("- b", "- b:1"))).toEqual([
+      "node.yaml:6:7: replication.replicas: names a:1 a second time; remove it",
+    ]);
+  });
+
+  test("a key in the wrong section is sent to its own", () => {
+    expect(problems(`${minimal}\nserver: { durability: os }`)).toEqual([
+      "node.yaml:2:11: server.durability: is unknown; it belongs under wal",
+    ]);
+    expect(problems(`${minimal}\nsync_interval: 1s`)).toEqual([
+      "node.yaml:2:1: sync_interval: is no section; it belongs under wal or replication",
+    ]);
+  });
+
+  test("a long value is shown by its beginning", () => {
+    const [line] = problems(`wal: { directory: d, durability: ${"x".repeat(10_000)} }`);
+    expect(line).toContain(`"${"x".repeat(60)}…"`);
+  });
+
+  test("hundreds of problems are counted after the first fifty", () => {
+    const keys = Array.from({ length: 500 }, (_, index) => `  key${index}: 1`).join("\n");
+    const lines = problems(`${minimal}\nserver:\n${keys}\n`);
+    expect(lines).toHaveLength(51);
+    expect(lines.at(-1)).toBe("… and 450 more");
+  });
+});
+
+describe("the environment", () => {
+  test("goes before the file", () => {
+    const config = parse(`${minimal}\nserver: { port: 1, protected_mode: true }`, "master", {
+      CAMBIUM_SERVER__PORT: "9000",
+      CAMBIUM_SERVER__PROTECTED_MODE: "false",
+      CAMBIUM_WAL__DIRECTORY: "/other",
+      CAMBIUM_WAL__SYNC_INTERVAL: "5s",
+      CAMBIUM_WAL__MAX_FILE_SIZE: "1000000",
+      CAMBIUM_STORAGE__MAX_BYTES: "1GiB",
+      CAMBIUM_REPLICATION__REPLICAS: "a:1, b:2",
+      CAMBIUM_SERVER__CORS_ORIGINS: "",
+    });
+    expect(config).toMatchObject({
+      server: { port: 9000, protectedMode: false, corsOrigins: [] },
+      wal: { directory: path.resolve("/other"), syncIntervalMs: 5000, segmentBytesMax: 1_000_000 },
+      storage: { bytesMax: 2 ** 30 },
+      replication: { replicas: ["a:1", "b:2"] },
+    });
+  });
+
+  test("gives what the file leaves out, and repairs what the file has wrong", () => {
+    expect(parse("", "master", { CAMBIUM_WAL__DIRECTORY: "/data" }).wal.directory).toBe(path.resolve("/data"));
+    expect(parse("wal: { directory: 5 }", "master", { CAMBIUM_WAL__DIRECTORY: "/data" }).wal.directory).toBe(
+      path.resolve("/data"),
+    );
+  });
+
+  test("keeps a directory that is a number a text", () => {
+    expect(parse("", "master", { CAMBIUM_WAL__DIRECTORY: "2024" }).wal.directory).toBe(path.resolve("2024"));
+  });
+
+  test("is named in place of file, line and column", () => {
+    const environment = {
+      CAMBIUM_SERVER__PORT: "http",
+      CAMBIUM_SERVER__PROTECTED_MODE: "no",
+      CAMBIUM_REPLICATION__REPLICAS: "a:1,b",
+      CAMBIUM_WAL__DIRECTROY: "/data",
+      CAMBIUM_NOTHING__LIKE__IT: "1",
+      CAMBIUM_MASTER__ADDRESS: "a:1",
+    };
+    const lines = problems(minimal, "master", environment);
+    expect(lines).toHaveLength(6);
+    expect(lines.join("\n")).toContain(
+      'CAMBIUM_SERVER__PORT: server.port: must be a whole number from 0 to 65535, not "http"',
+    );
+    expect(lines.join("\n")).toContain("CAMBIUM_SERVER__PROTECTED_MODE: server.protected_mode: must be true or false");
+    expect(lines.join("\n")).toContain('CAMBIUM_REPLICATION__REPLICAS: replication.replicas: "b" has no port');
+    expect(lines.join("\n")).toContain("CAMBIUM_WAL__DIRECTROY: is no setting; did you mean CAMBIUM_WAL__DIRECTORY?");
+    expect(lines.join("\n")).toContain("CAMBIUM_NOTHING__LIKE__IT: is no setting; unset it, or use one of");
+    expect(lines.join("\n")).toContain("CAMBIUM_MASTER__ADDRESS: is a setting of replicas, and this is a master");
+  });
+
+  test("holds variables of others, which are left alone", () => {
+    const environment = { CAMBIUM_ENDPOINTS: "x", PATH: "y", __CAMBIUM__: "z", cambium_server__port: "1" };
+    expect(parse(minimal, "master", environment).settings).toEqual(parse(minimal).settings);
+  });
+});
+
+describe("printing", () => {
+  const text = `server: { port: 0, cors_origins: ["*", "https://a.example"] }
+wal: { directory: "/tmp/a: b #c", max_file_size: 100MB }
+limits: { max_key_bytes: 10 }
+replication: { replicas: ["[::1]:80"] }
+`;
+
+  test("shows everything that is in effect", () => {
+    const printed = printConfig(parse(text, "replica", { CAMBIUM_LOG__LEVEL: "warn" }));
+    for (const line of ["  port: 0", "  max_file_size: 100MB", "  level: warn", "  drain_timeout: 10s", "master:"]) {
+      expect(printed.split("\n")).toContain(line);
+    }
+  });
+
+  test("gives a file that loads to the same configuration", () => {
+    for (const kind of ["master", "replica"] as const) {
+      const config = parse(text, kind);
+      expect(parse(printConfig(config), kind)).toEqual(config);
+    }
+  });
+
+  test("does not wrap long values", () => {
+    const directory = `/${"long ".repeat(100)}end`;
+    expect(printConfig(parse(`wal: { directory: "${directory}" }`))).toContain(`  directory: ${directory}\n`);
+  });
+});
+
+test("limits that this version does not hold are announced, each in a sentence", () => {
+  expect(notEnforced(parse(minimal))).toEqual([]);
+  const config = parse(`${minimal}\nstorage: { max_entries: 1000000, max_bytes: 1GB, eviction_policy: lru }`);
+  expect(notEnforced(config)).toEqual([
+    "storage.max_entries (1000000) is not enforced by this version: the number of keys has no limit",
+    "storage.max_bytes (1000000000) is not enforced by this version: memory is the only limit of what is stored",
+    "storage.eviction_policy (lru) is not enforced by this version: no key is removed to make room",
+  ]);
+});
+
+test("nothing of a configuration is hidden from inspection but the secret", () => {
+  expect(inspect(parse(minimal), { depth: 5 })).toContain("segmentBytesMax: 100000000");
+});
