@@ -1,0 +1,56 @@
+/** What the core wants done, in this order. `event.ts` tells which event answers which effect. */
+import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
+import type { Epoch, EpochMs, Seq } from "../../base/position.js";
+import type { MasterMessage, RejectReason, ReplicaMessage } from "./message.js";
+
+/** The highest mastership that a node follows. The parts but the number are absent before the first. */
+export interface PromisedEpoch {
+  readonly epoch: Epoch;
+  readonly candidate?: NodeId;
+  readonly epochId?: EpochId;
+}
+
+/** Why a peer is in state `refused`: it said so itself, or the master will not have it. */
+export type Refusal = RejectReason | "removed" | "replaced_voter";
+
+export type Effect =
+  /** Records up to `seq` are committed, and are the master's: apply them. Rises, but for a cut. */
+  | { readonly kind: "commit"; readonly seq: Seq }
+
+  // of a master
+  | { readonly kind: "connect"; readonly address: string; readonly connection: number }
+  | { readonly kind: "send"; readonly connection: number; readonly message: MasterMessage }
+  /** Answered by nothing: the connection is forgotten. */
+  | { readonly kind: "disconnect"; readonly connection: number }
+  | { readonly kind: "readMark"; readonly connection: number; readonly seq: Seq }
+  | { readonly kind: "readTail"; readonly connection: number; readonly afterSeq: Seq; readonly maxBytes: number }
+  | { readonly kind: "readDisk"; readonly connection: number; readonly afterSeq: Seq; readonly maxBytes: number }
+  /** A newer mastership, or another one of the same number, was seen: this one has ended. */
+  | { readonly kind: "stepDown"; readonly detail: string }
+  /** The node at an address has said who it is. */
+  | { readonly kind: "met"; readonly address: string; readonly nodeId: NodeId }
+  /** Pushing begins after `afterSeq`. */
+  | { readonly kind: "streaming"; readonly address: string; readonly nodeId: NodeId; readonly afterSeq: Seq }
+  | { readonly kind: "refused"; readonly address: string; readonly reason: Refusal; readonly detail: string }
+  | { readonly kind: "unreached"; readonly address: string; readonly detail: string }
+
+  // of a replica
+  | { readonly kind: "reply"; readonly session: number; readonly message: ReplicaMessage }
+  | { readonly kind: "closeSession"; readonly session: number; readonly reason: string }
+  /** Become a part of the cluster, durably. */
+  | { readonly kind: "join"; readonly operation: number; readonly clusterId: ClusterId }
+  /** Remember the promise, durably. */
+  | { readonly kind: "promise"; readonly operation: number; readonly promise: PromisedEpoch }
+  /** Read this node's own mark. */
+  | { readonly kind: "compare"; readonly operation: number; readonly seq: Seq }
+  /** Set aside what lies after `seq`, durably. */
+  | { readonly kind: "cut"; readonly operation: number; readonly seq: Seq }
+  | { readonly kind: "append"; readonly session: number; readonly records: Uint8Array }
+  /** Deadlines are measured by the master's time. */
+  | { readonly kind: "observeTime"; readonly masterTimeMs: EpochMs }
+  /** A master is followed from now on, whose writes go to `address`. */
+  | { readonly kind: "follow"; readonly nodeId: NodeId; readonly epoch: Epoch; readonly address: string }
+  /** Nobody is followed any more. */
+  | { readonly kind: "orphaned"; readonly reason: string }
+  /** This node has applied all that its master had committed when asked. */
+  | { readonly kind: "caughtUp" };

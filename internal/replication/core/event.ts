@@ -1,0 +1,102 @@
+/**
+ * What can happen to a node, as far as replication is concerned. Time comes in with the events, chance with the
+ * state's seed: the core has none of its own.
+ *
+ * What the driver owes the core: events come one at a time. A `log` event comes before any other event once anything in
+ * the log's view has changed, the work of an effect included. Answers to an effect come before what others sent later.
+ * A `flush` follows every event in the same tick.
+ */
+import type { EpochHistory } from "../../base/epoch-history.js";
+import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
+import type { Epoch, LogMark, Seq } from "../../base/position.js";
+import type { MasterMessage, ReplicaMessage } from "./message.js";
+
+/** This node's log. Invariant: applied ≤ last, and kept ≤ written ≤ last, except while a cut is under way. */
+export interface LogView {
+  /** Queued records included. */
+  readonly last: LogMark;
+  readonly writtenSeq: Seq;
+  readonly keptSeq: Seq;
+  readonly appliedSeq: Seq;
+  /** Of the whole log, queued records included; nobody changes it. */
+  readonly history: EpochHistory;
+}
+
+/** A node that the master pushes to. */
+export interface PeerSpec {
+  readonly address: string;
+  /** The member that is known to be there; absent for an address whose node has not been met. */
+  readonly member?: { readonly nodeId: NodeId; readonly voter: boolean };
+  /** An operator asks for this address: whoever is there is welcome, removed or not. */
+  readonly invited: boolean;
+}
+
+/** Whole encoded records, and the mark after the last of them. */
+export interface Batch {
+  readonly records: Uint8Array;
+  readonly end: LogMark;
+}
+
+/** How an operation on the store ended. */
+export type Outcome =
+  | { readonly kind: "done" }
+  | { readonly kind: "mark"; readonly mark: LogMark }
+  | { readonly kind: "failed"; readonly detail: string };
+
+export type Happening =
+  /** The view of the log has changed. */
+  | { readonly kind: "log"; readonly log: LogView }
+  /** The tick ends, or a due time has come: what is due is done, and what has gathered is sent. */
+  | { readonly kind: "flush" }
+  /** The node lets go of everybody. */
+  | { readonly kind: "shutdown"; readonly reason: string }
+
+  // to a master
+  /** The mastership begins: its first record is in the log, at `firstSeq`. */
+  | {
+      readonly kind: "begin";
+      readonly clusterId: ClusterId;
+      readonly epoch: Epoch;
+      readonly epochId: EpochId;
+      readonly firstSeq: Seq;
+      /** `host:port` at which this node takes writes. */
+      readonly address: string;
+      /** The master's time minus the monotonic time. */
+      readonly masterTimeOffsetMs: number;
+    }
+  /** Whom to push to from now on, and who was removed and must not be pushed to wherever it is met. */
+  | { readonly kind: "peers"; readonly peers: readonly PeerSpec[]; readonly removed: ReadonlySet<NodeId> }
+  /** There is reason to believe that nobody pushes to the node at `address`, and that it can be reached. */
+  | { readonly kind: "retry"; readonly address: string }
+  | { readonly kind: "opened"; readonly connection: number }
+  | { readonly kind: "answered"; readonly connection: number; readonly message: ReplicaMessage }
+  | { readonly kind: "lost"; readonly connection: number; readonly reason: string }
+  /** Answers `readMark`. */
+  | { readonly kind: "marked"; readonly connection: number; readonly mark: LogMark }
+  /** Answers `readTail`; no batch: the records are no longer in memory. */
+  | { readonly kind: "tail"; readonly connection: number; readonly batch: Batch | undefined }
+  /** Answers `readDisk`. */
+  | { readonly kind: "read"; readonly connection: number; readonly batch: Batch }
+  /** Answers `readMark` or `readDisk`. */
+  | { readonly kind: "unreadable"; readonly connection: number; readonly detail: string }
+
+  // to a replica
+  /** A master has connected. */
+  | { readonly kind: "accepted"; readonly session: number }
+  | { readonly kind: "pushed"; readonly session: number; readonly message: MasterMessage }
+  | { readonly kind: "left"; readonly session: number }
+  /** Answers `join`, `promise`, `compare` and `cut`. */
+  | { readonly kind: "finished"; readonly operation: number; readonly outcome: Outcome }
+  /** Answers `append`: the records are in the log, after a `log` event that shows them. */
+  | { readonly kind: "appended"; readonly session: number }
+  /** Answers `append`: they do not follow on the log's end, or the log takes none. */
+  | { readonly kind: "unappended"; readonly session: number; readonly detail: string }
+  /** The disk had no room: records from `firstSeq` on are not in the log after all. */
+  | { readonly kind: "dropped"; readonly firstSeq: Seq };
+
+export type Event = Happening & {
+  /** Monotonic, in milliseconds. */
+  readonly nowMs: number;
+};
+
+export type EventOf<K extends Happening["kind"]> = Extract<Event, { readonly kind: K }>;

@@ -1,0 +1,399 @@
+/** The master's side: whom to connect to, where the logs agree, what to push, and what is committed. */
+import { must, unreachable } from "../../base/assert.js";
+import { epochMs, type LogMark, type Seq, seq } from "../../base/position.js";
+import { committedSeq } from "./commit.js";
+import type { Effect, Refusal } from "./effect.js";
+import type { Batch, EventOf, LogView } from "./event.js";
+import { agreementWith, readHistory } from "./history.js";
+import { type Ack, type Heartbeat, PROTOCOL_VERSION, type ReplicaMessage, type Welcome } from "./message.js";
+import {
+  askAtMs,
+  connectionOf,
+  isMet,
+  newPeer,
+  newStreaming,
+  noteAcknowledged,
+  noteHeard,
+  noteLag,
+  noteSent,
+  type Peer,
+  type Probing,
+  type Streaming,
+} from "./progress.js";
+import { type CoreState, envelope, type MasterRole, takeChance, takeNumber } from "./state.js";
+import { ALIGNING_MS, backoffMs, GREETING_MS, SUSPICION_MS } from "./timing.js";
+
+/** One step of a master: its state, and where the step's effects go. */
+export class MasterStep {
+  readonly #state: CoreState;
+  readonly #role: MasterRole;
+  readonly #out: Effect[];
+  readonly #nowMs: number;
+
+  constructor(state: CoreState, role: MasterRole, out: Effect[], nowMs: number) {
+    this.#state = state;
+    this.#role = role;
+    this.#out = out;
+    this.#nowMs = nowMs;
+  }
+
+  /** The view of the log was `before`. */
+  logChanged(before: LogView): void {
+    for (const peer of this.#role.peers.values()) {
+      // Up to now it had everything, so that an idle hour is no lag.
+      if (peer.matchSeq >= before.writtenSeq) peer.hadAllAtMs = this.#nowMs;
+      noteLag(peer, this.#state.log, this.#nowMs);
+    }
+    this.#state.matchSeq = this.#state.log.keptSeq;
+    this.advanceCommit();
+  }
+
+  advanceCommit(): void {
+    const othersMatchSeq: Seq[] = [];
+    for (const { spec, met, matchSeq } of this.#role.peers.values()) {
+      // A wiped voter answers under another node id, and what it keeps does not count.
+      if (spec.member?.voter) othersMatchSeq.push(met === spec.member.nodeId ? matchSeq : seq(0));
+    }
+    const committed = committedSeq({
+      mode: this.#state.settings.commit,
+      ownKeptSeq: this.#state.log.keptSeq,
+      othersMatchSeq,
+      firstSeq: this.#role.firstSeq,
+    });
+    if (committed === undefined || committed <= this.#state.commitSeq) return;
+    this.#state.commitSeq = committed;
+    this.#out.push({ kind: "commit", seq: committed });
+  }
+
+  peersChanged({ peers, removed }: EventOf<"peers">): void {
+    this.#role.removed = removed;
+    const wanted = new Map(peers.map((spec) => [spec.address, spec]));
+    for (const [address, peer] of this.#role.peers) {
+      if (wanted.has(address)) continue;
+      this.#hangUp(peer);
+      this.#role.peers.delete(address);
+    }
+    for (const spec of wanted.values()) {
+      const peer = this.#role.peers.get(spec.address);
+      if (peer) peer.spec = spec;
+      else this.#role.peers.set(spec.address, newPeer(spec, this.#nowMs));
+    }
+    for (const peer of this.#role.peers.values()) {
+      const refusal = isMet(peer) ? this.#refusalOf(peer) : undefined;
+      if (refusal) this.#refuse(peer, refusal.reason, refusal.detail);
+    }
+    this.advanceCommit();
+  }
+
+  retry({ address }: EventOf<"retry">): void {
+    const peer = this.#role.peers.get(address);
+    if (!peer) return;
+    const { progress } = peer;
+    switch (progress.kind) {
+      case "disconnected":
+        if (progress.opening === undefined) peer.progress = { ...progress, dueAtMs: this.#nowMs };
+        return;
+      case "refused":
+        peer.progress = { ...progress, retryAtMs: this.#nowMs };
+        return;
+      case "streaming":
+        // After a power cut the old connection looks alive for as long as nobody asks.
+        this.#heartbeat(progress, true);
+        progress.deadlineMs = Math.min(progress.deadlineMs, this.#nowMs + SUSPICION_MS);
+        return;
+      case "probing":
+        return;
+      default:
+        unreachable(progress);
+    }
+  }
+
+  opened({ connection }: EventOf<"opened">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind !== "disconnected") return;
+    peer.progress = {
+      kind: "probing",
+      connection,
+      step: "greeting",
+      deadlineMs: this.#nowMs + GREETING_MS,
+      heartbeatIntervalMs: 0,
+      agreement: undefined,
+    };
+    const { history, last } = this.#state.log;
+    this.#out.push({
+      kind: "send",
+      connection,
+      message: {
+        kind: "hello",
+        ...envelope(this.#state),
+        protocolVersion: PROTOCOL_VERSION,
+        epochId: this.#role.epochId,
+        masterAddress: this.#role.address,
+        history: [...history.starts],
+        last: { epoch: last.epoch, seq: last.seq },
+      },
+    });
+  }
+
+  lost({ connection, reason }: EventOf<"lost">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer) this.#giveUp(peer, reason);
+  }
+
+  answered({ connection, message }: EventOf<"answered">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (!peer) return;
+    // An epoch of another cluster says nothing about ours.
+    if (message.clusterId === this.#state.clusterId && this.#deposedBy(message)) return;
+    if (message.kind === "reject") return this.#refuse(peer, message.reason, message.detail);
+    if (message.clusterId !== this.#state.clusterId) {
+      return this.#refuse(peer, "foreign_cluster", `the node belongs to cluster ${message.clusterId ?? "(none)"}`);
+    }
+    const { progress } = peer;
+    if (message.kind === "welcome" && progress.kind === "probing" && progress.step === "greeting") {
+      return this.#welcomed(peer, progress, message);
+    }
+    if (message.kind === "ack" && progress.kind === "probing" && progress.agreement) {
+      return this.#aligned(peer, progress, progress.agreement, message);
+    }
+    if (message.kind === "ack" && progress.kind === "streaming") return this.#acknowledged(peer, progress, message);
+    this.#giveUp(peer, `the node sent ${message.kind} out of turn; are both of the same version?`);
+  }
+
+  marked({ connection, mark }: EventOf<"marked">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind !== "probing") return;
+    peer.progress = {
+      ...peer.progress,
+      step: "aligning",
+      deadlineMs: this.#nowMs + ALIGNING_MS,
+      agreement: mark,
+    };
+    this.#out.push({ kind: "send", connection, message: { kind: "align", ...envelope(this.#state), agreement: mark } });
+  }
+
+  /** The log's tail in memory has, or has not, what comes next. */
+  tailRead({ connection, batch }: EventOf<"tail">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind !== "streaming") return;
+    const stream = peer.progress;
+    if (batch) return this.#push(stream, batch);
+    stream.reading = "disk";
+    this.#out.push({ kind: "readDisk", connection, ...this.#wanted(stream) });
+    // The disk may take its time; news does not wait for it.
+    this.#tell(stream);
+  }
+
+  diskRead({ connection, batch }: EventOf<"read">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind === "streaming") this.#push(peer.progress, batch);
+  }
+
+  unreadable({ connection, detail }: EventOf<"unreadable">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer) this.#giveUp(peer, detail);
+  }
+
+  flush(): void {
+    for (const peer of this.#role.peers.values()) {
+      const { progress } = peer;
+      switch (progress.kind) {
+        case "disconnected":
+          if (progress.dueAtMs > this.#nowMs) break;
+          if (progress.opening === undefined) this.#connect(peer);
+          else this.#giveUp(peer, "nothing answers at the address");
+          break;
+        case "refused":
+          if (progress.retryAtMs <= this.#nowMs) this.#connect(peer);
+          break;
+        case "probing":
+          if (progress.deadlineMs <= this.#nowMs) this.#giveUp(peer, `the node does not answer (${progress.step})`);
+          break;
+        case "streaming":
+          if (progress.deadlineMs <= this.#nowMs) {
+            const silentMs = Math.round(this.#nowMs - progress.heardAtMs);
+            this.#giveUp(peer, `the node has been silent for ${silentMs} ms`);
+            break;
+          }
+          if (askAtMs(progress) <= this.#nowMs) this.#heartbeat(progress, true);
+          this.#pump(progress);
+          break;
+        default:
+          unreachable(progress);
+      }
+    }
+  }
+
+  /** Lets go of everybody. */
+  end(): void {
+    for (const peer of this.#role.peers.values()) this.#hangUp(peer);
+  }
+
+  // ---- finding the agreement -------------------------------------------------------------------------------------------
+
+  #connect(peer: Peer): void {
+    const connection = takeNumber(this.#state);
+    peer.progress = { kind: "disconnected", opening: connection, dueAtMs: this.#nowMs + GREETING_MS };
+    this.#role.byConnection.set(connection, peer);
+    this.#out.push({ kind: "connect", address: peer.address, connection });
+  }
+
+  #welcomed(peer: Peer, progress: Probing, welcome: Welcome): void {
+    if (welcome.protocolVersion !== PROTOCOL_VERSION) {
+      const detail = `the node speaks version ${welcome.protocolVersion} of the protocol, this one ${PROTOCOL_VERSION}`;
+      return this.#refuse(peer, "protocol_version", detail);
+    }
+    if (peer.met !== welcome.sender) {
+      peer.met = welcome.sender;
+      peer.appliedSeq = seq(0);
+    }
+    // What it kept before may have been lost since; it counts again once it is acknowledged again.
+    peer.matchSeq = seq(0);
+    const refusal = this.#refusalOf(peer);
+    if (refusal) return this.#refuse(peer, refusal.reason, refusal.detail);
+    this.#out.push({ kind: "met", address: peer.address, nodeId: welcome.sender });
+    const history = readHistory(welcome.history);
+    const agreed = history && agreementWith(this.#state.log, { history, lastSeq: welcome.last.seq });
+    if (agreed === undefined) {
+      return this.#refuse(peer, "misaligned", "the node's epoch history contradicts this master's; its log is damaged");
+    }
+    peer.progress = { ...progress, step: "reading", heartbeatIntervalMs: welcome.heartbeatIntervalMs };
+    this.#out.push({ kind: "readMark", connection: progress.connection, seq: agreed });
+  }
+
+  #aligned(peer: Peer, progress: Probing, agreement: LogMark, ack: Ack): void {
+    if (ack.matchSeq > agreement.seq) {
+      return this.#giveUp(peer, `the node acknowledges seq ${ack.matchSeq}, but was told of ${agreement.seq} only`);
+    }
+    const stream = newStreaming(progress, agreement, this.#nowMs);
+    peer.progress = stream;
+    peer.detail = "";
+    this.#out.push({
+      kind: "streaming",
+      address: peer.address,
+      nodeId: must(peer.met, "an aligned peer was met"),
+      afterSeq: agreement.seq,
+    });
+    this.#acknowledged(peer, stream, ack);
+  }
+
+  // ---- pushing ---------------------------------------------------------------------------------------------------------
+
+  #acknowledged(peer: Peer, stream: Streaming, ack: Ack): void {
+    if (ack.matchSeq > stream.sent.seq) {
+      return this.#giveUp(peer, `the node acknowledges seq ${ack.matchSeq}, but was sent ${stream.sent.seq} only`);
+    }
+    noteHeard(stream, this.#nowMs);
+    noteAcknowledged(peer, stream, ack.matchSeq, this.#state.log, this.#nowMs);
+    peer.appliedSeq = ack.appliedSeq;
+    if (ack.probe > stream.probe) stream.probe = ack.probe;
+    // A replica that is aligned again and again but keeps nothing is no success.
+    if (ack.matchSeq > stream.agreementSeq || ack.matchSeq >= this.#state.log.writtenSeq) peer.attempts = 0;
+    if (peer.spec.member?.voter) this.advanceCommit();
+  }
+
+  /** Sends what the replica lacks, as far as the window lets it; else what news there is. */
+  #pump(stream: Streaming): void {
+    const behind = stream.sent.seq < this.#state.log.writtenSeq;
+    const open = stream.inFlightBytes < this.#state.settings.windowBytes;
+    if (!behind || !open || stream.reading) return this.#tell(stream);
+    stream.reading = "tail";
+    this.#out.push({ kind: "readTail", connection: stream.connection, ...this.#wanted(stream) });
+  }
+
+  #wanted(stream: Streaming): { afterSeq: Seq; maxBytes: number } {
+    const { batchBytes, windowBytes } = this.#state.settings;
+    return { afterSeq: stream.sent.seq, maxBytes: Math.min(batchBytes, windowBytes - stream.inFlightBytes) };
+  }
+
+  #push(stream: Streaming, batch: Batch): void {
+    const previous = stream.sent;
+    stream.reading = undefined;
+    noteSent(stream, batch, this.#state.log);
+    this.#out.push({
+      kind: "send",
+      connection: stream.connection,
+      message: { kind: "append", ...envelope(this.#state), previous, records: batch.records, ...this.#news(stream) },
+    });
+    this.#pump(stream);
+  }
+
+  /** Says what the replica does not know yet, if there is anything. */
+  #tell(stream: Streaming): void {
+    if (this.#state.commitSeq > stream.toldCommitSeq || stream.probe > stream.echoed) this.#heartbeat(stream, false);
+  }
+
+  #heartbeat(stream: Streaming, answer: boolean): void {
+    if (answer) stream.askedAtMs = this.#nowMs;
+    this.#out.push({
+      kind: "send",
+      connection: stream.connection,
+      message: { kind: "heartbeat", ...envelope(this.#state), answer, ...this.#news(stream) },
+    });
+  }
+
+  /** What every message to a stream carries; from here on the replica counts as told. */
+  #news(stream: Streaming): Pick<Heartbeat, "commitSeq" | "echo" | "masterTimeMs"> {
+    stream.toldCommitSeq = this.#state.commitSeq;
+    stream.echoed = stream.probe;
+    stream.sentAtMs = this.#nowMs;
+    return {
+      commitSeq: this.#state.commitSeq,
+      echo: stream.echoed,
+      masterTimeMs: epochMs(Math.floor(this.#role.masterTimeOffsetMs + this.#nowMs)),
+    };
+  }
+
+  // ---- endings ---------------------------------------------------------------------------------------------------------
+
+  /** Whether the message shows that this mastership has ended; then it has, from here on. */
+  #deposedBy(message: ReplicaMessage): boolean {
+    const { epoch } = this.#role;
+    const conflict = message.kind === "reject" && message.reason === "epoch_conflict";
+    if (message.epoch <= epoch && !conflict) return false;
+    const what = conflict ? `another mastership has the same epoch ${epoch}` : `epoch ${message.epoch} has begun`;
+    this.end();
+    const detail = `node ${message.sender} says that ${what}`;
+    this.#state.role = { kind: "idle", why: `the mastership of this node (epoch ${epoch}) has ended: ${detail}` };
+    this.#out.push({ kind: "stepDown", detail });
+    return true;
+  }
+
+  /** Why the master will not push to whom it has met at the address. */
+  #refusalOf({ spec, met, address }: Peer): { reason: Refusal; detail: string } | undefined {
+    if (met === undefined) return undefined;
+    if (this.#role.removed.has(met) && !spec.invited) {
+      return { reason: "removed", detail: `node ${met} was removed from the cluster; add it again to push to it` };
+    }
+    if (spec.member?.voter && spec.member.nodeId !== met) {
+      const detail = `voter ${spec.member.nodeId} should be at ${address}, but node ${met} answers there`;
+      return { reason: "replaced_voter", detail };
+    }
+    return undefined;
+  }
+
+  #refuse(peer: Peer, reason: Refusal, detail: string): void {
+    this.#hangUp(peer);
+    peer.detail = detail;
+    peer.progress = { kind: "refused", reason, retryAtMs: this.#nowMs + this.#pause(peer) };
+    this.#out.push({ kind: "refused", address: peer.address, reason, detail });
+  }
+
+  #giveUp(peer: Peer, detail: string): void {
+    this.#hangUp(peer);
+    peer.detail = detail;
+    peer.progress = { kind: "disconnected", opening: undefined, dueAtMs: this.#nowMs + this.#pause(peer) };
+    this.#out.push({ kind: "unreached", address: peer.address, detail });
+  }
+
+  #pause(peer: Peer): number {
+    return backoffMs(peer.attempts++, takeChance(this.#state));
+  }
+
+  #hangUp(peer: Peer): void {
+    const connection = connectionOf(peer);
+    if (connection === undefined) return;
+    this.#role.byConnection.delete(connection);
+    this.#out.push({ kind: "disconnect", connection });
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * A replica as its master sees it.
+ *
+ * ```
+ *                    opened, Hello        Welcome, mark read, Align       Ack
+ *   disconnected ───────────────► probing ────────────────────────► streaming
+ *        ▲  ▲                        │                                   │
+ *        │  └────────────────────────┴───────── lost, silent ────────────┤
+ *        └──────────── after a pause ────── refused ◄── Reject ──────────┘
+ * ```
+ */
+import { assert } from "../../base/assert.js";
+import type { NodeId } from "../../base/ids.js";
+import { type LogMark, type Seq, seq } from "../../base/position.js";
+import type { Refusal } from "./effect.js";
+import type { Batch, LogView, PeerSpec } from "./event.js";
+import { boundHeartbeat, silenceMs } from "./timing.js";
+
+/** No connection. */
+export interface Disconnected {
+  readonly kind: "disconnected";
+  /** The try that is under way. */
+  readonly opening: number | undefined;
+  /** When the next try is due, or the one under way is given up. */
+  readonly dueAtMs: number;
+}
+
+/** Connected; the master finds out where the two logs agree. */
+export interface Probing {
+  readonly kind: "probing";
+  readonly connection: number;
+  /** Hello is sent; the own mark is being read; Align is sent. */
+  readonly step: "greeting" | "reading" | "aligning";
+  readonly deadlineMs: number;
+  /** From step `reading` on. */
+  readonly heartbeatIntervalMs: number;
+  /** In step `aligning`: what Align said. */
+  readonly agreement: LogMark | undefined;
+}
+
+/** Records that were sent together. */
+interface Flight {
+  readonly lastSeq: Seq;
+  readonly bytes: number;
+}
+
+/** Connected, and the master pushes what the replica lacks. */
+export interface Streaming {
+  readonly kind: "streaming";
+  readonly connection: number;
+  /** Where pushing began. */
+  readonly agreementSeq: Seq;
+  /** The last record sent; the next one to send follows it. Invariant: match ≤ sent ≤ own written. */
+  sent: LogMark;
+  /** Sent and not acknowledged, oldest first. */
+  readonly inFlight: Flight[];
+  /** Sum over `inFlight`. Invariant: nothing is sent while this has reached the window. */
+  inFlightBytes: number;
+  /** The one read of the log that is outstanding. */
+  reading: "tail" | "disk" | undefined;
+  /** The commit seq that the replica was told last. */
+  toldCommitSeq: Seq;
+  /** The newest probe that came, and the newest that was given back. Invariant: echoed ≤ probe. */
+  probe: number;
+  echoed: number;
+  readonly heartbeatIntervalMs: number;
+  sentAtMs: number;
+  heardAtMs: number;
+  /** When a heartbeat last asked for an answer. */
+  askedAtMs: number;
+  /** Silent until then, the peer is given up. */
+  deadlineMs: number;
+}
+
+/** The member refused the master, or the master will not have it. Tried again after a pause, for either may change. */
+export interface Refused {
+  readonly kind: "refused";
+  readonly reason: Refusal;
+  readonly retryAtMs: number;
+}
+
+export type Progress = Disconnected | Probing | Streaming | Refused;
+
+export interface Peer {
+  readonly address: string;
+  spec: PeerSpec;
+  /** Who answered at the address last. */
+  met: NodeId | undefined;
+  /** Highest seq that the peer has acknowledged since it was met last. Invariant: ≤ own written. */
+  matchSeq: Seq;
+  /** As the peer said last. */
+  appliedSeq: Seq;
+  /** When the peer last had everything that was written by then. */
+  hadAllAtMs: number;
+  /** Once the peer has this seq, it had everything as of that time. */
+  goal: { readonly seq: Seq; readonly atMs: number } | undefined;
+  /** Tries since there was progress last. */
+  attempts: number;
+  /** What went wrong last; empty when all is well. */
+  detail: string;
+  progress: Progress;
+}
+
+export function newPeer(spec: PeerSpec, nowMs: number): Peer {
+  return {
+    address: spec.address,
+    spec,
+    met: undefined,
+    matchSeq: seq(0),
+    appliedSeq: seq(0),
+    hadAllAtMs: nowMs,
+    goal: undefined,
+    attempts: 0,
+    detail: "",
+    progress: { kind: "disconnected", opening: undefined, dueAtMs: nowMs },
+  };
+}
+
+/** Whether whom the peer was `met` as is who is there now. */
+export function isMet({ progress }: Peer): boolean {
+  return progress.kind === "streaming" || (progress.kind === "probing" && progress.step !== "greeting");
+}
+
+/** The peer's open or opening connection. */
+export function connectionOf({ progress }: Peer): number | undefined {
+  switch (progress.kind) {
+    case "disconnected":
+      return progress.opening;
+    case "probing":
+    case "streaming":
+      return progress.connection;
+    case "refused":
+      return undefined;
+  }
+}
+
+/** A stream that begins after the record at `agreement`. */
+export function newStreaming(
+  { connection, heartbeatIntervalMs }: Probing,
+  agreement: LogMark,
+  nowMs: number,
+): Streaming {
+  const intervalMs = boundHeartbeat(heartbeatIntervalMs);
+  return {
+    kind: "streaming",
+    connection,
+    agreementSeq: agreement.seq,
+    sent: agreement,
+    inFlight: [],
+    inFlightBytes: 0,
+    reading: undefined,
+    toldCommitSeq: seq(0),
+    probe: 0,
+    echoed: 0,
+    heartbeatIntervalMs: intervalMs,
+    sentAtMs: nowMs,
+    heardAtMs: nowMs,
+    askedAtMs: nowMs,
+    deadlineMs: nowMs + silenceMs(intervalMs),
+  };
+}
+
+export function noteSent(stream: Streaming, { records, end }: Batch, log: LogView): void {
+  assert(end.seq > stream.sent.seq, `a batch that ends at ${end.seq} brings nothing after ${stream.sent.seq}`);
+  assert(end.seq <= log.writtenSeq, `seq ${end.seq} is pushed, but only ${log.writtenSeq} is written`);
+  stream.sent = end;
+  stream.inFlight.push({ lastSeq: end.seq, bytes: records.length });
+  stream.inFlightBytes += records.length;
+}
+
+/** Cumulative. The peer can acknowledge only what it was sent; the caller has checked that. */
+export function noteAcknowledged(peer: Peer, stream: Streaming, matchSeq: Seq, log: LogView, nowMs: number): void {
+  assert(matchSeq <= stream.sent.seq, `seq ${matchSeq} is acknowledged, but only ${stream.sent.seq} was sent`);
+  if (matchSeq > peer.matchSeq) peer.matchSeq = matchSeq;
+  while (stream.inFlight[0] && stream.inFlight[0].lastSeq <= matchSeq) {
+    stream.inFlightBytes -= stream.inFlight.shift()!.bytes;
+  }
+  assert(stream.inFlight.length > 0 || stream.inFlightBytes === 0, "no flight, no bytes");
+  noteLag(peer, log, nowMs);
+}
+
+export function noteHeard(stream: Streaming, nowMs: number): void {
+  stream.heardAtMs = nowMs;
+  stream.deadlineMs = nowMs + silenceMs(stream.heartbeatIntervalMs);
+}
+
+/** Brings up to date when the peer had everything. */
+export function noteLag(peer: Peer, log: LogView, nowMs: number): void {
+  if (peer.matchSeq >= log.writtenSeq) {
+    peer.hadAllAtMs = nowMs;
+    peer.goal = undefined;
+    return;
+  }
+  if (peer.goal && peer.matchSeq >= peer.goal.seq) {
+    peer.hadAllAtMs = peer.goal.atMs;
+    peer.goal = undefined;
+  }
+  peer.goal ??= { seq: log.writtenSeq, atMs: nowMs };
+}
+
+/** When the stream owes the replica a heartbeat that asks for an answer: when either side has been quiet. */
+export function askAtMs(stream: Streaming): number {
+  return Math.max(stream.askedAtMs, Math.min(stream.sentAtMs, stream.heardAtMs)) + stream.heartbeatIntervalMs;
+}
+
+/** When something is due for the peer although nothing happens. */
+export function dueAtMs({ progress }: Peer): number {
+  switch (progress.kind) {
+    case "disconnected":
+      return progress.dueAtMs;
+    case "probing":
+      return progress.deadlineMs;
+    case "streaming":
+      return Math.min(askAtMs(progress), progress.deadlineMs);
+    case "refused":
+      return progress.retryAtMs;
+  }
+}

@@ -1,0 +1,459 @@
+/** The replica's side: whom to follow, what to cut, what to append, and what to acknowledge and apply. */
+import { assert, must, unreachable } from "../../base/assert.js";
+import { type LogMark, type Position, type Seq, seq } from "../../base/position.js";
+import type { Effect } from "./effect.js";
+import type { EventOf, Outcome } from "./event.js";
+import { readHistory } from "./history.js";
+import {
+  type Align,
+  type Append,
+  type Heartbeat,
+  type Hello,
+  type MasterMessage,
+  PROTOCOL_VERSION,
+  type RejectReason,
+} from "./message.js";
+import { type Following, newSession, type Session, type Work } from "./session.js";
+import { Staleness } from "./staleness.js";
+import { type CoreState, envelope, takeNumber } from "./state.js";
+import { boundHeartbeat, GREETING_MS, silenceMs } from "./timing.js";
+
+/** Masters are few, and each has one connection; more than this is somebody's mistake. */
+const SESSIONS_MAX = 16;
+/** No master sends anything while it waits for an answer, so little has to wait here. */
+const WAITING_MAX = 64;
+
+export interface ReplicaRole {
+  readonly kind: "replica";
+  readonly sessions: Map<number, Session>;
+  /** The one that is followed: the newest whose Hello was accepted. */
+  current: Session | undefined;
+  /**
+   * What the store is doing. There is one piece of work at a time, for the log is one; it outlives its session, and
+   * messages of all sessions wait until it is done.
+   */
+  work: { readonly operation: number; readonly session: number; readonly what: Work } | undefined;
+  /** In the order of their arrival. */
+  readonly waiting: { readonly session: number; readonly message: MasterMessage }[];
+  readonly staleness: Staleness;
+}
+
+export function newReplicaRole(): ReplicaRole {
+  return {
+    kind: "replica",
+    sessions: new Map(),
+    current: undefined,
+    work: undefined,
+    waiting: [],
+    staleness: new Staleness(),
+  };
+}
+
+/** When something is due for the replica although nothing happens. */
+export function replicaDueAtMs({ sessions, work }: ReplicaRole): number {
+  let dueAtMs = Infinity;
+  for (const session of sessions.values()) {
+    if (work === undefined) dueAtMs = Math.min(dueAtMs, session.deadlineMs);
+  }
+  return dueAtMs;
+}
+
+/** One step of a replica: its state, and where the step's effects go. */
+export class ReplicaStep {
+  readonly #state: CoreState;
+  readonly #role: ReplicaRole;
+  readonly #out: Effect[];
+  readonly #nowMs: number;
+
+  constructor(state: CoreState, role: ReplicaRole, out: Effect[], nowMs: number) {
+    this.#state = state;
+    this.#role = role;
+    this.#out = out;
+    this.#nowMs = nowMs;
+  }
+
+  logChanged(): void {
+    const following = this.#following();
+    if (following) this.#matchAndCommit(following);
+  }
+
+  accepted({ session: id }: EventOf<"accepted">): void {
+    if (this.#role.sessions.size >= SESSIONS_MAX) {
+      this.#out.push({ kind: "closeSession", session: id, reason: `${SESSIONS_MAX} masters are connected already` });
+      return;
+    }
+    this.#role.sessions.set(id, newSession(id, this.#nowMs));
+  }
+
+  left({ session: id }: EventOf<"left">): void {
+    const session = this.#role.sessions.get(id);
+    if (session) this.#forget(session, "the master's connection has ended");
+  }
+
+  pushed({ session: id, message }: EventOf<"pushed">): void {
+    const session = this.#role.sessions.get(id);
+    if (!session) return;
+    if (this.#role.work === undefined) return this.#hear(session, message);
+    if (this.#role.waiting.length < WAITING_MAX) this.#role.waiting.push({ session: id, message });
+    else this.#close(session, "too many messages came while this node was busy");
+  }
+
+  finished({ operation, outcome }: EventOf<"finished">): void {
+    const { work } = this.#role;
+    assert(work?.operation === operation, `operation ${operation} ended, but ${work?.operation} is under way`);
+    this.#role.work = undefined;
+    this.#workDone(work.what, this.#role.sessions.get(work.session), outcome);
+    while (this.#role.work === undefined) {
+      const next = this.#role.waiting.shift();
+      if (!next) return;
+      const session = this.#role.sessions.get(next.session);
+      if (session) this.#hear(session, next.message);
+    }
+  }
+
+  appended({ session: id }: EventOf<"appended">): void {
+    const following = this.#following();
+    if (!following || this.#role.current?.id !== id) return;
+    assert(following.appending, "nothing was to be appended");
+    const { last } = this.#state.log;
+    assert(
+      last.seq > following.verified.seq,
+      `seq ${last.seq} after an append that followed ${following.verified.seq}`,
+    );
+    following.appending = false;
+    following.verified = last;
+    this.#matchAndCommit(following);
+  }
+
+  unappended({ session: id, detail }: EventOf<"unappended">): void {
+    const session = this.#role.sessions.get(id);
+    if (session) this.#reject(session, "misaligned", detail);
+  }
+
+  dropped({ firstSeq }: EventOf<"dropped">): void {
+    const { current } = this.#role;
+    if (current) this.#close(current, `the replica's disk has no room: records from seq ${firstSeq} on were not kept`);
+  }
+
+  flush(): void {
+    for (const session of this.#role.sessions.values()) {
+      if (this.#role.work === undefined && session.deadlineMs <= this.#nowMs) {
+        this.#close(session, "the master has been silent for too long");
+      }
+    }
+    const following = this.#following();
+    if (following?.ack.due) this.#acknowledge(must(this.#role.current, "there is a session"), following);
+  }
+
+  /** Lets go of everybody. */
+  end(reason: string): void {
+    for (const session of this.#role.sessions.values()) this.#close(session, reason);
+  }
+
+  // ---- messages --------------------------------------------------------------------------------------------------------
+
+  #hear(session: Session, message: MasterMessage): void {
+    if (message.kind === "hello") {
+      if (session.phase.kind !== "silent") return this.#close(session, "the master said Hello twice");
+      return this.#greeted(session, message);
+    }
+    const { master } = session;
+    if (!master) return this.#close(session, "the master did not say Hello first");
+    if (message.epoch !== master.epoch || message.sender !== master.sender || message.clusterId !== master.clusterId) {
+      return this.#close(session, "the master's messages contradict its Hello");
+    }
+    if (message.kind === "align") {
+      if (session.phase.kind !== "welcomed") return this.#close(session, "the master sent Align out of turn");
+      return this.#align(session, message);
+    }
+    const { phase } = session;
+    if (phase.kind !== "following") return this.#close(session, `the master sent ${message.kind} before Align`);
+    session.deadlineMs = this.#nowMs + this.#silenceMs();
+    this.#out.push({ kind: "observeTime", masterTimeMs: message.masterTimeMs });
+    if (message.kind === "append") this.#append(session, phase, message);
+    else if (message.answer) phase.ack = { due: true, probe: true };
+    // A refused append has ended the session.
+    if (session.phase === phase) this.#learn(phase, message);
+  }
+
+  // ---- Hello -----------------------------------------------------------------------------------------------------------
+
+  #greeted(session: Session, hello: Hello): void {
+    const objection = this.#objectionTo(hello);
+    if (objection) return this.#reject(session, objection.reason, objection.detail);
+    // From here on no older session may add to the log, not even while the promise is being written.
+    for (const other of this.#role.sessions.values()) {
+      if (other.master) this.#close(other, "a newer connection of a master has taken its place");
+    }
+    session.master = hello;
+    session.phase = { kind: "greeting" };
+    this.#role.current = session;
+    this.#admit(session, hello);
+  }
+
+  /** Does what must be durable before the master is answered, one thing after the other; then answers. */
+  #admit(session: Session, hello: Hello): void {
+    const cluster = must(hello.clusterId, "a Hello without cluster id was refused");
+    if (this.#state.clusterId === undefined) {
+      const operation = this.#begin(session, { kind: "joining", hello });
+      this.#out.push({ kind: "join", operation, clusterId: cluster });
+      return;
+    }
+    const { promised } = this.#state;
+    if (promised.epoch < hello.epoch || promised.epochId === undefined) {
+      const operation = this.#begin(session, { kind: "promising", hello });
+      const promise = { epoch: hello.epoch, candidate: hello.sender, epochId: hello.epochId };
+      this.#out.push({ kind: "promise", operation, promise });
+      return;
+    }
+    session.phase = { kind: "welcomed" };
+    session.deadlineMs = this.#nowMs + GREETING_MS;
+    const { history, last } = this.#state.log;
+    this.#out.push({
+      kind: "reply",
+      session: session.id,
+      message: {
+        kind: "welcome",
+        ...envelope(this.#state),
+        protocolVersion: PROTOCOL_VERSION,
+        history: [...history.starts],
+        last: { epoch: last.epoch, seq: last.seq },
+        heartbeatIntervalMs: this.#state.settings.heartbeatIntervalMs,
+      },
+    });
+  }
+
+  /** Why this node will not follow the master. */
+  #objectionTo(hello: Hello): { reason: RejectReason; detail: string } | undefined {
+    const { clusterId, promised, self, log } = this.#state;
+    if (hello.protocolVersion !== PROTOCOL_VERSION) {
+      const detail = `this node speaks version ${PROTOCOL_VERSION} of the protocol, the master ${hello.protocolVersion}`;
+      return { reason: "protocol_version", detail };
+    }
+    if (hello.clusterId === undefined || (clusterId !== undefined && hello.clusterId !== clusterId)) {
+      const detail = `this node belongs to cluster ${clusterId ?? "(none)"}, the master to ${hello.clusterId ?? "(none)"}`;
+      return { reason: "foreign_cluster", detail };
+    }
+    if (hello.sender === self) {
+      return {
+        reason: "not_a_replica",
+        detail: "this node and the master have one node id; was its directory copied?",
+      };
+    }
+    const newest = readHistory(hello.history)?.last;
+    if (newest?.epoch !== hello.epoch || newest.epochId !== hello.epochId) {
+      return { reason: "misaligned", detail: "the master's epoch history does not end with its own epoch" };
+    }
+    const known = Math.max(promised.epoch, log.last.epoch);
+    if (hello.epoch < known) {
+      const detail = `this node has promised epoch ${known}, and follows no master of epoch ${hello.epoch}`;
+      return { reason: "stale_epoch", detail };
+    }
+    const seen = log.history.starts.find(({ epoch }) => epoch === hello.epoch);
+    const promisedTo = promised.epoch === hello.epoch ? promised : undefined;
+    const otherId = [seen?.epochId, promisedTo?.epochId].find((id) => id !== undefined && id !== hello.epochId);
+    const otherNode = promisedTo?.candidate !== undefined && promisedTo.candidate !== hello.sender;
+    if (otherId === undefined && !otherNode) return undefined;
+    const detail = `this node knows epoch ${hello.epoch} as ${otherId ?? "that"} of node ${promisedTo?.candidate ?? "(unknown)"}, the master's is ${hello.epochId} of node ${hello.sender}`;
+    return { reason: "epoch_conflict", detail };
+  }
+
+  // ---- Align -----------------------------------------------------------------------------------------------------------
+
+  #align(session: Session, { agreement }: Align): void {
+    session.phase = { kind: "aligning" };
+    const { last } = this.#state.log;
+    if (agreement.seq > last.seq) {
+      const detail = `the agreement ${show(agreement)} lies beyond the log's end ${show(last)}`;
+      return this.#reject(session, "misaligned", detail);
+    }
+    const operation = this.#begin(session, { kind: "comparing", agreement });
+    this.#out.push({ kind: "compare", operation, seq: agreement.seq });
+  }
+
+  #compared(session: Session, agreement: LogMark, own: LogMark): void {
+    if (!sameMark(own, agreement)) {
+      const detail = `at seq ${agreement.seq} the master has ${showMark(agreement)}, this node ${showMark(own)}`;
+      return this.#reject(session, "misaligned", detail);
+    }
+    const { commitSeq, log, settings } = this.#state;
+    if (log.last.seq === agreement.seq) return this.#follow(session, agreement);
+    assert(
+      agreement.seq >= commitSeq || settings.commit === "master",
+      `seq ${commitSeq} is committed by a majority, and a master wants it cut after ${agreement.seq}`,
+    );
+    const operation = this.#begin(session, { kind: "cutting", agreement });
+    this.#out.push({ kind: "cut", operation, seq: agreement.seq });
+  }
+
+  /** The log has been cut after `agreement`, whether the session that wanted it still lives or not. */
+  #haveCut(agreement: LogMark): void {
+    const state = this.#state;
+    assert(
+      sameMark(state.log.last, agreement),
+      `the log was cut at ${show(agreement)}, and ends at ${show(state.log.last)}`,
+    );
+    if (state.commitSeq > agreement.seq) {
+      state.commitSeq = agreement.seq;
+      this.#role.staleness.forget();
+    }
+    state.matchSeq = least(state.matchSeq, agreement.seq);
+  }
+
+  #follow(session: Session, agreement: LogMark): void {
+    const master = must(session.master, "an aligned session said Hello");
+    const following: Following = {
+      kind: "following",
+      verified: agreement,
+      masterCommitSeq: seq(0),
+      appending: false,
+      ack: { due: true, probe: true },
+      caughtUp: false,
+    };
+    session.phase = following;
+    session.deadlineMs = this.#nowMs + this.#silenceMs();
+    this.#role.staleness.restart();
+    this.#state.matchSeq = least(this.#state.log.keptSeq, agreement.seq);
+    this.#out.push({ kind: "follow", nodeId: master.sender, epoch: master.epoch, address: master.masterAddress });
+  }
+
+  // ---- the store's work ------------------------------------------------------------------------------------------------
+
+  #begin(session: Session, what: Work): number {
+    assert(this.#role.work === undefined, "the store does one thing at a time");
+    const operation = takeNumber(this.#state);
+    this.#role.work = { operation, session: session.id, what };
+    return operation;
+  }
+
+  #workDone(work: Work, session: Session | undefined, outcome: Outcome): void {
+    if (outcome.kind === "failed") {
+      if (session) this.#close(session, `${work.kind} failed: ${outcome.detail}`);
+      return;
+    }
+    switch (work.kind) {
+      case "joining":
+        this.#state.clusterId = must(work.hello.clusterId, "a Hello without cluster id was refused");
+        if (session) this.#admit(session, work.hello);
+        return;
+      case "promising": {
+        const { epoch, sender, epochId } = work.hello;
+        this.#state.promised = { epoch, candidate: sender, epochId };
+        if (session) this.#admit(session, work.hello);
+        return;
+      }
+      case "comparing":
+        assert(outcome.kind === "mark", "a comparison brings a mark");
+        if (session) this.#compared(session, work.agreement, outcome.mark);
+        return;
+      case "cutting":
+        this.#haveCut(work.agreement);
+        if (session) this.#follow(session, work.agreement);
+        return;
+      default:
+        unreachable(work);
+    }
+  }
+
+  // ---- following -------------------------------------------------------------------------------------------------------
+
+  #following(): Following | undefined {
+    const phase = this.#role.current?.phase;
+    return phase?.kind === "following" ? phase : undefined;
+  }
+
+  #append(session: Session, following: Following, { previous, records }: Append): void {
+    assert(!following.appending, "the store answers an append before the next message");
+    const { last } = this.#state.log;
+    if (!sameMark(previous, last)) {
+      const detail = `records that follow ${showMark(previous)} came, but the log ends at ${showMark(last)}`;
+      return this.#reject(session, "misaligned", detail);
+    }
+    following.appending = true;
+    this.#out.push({ kind: "append", session: session.id, records });
+  }
+
+  #learn(following: Following, { commitSeq, echo }: Append | Heartbeat): void {
+    if (commitSeq > following.masterCommitSeq) following.masterCommitSeq = commitSeq;
+    this.#role.staleness.echoed(echo, commitSeq);
+    this.#matchAndCommit(following);
+  }
+
+  #matchAndCommit(following: Following): void {
+    const state = this.#state;
+    const { log } = state;
+    const matchSeq = least(log.keptSeq, following.verified.seq);
+    if (matchSeq > state.matchSeq) {
+      state.matchSeq = matchSeq;
+      following.ack.due = true;
+    }
+    assert(state.matchSeq <= log.keptSeq, `match ${state.matchSeq} exceeds kept ${log.keptSeq}`);
+    const commitSeq = least(following.masterCommitSeq, state.matchSeq);
+    if (commitSeq > state.commitSeq) {
+      state.commitSeq = commitSeq;
+      this.#out.push({ kind: "commit", seq: commitSeq });
+    }
+    const shown = this.#role.staleness.applied(log.appliedSeq);
+    if (shown && !following.caughtUp) {
+      following.caughtUp = true;
+      this.#out.push({ kind: "caughtUp" });
+    }
+  }
+
+  #acknowledge(session: Session, following: Following): void {
+    const { matchSeq, log, settings } = this.#state;
+    const { staleness } = this.#role;
+    assert(
+      matchSeq <= following.verified.seq,
+      `seq ${matchSeq} is acknowledged, ${following.verified.seq} is verified`,
+    );
+    assert(matchSeq <= log.keptSeq, `seq ${matchSeq} is acknowledged, ${log.keptSeq} is kept`);
+    // Under load nobody asks; then the acks themselves probe, often enough.
+    const stale = this.#nowMs - staleness.probedAtMs >= boundHeartbeat(settings.heartbeatIntervalMs) / 2;
+    const probe = following.ack.probe || stale ? staleness.nextProbe(this.#nowMs) : staleness.probe;
+    following.ack = { due: false, probe: false };
+    this.#out.push({
+      kind: "reply",
+      session: session.id,
+      message: { kind: "ack", ...envelope(this.#state), matchSeq, appliedSeq: log.appliedSeq, probe },
+    });
+  }
+
+  #silenceMs(): number {
+    return silenceMs(boundHeartbeat(this.#state.settings.heartbeatIntervalMs));
+  }
+
+  // ---- endings ---------------------------------------------------------------------------------------------------------
+
+  #reject(session: Session, reason: RejectReason, detail: string): void {
+    this.#out.push({
+      kind: "reply",
+      session: session.id,
+      message: { kind: "reject", ...envelope(this.#state), reason, detail },
+    });
+    this.#close(session, detail);
+  }
+
+  #close(session: Session, reason: string): void {
+    this.#out.push({ kind: "closeSession", session: session.id, reason });
+    this.#forget(session, reason);
+  }
+
+  #forget(session: Session, reason: string): void {
+    this.#role.sessions.delete(session.id);
+    if (this.#role.current !== session) return;
+    this.#role.current = undefined;
+    if (session.phase.kind === "following") this.#out.push({ kind: "orphaned", reason });
+  }
+}
+
+function least(a: Seq, b: Seq): Seq {
+  return a < b ? a : b;
+}
+
+function sameMark(a: LogMark, b: LogMark): boolean {
+  return a.seq === b.seq && a.epoch === b.epoch && a.chain === b.chain;
+}
+
+const show = ({ epoch, seq }: Position): string => `epoch ${epoch}, seq ${seq}`;
+const showMark = (mark: LogMark): string => `${show(mark)}, chain ${mark.chain.toString(16).padStart(8, "0")}`;

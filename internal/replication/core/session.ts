@@ -1,0 +1,53 @@
+/** A master's connection as the replica sees it. */
+import type { LogMark, Seq } from "../../base/position.js";
+import type { Hello } from "./message.js";
+import { GREETING_MS } from "./timing.js";
+
+/** The store's work for the session is under way; what the master sends meanwhile waits. */
+export type Work =
+  /** This empty node becomes a part of the cluster. */
+  | { readonly kind: "joining"; readonly hello: Hello }
+  /** The promise of the master's epoch is being made durable. */
+  | { readonly kind: "promising"; readonly hello: Hello }
+  /** This node's own mark at the agreement is being read. */
+  | { readonly kind: "comparing"; readonly agreement: LogMark }
+  /** What lies after the agreement is being set aside. */
+  | { readonly kind: "cutting"; readonly agreement: LogMark };
+
+export type Phase =
+  /** Nothing was heard yet. */
+  | { readonly kind: "silent" }
+  /** Hello was heard, and cannot be answered yet. */
+  | { readonly kind: "greeting" }
+  /** Welcome was sent. */
+  | { readonly kind: "welcomed" }
+  /** Align was heard, and cannot be answered yet. */
+  | { readonly kind: "aligning" }
+  /** The log's end is the master's, up to `verified`: every record there came from it, or was compared with it. */
+  | {
+      readonly kind: "following";
+      verified: LogMark;
+      /** As the master said last. Never goes back. */
+      masterCommitSeq: Seq;
+      /** An append that the store has not answered. The store answers at once, before the next message. */
+      appending: boolean;
+      /** The next flush sends an Ack; `probe`: with a new probe, in any case. */
+      ack: { due: boolean; probe: boolean };
+      /** Whether it was said that this node has caught up. */
+      caughtUp: boolean;
+    };
+
+export type Following = Extract<Phase, { kind: "following" }>;
+
+export interface Session {
+  readonly id: number;
+  /** Who is there; absent before its Hello was accepted. */
+  master: Hello | undefined;
+  phase: Phase;
+  /** Without a sign of life until then, the session ends. Does not run while the store works for it. */
+  deadlineMs: number;
+}
+
+export function newSession(id: number, nowMs: number): Session {
+  return { id, master: undefined, phase: { kind: "silent" }, deadlineMs: nowMs + GREETING_MS };
+}

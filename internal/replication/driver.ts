@@ -1,0 +1,344 @@
+/**
+ * Drives the pure core with a real store, network and clock: turns its effects into calls, and what comes back into
+ * events. Nothing is decided here.
+ *
+ * Order: events are taken one at a time. What an effect brought about is told before what others sent meanwhile, and a
+ * changed log before anything else. At the end of every tick in which something happened comes a flush.
+ */
+import { AssertionError } from "../base/assert.js";
+import type { Clock, Timer } from "../base/clock.js";
+import { EpochHistory } from "../base/epoch-history.js";
+import type { LogMark } from "../base/position.js";
+import type { Effect } from "./core/effect.js";
+import type { Batch, Happening, LogView, Outcome } from "./core/event.js";
+import type { ReplicaMessage } from "./core/message.js";
+import type { CoreState } from "./core/state.js";
+import { nextDueMs, step } from "./core/step.js";
+import type { PeerConnection, PeerNetwork, PushSession } from "./peer.js";
+import type { ReplicatedStore } from "./store-port.js";
+
+/** What the core reports, and the driver passes on. */
+export type Report = Extract<
+  Effect,
+  { kind: "stepDown" | "met" | "streaming" | "refused" | "unreached" | "follow" | "orphaned" | "closeSession" }
+>;
+
+export interface DriverOptions {
+  readonly state: CoreState;
+  readonly store: ReplicatedStore;
+  readonly network: PeerNetwork;
+  readonly clock: Clock;
+  /** Called once the effect's own work is done. It may dispatch. */
+  readonly report: (report: Report) => void;
+}
+
+interface Caller {
+  readonly send: (message: ReplicaMessage) => void;
+  readonly close: (reason: string) => void;
+}
+
+export class Driver {
+  readonly #state: CoreState;
+  readonly #store: ReplicatedStore;
+  readonly #network: PeerNetwork;
+  readonly #clock: Clock;
+  readonly #report: (report: Report) => void;
+  readonly #connections = new Map<number, PeerConnection>();
+  readonly #callers = new Map<number, Caller>();
+  #nextSession = 1;
+
+  /** Answers to effects; taken before `#events`. */
+  readonly #answers: Happening[] = [];
+  readonly #events: Happening[] = [];
+  #running = false;
+  #flushScheduled = false;
+  #timer: { readonly timer: Timer; readonly atMs: number } | undefined;
+  /** Calls of the store that have not come back. */
+  readonly #calls = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor({ state, store, network, clock, report }: DriverOptions) {
+    this.#state = state;
+    this.#store = store;
+    this.#network = network;
+    this.#clock = clock;
+    this.#report = report;
+    // The log tells from within its write loop, which must not be held up: what follows from it waits for the tick's end.
+    store.listen({
+      written: () => this.#scheduleFlush(),
+      kept: () => this.#scheduleFlush(),
+      applied: () => this.#scheduleFlush(),
+      dropped: (firstSeq) => this.#dispatchLater({ kind: "dropped", firstSeq }),
+      failed: (error) =>
+        this.#dispatchLater({ kind: "shutdown", reason: `the disk of this node failed: ${error.message}` }),
+    });
+  }
+
+  /** Takes in what has happened. When it returns, it has been dealt with, but for what waits for the tick's end. */
+  dispatch(happening: Happening): void {
+    if (this.#closed) return;
+    this.#events.push(happening);
+    this.#run();
+    this.#scheduleFlush();
+  }
+
+  /** A master has connected. */
+  accept(send: (message: ReplicaMessage) => void, close: (reason: string) => void): PushSession {
+    const session = this.#nextSession++;
+    this.#callers.set(session, { send, close });
+    this.dispatch({ kind: "accepted", session });
+    return {
+      message: (message) => {
+        if (this.#callers.has(session)) this.dispatch({ kind: "pushed", session, message });
+      },
+      closed: () => {
+        if (this.#callers.delete(session)) this.dispatch({ kind: "left", session });
+      },
+    };
+  }
+
+  /** Lets go of everybody, and waits for the store's calls under way. The last to be called. */
+  async close(reason: string): Promise<void> {
+    this.dispatch({ kind: "shutdown", reason });
+    this.#closed = true;
+    this.#timer?.timer.cancel();
+    // Callers whom the core does not know, since it turned them away or its role had ended.
+    for (const { close } of this.#callers.values()) close(reason);
+    this.#callers.clear();
+    while (this.#calls.size > 0) await Promise.all(this.#calls);
+  }
+
+  // ---- events ----------------------------------------------------------------------------------------------------------
+
+  #dispatchLater(happening: Happening): void {
+    this.#events.push(happening);
+    this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled || this.#closed) return;
+    this.#flushScheduled = true;
+    queueMicrotask(() => {
+      this.#flushScheduled = false;
+      if (this.#closed) return;
+      this.#events.push({ kind: "flush" });
+      this.#run();
+      this.#arm();
+    });
+  }
+
+  #run(): void {
+    // An effect's call has led back here: the loop below takes the event when its turn comes.
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (;;) {
+        this.#takeLog();
+        const happening = this.#answers.shift() ?? this.#events.shift();
+        if (!happening) return;
+        this.#step(happening);
+      }
+    } catch (error) {
+      this.#die(error);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #step(happening: Happening): void {
+    const effects = step(this.#state, { ...happening, nowMs: this.#clock.monotonicMs() });
+    for (const effect of effects) this.#carryOut(effect);
+  }
+
+  /** A broken invariant must end the process, whoever's callback it came up in. */
+  #die(error: unknown): void {
+    this.#closed = true;
+    this.#timer?.timer.cancel();
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+
+  /** One timer, for whatever is due first. One that fires too early costs a flush; arming anew each time would cost more. */
+  #arm(): void {
+    if (this.#closed) return;
+    const dueMs = nextDueMs(this.#state);
+    if (this.#timer && this.#timer.atMs <= dueMs) return;
+    this.#timer?.timer.cancel();
+    this.#timer = undefined;
+    if (dueMs === Infinity) return;
+    const delayMs = Math.max(0, dueMs - this.#clock.monotonicMs());
+    const timer = this.#clock.after(delayMs, () => {
+      this.#timer = undefined;
+      this.#scheduleFlush();
+    });
+    this.#timer = { timer, atMs: dueMs };
+  }
+
+  #takeLog(): void {
+    const { last, writtenSeq, keptSeq, appliedSeq, history } = this.#store;
+    const known = this.#state.log;
+    const sameHistory = haveSameEpochs(history, known.history);
+    if (
+      sameHistory &&
+      last.seq === known.last.seq &&
+      last.chain === known.last.chain &&
+      last.epoch === known.last.epoch &&
+      writtenSeq === known.writtenSeq &&
+      keptSeq === known.keptSeq &&
+      appliedSeq === known.appliedSeq
+    ) {
+      return;
+    }
+    const log: LogView = {
+      last,
+      writtenSeq,
+      keptSeq,
+      appliedSeq,
+      history: sameHistory ? known.history : new EpochHistory(history.starts),
+    };
+    this.#step({ kind: "log", log });
+  }
+
+  // ---- effects ---------------------------------------------------------------------------------------------------------
+
+  #carryOut(effect: Effect): void {
+    const store = this.#store;
+    switch (effect.kind) {
+      case "commit":
+        return store.commit(effect.seq);
+
+      case "connect":
+        return this.#connect(effect);
+      case "send":
+        return this.#connections.get(effect.connection)?.send(effect.message);
+      case "disconnect": {
+        const connection = this.#connections.get(effect.connection);
+        this.#connections.delete(effect.connection);
+        return connection?.close();
+      }
+      case "readMark":
+        return this.#read(effect, async ({ seq, connection }) => ({
+          kind: "marked",
+          connection,
+          mark: await store.mark(seq),
+        }));
+      case "readTail": {
+        const records = store.readTail(effect.afterSeq, effect.maxBytes);
+        const batch = records && this.#batch(records);
+        return void this.#answers.push({ kind: "tail", connection: effect.connection, batch });
+      }
+      case "readDisk":
+        return this.#read(effect, async ({ connection, afterSeq, maxBytes }) => ({
+          kind: "read",
+          connection,
+          batch: this.#batch(await store.readRecords(afterSeq, maxBytes)),
+        }));
+
+      case "reply":
+        return this.#callers.get(effect.session)?.send(effect.message);
+      case "closeSession": {
+        const caller = this.#callers.get(effect.session);
+        this.#callers.delete(effect.session);
+        caller?.close(effect.reason);
+        return this.#report(effect);
+      }
+      case "join":
+        return this.#work(effect.operation, () => store.joinCluster(effect.clusterId));
+      case "promise":
+        return this.#work(effect.operation, () => store.promise(effect.promise));
+      case "cut":
+        return this.#work(effect.operation, () => store.cutAfter(effect.seq));
+      case "compare":
+        return this.#work(effect.operation, () => store.mark(effect.seq));
+      case "append":
+        return this.#append(effect);
+      case "observeTime":
+        return store.observeMasterTime(effect.masterTimeMs);
+      case "caughtUp":
+        return this.#call(() => store.markCaughtUp());
+
+      case "stepDown":
+      case "met":
+      case "streaming":
+      case "refused":
+      case "unreached":
+      case "follow":
+      case "orphaned":
+        return this.#report(effect);
+    }
+  }
+
+  #connect({ address, connection }: Extract<Effect, { kind: "connect" }>): void {
+    this.#connections.set(
+      connection,
+      this.#network.connect(address, {
+        opened: () => this.dispatch({ kind: "opened", connection }),
+        message: (message) => this.dispatch({ kind: "answered", connection, message }),
+        closed: (reason) => {
+          this.#connections.delete(connection);
+          this.dispatch({ kind: "lost", connection, reason });
+        },
+      }),
+    );
+  }
+
+  #append({ session, records }: Extract<Effect, { kind: "append" }>): void {
+    try {
+      this.#store.appendRecords(records);
+    } catch (error) {
+      this.#answers.push({ kind: "unappended", session, detail: messageOf(error) });
+      return;
+    }
+    this.#answers.push({ kind: "appended", session });
+  }
+
+  #batch(records: Uint8Array): Batch {
+    return { records, end: this.#store.markAfter(records) };
+  }
+
+  /** A read for a connection, which may be gone when it comes back. */
+  #read<E extends { readonly connection: number }>(effect: E, read: (effect: E) => Promise<Happening>): void {
+    this.#call(async () => {
+      let happening: Happening;
+      try {
+        happening = await read(effect);
+      } catch (error) {
+        happening = { kind: "unreadable", connection: effect.connection, detail: messageOf(error) };
+      }
+      this.dispatch(happening);
+    });
+  }
+
+  /** Work for a session: it ends in any case, and the core is told how. */
+  #work(operation: number, work: () => Promise<LogMark | void>): void {
+    this.#call(async () => {
+      let outcome: Outcome;
+      try {
+        const mark = await work();
+        outcome = mark ? { kind: "mark", mark } : { kind: "done" };
+      } catch (error) {
+        outcome = { kind: "failed", detail: messageOf(error) };
+      }
+      this.dispatch({ kind: "finished", operation, outcome });
+    });
+  }
+
+  #call(call: () => Promise<void>): void {
+    const called = call().catch((error: unknown) => this.#die(error));
+    this.#calls.add(called);
+    void called.then(() => this.#calls.delete(called));
+  }
+}
+
+function haveSameEpochs(a: EpochHistory, b: EpochHistory): boolean {
+  return (
+    a.starts.length === b.starts.length && a.last?.epochId === b.last?.epochId && a.last?.firstSeq === b.last?.firstSeq
+  );
+}
+
+/** What an operating error says. A broken invariant is no operating error, and goes on. */
+function messageOf(error: unknown): string {
+  if (error instanceof AssertionError) throw error;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,316 @@
+/**
+ * The master's list of whom to push to: the members of the replicated state, the addresses of the configuration, and
+ * those that an operator is adding. What it learns about who is where it proposes as members, one change at a time.
+ */
+import { AssertionError } from "../base/assert.js";
+import type { Clock, Timer } from "../base/clock.js";
+import type { NodeId } from "../base/ids.js";
+import type { Logger } from "../base/logger.js";
+import { normalAddress } from "./address.js";
+import type { Refusal } from "./core/effect.js";
+import type { Happening, PeerSpec } from "./core/event.js";
+import type { PeerView } from "./core/view.js";
+import type { RegisterRequest } from "./peer.js";
+import { ReplicationError } from "./replication-error.js";
+import type { Member, MemberSource, ReplicatedStore } from "./store-port.js";
+
+/** A node that is being added must answer within this. */
+const ADD_MS = 5000;
+/** A member that could not be proposed is proposed again after this. */
+const AGAIN_MS = 1000;
+
+export interface RosterOptions {
+  readonly store: ReplicatedStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Own, advertised. */
+  readonly address: string;
+  readonly listed: readonly string[];
+  readonly dispatch: (happening: Happening) => void;
+  readonly peerAt: (address: string) => PeerView | undefined;
+}
+
+interface Waiter {
+  readonly met: (nodeId: NodeId) => void;
+  readonly failed: (error: ReplicationError) => void;
+}
+
+/** A node that is to be a member, at an address. */
+interface Entry {
+  readonly nodeId: NodeId;
+  readonly address: string;
+  /** For one that is not a member yet. */
+  readonly source: MemberSource;
+  /** Even if an operator has removed it. */
+  readonly readmit: boolean;
+}
+
+export class Roster {
+  readonly #options: RosterOptions;
+  readonly #store: ReplicatedStore;
+  /** Addresses that an operator is adding, and how many times over. */
+  readonly #invited = new Map<string, number>();
+  /** Those who wait to hear who is at an address. */
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  /** The end of the queue of changes: each looks at the members that the one before has left. */
+  #changes: Promise<unknown> = Promise.resolve();
+  readonly #timers = new Set<Timer>();
+  /** Why nothing more is done. */
+  #ended: ReplicationError | undefined;
+
+  constructor(options: RosterOptions) {
+    this.#options = options;
+    this.#store = options.store;
+  }
+
+  /** Enters this node itself, and begins to push. When it resolves, the own entry is committed, or will be tried again. */
+  async start(): Promise<void> {
+    const { address } = this.#options;
+    await this.#settle({ nodeId: this.#store.nodeId, address, source: "founder", readmit: true });
+    this.update();
+  }
+
+  /** Lets go; whoever waits is told `error`. */
+  end(error: ReplicationError): void {
+    this.#ended ??= error;
+    for (const timer of this.#timers) timer.cancel();
+    for (const waiters of this.#waiters.values()) {
+      for (const waiter of waiters) waiter.failed(error);
+    }
+  }
+
+  /** The members have changed: tells the core whom to push to. */
+  update(): void {
+    if (this.#ended) return;
+    const { address: own, listed, dispatch } = this.#options;
+    const specs = new Map<string, PeerSpec>();
+    const removed = new Set<NodeId>();
+    const barred = new Set<string>([own]);
+    for (const member of this.#store.members) {
+      const { nodeId, address, voter } = member;
+      if (nodeId === this.#store.nodeId) continue;
+      if (!member.removed) {
+        specs.set(address, { address, member: { nodeId, voter }, invited: false });
+      } else if (!isForgotten(member)) {
+        removed.add(nodeId);
+        barred.add(address);
+      }
+    }
+    for (const address of listed) {
+      if (!specs.has(address) && !barred.has(address)) specs.set(address, { address, invited: false });
+    }
+    for (const address of this.#invited.keys()) specs.set(address, { ...specs.get(address), address, invited: true });
+    dispatch({ kind: "peers", peers: [...specs.values()], removed });
+  }
+
+  // ---- what the core reports -------------------------------------------------------------------------------------------
+
+  met(address: string, nodeId: NodeId): void {
+    for (const waiter of this.#waiters.get(address) ?? []) waiter.met(nodeId);
+    // Whoever adds the address enters the node too.
+    if (this.#invited.has(address)) return;
+    const source = this.#options.listed.includes(address) ? "listed" : this.#memberAt(address)?.source;
+    if (source) void this.#settle({ nodeId, address, source, readmit: false });
+  }
+
+  refused(address: string, reason: Refusal, detail: string): void {
+    const code = reason === "foreign_cluster" ? "foreign_cluster" : "refused";
+    this.#fail(address, new ReplicationError(code, `the node at ${address} cannot follow this master: ${detail}`));
+  }
+
+  unreached(address: string, detail: string): void {
+    this.#fail(address, new ReplicationError("unreachable", `no node can be reached at ${address}: ${detail}`));
+  }
+
+  #fail(address: string, error: ReplicationError): void {
+    for (const waiter of this.#waiters.get(address) ?? []) waiter.failed(error);
+  }
+
+  // ---- what others ask for ---------------------------------------------------------------------------------------------
+
+  /** Makes whoever is at the address a member. Resolves to it once that is committed. */
+  async add(text: string): Promise<Member> {
+    if (this.#ended) throw this.#ended;
+    const address = checkedAddress(text);
+    if (address === this.#options.address) {
+      throw new ReplicationError("refused", `${address} is the address of this master itself`);
+    }
+    this.#invited.set(address, (this.#invited.get(address) ?? 0) + 1);
+    this.update();
+    try {
+      const nodeId = await this.#meet(address);
+      return await this.#enter({ nodeId, address, source: "added", readmit: true });
+    } finally {
+      const left = (this.#invited.get(address) ?? 1) - 1;
+      if (left > 0) this.#invited.set(address, left);
+      else this.#invited.delete(address);
+      this.update();
+    }
+  }
+
+  /** Ends the membership of whoever fits. Resolves once that is committed. */
+  remove(which: { nodeId?: NodeId; address?: string }): Promise<void> {
+    const address = which.address === undefined ? undefined : (normalAddress(which.address) ?? which.address);
+    return this.#change(async () => {
+      const fitting = this.#store.members.filter(
+        (member) =>
+          !member.removed &&
+          (which.nodeId === undefined || member.nodeId === which.nodeId) &&
+          (address === undefined || member.address === address),
+      );
+      const named = [which.nodeId, which.address].filter((name) => name !== undefined).join(" at ");
+      if (named === "" || fitting.length === 0) {
+        throw new ReplicationError("not_found", `no member is ${named || "named"}; status lists them all`);
+      }
+      const voter = fitting.find((member) => member.voter);
+      if (voter) {
+        throw new ReplicationError(
+          "is_voter",
+          `node ${voter.nodeId} at ${voter.address} is a voter, and stays a member`,
+        );
+      }
+      for (const member of fitting) await this.#store.proposeMember({ ...member, removed: true });
+    });
+  }
+
+  /** Makes a node that asks for it a member at its address. Resolves once that is committed. */
+  async register(request: RegisterRequest): Promise<void> {
+    const { nodeId } = request;
+    const address = checkedAddress(request.address);
+    if (nodeId === this.#store.nodeId || address === this.#options.address) {
+      throw new ReplicationError(
+        "refused",
+        `node ${nodeId} at ${address} is this master itself; was its directory copied?`,
+      );
+    }
+    await this.#enter({ nodeId, address, source: "registered", readmit: false });
+    this.#options.dispatch({ kind: "retry", address });
+  }
+
+  // ---- changes ---------------------------------------------------------------------------------------------------------
+
+  /** Hears who is at an invited address. */
+  #meet(address: string): Promise<NodeId> {
+    const peer = this.#options.peerAt(address);
+    if (peer?.state === "streaming" && peer.nodeId !== undefined) return Promise.resolve(peer.nodeId);
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(address) ?? new Set();
+      this.#waiters.set(address, waiters);
+      const leave = (): void => {
+        cancel();
+        waiters.delete(waiter);
+        if (waiters.size === 0) this.#waiters.delete(address);
+      };
+      const waiter: Waiter = {
+        met: (nodeId) => {
+          leave();
+          resolve(nodeId);
+        },
+        failed: (error) => {
+          leave();
+          reject(error);
+        },
+      };
+      const cancel = this.#after(ADD_MS, () => {
+        waiter.failed(new ReplicationError("unreachable", `no node answers at ${address} within ${ADD_MS} ms`));
+      });
+      waiters.add(waiter);
+      this.#options.dispatch({ kind: "retry", address });
+    });
+  }
+
+  /** Enters a node that was met, however long it takes; nobody waits for it. */
+  async #settle(entry: Entry): Promise<void> {
+    try {
+      await this.#enter(entry);
+    } catch (error) {
+      if (error instanceof AssertionError) throw error;
+      if (this.#ended || (error instanceof ReplicationError && error.code === "removed")) return;
+      this.#options.logger.warn("a member could not be entered; trying again", {
+        node_id: entry.nodeId,
+        address: entry.address,
+        reason: error instanceof Error ? error.message : String(error),
+      });
+      this.#after(AGAIN_MS, () => {
+        const own = entry.nodeId === this.#store.nodeId;
+        if (own || this.#options.peerAt(entry.address)?.nodeId === entry.nodeId) void this.#settle(entry);
+      });
+    }
+  }
+
+  /** Makes a node a member at its address, in the place of whoever was there. Resolves once that is committed. */
+  #enter({ nodeId, address, source, readmit }: Entry): Promise<Member> {
+    return this.#change(async () => {
+      const { members } = this.#store;
+      const known = members.find((member) => member.nodeId === nodeId);
+      if (known?.removed && !isForgotten(known) && !readmit) {
+        const detail = `node ${nodeId} was removed from the cluster; add it again (AddReplica) before it can follow`;
+        throw new ReplicationError("removed", detail);
+      }
+      const others = members.filter((member) => !member.removed && member.address === address && member !== known);
+      const voter = others.find((member) => member.voter);
+      if (voter) throw new ReplicationError("refused", `${address} is the address of voter ${voter.nodeId}`);
+      if (known && !known.removed && known.address === address && others.length === 0) return known;
+      for (const other of others) {
+        this.#options.logger.warn("a member is replaced by another node at its address", {
+          address,
+          old_node_id: other.nodeId,
+          node_id: nodeId,
+        });
+        await this.#store.proposeMember({ ...other, address: "", removed: true });
+      }
+      const member: Member = {
+        nodeId,
+        address,
+        voter: known?.voter ?? source === "founder",
+        source: known && !known.removed ? known.source : source,
+        removed: false,
+      };
+      await this.#store.proposeMember(member);
+      return member;
+    });
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#changes.then(() => {
+      if (this.#ended) throw this.#ended;
+      return change();
+    });
+    this.#changes = changed.catch(() => undefined);
+    return changed;
+  }
+
+  #memberAt(address: string): Member | undefined {
+    return this.#store.members.find((member) => !member.removed && member.address === address);
+  }
+
+  /** Returns what cancels it. */
+  #after(delayMs: number, fire: () => void): () => void {
+    const timer = this.#options.clock.after(delayMs, () => {
+      this.#timers.delete(timer);
+      if (!this.#ended) fire();
+    });
+    this.#timers.add(timer);
+    return () => {
+      timer.cancel();
+      this.#timers.delete(timer);
+    };
+  }
+}
+
+/**
+ * Whether a member's place was taken by another node, which no operator asked for: its directory was wiped, most likely.
+ * Should it come back, it is as welcome as any node.
+ */
+function isForgotten({ removed, address }: Member): boolean {
+  return removed && address === "";
+}
+
+function checkedAddress(text: string): string {
+  const address = normalAddress(text);
+  if (address !== undefined) return address;
+  throw new ReplicationError(
+    "invalid_address",
+    `${JSON.stringify(text)} is no address; write host:port, with an IPv6 host in brackets`,
+  );
+}
