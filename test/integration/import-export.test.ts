@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { TestCluster } from "../harness/cluster.js";
@@ -13,5 +13,4 @@ test("3,000 real files survive a crash of every process in the middle of an impo
   await mkdir(scratch);
   await copySome(path.join(root, "node_modules"), folder, 3000);
   expect(await proveImport({ cluster, folder, scratch })).toEqual({ files: 3000 });
-  expect(await readFile(path.join(scratch, "acked-1"), "utf8")).not.toBe("");
 });
