@@ -110,11 +110,12 @@ interface NetworkFailure {
 
 function fromNetworkFailure(failure: NetworkFailure, cause: ConnectError, call: FailedCall): CambiumError {
   const { endpoint } = call;
+  const node = endpoint.replace(/^http:\/\//, "");
   if (call.write && !failure.neverSent) {
-    const message = `the connection to ${endpoint} broke before it answered (${failure.reason}); the write may or may not have been done`;
+    const message = `the connection to ${node} broke before it answered (${failure.reason}); the write may or may not have been done`;
     return new CambiumError("outcome_unknown", message, { endpoint, outcomeUnknown: true, cause });
   }
-  return new CambiumError("unreachable", `${endpoint} cannot be reached: ${failure.reason}`, { endpoint, cause });
+  return new CambiumError("unreachable", `${node} cannot be reached: ${failure.reason}`, { endpoint, cause });
 }
 
 const NEVER_SENT = new Set([

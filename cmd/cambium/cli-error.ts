@@ -25,8 +25,8 @@ export const EXIT_INTERRUPTED = 130;
 
 /** The exit code for what a command threw. An error of ours that only says more of another has the other's. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof Error && error.cause instanceof CambiumError) return exitCodeOf(error.cause);
-  if (error instanceof CliError) return error.code === "usage" ? EXIT_USAGE : EXIT_FAILED;
+  if (error instanceof CliError && error.code === "usage") return EXIT_USAGE;
+  if (error instanceof CliError && error.cause !== undefined) return exitCodeOf(error.cause);
   if (error instanceof CambiumError && (error.code === "unreachable" || error.code === "unavailable")) {
     return EXIT_UNREACHABLE;
   }

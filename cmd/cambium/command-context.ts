@@ -1,6 +1,6 @@
 /** What all commands share: the global options, and a client made of them. */
 import { type Command, Option } from "commander";
-import { type CambiumClient, createClient } from "../../api/client/node.js";
+import { type CambiumClient, CambiumError, createClient } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import type { Terminal } from "./terminal.js";
 import { parseDurationMs } from "./units.js";
@@ -42,10 +42,19 @@ function splitList(text: string): string[] {
 /** Runs with a client, and closes it. */
 export async function withClient<T>(options: GlobalOptions, use: (client: CambiumClient) => Promise<T>): Promise<T> {
   if (options.endpoints.length === 0) throw new CliError("usage", "--endpoints names no node");
-  const client = createClient({ endpoints: options.endpoints, timeoutMs: options.timeout });
+  const client = openClient(options);
   try {
     return await use(client);
   } finally {
     client.close();
+  }
+}
+
+function openClient({ endpoints, timeout }: GlobalOptions): CambiumClient {
+  try {
+    return createClient({ endpoints, timeoutMs: timeout });
+  } catch (error) {
+    if (error instanceof CambiumError) throw new CliError("usage", error.message, { cause: error });
+    throw error;
   }
 }

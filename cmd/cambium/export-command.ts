@@ -1,5 +1,5 @@
 /** `export`: keys into a folder of files. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type CambiumClient, CambiumError } from "../../api/client/node.js";
 import { SystemClock } from "../../internal/base/clock.js";
 import { CliError, sentenceOf } from "./cli-error.js";
@@ -15,7 +15,7 @@ import { counted, formatBytes, formatDuration, parseDurationMs, wholeNumber } fr
 
 interface ExportFlags extends GlobalOptions {
   readonly dir: string;
-  readonly prefix: string;
+  readonly prefix?: string;
   readonly concurrency: number;
   readonly overwrite?: true;
   readonly retryFor: number;
@@ -33,10 +33,14 @@ export function addExportCommand(program: Command, terminal: Terminal): void {
         "a/b do, one goes into a folder named %~ there. `cambium import --decode` reads all of it back.",
     )
     .requiredOption("-d, --dir <folder>", "the folder; it is made, or must be empty")
-    .option("-p, --prefix <prefix>", "only keys that begin so", "")
+    .option("-p, --prefix <prefix>", "only keys that begin so")
     .option("-c, --concurrency <n>", "reads in flight", wholeNumber(1, 64), 4)
     .option("--overwrite", "write into a folder that is not empty, replacing files")
-    .option("--retry-for <duration>", "keep trying so long while the node is away", parseDurationMs, 30_000)
+    .addOption(
+      new Option("--retry-for <duration>", "keep trying so long while the node is away")
+        .default(30_000, "30s")
+        .argParser(parseDurationMs),
+    )
     .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",
@@ -61,7 +65,7 @@ async function runExport(options: ExportFlags, terminal: Terminal): Promise<void
   };
   try {
     await withClient({ ...options, endpoints: [endpoint] }, async (client) => {
-      const keys = await withRetries(() => collectKeys({ reader: client, prefix: options.prefix, signal }), {
+      const keys = await withRetries(() => collectKeys({ reader: client, prefix: options.prefix ?? "", signal }), {
         ...retry,
         isPassing: isPassingRead,
       });

@@ -1,6 +1,6 @@
 /** `import`: a folder of files into keys. */
 import fs from "node:fs";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { SystemClock } from "../../internal/base/clock.js";
 import { CliError, sentenceOf } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
@@ -13,7 +13,7 @@ import { counted, formatBytes, formatDuration, parseDurationMs, parseSizeBytes, 
 
 interface ImportFlags extends GlobalOptions {
   readonly dir: string;
-  readonly prefix: string;
+  readonly prefix?: string;
   readonly concurrency: number;
   readonly maxValue: number;
   readonly decode?: true;
@@ -33,17 +33,20 @@ export function addImportCommand(program: Command, terminal: Terminal): void {
         "write these keys meanwhile: a write without an answer is sent again.",
     )
     .requiredOption("-d, --dir <folder>", "the folder")
-    .option("-p, --prefix <prefix>", "put this before every key", "")
+    .option("-p, --prefix <prefix>", "put this before every key")
     .option("-c, --concurrency <n>", "writes in flight", wholeNumber(1, 256), 8)
-    .option(
-      "--max-value <size>",
-      "skip larger files; at most the cluster's limits.max_value_bytes",
-      parseSizeBytes,
-      1024 * 1024,
+    .addOption(
+      new Option("--max-value <size>", "skip larger files; at most the cluster's limits.max_value_bytes")
+        .default(1024 * 1024, "1MiB")
+        .argParser(parseSizeBytes),
     )
     .option("--decode", "take names as `cambium export` wrote them: %2E%2E is ..")
     .option("--acked <file>", "write the key of every acknowledged file here, a JSON string a line, as it happens")
-    .option("--retry-for <duration>", "keep trying so long while the cluster is away", parseDurationMs, 30_000)
+    .addOption(
+      new Option("--retry-for <duration>", "keep trying so long while the cluster is away")
+        .default(30_000, "30s")
+        .argParser(parseDurationMs),
+    )
     .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",
@@ -86,7 +89,7 @@ async function runImport(options: ImportFlags, terminal: Terminal): Promise<void
       importFiles({
         writer: client,
         entries: walkFiles(options.dir),
-        keyOf: (name) => options.prefix + (options.decode ? decodePath(name) : name),
+        keyOf: (name) => (options.prefix ?? "") + (options.decode ? decodePath(name) : name),
         concurrency: options.concurrency,
         valueBytesMax: options.maxValue,
         retryForMs: options.retryFor,

@@ -1,7 +1,7 @@
 /** The command line as a function: arguments and a terminal in, an exit code out. */
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
-import { CliError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exitCodeOf, isBrokenPipe, sentenceOf } from "./cli-error.js";
+import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exitCodeOf, isBrokenPipe, sentenceOf } from "./cli-error.js";
 import { addGlobalOptions } from "./command-context.js";
 import { addExportCommand } from "./export-command.js";
 import { addImportCommand } from "./import-command.js";
@@ -34,11 +34,11 @@ function createProgram(terminal: Terminal): Command {
     .description("Reads and writes a Cambium cluster, and looks after it.")
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError("(cambium --help says more)")
+    .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => void terminal.stdout.write(text),
       writeErr: (text) => void terminal.stderr.write(text),
-      outputError: (text, say) => say(text.replace(/^error: /, "cambium: ")),
+      outputError: (text, say) => say(`${usageSentence(text, terminal)}\n`),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
       getErrHelpWidth: () => terminal.stderr.columns ?? 100,
       getOutHasColors: () => colorsFor(terminal.stdout, terminal).isColorSupported,
@@ -58,6 +58,15 @@ function createProgram(terminal: Terminal): Command {
       "Exit codes: 0 done, 1 not done (an absent key included), 2 wrong usage, 3 no node answered, 130 interrupted.",
   );
   return program;
+}
+
+/** Commander's complaint in one line, its suggestion included. */
+function usageSentence(text: string, terminal: Terminal): string {
+  const sentence = text
+    .replace(/^error: /, "")
+    .replace(/\n\(Did you mean (.*?)\?\)/, "; did you mean $1?")
+    .trim();
+  return `${colorsFor(terminal.stderr, terminal).red("cambium:")} ${sentence} (cambium --help says more)`;
 }
 
 async function report(error: unknown, terminal: Terminal): Promise<void> {
