@@ -64,11 +64,12 @@ export async function answerCall(answer: UniversalServerResponse, response: Http
       response.end(chunk.value);
       return;
     }
-    while (body && chunk && chunk.done !== true) {
-      const frame = correct ? correct(chunk.value) : chunk.value;
-      if (!(response as ServerResponse).write(frame)) await drainedOrLeft(response);
-      if (hasLeft(response)) return;
-      chunk = await body.next();
+    if (body) {
+      for (; chunk && chunk.done !== true; chunk = await body.next()) {
+        const frame = correct ? correct(chunk.value) : chunk.value;
+        if (!(response as ServerResponse).write(frame)) await drainedOrLeft(response);
+        if (hasLeft(response)) return;
+      }
       if (hasLeft(response)) return;
     }
     if (answer.trailer) {
@@ -93,10 +94,12 @@ export function discardRest(request: HttpRequest, response: HttpResponse): void 
     return;
   }
   const { stream } = response as Http2ServerResponse;
-  // One turn later, for the trailers are sent when the body has been.
-  setImmediate(() => {
-    if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
-  });
+  // Not before the trailers are sent, which come after the body: a stream that is closed sends nothing more.
+  stream.once("wantTrailers", () =>
+    setImmediate(() => {
+      if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+    }),
+  );
 }
 
 function hasLeft(response: HttpResponse): boolean {

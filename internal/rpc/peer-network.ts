@@ -23,7 +23,7 @@ import { clusterIdFromWire, clusterIdToWire, nodeIdFromWire } from "./peer-messa
 import { PeerPush } from "./peer-push.js";
 import { PeerSession, type PeerSessionOptions } from "./peer-session.js";
 import { PEER_MESSAGE_BYTES_MAX } from "./limits.js";
-import "./text-encoding.js";
+import { useNodeTextEncoding } from "./text-encoding.js";
 
 export interface ConnectPeerNetworkOptions {
   readonly logger: Logger;
@@ -53,6 +53,7 @@ export class ConnectPeerNetwork implements PeerNetwork {
   #isClosed = false;
 
   constructor(options: ConnectPeerNetworkOptions) {
+    useNodeTextEncoding();
     this.#session = {
       clock: options.clock ?? new SystemClock(),
       connectTimeoutMs: options.connectTimeoutMs ?? 5000,

@@ -39,7 +39,7 @@ import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest } from "./broken-request.js";
-import "./text-encoding.js";
+import { useNodeTextEncoding } from "./text-encoding.js";
 
 export type { Limits } from "./limits.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
@@ -97,6 +97,7 @@ export class RpcServer {
   #closed: Promise<void> | undefined;
 
   private constructor(options: RpcServerOptions) {
+    useNodeTextEncoding();
     this.#options = options;
     this.#readiness = new Readiness(options.store);
     // Every call in flight listens to it.

@@ -11,11 +11,14 @@ const malformed = /\p{Surrogate}/u;
 /** Whether a string is Unicode: without half a surrogate pair, which UTF-8 cannot express. */
 export const isWellFormed = (text: string): boolean => !malformed.test(text);
 
-configureTextEncoding({
-  encodeUtf8: (text) => encoder.encode(text),
-  decodeUtf8(bytes, strict) {
-    if (strict === true && !isUtf8(bytes)) throw new Error("the text is not valid UTF-8");
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
-  },
-  checkUtf8: isWellFormed,
-});
+/** Makes protobuf use Node's own encoding, for the whole process. Idempotent. */
+export function useNodeTextEncoding(): void {
+  configureTextEncoding({
+    encodeUtf8: (text) => encoder.encode(text),
+    decodeUtf8(bytes, strict) {
+      if (strict === true && !isUtf8(bytes)) throw new Error("a text is not valid UTF-8");
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+    },
+    checkUtf8: isWellFormed,
+  });
+}

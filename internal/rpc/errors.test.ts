@@ -1,0 +1,149 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { describe, expect, test } from "vitest";
+import { LogRangeSchema, NotMasterSchema, OutcomeUnknownSchema } from "../../api/gen/cambium/v1/types_pb.js";
+import { AssertionError } from "../base/assert.js";
+import { silentLogger } from "../base/logger.js";
+import { epoch, seq, WireRangeError } from "../base/position.js";
+import { IdentityError } from "../identity/identity-error.js";
+import { ReplicationError, type ReplicationErrorCode } from "../replication/replicator.js";
+import { StoreError, type StoreErrorCode, WalError, type WalErrorCode } from "../store/store.js";
+import { ErrorMap } from "./errors.js";
+import { NodeClosingError, RequestError, type RequestErrorCode } from "./request-error.js";
+
+function newMap(masterAddress: string | undefined = "node-1:8080") {
+  const bugs: Error[] = [];
+  const lines: string[] = [];
+  const logger = { ...silentLogger, error: (message: string) => lines.push(message) };
+  const map = new ErrorMap({ logger, masterAddress: () => masterAddress, onBug: (error) => bugs.push(error) });
+  return {
+    bugs,
+    lines,
+    of: (error: unknown, signal?: AbortSignal) => map.toConnectError(error, "Service/Method", signal),
+  };
+}
+
+const storeCodes: Record<StoreErrorCode, Code> = {
+  not_master: Code.FailedPrecondition,
+  not_ready: Code.Unavailable,
+  disk_full: Code.ResourceExhausted,
+  overloaded: Code.ResourceExhausted,
+  outcome_unknown: Code.Unavailable,
+  out_of_range: Code.OutOfRange,
+  lineage_lost: Code.Aborted,
+  invalid_token: Code.InvalidArgument,
+  closing: Code.Unavailable,
+  failed: Code.Unavailable,
+};
+
+const replicationCodes: Record<ReplicationErrorCode, Code> = {
+  not_master: Code.FailedPrecondition,
+  foreign_cluster: Code.FailedPrecondition,
+  unreachable: Code.Unavailable,
+  refused: Code.FailedPrecondition,
+  removed: Code.FailedPrecondition,
+  not_found: Code.NotFound,
+  is_voter: Code.FailedPrecondition,
+  invalid_address: Code.InvalidArgument,
+  closing: Code.Unavailable,
+};
+
+const logCodes: Record<WalErrorCode, Code> = {
+  corrupt: Code.Unavailable,
+  newer_format: Code.Unavailable,
+  foreign_cluster: Code.Unavailable,
+  out_of_range: Code.Unavailable,
+  mismatch: Code.Unavailable,
+  disk_full: Code.ResourceExhausted,
+  failed: Code.Unavailable,
+  closed: Code.Unavailable,
+  locked: Code.Unavailable,
+  io: Code.Unavailable,
+};
+
+const requestCodes: Record<RequestErrorCode, Code> = {
+  invalid: Code.InvalidArgument,
+  limit: Code.InvalidArgument,
+  answer_too_large: Code.ResourceExhausted,
+  not_found: Code.NotFound,
+  unread: Code.ResourceExhausted,
+  ended: Code.Aborted,
+};
+
+describe("the error map", () => {
+  test("has a code for every error of the rooms, and keeps their sentences", () => {
+    const { of } = newMap();
+    for (const [code, expected] of Object.entries(storeCodes)) {
+      expect(of(new StoreError(code as StoreErrorCode, "what to do"))).toMatchObject({
+        code: expected,
+        rawMessage: expect.stringContaining("what to do"),
+      });
+    }
+    for (const [code, expected] of Object.entries(replicationCodes)) {
+      expect(of(new ReplicationError(code as ReplicationErrorCode, "what to do"))).toMatchObject({
+        code: expected,
+        rawMessage: expect.stringContaining("what to do"),
+      });
+    }
+    for (const [code, expected] of Object.entries(requestCodes)) {
+      expect(of(new RequestError(code as RequestErrorCode, "what to do"))).toMatchObject({
+        code: expected,
+        rawMessage: "what to do",
+      });
+    }
+    for (const [code, expected] of Object.entries(logCodes)) {
+      expect(of(new WalError(code as WalErrorCode, "of the disk")).code).toBe(expected);
+    }
+    for (const code of ["protected_mode", "unproven_peer", "not_allowed"] as const) {
+      expect(of(new IdentityError(code, "why"))).toMatchObject({ code: Code.PermissionDenied, rawMessage: "why" });
+    }
+    expect(of(new WireRangeError("after must be …")).code).toBe(Code.InvalidArgument);
+    expect(of(new NodeClosingError()).code).toBe(Code.Unavailable);
+  });
+
+  test("tells where the master is, in words and as a detail, or that it is not known", () => {
+    for (const error of [new StoreError("not_master", "a replica"), new ReplicationError("not_master", "a replica")]) {
+      const known = newMap().of(error);
+      expect(known.rawMessage).toBe("a replica, which is at node-1:8080");
+      expect(known.findDetails(NotMasterSchema)).toMatchObject([{ masterAddress: "node-1:8080" }]);
+    }
+    const map = new ErrorMap({ logger: silentLogger, masterAddress: () => undefined, onBug: () => undefined });
+    const unknown = map.toConnectError(new StoreError("not_master", "a replica"), "m");
+    expect(unknown.rawMessage).toBe("a replica, which it does not know at present");
+    expect(unknown.findDetails(NotMasterSchema)).toMatchObject([{ masterAddress: "" }]);
+  });
+
+  test("carries the position of a write whose outcome is unknown, and the range of the log", () => {
+    const { of } = newMap();
+    const position = { epoch: epoch(2), seq: seq(9) };
+    expect(of(new StoreError("outcome_unknown", "m", { position })).findDetails(OutcomeUnknownSchema)).toMatchObject([
+      { position: { epoch: 2n, seq: 9n } },
+    ]);
+    const range = { compactSeq: seq(3), appliedSeq: seq(8) };
+    expect(of(new StoreError("out_of_range", "m", { range })).findDetails(LogRangeSchema)).toMatchObject([
+      { compactSeq: 3n, appliedSeq: 8n },
+    ]);
+  });
+
+  test("tells the caller nothing of a bug, and the operator everything", () => {
+    const { of, bugs, lines } = newMap();
+    const bug = new AssertionError("seq 7 follows seq 5");
+    expect(of(bug)).toMatchObject({ code: Code.Internal, rawMessage: expect.not.stringContaining("seq") });
+    expect(bugs).toEqual([bug]);
+    expect(of(new TypeError("x is not a function")).code).toBe(Code.Internal);
+    expect(of("a string").code).toBe(Code.Internal);
+    expect(bugs).toHaveLength(1);
+    expect(lines).toHaveLength(3);
+  });
+
+  test("takes an aborted call for what it is, and another error during the abort for itself", () => {
+    const { of } = newMap();
+    const controller = new AbortController();
+    const gone = new Error("gone");
+    controller.abort(gone);
+    expect(of(gone, controller.signal).code).toBe(Code.Canceled);
+    expect(of(new DOMException("aborted", "AbortError")).code).toBe(Code.Canceled);
+    expect(of(new StoreError("disk_full", "m"), controller.signal).code).toBe(Code.ResourceExhausted);
+    const late = new ConnectError("the operation timed out", Code.DeadlineExceeded);
+    expect(of(late, controller.signal)).toBe(late);
+  });
+});

@@ -1,0 +1,464 @@
+import { connect as connectSocket } from "node:net";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+  Http2SessionManager,
+} from "@connectrpc/connect-node";
+import {
+  credentials,
+  loadPackageDefinition,
+  type Client as GrpcClient,
+  type GrpcObject,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { afterEach, describe, expect, test } from "vitest";
+import { Cluster, MemberState, NodeRole } from "../../api/gen/cambium/v1/cluster_pb.js";
+import { EventType, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { Health, HealthCheckResponse_ServingStatus as Serving } from "../../api/gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { FakeClock } from "../base/clock.js";
+import { RpcListenError } from "./server.js";
+import { EPOCH_ID, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
+import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function start(options: Parameters<typeof startTestServer>[0] = {}): Promise<TestServer> {
+  const running = await startTestServer(options);
+  cleanups.push(() => running.server.close());
+  return running;
+}
+
+/** A session manager whose connection ends with the test. */
+function manager(url: string): Http2SessionManager {
+  const session = new Http2SessionManager(url);
+  cleanups.push(() => session.abort());
+  return session;
+}
+
+const transports: Record<string, (url: string) => Transport> = {
+  "Connect over HTTP/1.1": (url) => createConnectTransport({ baseUrl: url, httpVersion: "1.1" }),
+  "Connect over HTTP/1.1 as JSON": (url) =>
+    createConnectTransport({ baseUrl: url, httpVersion: "1.1", useBinaryFormat: false }),
+  "Connect over HTTP/1.1 with GET": (url) =>
+    createConnectTransport({ baseUrl: url, httpVersion: "1.1", useHttpGet: true }),
+  "Connect over HTTP/2": (url) =>
+    createConnectTransport({ baseUrl: url, httpVersion: "2", sessionManager: manager(url) }),
+  gRPC: (url) => createGrpcTransport({ baseUrl: url, sessionManager: manager(url) }),
+  "gRPC-web over HTTP/1.1": (url) => createGrpcWebTransport({ baseUrl: url, httpVersion: "1.1" }),
+  "gRPC-web over HTTP/2": (url) =>
+    createGrpcWebTransport({ baseUrl: url, httpVersion: "2", sessionManager: manager(url) }),
+};
+
+describe.each(Object.entries(transports))("%s", (_name, transportOf) => {
+  test("writes, reads, batches and follows the log on the one port", async () => {
+    const { url } = await start();
+    const client = createClient(KVStore, transportOf(url));
+    const set = await client.set({ key: "a", value: utf8("1"), ttlMs: 1500n });
+    expect(set.position).toMatchObject({ epoch: 1n, seq: 2n });
+    expect(await client.get({ key: "a" })).toMatchObject({
+      exists: true,
+      value: utf8("1"),
+      createSeq: 2n,
+      modSeq: 2n,
+      ttlMs: 1500n,
+      stalenessMs: 0n,
+      token: new Uint8Array([1, 2, 3]),
+    });
+    const write = await client.write({
+      operations: [
+        { operation: { case: "set", value: { key: "b", value: utf8("2") } } },
+        { operation: { case: "delete", value: { key: "a" } } },
+      ],
+    });
+    expect(write.results.map(({ existed }) => existed)).toEqual([false, true]);
+    const batch = await client.batchGet({ keys: ["b", "a", "b"] });
+    expect(batch.entries.map(({ exists, value }) => [exists, text(value)])).toEqual([
+      [true, "2"],
+      [false, ""],
+      [true, "2"],
+    ]);
+    const page = await client.getUpdates({ after: 0n });
+    expect(page.events.map(({ type, key }) => [type, key])).toEqual([
+      [EventType.PUT, "a"],
+      [EventType.PUT, "b"],
+      [EventType.DELETE, "a"],
+    ]);
+    expect(page).toMatchObject({ next: 3n, position: { seq: 3n } });
+    expect((await client.delete({ key: "b" })).existed).toBe(true);
+  });
+
+  test("carries a value of the largest size, and large answers that are compressed", async () => {
+    const { url } = await start();
+    const client = createClient(KVStore, transportOf(url));
+    const value = new Uint8Array(1024 * 1024).fill(7);
+    await client.set({ key: "large", value });
+    expect(Buffer.compare((await client.get({ key: "large" })).value, value)).toBe(0);
+  });
+
+  test("tells errors with their code, sentence and typed detail", async () => {
+    const { url } = await start();
+    const client = createClient(KVStore, transportOf(url));
+    const error = await client.get({ key: "" }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConnectError);
+    expect(error).toMatchObject({ code: Code.InvalidArgument, rawMessage: expect.stringContaining("key is empty") });
+  });
+
+  test("watches health, and learns of draining", async () => {
+    const { url, server } = await start();
+    const seen: Serving[] = [];
+    const watch = createClient(Health, transportOf(url)).watch({ service: "cambium.v1.KVStore" });
+    const error = await (async () => {
+      for await (const { status } of watch) {
+        seen.push(status);
+        if (seen.length === 1) void server.close();
+      }
+      return undefined;
+    })().catch((reason: unknown) => reason);
+    expect(seen[0]).toBe(Serving.SERVING);
+    expect(error).toMatchObject({ code: Code.Unavailable });
+  });
+});
+
+describe("clients that others wrote", () => {
+  test("grpc-js, with the .proto files alone, calls unary methods", async () => {
+    const { port } = await start();
+    const include = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../api");
+    const definition = loadSync("cambium/v1/kvstore.proto", { includeDirs: [include], keepCase: true, longs: String });
+    type Call = (
+      request: object,
+      callback: (error: ServiceError | null, answer: Record<string, unknown>) => void,
+    ) => void;
+    const types = loadPackageDefinition(definition) as unknown as {
+      cambium: { v1: { KVStore: new (...args: unknown[]) => GrpcClient & Record<"Get" | "Set", Call> } };
+    } & GrpcObject;
+    const client = new types.cambium.v1.KVStore(`127.0.0.1:${port}`, credentials.createInsecure());
+    cleanups.push(() => client.close());
+    const call = (method: "Get" | "Set", request: object): Promise<Record<string, unknown>> =>
+      new Promise((resolve, reject) => {
+        client[method](request, (error, answer) => (error ? reject(error) : resolve(answer)));
+      });
+    await call("Set", { key: "k", value: Buffer.from("v") });
+    expect(await call("Get", { key: "k" })).toMatchObject({ exists: true, value: Buffer.from("v"), mod_seq: "2" });
+    await expect(call("Get", { key: "" })).rejects.toMatchObject({
+      code: 3,
+      details: expect.stringContaining("key is empty"),
+    });
+  });
+
+  test("curl speaks JSON by POST", async () => {
+    const { port } = await start();
+    await callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "dg==" });
+    const { status, json } = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" });
+    expect(status).toBe(200);
+    expect(json).toMatchObject({ exists: true, value: "dg==", modSeq: "2", position: { epoch: "1", seq: "2" } });
+  });
+
+  test("odd keys are keys like any other, in JSON and in binary", async () => {
+    const { port, url } = await start();
+    const client = createClient(KVStore, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    const keys = ["__proto__", "constructor", "../../x", "\u0000", "a\u0000b", "\ufeffx", "x", "🌱", " "];
+    for (const [index, key] of keys.entries()) await client.set({ key, value: utf8(String(index)) });
+    for (const [index, key] of keys.entries()) {
+      expect(text((await client.get({ key })).value)).toBe(String(index));
+      const { json } = await callJson(port, "cambium.v1.KVStore/Get", { key });
+      expect(json.value).toBe(Buffer.from(String(index)).toString("base64"));
+    }
+    const { events } = await client.getUpdates({});
+    expect(events.map(({ key }) => key)).toEqual(keys);
+  });
+});
+
+describe("a GET", () => {
+  const target = (query: Record<string, string>): string =>
+    `/cambium.v1.KVStore/Get?${new URLSearchParams({ connect: "v1", encoding: "json", ...query }).toString()}`;
+
+  test("carries a weak tag of the record that wrote the value, and none for an absent key", async () => {
+    const { port } = await start();
+    await callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "dg==" });
+    const found = await send(port, target({ message: '{"key":"k"}' }), { method: "GET" });
+    expect(found).toMatchObject({ status: 200, headers: { etag: `W/"${EPOCH_ID}-2"`, "cache-control": "no-cache" } });
+    const absent = await send(port, target({ message: '{"key":"other"}' }), { method: "GET" });
+    expect(absent.status).toBe(200);
+    expect(absent.headers).not.toHaveProperty("etag");
+  });
+
+  test("of what the caller has already is answered with 304 and nothing else", async () => {
+    const { port } = await start();
+    await callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "dg==" });
+    const ask = (tag: string) =>
+      send(port, target({ message: '{"key":"k"}' }), { method: "GET", headers: { "if-none-match": tag } });
+    const same = await ask(`"other", W/"${EPOCH_ID}-2"`);
+    expect(same).toMatchObject({ status: 304, text: "", headers: { etag: `W/"${EPOCH_ID}-2"` } });
+    await callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "dw==" });
+    const changed = await ask(`W/"${EPOCH_ID}-2"`);
+    expect(changed).toMatchObject({ status: 200, headers: { etag: `W/"${EPOCH_ID}-3"` } });
+  });
+
+  test("is for methods without side effects only", async () => {
+    const { port } = await start();
+    const answer = await send(port, "/cambium.v1.KVStore/Set?message=%7B%7D&encoding=json&connect=v1", {
+      method: "GET",
+    });
+    expect(answer).toMatchObject({ status: 405, headers: { allow: "POST" } });
+    expect(answer.text).toContain("is called with POST");
+  });
+
+  test("of other methods is not to be kept by caches", async () => {
+    const { port } = await start();
+    const answer = await send(port, "/cambium.v1.Cluster/Status?message=%7B%7D&encoding=json&connect=v1", {
+      method: "GET",
+    });
+    expect(answer).toMatchObject({ status: 200, headers: { "cache-control": "no-store" } });
+  });
+});
+
+describe("Cluster", () => {
+  test("describes the node and its members", async () => {
+    const { url, replicator } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    const { member } = await client.addReplica({ address: "node-2:8080" });
+    expect(member).toMatchObject({ nodeId: OTHER_NODE, address: "node-2:8080", state: MemberState.PROBING, lagMs: 2n });
+    const status = await client.status({});
+    expect(status.node).toMatchObject({
+      nodeId: NODE,
+      role: NodeRole.MASTER,
+      address: "node-1.example:8080",
+      ready: true,
+      notReadyReason: "",
+      masterAddress: "127.0.0.1:1",
+      version: "1.2.3",
+      durability: "always",
+    });
+    expect(status.members).toHaveLength(1);
+    await client.removeReplica({ nodeId: OTHER_NODE.toUpperCase() });
+    expect(replicator.view).toHaveLength(0);
+  });
+
+  test("wants a replica named in a form that can be one", async () => {
+    const { url } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    await expect(client.removeReplica({})).rejects.toMatchObject({ code: Code.InvalidArgument });
+    await expect(client.removeReplica({ nodeId: "xyz" })).rejects.toThrow("32 hexadecimal digits");
+    await expect(client.addReplica({ address: "" })).rejects.toThrow("address is empty");
+    await expect(client.addReplica({ address: "x".repeat(301) })).rejects.toThrow("at most 300");
+  });
+});
+
+describe("health", () => {
+  test("follows the node's readiness, for every service by its name", async () => {
+    const { url, store, port } = await start();
+    const client = createClient(Health, createGrpcTransport({ baseUrl: url, sessionManager: manager(url) }));
+    expect((await client.check({})).status).toBe(Serving.SERVING);
+    expect(await send(port, "/readyz", { method: "GET" })).toMatchObject({ status: 200, text: "ok\n" });
+    store.notReadyReason = "it has never caught up";
+    expect((await client.check({ service: "cambium.v1.KVStore" })).status).toBe(Serving.NOT_SERVING);
+    expect(await send(port, "/readyz", { method: "GET" })).toMatchObject({
+      status: 503,
+      text: "not ready: it has never caught up\n",
+    });
+    expect(await send(port, "/livez", { method: "GET" })).toMatchObject({ status: 200, text: "ok\n" });
+    expect(Object.keys((await client.list({})).statuses)).toEqual([
+      "",
+      "cambium.v1.KVStore",
+      "cambium.v1.Cluster",
+      "cambium.v1.Replication",
+    ]);
+    await expect(client.check({ service: "nobody" })).rejects.toMatchObject({ code: Code.NotFound });
+  });
+});
+
+describe.each([
+  ["v1", ServerReflection],
+  ["v1alpha", ServerReflectionAlpha],
+] as const)("reflection %s", (_version, service) => {
+  test("gives the services, and the files by name and by symbol with all that they import", async () => {
+    const { url } = await start();
+    const transport = createGrpcTransport({ baseUrl: url, sessionManager: manager(url) });
+    const client = createClient(service as typeof ServerReflection, transport);
+    async function* requests() {
+      yield create(ServerReflection.method.serverReflectionInfo.input, {
+        messageRequest: { case: "listServices", value: "" },
+      });
+      for (const value of ["cambium.v1.KVStore", "cambium.v1.KVStore.Get", "cambium.v1.GetRequest.key", "no.such"]) {
+        yield create(ServerReflection.method.serverReflectionInfo.input, {
+          messageRequest: { case: "fileContainingSymbol", value },
+        });
+      }
+      yield create(ServerReflection.method.serverReflectionInfo.input, {
+        messageRequest: { case: "fileByFilename", value: "cambium/v1/types.proto" },
+      });
+    }
+    const answers = [];
+    for await (const { messageResponse } of client.serverReflectionInfo(requests())) answers.push(messageResponse);
+    const names = answers.map((answer) => {
+      switch (answer.case) {
+        case "listServicesResponse":
+          return answer.value.service.map(({ name }) => name);
+        case "fileDescriptorResponse":
+          return answer.value.fileDescriptorProto.map((bytes) => fromBinary(FileDescriptorProtoSchema, bytes).name);
+        case "errorResponse":
+          return answer.value.errorCode;
+        default:
+          return answer.case;
+      }
+    });
+    const kvstore = ["cambium/v1/kvstore.proto", "cambium/v1/types.proto"];
+    expect(names).toEqual([
+      expect.arrayContaining(["cambium.v1.KVStore", "cambium.v1.Cluster", "cambium.v1.Replication", service.typeName]),
+      kvstore,
+      kvstore,
+      kvstore,
+      Code.NotFound,
+      ["cambium/v1/types.proto"],
+    ]);
+  });
+});
+
+describe("web pages", () => {
+  const preflight = { origin: "https://app.example", "access-control-request-method": "POST" };
+
+  test("of a listed origin are granted what every protocol needs", async () => {
+    const { port } = await start({ corsOrigins: ["https://app.example"] });
+    const granted = await send(port, "/cambium.v1.KVStore/Get", { method: "OPTIONS", headers: preflight });
+    expect(granted).toMatchObject({
+      status: 204,
+      headers: {
+        "access-control-allow-origin": "https://app.example",
+        vary: "origin",
+        "access-control-max-age": "7200",
+      },
+    });
+    const allowed = String(granted.headers["access-control-allow-headers"]).toLowerCase();
+    for (const name of ["content-type", "connect-protocol-version", "x-grpc-web", "authorization"]) {
+      expect(allowed).toContain(name);
+    }
+    const { headers } = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" }, { origin: "https://app.example" });
+    expect(headers["access-control-allow-origin"]).toBe("https://app.example");
+    expect(String(headers["access-control-expose-headers"]).toLowerCase()).toContain("grpc-status");
+  });
+
+  test("of any other origin are granted nothing, and told where the list is", async () => {
+    const { port } = await start();
+    const refused = await send(port, "/cambium.v1.KVStore/Get", { method: "OPTIONS", headers: preflight });
+    expect(refused.status).toBe(403);
+    expect(refused.text).toContain("server.cors_origins");
+    expect(refused.headers).not.toHaveProperty("access-control-allow-origin");
+  });
+
+  test("that let their own name point to this machine are refused by that name", async () => {
+    const { port } = await start();
+    const refused = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" }, { host: `evil.example:${port}` });
+    expect(refused).toMatchObject({ status: 403, json: { code: "permission_denied" } });
+    const named = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" }, { host: "node-1.example:8080" });
+    expect(named.status).toBe(200);
+  });
+});
+
+describe("listening", () => {
+  test("on a port in use fails with one clear line", async () => {
+    const { port } = await start();
+    const error = await startTestServer({ port }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(RpcListenError);
+    expect(error).toMatchObject({ code: "address_in_use" });
+    expect((error as Error).message).toBe(
+      `cannot listen on 127.0.0.1:${port}: the port is in use; stop the program that has it, or choose another server.port`,
+    );
+  });
+
+  test("on an address of another machine fails with one clear line", async () => {
+    await expect(startTestServer({ host: "192.0.2.1" })).rejects.toMatchObject({ code: "address_not_available" });
+  });
+
+  test("is refused in words for every way in which the system refuses it", () => {
+    const refused = (code: string, host = "0.0.0.0"): string =>
+      `${RpcListenError.from(Object.assign(new Error("listen"), { code }), host, 80).code}: ${RpcListenError.from(Object.assign(new Error("listen"), { code }), host, 80).message}`;
+    expect(refused("EACCES")).toMatch(/^permission_denied: cannot listen on 0\.0\.0\.0:80: not permitted; choose/);
+    expect(refused("EADDRINUSE", "::1")).toMatch(/^address_in_use: cannot listen on \[::1\]:80: /);
+    expect(refused("ENOTFOUND")).toMatch(/^address_not_available: /);
+    expect(refused("EMFILE")).toMatch(/^failed: cannot listen on 0\.0\.0\.0:80: listen$/);
+  });
+});
+
+describe("draining", () => {
+  test("lets a write in flight end, and resolves after its answer", async () => {
+    const { server, store, port } = await start();
+    let open = (): void => undefined;
+    store.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const write = callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "" });
+    await expect.poll(() => store.writing).toBe(1);
+    let closed = false;
+    const closing = server.close().then(() => {
+      closed = true;
+    });
+    expect(closed).toBe(false);
+    open();
+    expect(await write).toMatchObject({ status: 200, headers: { connection: "close" } });
+    await closing;
+    expect(closed).toBe(true);
+  });
+
+  test("ends calls that only wait, with UNAVAILABLE and the reason", async () => {
+    const { server, store, port } = await start();
+    const waiting = callJson(port, "cambium.v1.KVStore/GetUpdates", { after: "1", waitMs: 60_000 });
+    await expect.poll(() => store.waiting).toBe(1);
+    await server.close();
+    expect(await waiting).toMatchObject({
+      status: 503,
+      json: { code: "unavailable", message: expect.stringContaining("shutting down") },
+    });
+    expect(store.waiting).toBe(0);
+  });
+
+  test("tells connections of HTTP/2 to go away, and those that are idle end at once", async () => {
+    const { server, url } = await start();
+    const client = createClient(KVStore, createGrpcTransport({ baseUrl: url, sessionManager: manager(url) }));
+    await client.get({ key: "k" });
+    await server.close();
+    await expect(client.get({ key: "k" })).rejects.toMatchObject({ code: Code.Unavailable });
+  });
+
+  test("is not held up by silent and idle connections", async () => {
+    const { server, port } = await start();
+    const sockets = ["", "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n", "PRI * HT"].map((bytes) => {
+      const socket = connectSocket(port, "127.0.0.1");
+      socket.on("error", () => undefined);
+      socket.write(bytes);
+      return socket;
+    });
+    await new Promise((resolve) => sockets[1]?.once("data", resolve));
+    const closed = sockets.map(
+      (socket) => new Promise((resolve) => socket.resume().on("close", () => resolve("closed"))),
+    );
+    await server.close();
+    expect(await Promise.all(closed)).toEqual(["closed", "closed", "closed"]);
+  });
+
+  test("breaks off what does not end in time", async () => {
+    const clock = new FakeClock();
+    const { server, store, port } = await start({ clock, drainTimeoutMs: 5000 });
+    store.gate = new Promise(() => undefined);
+    const write = callJson(port, "cambium.v1.KVStore/Set", { key: "k", value: "" }).catch((error: unknown) => error);
+    await expect.poll(() => store.writing).toBe(1);
+    const closing = server.close();
+    clock.advance(5000);
+    await closing;
+    expect(await write).toBeInstanceOf(Error);
+  });
+});

@@ -1,0 +1,196 @@
+/** A store and a replicator as simple as they can be, for tests of what stands before them. */
+import { EpochHistory } from "../../base/epoch-history.js";
+import { clusterId, epochId, nodeId } from "../../base/ids.js";
+import { epoch, epochMs, type Position, seq } from "../../base/position.js";
+import type { MasterMessage, MemberView, PushSession, ReplicaMessage } from "../../replication/replicator.js";
+import {
+  StoreError,
+  type UpdateEvent,
+  type UpdatesPage,
+  type UpdatesRequest,
+  type WriteCommand,
+} from "../../store/store.js";
+import type { RpcReplicator, RpcStore } from "../ports.js";
+
+export const CLUSTER = clusterId("c1".repeat(16));
+export const NODE = nodeId("a1".repeat(16));
+export const OTHER_NODE = nodeId("b2".repeat(16));
+export const EPOCH_ID = epochId("00000000000000e1");
+
+type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
+
+const TOKEN = new Uint8Array([1, 2, 3]);
+
+export class FakeStore implements RpcStore {
+  readonly history = new EpochHistory([{ epoch: epoch(1), epochId: EPOCH_ID, firstSeq: seq(1) }]);
+  readonly entries = new Map<string, Entry>();
+  readonly events: UpdateEvent[] = [];
+  notReadyReason = "";
+  /** Thrown by the next calls instead of doing anything. */
+  failure: Error | undefined;
+  /** Each write waits for it. */
+  gate: Promise<void> = Promise.resolve();
+  /** Writes that wait for the gate. */
+  writing = 0;
+  /** Calls of `updates` that wait. */
+  waiting = 0;
+  nowMs = epochMs(1_700_000_000_000);
+  #seq = 1;
+  #wake: (() => void)[] = [];
+
+  get position(): Position {
+    return { epoch: epoch(1), seq: seq(this.#seq) };
+  }
+
+  readPoint(): ReturnType<RpcStore["readPoint"]> {
+    if (this.failure) throw this.failure;
+    if (this.notReadyReason) throw new StoreError("not_ready", this.notReadyReason);
+    return { position: this.position, nowMs: this.nowMs, token: TOKEN };
+  }
+
+  get(key: Uint8Array): Entry | undefined {
+    return this.entries.get(Buffer.from(key).toString("hex"));
+  }
+
+  async write(commands: readonly WriteCommand[]): ReturnType<RpcStore["write"]> {
+    if (this.failure) throw this.failure;
+    this.writing++;
+    await this.gate;
+    this.writing--;
+    this.#seq++;
+    const results = commands.map((command) => {
+      const name = Buffer.from(command.key).toString("hex");
+      const before = this.entries.get(name);
+      const about = { position: this.position, timestampMs: this.nowMs };
+      if (command.kind === "set") {
+        const expiresAtMs = command.ttlMs === undefined ? undefined : epochMs(this.nowMs + command.ttlMs);
+        this.entries.set(name, {
+          value: command.value,
+          createSeq: before?.createSeq ?? seq(this.#seq),
+          modSeq: seq(this.#seq),
+          ...(expiresAtMs !== undefined && { expiresAtMs }),
+        });
+        this.events.push({ type: "put", key: command.key, value: command.value, ...about });
+      } else if (this.entries.delete(name)) {
+        this.events.push({ type: "delete", key: command.key, value: new Uint8Array(0), ...about });
+      }
+      return { existed: before !== undefined };
+    });
+    for (const wake of this.#wake.splice(0)) wake();
+    return { position: this.position, token: TOKEN, results };
+  }
+
+  async updates(request: UpdatesRequest): Promise<UpdatesPage> {
+    if (this.failure) throw this.failure;
+    let events = this.events.filter((event) => event.position.seq > request.after);
+    if (events.length === 0 && request.waitMs > 0) {
+      this.waiting++;
+      try {
+        await new Promise<void>((resolve, reject) => {
+          this.#wake.push(resolve);
+          request.signal.addEventListener("abort", () => reject(request.signal.reason as Error));
+        });
+      } finally {
+        this.waiting--;
+      }
+      events = this.events.filter((event) => event.position.seq > request.after);
+    }
+    return { events: events.slice(0, request.limit), next: this.position, nextToken: TOKEN, position: this.position };
+  }
+
+  status(): ReturnType<RpcStore["status"]> {
+    return {
+      clusterId: CLUSTER,
+      nodeId: NODE,
+      role: "master",
+      ready: this.notReadyReason === "",
+      notReadyReason: this.notReadyReason,
+      applied: this.position,
+      last: this.position,
+      keptSeq: seq(this.#seq),
+      commitSeq: seq(this.#seq),
+      compactSeq: seq(0),
+      keys: this.entries.size,
+      dataBytes: 0,
+      walBytes: 0,
+      durability: "always",
+    };
+  }
+}
+
+/** The replica's end of a push, in the hands of a test. */
+export interface FakePush extends PushSession {
+  readonly send: (message: ReplicaMessage) => void;
+  readonly close: (reason: string) => void;
+  readonly received: MasterMessage[];
+  isClosed: boolean;
+}
+
+export class FakeReplicator implements RpcReplicator {
+  masterAddress: string | undefined = "127.0.0.1:1";
+  staleness: number | undefined = 0;
+  matchSeq = seq(1);
+  commitSeq = seq(1);
+  failure: Error | undefined;
+  readonly view: MemberView[] = [];
+  readonly pushes: FakePush[] = [];
+  readonly registered: Parameters<RpcReplicator["register"]>[0][] = [];
+  /** Told of every message and of every push that ends. */
+  onPush: (push: FakePush, message: MasterMessage | undefined) => void = () => undefined;
+
+  acceptPush(send: (message: ReplicaMessage) => void, close: (reason: string) => void): PushSession {
+    const push: FakePush = {
+      send,
+      close,
+      received: [],
+      isClosed: false,
+      message: (message) => {
+        push.received.push(message);
+        this.onPush(push, message);
+      },
+      closed: () => {
+        push.isClosed = true;
+        this.onPush(push, undefined);
+      },
+    };
+    this.pushes.push(push);
+    return push;
+  }
+
+  async register(request: Parameters<RpcReplicator["register"]>[0]): ReturnType<RpcReplicator["register"]> {
+    if (this.failure) throw this.failure;
+    this.registered.push(request);
+    return { clusterId: CLUSTER, masterNodeId: NODE, epoch: epoch(7) };
+  }
+
+  async addReplica(address: string): Promise<MemberView> {
+    if (this.failure) throw this.failure;
+    const view: MemberView = {
+      nodeId: OTHER_NODE,
+      address,
+      voter: false,
+      source: "added",
+      state: "probing",
+      matchSeq: seq(0),
+      appliedSeq: seq(0),
+      lagRecords: 3,
+      lagMs: 1.5,
+      detail: "",
+    };
+    this.view.push(view);
+    return view;
+  }
+
+  async removeReplica(): Promise<void> {
+    if (this.failure) throw this.failure;
+    this.view.pop();
+  }
+
+  members(): readonly MemberView[] {
+    return this.view;
+  }
+
+  stalenessMs(): number | undefined {
+    return this.staleness;
+  }
+}
