@@ -249,7 +249,9 @@ describe("status", () => {
 
   test("is exit code 3 when no node answers", async () => {
     await cluster.close();
-    expect(await run(["status"])).toMatchObject({ exitCode: 3 });
+    const { exitCode, stdout, stderr } = await run(["status"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 3, stderr: "" });
+    expect(stdout).toContain(`${endpoint(0)} cannot be reached`);
   });
 });
 

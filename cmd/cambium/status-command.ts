@@ -25,8 +25,8 @@ async function status(options: GlobalOptions & { readonly json?: true }, termina
   const rows = await withClient(options, (client) => gatherStatus(client, options.endpoints, signal));
   if (options.json) await writeJson(stdout, toJson(rows));
   else await write(stdout, renderStatus(rows, colorsFor(stdout, terminal)));
-  if (rows.some((row) => row.status)) return;
-  throw rows[0]?.error ?? new CliError("failed", "no node was asked");
+  // The report has said why already.
+  if (!rows.some((row) => row.status)) throw new CliError("failed", "", { cause: rows[0]?.error });
 }
 
 function toJson(rows: readonly NodeRow[]): unknown {
