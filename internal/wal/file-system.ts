@@ -2,7 +2,7 @@
  * The files that a data directory is made of, as a port: without format, without policy. Production uses
  * `NodeFileSystem`, tests `MemoryFileSystem` with its error knobs, the simulator its own faults.
  *
- * A path is relative to the data directory, with `/` between its parts. Every promise rejects with a `FileSystemError`.
+ * A path is relative to the data directory, with `/` between its parts; "" is the directory itself. Every promise rejects with a `FileSystemError`.
  */
 
 /** Why a call failed. `code` is the system's: ENOSPC, EIO, ENOENT, EACCES, EROFS, EEXIST, … */

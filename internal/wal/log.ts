@@ -1,17 +1,47 @@
-/** The write-ahead log of one node. */
+/**
+ * The write-ahead log of one node: records, dense by seq, each continuing the chain of the one before.
+ *
+ * `append` queues and returns at once; what gathers while a write is in flight goes out together. The listener tells when
+ * records are written (they survive the death of the process) and when they are kept (they survive what the durability mode
+ * promises). Opening checks every byte, cuts only what a crash tore, and refuses everything else that is not as it
+ * was written. The log knows nothing of what its payloads mean.
+ */
+import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { ClusterId, RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
-import type { Epoch, EpochMs, LogMark, Seq } from "../base/position.js";
+import { ORIGIN, seq as toSeq, type Epoch, type EpochMs, type LogMark, type Seq } from "../base/position.js";
+import { asBuffer } from "./bytes.js";
 import type { FileSystem } from "./file-system.js";
-import type { LogRecord } from "./record.js";
-import type { WalError } from "./wal-error.js";
+import { createSynced, removeIfThere } from "./files.js";
+import { ReadGate } from "./read-gate.js";
+import {
+  chainSeed,
+  damageProblem,
+  lastSeqOf,
+  logEndAt,
+  readLogEnd,
+  recordEnd,
+  RECORD_HEADER_BYTES,
+  structureProblem,
+  type LogEnd,
+  type LogRecord,
+} from "./record.js";
+import { recoverLog, type RecoveredLog } from "./recovery.js";
+import type { Segments } from "./segments.js";
+import type { Durability } from "./sync-policy.js";
+import { Tail } from "./tail.js";
+import { translated, WalError } from "./wal-error.js";
+import { Writer } from "./writer.js";
 
-/**
- * When a write counts as kept: `always`: once it is synced. `interval`: once it is written; synced every
- * `syncIntervalMs`. `os`: once it is written; synced when the kernel likes, and at rotation and close.
- */
-export type Durability = "always" | "interval" | "os";
+export type { Durability } from "./sync-policy.js";
+export type { LogRecord } from "./record.js";
+
+const TAIL_BYTES_MAX = 8 * 1024 * 1024;
+/** A segment has its header, a frame's, and room for some records. */
+const SEGMENT_BYTES_MIN = 1024;
+const SAVE_CHUNK_BYTES = 1024 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 /** What the log tells its owner. Called from within the log's write loop: be short, and do not throw. */
 export interface LogListener {
@@ -67,77 +97,313 @@ export interface RecoveryReport {
   readonly syncedSeq: Seq;
 }
 
-const notBuilt = (): never => {
-  throw new Error("the log is not built yet");
-};
-
 export class Log {
-  static open(_options: LogOptions): Promise<Log> {
-    return Promise.reject(new Error("the log is not built yet"));
+  readonly #options: LogOptions;
+  readonly #segments: Segments;
+  readonly #tail: Tail;
+  readonly #writer: Writer;
+  readonly #gate = new ReadGate();
+  readonly recovery: RecoveryReport;
+  /** After the last record taken, queued ones included. */
+  #end: LogEnd;
+  #cutting = false;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: LogOptions, recovered: RecoveredLog, durationMs: number) {
+    this.#options = options;
+    this.#segments = recovered.segments;
+    this.#end = recovered.end;
+    this.#tail = new Tail(options.tailBytesMax ?? TAIL_BYTES_MAX, recovered.end.seq);
+    this.#writer = new Writer({
+      ...options,
+      segments: recovered.segments,
+      tail: this.#tail,
+      end: recovered.end,
+      appliedSeq: recovered.appliedSeq,
+      clean: recovered.endsClean,
+      listener: {
+        written: (seq) => options.listener.written(seq),
+        kept: (seq) => options.listener.kept(seq),
+        dropped: (end, error) => {
+          this.#end = end;
+          options.listener.dropped(toSeq(end.seq + 1), error);
+        },
+        failed: (error) => options.listener.failed(error),
+      },
+    });
+    this.recovery = {
+      records: recovered.records,
+      durationMs,
+      tornBytes: recovered.tornBytes,
+      ...(recovered.tornFile === undefined ? {} : { tornFile: recovered.tornFile }),
+      cleanShutdown: recovered.cleanShutdown,
+      appliedSeq: recovered.appliedSeq,
+      syncedSeq: recovered.syncedSeq,
+    };
   }
 
-  get recovery(): RecoveryReport {
-    return notBuilt();
+  /**
+   * Opens the log in a directory, or begins one. Rejects with `WalError`: "corrupt", "newer_format" and "foreign_cluster" have
+   * changed no byte; "disk_full" and "io" may be tried again. When it resolves, everything in the log is synced.
+   */
+  static async open(options: LogOptions): Promise<Log> {
+    assert(options.segmentBytesMax >= SEGMENT_BYTES_MIN, `a segment needs ${SEGMENT_BYTES_MIN} bytes at least`);
+    const startMs = options.clock.monotonicMs();
+    const { fileSystem, directory } = options;
+    try {
+      await fileSystem.makeDirectory(directory);
+      await fileSystem.syncDirectory(directoryOf(directory));
+      const recovered = await recoverLog({ ...options, preallocates: options.durability === "always" });
+      return new Log(options, recovered, options.clock.monotonicMs() - startMs);
+    } catch (error) {
+      throw translated(error, `opening the log in ${directory}`);
+    }
   }
+
   get clusterId(): ClusterId {
-    return notBuilt();
+    return this.#options.clusterId;
   }
+
   /** The first seq that can be read; `compactSeq + 1`. */
   get firstSeq(): Seq {
-    return notBuilt();
-  }
-  get compactSeq(): Seq {
-    return notBuilt();
-  }
-  /** The last record taken, queued ones included. */
-  get lastSeq(): Seq {
-    return notBuilt();
-  }
-  get last(): LogMark {
-    return notBuilt();
-  }
-  get lastTimestampMs(): EpochMs {
-    return notBuilt();
-  }
-  get writtenSeq(): Seq {
-    return notBuilt();
-  }
-  get syncedSeq(): Seq {
-    return notBuilt();
-  }
-  get keptSeq(): Seq {
-    return notBuilt();
-  }
-  /** Bytes of all segments, without what is preallocated. */
-  get sizeBytes(): number {
-    return notBuilt();
+    return this.#segments.firstSeq;
   }
 
-  append(_record: { epoch: Epoch; timestampMs: EpochMs; payload: Uint8Array }): Seq {
-    return notBuilt();
+  get compactSeq(): Seq {
+    return toSeq(this.#segments.firstSeq - 1);
   }
-  appendRecords(_records: Uint8Array): Seq {
-    return notBuilt();
+
+  /** The last record taken, queued ones included. */
+  get lastSeq(): Seq {
+    return this.#end.seq;
   }
-  setAppliedSeq(_seq: Seq): void {
-    notBuilt();
+
+  get last(): LogMark {
+    return { epoch: this.#end.epoch, seq: this.#end.seq, chain: this.#end.chain };
   }
-  readTail(_afterSeq: Seq, _maxBytes: number): Uint8Array | undefined {
-    return notBuilt();
+
+  /** Of the last record taken; 0 before the first. */
+  get lastTimestampMs(): EpochMs {
+    return this.#end.timestampMs;
   }
-  read(_afterSeq: Seq, _maxBytes: number): Promise<Uint8Array> {
-    return notBuilt();
+
+  /** `write()` has returned for everything up to here. */
+  get writtenSeq(): Seq {
+    return this.#writer.written.seq;
   }
-  mark(_seq: Seq): Promise<LogMark> {
-    return notBuilt();
+
+  get syncedSeq(): Seq {
+    return this.#writer.syncedSeq;
   }
-  cutAfter(_seq: Seq, _saveAs?: string): Promise<void> {
-    return notBuilt();
+
+  /** Safe as the durability mode promises. */
+  get keptSeq(): Seq {
+    return this.#writer.keptSeq;
   }
+
+  /** Bytes of all segments, without what is preallocated. */
+  get sizeBytes(): number {
+    return this.#segments.byteLength;
+  }
+
+  /** Bytes of records that are taken and not yet written. */
+  get queuedBytes(): number {
+    return this.#tail.bytesAfter(this.#writer.written.seq);
+  }
+
+  /**
+   * Takes a record as the next of the log, and returns its seq. Epoch and time must not go back. The payload is copied.
+   * Throws `WalError` "failed" or "closed"; whether it is kept, the listener tells.
+   */
+  append(record: { epoch: Epoch; timestampMs: EpochMs; payload: Uint8Array }): Seq {
+    this.#assertTaking();
+    const before = this.#end;
+    const { epoch, timestampMs, payload } = record;
+    if (epoch < before.epoch || timestampMs < before.timestampMs) {
+      assert(false, `epoch ${epoch} at ${timestampMs} ms goes back behind ${before.epoch} at ${before.timestampMs} ms`);
+    }
+    const seq = (before.seq + 1) as Seq;
+    const fields = { seq, epoch, timestampMs, chainBefore: before.chain };
+    const chain = this.#tail.add(fields, payload, RECORD_HEADER_BYTES + payload.length);
+    this.#end = { seq, epoch, timestampMs, chain };
+    this.#writer.wake();
+    return seq;
+  }
+
+  /**
+   * Takes encoded records, as `read` gives them on another node, and returns the last seq. They are checked as a whole before
+   * any is taken: CRCs, chain, and that they continue this log's end. Throws `WalError` "mismatch" when they do not, and
+   * "failed" or "closed".
+   */
+  appendRecords(records: Uint8Array): Seq {
+    this.#assertTaking();
+    const bytes = asBuffer(records);
+    const end = { ...this.#end };
+    for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) {
+      const problem = damageProblem(bytes, at, bytes.length) ?? structureProblem(bytes, at, bytes.length, end);
+      if (problem) {
+        throw new WalError("mismatch", `records do not continue the log after ${end.seq}`, { offset: at, ...problem });
+      }
+      readLogEnd(bytes, at, end);
+    }
+    if (bytes.length > 0) {
+      this.#tail.addEncoded(bytes);
+      this.#end = end;
+      this.#writer.wake();
+    }
+    return end.seq;
+  }
+
+  /** How far the engine has applied; later frames carry it, so that a restart may serve up to there at once. */
+  setAppliedSeq(seq: Seq): void {
+    assert(seq <= this.#end.seq, "only what is in the log is applied");
+    this.#writer.setAppliedSeq(seq);
+  }
+
+  /**
+   * Whole encoded records after `afterSeq` that are written, from memory: as many as lie in one piece and up to `maxBytes`
+   * bytes, but at least one; empty when there are none; undefined when the place is no longer in memory. The bytes are a
+   * view that stays as it is; do not change it.
+   */
+  readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
+    const writtenSeq = this.#writer.written.seq;
+    if (afterSeq >= writtenSeq) return NOTHING;
+    if (afterSeq + 1 < this.#tail.firstSeq) return undefined;
+    return this.#tail.run(afterSeq + 1, writtenSeq, maxBytes).bytes;
+  }
+
+  /**
+   * The same from memory or else from disk, where up to one segment is read. Rejects with `WalError`: "out_of_range" below
+   * `compactSeq`, "corrupt" when the disk no longer gives what was written, "io".
+   */
+  async read(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
+    return this.readTail(afterSeq, maxBytes) ?? this.#gate.pass(() => this.#readDisk(afterSeq, maxBytes));
+  }
+
+  /** Epoch and chain value at `seq`; seq 0 is before the first record. Rejects as `read` does, and past `lastSeq`. */
+  async mark(seq: Seq): Promise<LogMark> {
+    if (seq === 0) return { ...ORIGIN, chain: chainSeed(this.clusterId) };
+    const { epoch, chain } = await this.#endAt(seq);
+    return { epoch, seq, chain };
+  }
+
+  /**
+   * Removes every record after `seq`, durably. What is removed is saved before that, as encoded records, in the synced file
+   * `saveAs` of the data directory. Nothing may be appended meanwhile. Rejects with `WalError`: "out_of_range" below
+   * `compactSeq`; "disk_full" and "io" when it could not be saved, and nothing is cut; "failed" when the cut itself
+   * failed, which is final.
+   */
+  async cutAfter(seq: Seq, saveAs?: string): Promise<void> {
+    this.#assertTaking();
+    if (seq < this.compactSeq) throw this.#outOfRange(seq);
+    if (seq >= this.lastSeq) return;
+    this.#cutting = true;
+    try {
+      await this.#writer.exclusive(() => this.#gate.alone(() => this.#cutNow(seq, saveAs)));
+    } finally {
+      this.#cutting = false;
+    }
+  }
+
+  /** Resolves when all that is appended is synced, whatever the mode. Rejects with "failed", or "disk_full" when dropped. */
   flush(): Promise<void> {
-    return notBuilt();
+    return this.#closing ?? this.#writer.flush();
   }
+
+  /** Syncs, marks the log as closed in order, and closes its files. Idempotent. Rejects with "failed" if a sync failed. */
   close(): Promise<void> {
-    return notBuilt();
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
+
+  async #close(): Promise<void> {
+    try {
+      // A failed log has told its listener, and there is nothing left to bring to the disk.
+      if (this.#writer.failure) return;
+      await this.#writer.flush().catch(passDropped);
+      await this.#writer.exclusive(() => this.#writer.markClean());
+    } catch (error) {
+      this.#writer.fail(error);
+      throw this.#writer.failure ?? error;
+    } finally {
+      this.#writer.stop();
+      await this.#gate.alone(() => this.#segments.close());
+    }
+  }
+
+  async #readDisk(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
+    // The log may have been cut while this read waited for its turn.
+    const writtenSeq = this.#writer.written.seq;
+    if (afterSeq >= writtenSeq) return NOTHING;
+    if (afterSeq < this.compactSeq) throw this.#outOfRange(afterSeq);
+    try {
+      return await this.#segments.read(afterSeq + 1, writtenSeq, maxBytes);
+    } catch (error) {
+      throw translated(error, "reading the log");
+    }
+  }
+
+  async #endAt(seq: Seq): Promise<LogEnd> {
+    if (seq === this.#end.seq) return this.#end;
+    if (seq > this.#end.seq || seq < this.compactSeq) throw this.#outOfRange(seq);
+    if (seq >= this.#tail.firstSeq) return logEndAt(this.#tail.run(seq, seq, 1).bytes, 0);
+    return this.#gate.pass(() => this.#segments.endAt(seq));
+  }
+
+  async #cutNow(seq: Seq, saveAs: string | undefined): Promise<void> {
+    const { fileSystem } = this.#options;
+    const { written } = this.#writer;
+    // What waited to be written may have been dropped for lack of room.
+    if (seq >= written.seq) return;
+    if (saveAs !== undefined) {
+      try {
+        await createSynced(fileSystem, saveAs, async (file) => {
+          let at = 0;
+          for (let next = seq + 1; next <= written.seq;) {
+            const records = await this.#segments.read(next, written.seq, SAVE_CHUNK_BYTES);
+            await file.write(records, at);
+            at += records.length;
+            next = lastSeqOf(records) + 1;
+          }
+        });
+      } catch (error) {
+        await removeIfThere(fileSystem, saveAs);
+        throw translated(error, `saving the records after ${seq} to ${saveAs}`);
+      }
+    }
+    try {
+      const end = await this.#segments.endAt(seq);
+      const appliedSeq = Math.min(this.#writer.appliedSeq, seq);
+      await this.#segments.cutAfter(seq, { flags: 0, syncedSeq: seq, appliedSeq });
+      this.#tail.dropAfter(seq);
+      this.#end = end;
+      this.#writer.cutTo(end);
+    } catch (error) {
+      this.#writer.fail(error);
+      throw this.#writer.failure ?? error;
+    }
+  }
+
+  #assertTaking(): void {
+    if (this.#writer.failure) throw this.#writer.failure;
+    if (this.#closing) throw new WalError("closed", "the log is closed");
+    assert(!this.#cutting, "nothing is appended while the log is being cut");
+  }
+
+  #outOfRange(seq: Seq): WalError {
+    return new WalError(
+      "out_of_range",
+      `seq ${seq} is not in the log, which holds ${this.firstSeq} to ${this.lastSeq}`,
+    );
+  }
+}
+
+/** Records that were dropped have been reported; the rest of the log is still to be closed. */
+function passDropped(error: unknown): void {
+  if (!(error instanceof WalError) || error.code !== "disk_full") throw error;
+}
+
+function directoryOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "" : path.slice(0, slash);
 }

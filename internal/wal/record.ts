@@ -14,16 +14,15 @@
  * stand between the seed and its copy in `chain before`: a CRC that runs straight over its own value forgets it.
  */
 import { assert } from "../base/assert.js";
-import { crc32 } from "../base/crc32.js";
+import { crc32, crc32Range } from "../base/crc32.js";
 import { idToBytes, type ClusterId } from "../base/ids.js";
-import { epoch, epochMs, seq, type Epoch, type EpochMs, type Seq } from "../base/position.js";
+import type { Epoch, EpochMs, LogMark, Seq } from "../base/position.js";
+import { asBuffer, readU64, writeU64 } from "./bytes.js";
 import { WalError } from "./wal-error.js";
 
 export const RECORD_HEADER_BYTES = 40;
 /** The largest payload of one record. */
 export const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
-
-const TWO_32 = 2 ** 32;
 
 /** One atomic change as it stands in the log. */
 export interface LogRecord {
@@ -44,10 +43,6 @@ export function chainSeed(clusterId: ClusterId): number {
   return crc32(idToBytes(clusterId));
 }
 
-export function recordBytes(payloadBytes: number): number {
-  return RECORD_HEADER_BYTES + payloadBytes;
-}
-
 /** What goes into a record's header beside what is computed. */
 export interface RecordFields {
   readonly seq: Seq;
@@ -56,111 +51,160 @@ export interface RecordFields {
   readonly chainBefore: number;
 }
 
-/** Writes one record into `into` at `offset`, where there must be room; returns its chain value. */
+/** The end of a log: what the next record must continue. */
+export interface LogEnd extends LogMark {
+  readonly timestampMs: EpochMs;
+}
+
+/** Writes one record into `into` at `offset`, where there must be room, and returns its chain value. */
 export function encodeRecord(into: Buffer, offset: number, fields: RecordFields, payload: Uint8Array): number {
   const end = offset + RECORD_HEADER_BYTES + payload.length;
-  assert(payload.length <= PAYLOAD_BYTES_MAX, `a payload of ${payload.length} bytes exceeds ${PAYLOAD_BYTES_MAX}`);
-  assert(end <= into.length, `a record that ends at ${end} does not fit into ${into.length} bytes`);
+  assert(payload.length <= PAYLOAD_BYTES_MAX && end <= into.length, "a record has room and a payload within the limit");
   into.writeUInt32LE(payload.length, offset + 8);
   into.writeUInt32LE(fields.chainBefore, offset + 12);
   writeU64(into, fields.seq, offset + 16);
   writeU64(into, fields.epoch, offset + 24);
   writeU64(into, fields.timestampMs, offset + 32);
   into.set(payload, offset + RECORD_HEADER_BYTES);
-  const chain = crc32(into.subarray(offset + 8, end), fields.chainBefore);
+  const chain = crc32Range(into, offset + 8, end, fields.chainBefore);
   into.writeUInt32LE(chain, offset + 4);
-  into.writeUInt32LE(crc32(into.subarray(offset + 4, offset + RECORD_HEADER_BYTES)), offset);
+  into.writeUInt32LE(crc32Range(into, offset + 4, offset + RECORD_HEADER_BYTES), offset);
   return chain;
 }
 
+/** Where the record at `offset` ends by its own length, which may lie past the bytes; the header must be whole. */
+export function recordEnd(bytes: Buffer, offset: number): number {
+  return offset + RECORD_HEADER_BYTES + bytes.readUInt32LE(offset + 8);
+}
+
+export function recordSeq(bytes: Buffer, offset: number): number {
+  return readU64(bytes, offset + 16);
+}
+
 /**
- * The record at `offset`, checked for its structure only; undefined when the bytes end inside it. Header CRC and chain
- * are `recordDamage`'s.
+ * The record at `offset`, which must be whole and known to be sound: its numbers are taken as they stand, since whoever
+ * calls has compared them with what is expected, or has checked their CRC.
  */
-export function decodeRecord(bytes: Buffer, offset: number): LogRecord | undefined {
-  if (bytes.length - offset < RECORD_HEADER_BYTES) return undefined;
-  const end = offset + RECORD_HEADER_BYTES + bytes.readUInt32LE(offset + 8);
-  if (end > bytes.length) return undefined;
+export function recordAt(bytes: Buffer, offset: number): LogRecord {
+  const length = bytes.readUInt32LE(offset + 8);
   return {
-    seq: seq(readU64(bytes, offset + 16)),
-    epoch: epoch(readU64(bytes, offset + 24)),
-    timestampMs: epochMs(readU64(bytes, offset + 32)),
+    seq: readU64(bytes, offset + 16) as Seq,
+    epoch: readU64(bytes, offset + 24) as Epoch,
+    timestampMs: readU64(bytes, offset + 32) as EpochMs,
     chainBefore: bytes.readUInt32LE(offset + 12),
     chain: bytes.readUInt32LE(offset + 4),
-    payload: bytes.subarray(offset + RECORD_HEADER_BYTES, end),
-    byteLength: end - offset,
+    payload: new Uint8Array(bytes.buffer, bytes.byteOffset + offset + RECORD_HEADER_BYTES, length),
+    byteLength: RECORD_HEADER_BYTES + length,
   };
 }
 
-/** What is wrong with a whole record's own bytes; undefined when nothing is. */
-export function recordDamage(bytes: Buffer, offset: number): { expected: string; found: string } | undefined {
-  const headerCrc = crc32(bytes.subarray(offset + 4, offset + RECORD_HEADER_BYTES));
-  const foundCrc = bytes.readUInt32LE(offset);
-  if (headerCrc !== foundCrc) return { expected: `header CRC ${headerCrc}`, found: `${foundCrc}` };
-  const end = offset + RECORD_HEADER_BYTES + bytes.readUInt32LE(offset + 8);
-  const chain = crc32(bytes.subarray(offset + 8, end), bytes.readUInt32LE(offset + 12));
-  const foundChain = bytes.readUInt32LE(offset + 4);
-  if (chain !== foundChain) return { expected: `chain ${chain}`, found: `${foundChain}` };
+/** The log's end after the record at `offset`. */
+export function logEndAt(bytes: Buffer, offset: number): LogEnd {
+  const end = { seq: 0 as Seq, epoch: 0 as Epoch, chain: 0, timestampMs: 0 as EpochMs };
+  readLogEnd(bytes, offset, end);
+  return end;
+}
+
+/** `logEndAt` into an object that is there already; for loops over many records. */
+export function readLogEnd(bytes: Buffer, offset: number, into: { -readonly [K in keyof LogEnd]: LogEnd[K] }): void {
+  into.seq = readU64(bytes, offset + 16) as Seq;
+  into.epoch = readU64(bytes, offset + 24) as Epoch;
+  into.chain = bytes.readUInt32LE(offset + 4);
+  into.timestampMs = readU64(bytes, offset + 32) as EpochMs;
+}
+
+/** The last seq in whole records that lie one after another. */
+export function lastSeqOf(records: Buffer): number {
+  let last = 0;
+  for (let at = 0; at < records.length; at = recordEnd(records, at)) last = recordSeq(records, at);
+  return last;
+}
+
+/** What was expected of a record and what was found instead. */
+export interface RecordProblem {
+  readonly expected: string;
+  readonly found: string;
+}
+
+/**
+ * Why no whole record that continues the log stands at `offset` before `end`, or undefined when one does: its length, and
+ * seq, chain, epoch and time against the record before. Nothing is summed: for bytes that a CRC has vouched for.
+ */
+export function structureProblem(
+  bytes: Buffer,
+  offset: number,
+  end: number,
+  before: { seq: number; epoch: number; chain: number; timestampMs: number },
+): RecordProblem | undefined {
+  if (end - offset < RECORD_HEADER_BYTES) {
+    return { expected: `a record header of ${RECORD_HEADER_BYTES} bytes`, found: `${end - offset} bytes` };
+  }
+  const length = bytes.readUInt32LE(offset + 8);
+  if (length > PAYLOAD_BYTES_MAX || offset + RECORD_HEADER_BYTES + length > end) {
+    return { expected: `a payload of at most ${end - offset - RECORD_HEADER_BYTES} bytes`, found: `${length}` };
+  }
+  const seq = readU64(bytes, offset + 16);
+  if (seq !== before.seq + 1) return { expected: `seq ${before.seq + 1}`, found: `${seq}` };
+  const chainBefore = bytes.readUInt32LE(offset + 12);
+  if (chainBefore !== before.chain) {
+    return { expected: `seq ${seq} after chain ${before.chain}`, found: `${chainBefore}` };
+  }
+  const epoch = readU64(bytes, offset + 24);
+  if (epoch < before.epoch || !Number.isSafeInteger(epoch)) {
+    return { expected: `epoch ${before.epoch} or later at seq ${seq}`, found: `${epoch}` };
+  }
+  const timestampMs = readU64(bytes, offset + 32);
+  if (timestampMs < before.timestampMs || !Number.isSafeInteger(timestampMs)) {
+    return { expected: `a time of ${before.timestampMs} ms or later at seq ${seq}`, found: `${timestampMs}` };
+  }
+  return undefined;
+}
+
+/** What the CRCs say against the record at `offset`, which must lie before `end`; undefined when nothing. */
+export function damageProblem(bytes: Buffer, offset: number, end: number): RecordProblem | undefined {
+  if (end - offset < RECORD_HEADER_BYTES) {
+    return { expected: `a record header of ${RECORD_HEADER_BYTES} bytes`, found: `${end - offset} bytes` };
+  }
+  const headerCrc = bytes.readUInt32LE(offset);
+  const expectedCrc = crc32Range(bytes, offset + 4, offset + RECORD_HEADER_BYTES);
+  if (headerCrc !== expectedCrc) return { expected: `header CRC ${expectedCrc}`, found: `${headerCrc}` };
+  const recordEndOffset = recordEnd(bytes, offset);
+  if (recordEndOffset > end) {
+    return { expected: `a record of at most ${end - offset} bytes`, found: `${recordEndOffset - offset}` };
+  }
+  const chain = bytes.readUInt32LE(offset + 4);
+  const expectedChain = crc32Range(bytes, offset + 8, recordEndOffset, bytes.readUInt32LE(offset + 12));
+  if (chain !== expectedChain) return { expected: `chain ${expectedChain}`, found: `${chain}` };
   return undefined;
 }
 
 /**
- * The records in `bytes`, one after another. With `verify`, each one's header CRC and chain are checked and that it
- * continues the one before; throws `WalError` "mismatch" where one does not. Bytes that end inside a record are a mismatch
- * in any case.
+ * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked, and that it continues the one
+ * before. Throws `WalError` "mismatch" where that fails, or where the bytes end inside a record.
  */
 export function* decodeRecords(bytes: Uint8Array, verify = false): Generator<LogRecord> {
   const buffer = asBuffer(bytes);
   let before: LogRecord | undefined;
-  for (let offset = 0; offset < buffer.length;) {
-    // The header's own CRC goes first: without it a damaged length or seq would be believed.
-    if (verify && buffer.length - offset >= RECORD_HEADER_BYTES) checkHeader(buffer, offset);
-    const record = decodeRecord(buffer, offset);
-    if (!record) {
-      throw new WalError("mismatch", `${buffer.length - offset} bytes at byte ${offset} hold no whole record`);
-    }
-    if (verify) {
-      const damage = recordDamage(buffer, offset);
-      if (damage) throw new WalError("mismatch", `record ${record.seq} is damaged`, { offset, ...damage });
-      if (before) checkSuccession(before, record, offset);
-      before = record;
-    }
-    yield record;
-    offset += record.byteLength;
+  for (let offset = 0; offset < buffer.length; offset += before.byteLength) {
+    const problem =
+      (verify ? damageProblem(buffer, offset, buffer.length) : undefined) ??
+      structureProblem(buffer, offset, buffer.length, before ?? whateverComesBefore(buffer, offset));
+    if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
+    before = recordAt(buffer, offset);
+    yield before;
   }
 }
 
-function checkHeader(bytes: Buffer, offset: number): void {
-  const expected = crc32(bytes.subarray(offset + 4, offset + RECORD_HEADER_BYTES));
-  const found = bytes.readUInt32LE(offset);
-  if (expected === found) return;
-  throw new WalError("mismatch", `the header of the record at byte ${offset} is damaged`, {
-    offset,
-    expected: `header CRC ${expected}`,
-    found: `${found}`,
-  });
-}
-
-function checkSuccession(before: LogRecord, record: LogRecord, offset: number): void {
-  if (record.seq === before.seq + 1 && record.chainBefore === before.chain) return;
-  throw new WalError("mismatch", `record ${record.seq} does not follow record ${before.seq}`, {
-    offset,
-    expected: `seq ${before.seq + 1} after chain ${before.chain}`,
-    found: `seq ${record.seq} after chain ${record.chainBefore}`,
-  });
-}
-
-/** The same bytes as a Buffer, whose accessors are the fastest that Node has; no copy. */
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-export function writeU64(into: Buffer, value: number, offset: number): void {
-  into.writeUInt32LE(value >>> 0, offset);
-  into.writeUInt32LE(Math.floor(value / TWO_32), offset + 4);
-}
-
-/** May exceed the safe integers when the bytes are damaged; the makers of `Seq` and its like refuse that. */
-export function readU64(bytes: Buffer, offset: number): number {
-  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * TWO_32;
+/** The end that the record at `offset` says it continues: the first of a run follows on whatever it claims. */
+export function whateverComesBefore(
+  bytes: Buffer,
+  offset: number,
+): { seq: number; epoch: number; chain: number; timestampMs: number } {
+  const whole = bytes.length - offset >= RECORD_HEADER_BYTES;
+  return {
+    seq: whole ? recordSeq(bytes, offset) - 1 : 0,
+    epoch: 0,
+    chain: whole ? bytes.readUInt32LE(offset + 12) : 0,
+    timestampMs: 0,
+  };
 }

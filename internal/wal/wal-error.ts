@@ -1,4 +1,5 @@
 /** The one error of the log room. */
+import { FileSystemError } from "./file-system.js";
 
 /**
  * - `corrupt`: bytes that were written whole are not what was written; nothing has been changed.
@@ -64,4 +65,20 @@ function describe(message: string, place: WalErrorPlace): string {
   if (place.expected !== undefined) text += `; expected ${place.expected}`;
   if (place.found !== undefined) text += `, found ${place.found}`;
   return text;
+}
+
+/** What the file system said, in the log's words. */
+export function walErrorOf(error: FileSystemError, doing: string): WalError {
+  const code = error.code === "ELOCKED" ? "locked" : isDiskFull(error) ? "disk_full" : "io";
+  return new WalError(code, `${doing} failed: ${error.message}`, { cause: error });
+}
+
+/** An error of the file system as `walErrorOf` says it; any other error as it is. */
+export function translated(error: unknown, doing: string): unknown {
+  return error instanceof FileSystemError ? walErrorOf(error, doing) : error;
+}
+
+/** Whether the file system has no room, rather than something broken. */
+export function isDiskFull(error: unknown): error is FileSystemError {
+  return error instanceof FileSystemError && (error.code === "ENOSPC" || error.code === "EDQUOT");
 }

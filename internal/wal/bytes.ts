@@ -1,0 +1,30 @@
+/** Numbers in bytes, as all formats of the log write them: little-endian. */
+
+const TWO_32 = 2 ** 32;
+
+/** The same bytes as a Buffer, whose accessors are the fastest that Node has; no copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Writes a safe integer as 64 bits. */
+export function writeU64(into: Buffer, value: number, offset: number): void {
+  into.writeUInt32LE(value >>> 0, offset);
+  into.writeUInt32LE(Math.floor(value / TWO_32), offset + 4);
+}
+
+/** Reads 64 bits. Damaged bytes may give more than a safe integer; whoever reads them compares or asks. */
+export function readU64(bytes: Buffer, offset: number): number {
+  return bytes.readUInt32LE(offset) + bytes.readUInt32LE(offset + 4) * TWO_32;
+}
+
+const ZEROS = Buffer.alloc(64 * 1024);
+
+/** Whether all bytes from `start` up to `end` are zero. */
+export function allZero(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at += ZEROS.length) {
+    const length = Math.min(ZEROS.length, end - at);
+    if (bytes.compare(ZEROS, 0, length, at, at + length) !== 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,77 @@
+/**
+ * The data file of a segment: bytes at positions, without format. It sees to it that a write is whole, keeps zeros
+ * written ahead of it, and knows how far they reach. One write at a time; reads may go on beside it.
+ */
+import { FileSystemError, type File } from "./file-system.js";
+import { isDiskFull } from "./wal-error.js";
+
+/** Zeros are written ahead in steps of this size … */
+const PREALLOCATE_STEP_BYTES = 256 * 1024;
+/** … once less than this is left of them. Invariant: at most 1 MiB lies ahead of the data. */
+const PREALLOCATE_LOW_BYTES = 64 * 1024;
+
+const ZEROS = Buffer.alloc(PREALLOCATE_STEP_BYTES);
+
+export class SegmentFile {
+  readonly #file: File;
+  /** Up to here the file holds data and then zeros; never less than the data. */
+  #allocatedEnd: number;
+  #preallocates: boolean;
+
+  constructor(file: File, size: number, preallocates: boolean) {
+    this.#file = file;
+    this.#allocatedEnd = size;
+    this.#preallocates = preallocates;
+  }
+
+  /** Writes all of `bytes` at `position`. Rejects with the `FileSystemError` of the first write that fails. */
+  async write(bytes: Uint8Array, position: number): Promise<void> {
+    let done = 0;
+    while (done < bytes.length) {
+      const written = await this.#file.write(done === 0 ? bytes : bytes.subarray(done), position + done);
+      if (written <= 0) throw new FileSystemError("EIO", `a write at byte ${position + done} wrote nothing`);
+      done += written;
+    }
+    this.#allocatedEnd = Math.max(this.#allocatedEnd, position + bytes.length);
+  }
+
+  /**
+   * Keeps zeros ahead of `dataEnd`, up to `limit` at most, so that the next writes change no metadata and their syncs are
+   * one disk write. A full disk ends that, not the log.
+   */
+  async preallocate(dataEnd: number, limit: number): Promise<void> {
+    const length = Math.min(PREALLOCATE_STEP_BYTES, limit - this.#allocatedEnd);
+    if (!this.#preallocates || length <= 0 || this.#allocatedEnd - dataEnd >= PREALLOCATE_LOW_BYTES) return;
+    try {
+      await this.write(ZEROS.subarray(0, length), this.#allocatedEnd);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.#preallocates = false;
+      await this.truncate(dataEnd);
+    }
+  }
+
+  /** Ends the file at `size`. Durable with the next `datasync`. */
+  async truncate(size: number): Promise<void> {
+    await this.#file.truncate(size);
+    this.#allocatedEnd = size;
+  }
+
+  /** Cuts off what was preallocated past `dataEnd`. */
+  async trim(dataEnd: number): Promise<void> {
+    if (this.#allocatedEnd > dataEnd) await this.truncate(dataEnd);
+  }
+
+  datasync(): Promise<void> {
+    return this.#file.datasync();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
+  /** The file, for reads. */
+  get file(): File {
+    return this.#file;
+  }
+}

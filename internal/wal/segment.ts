@@ -1,0 +1,365 @@
+/**
+ * A segment: a run of the log in one file, with its index. The last segment of a log is open for writing, the others are
+ * sealed: synced, trimmed, never written again. Records are read from any of them by seq, and are checked against their
+ * frame's CRC on every read.
+ */
+import { assert, must } from "../base/assert.js";
+import { crc32, crc32Range } from "../base/crc32.js";
+import type { Logger } from "../base/logger.js";
+import type { Seq } from "../base/position.js";
+import { ByteWindow } from "./byte-window.js";
+import type { File, FileSystem } from "./file-system.js";
+import { createAnew, holds, reading, removeIfThere } from "./files.js";
+import type { FrameGroup } from "./frame-group.js";
+import { decodeFrameHeader, frameSeed, FRAME_HEADER_BYTES, type FrameHeader } from "./frame.js";
+import { recordEnd, recordSeq, RECORD_HEADER_BYTES, type RecordProblem } from "./record.js";
+import { SegmentFile } from "./segment-file.js";
+import {
+  encodeSegmentHeader,
+  indexName,
+  SEGMENT_HEADER_BYTES,
+  segmentName,
+  unfinishedName,
+  type SegmentHeader,
+} from "./segment-header.js";
+import { SegmentIndex } from "./segment-index.js";
+import { WalError } from "./wal-error.js";
+
+const READ_CHUNK_BYTES_MIN = 128 * 1024;
+const READ_CHUNK_BYTES_MAX = 2 * 1024 * 1024;
+
+/** Where segments live. */
+export interface SegmentPlace {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly logger: Logger;
+}
+
+/** What is known of a segment's content. */
+export interface SegmentContent {
+  /** End of the last frame. */
+  readonly end: number;
+  /** The last record; `firstSeq - 1` while there is none. */
+  readonly lastSeq: Seq;
+  readonly index: SegmentIndex;
+}
+
+/** A frame found in a segment. */
+export interface LocatedFrame {
+  readonly offset: number;
+  readonly firstSeq: number;
+}
+
+export class Segment {
+  readonly header: SegmentHeader;
+  /** The CRC-32 of the salt. */
+  readonly saltCrc: number;
+  readonly #place: SegmentPlace;
+  readonly #index: SegmentIndex;
+  #end: number;
+  #lastSeq: Seq;
+  /** Open while the segment is the log's last. */
+  #file: SegmentFile | undefined;
+
+  private constructor(place: SegmentPlace, header: SegmentHeader, content: SegmentContent) {
+    this.#place = place;
+    this.header = header;
+    this.saltCrc = crc32(header.salt);
+    this.#index = content.index;
+    this.#end = content.end;
+    this.#lastSeq = content.lastSeq;
+  }
+
+  /** A segment that lies on the disk and has been checked; sealed until `openForWriting`. */
+  static existing(place: SegmentPlace, header: SegmentHeader, content: SegmentContent): Segment {
+    return new Segment(place, header, content);
+  }
+
+  /**
+   * Makes a segment, open for writing. It appears under its name, replacing one of the same name, only once its header and
+   * what `fill` wrote into it are synced; when this resolves, its name is durable too.
+   */
+  static async create(
+    place: SegmentPlace,
+    header: SegmentHeader,
+    options: { preallocates: boolean; fill?: (segment: Segment) => Promise<void> },
+  ): Promise<Segment> {
+    const { fileSystem, directory } = place;
+    const unfinished = `${directory}/${unfinishedName(header.firstSeq)}`;
+    const segment = new Segment(place, header, {
+      end: SEGMENT_HEADER_BYTES,
+      lastSeq: header.before.seq,
+      index: new SegmentIndex(),
+    });
+    segment.#file = new SegmentFile(await createAnew(fileSystem, unfinished), 0, options.preallocates);
+    try {
+      await segment.#file.write(encodeSegmentHeader(header), 0);
+      await options.fill?.(segment);
+      await segment.#file.datasync();
+      await fileSystem.rename(unfinished, segment.path);
+      await fileSystem.syncDirectory(directory);
+    } catch (error) {
+      // The unfinished file does not count; should this fail as well, the next start removes it.
+      await segment.#file.close().catch(() => {});
+      await fileSystem.remove(unfinished).catch(() => {});
+      throw error;
+    }
+    return segment;
+  }
+
+  get firstSeq(): Seq {
+    return this.header.firstSeq;
+  }
+
+  get lastSeq(): Seq {
+    return this.#lastSeq;
+  }
+
+  /** End of the last frame: where the next one goes. */
+  get end(): number {
+    return this.#end;
+  }
+
+  get path(): string {
+    return `${this.#place.directory}/${segmentName(this.firstSeq)}`;
+  }
+
+  /** Opens the file to be written to; nothing when it is open. */
+  async openForWriting(preallocates: boolean): Promise<void> {
+    if (this.#file) return;
+    const file = await this.#place.fileSystem.open(this.path, "write");
+    this.#file = new SegmentFile(file, await file.size(), preallocates);
+  }
+
+  /** Writes the frames of a group, which was begun for this segment's end; `lastSeq` is the last of its records. */
+  async append(group: FrameGroup, lastSeq: Seq): Promise<void> {
+    await this.#writable().write(group.bytes, this.#end);
+    for (const frame of group.frames) this.#index.note(frame.firstSeq, frame.offset);
+    this.#end += group.byteLength;
+    this.#lastSeq = lastSeq;
+  }
+
+  /** Writes zeros ahead where the segment does so, up to `bytesMax` at most. */
+  preallocate(bytesMax: number): Promise<void> {
+    return this.#writable().preallocate(this.#end, bytesMax);
+  }
+
+  datasync(): Promise<void> {
+    return this.#writable().datasync();
+  }
+
+  /** Cuts off zeros written ahead, and whatever a failed write left, and syncs. */
+  async trimAndSync(): Promise<void> {
+    await this.#writable().trim(this.#end);
+    await this.#writable().datasync();
+  }
+
+  /** Ends the segment at `offset`, a frame's beginning, after which `lastSeq` is the last record; synced on return. */
+  async cut(offset: number, lastSeq: Seq): Promise<void> {
+    assert(offset >= SEGMENT_HEADER_BYTES && offset <= this.#end, "a cut lies between the header and the end");
+    this.#end = offset;
+    this.#lastSeq = lastSeq;
+    this.#index.cut(offset);
+    await this.#writable().truncate(offset);
+    await this.#writable().datasync();
+  }
+
+  /** Writes the data at `offset`..end once more and syncs: a sync that failed earlier may have left it in memory only. */
+  async rewrite(offset: number): Promise<void> {
+    const file = this.#writable();
+    const window = new ByteWindow(file.file, this.#end, READ_CHUNK_BYTES_MAX);
+    for (let at = offset; at < this.#end;) {
+      await window.fill(at, 1);
+      const length = window.available(at);
+      assert(length > 0, "what was scanned can be read again");
+      await file.write(window.view(at, length), at);
+      at += length;
+    }
+    await file.datasync();
+  }
+
+  /** Closes the file of a segment that is trimmed and synced, and writes its index beside it. */
+  async seal(): Promise<void> {
+    await this.writeIndex();
+    await this.close();
+  }
+
+  /** Closes the file as it is. */
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+
+  /** Writes the index file unless it is there and right. It is a cache: a failure costs a line in the log of events. */
+  async writeIndex(): Promise<void> {
+    const { fileSystem, directory, logger } = this.#place;
+    const path = `${directory}/${indexName(this.firstSeq)}`;
+    const bytes = this.#index.encode(this.header, this.#end);
+    try {
+      if (await holds(fileSystem, path, bytes)) return;
+      const file = await createAnew(fileSystem, path);
+      try {
+        await new SegmentFile(file, 0, false).write(bytes, 0);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      logger.warn("the index of a segment could not be written; the next start tries again", {
+        file: path,
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    }
+  }
+
+  /** Removes the segment's files; durable on return. */
+  async remove(): Promise<void> {
+    const { fileSystem, directory } = this.#place;
+    await this.close();
+    await removeIfThere(fileSystem, `${directory}/${indexName(this.firstSeq)}`);
+    await fileSystem.remove(this.path);
+    await fileSystem.syncDirectory(directory);
+  }
+
+  /** The frame that holds the record `seq`, which is in this segment. */
+  locate(seq: number): Promise<LocatedFrame> {
+    return this.#withFile(async (file) => {
+      const window = new ByteWindow(file, this.#end, READ_CHUNK_BYTES_MIN);
+      let at = this.#startFor(seq);
+      for (;;) {
+        const header = await this.#frameHeader(window, at.offset);
+        if (seq < at.firstSeq + header.recordCount) return at;
+        at = {
+          offset: at.offset + FRAME_HEADER_BYTES + header.bodyLength,
+          firstSeq: at.firstSeq + header.recordCount,
+        };
+      }
+    });
+  }
+
+  /**
+   * Whole encoded records from `fromSeq` on, which is in this segment: up to `toSeq` or this segment's end, and up to
+   * `maxBytes` bytes, but at least one. Rejects with `WalError` "corrupt" when the disk no longer gives what was written.
+   */
+  read(fromSeq: number, toSeq: number, maxBytes: number): Promise<Buffer> {
+    assert(fromSeq >= this.firstSeq && fromSeq <= toSeq, "a read begins in its segment");
+    return this.#withFile(async (file) => {
+      let at = this.#startFor(fromSeq);
+      const chunk = Math.min(READ_CHUNK_BYTES_MAX, Math.max(READ_CHUNK_BYTES_MIN, maxBytes + READ_CHUNK_BYTES_MIN));
+      const end = this.#end;
+      const window = new ByteWindow(file, end, Math.min(chunk, end - at.offset));
+      const out = new RecordCollector(fromSeq, toSeq, maxBytes, end - at.offset);
+      while (at.offset < end && !out.full) {
+        const header = await this.#frameHeader(window, at.offset);
+        const nextSeq = at.firstSeq + header.recordCount;
+        if (nextSeq > fromSeq) {
+          await this.#frameBody(window, at.offset, header);
+          const problem = out.take(window, at.offset + FRAME_HEADER_BYTES, header.bodyLength, at.firstSeq);
+          if (problem) throw this.#corrupt(at.offset, problem.expected, problem.found);
+        }
+        at = { offset: at.offset + FRAME_HEADER_BYTES + header.bodyLength, firstSeq: nextSeq };
+      }
+      return out.bytes;
+    });
+  }
+
+  /** The frame that the index knows to begin nearest before `seq`. */
+  #startFor(seq: number): LocatedFrame {
+    const entry = this.#index.floor(seq);
+    return entry
+      ? { offset: entry.offset, firstSeq: entry.seq }
+      : { offset: SEGMENT_HEADER_BYTES, firstSeq: this.firstSeq };
+  }
+
+  async #frameHeader(window: ByteWindow, offset: number): Promise<FrameHeader> {
+    await window.ensure(offset, FRAME_HEADER_BYTES);
+    const header =
+      window.available(offset) < FRAME_HEADER_BYTES
+        ? undefined
+        : decodeFrameHeader(window.bytes, window.at(offset), frameSeed(this.saltCrc, offset));
+    if (!header) throw this.#corrupt(offset, "the frame that was written here", "none");
+    return header;
+  }
+
+  async #frameBody(window: ByteWindow, offset: number, header: FrameHeader): Promise<void> {
+    const body = offset + FRAME_HEADER_BYTES;
+    await window.ensure(body, header.bodyLength);
+    if (!window.has(body, header.bodyLength)) {
+      throw this.#corrupt(offset, `${header.bodyLength} bytes of records`, `${window.available(body)}`);
+    }
+    const crc = crc32Range(window.bytes, window.at(body), window.at(body) + header.bodyLength);
+    if (crc !== header.bodyCrc) throw this.#corrupt(offset, `body CRC ${header.bodyCrc}`, `${crc}`);
+  }
+
+  #corrupt(offset: number, expected: string, found: string): WalError {
+    return new WalError("corrupt", "a read from the log found other bytes than were written", {
+      file: this.path,
+      offset,
+      expected,
+      found,
+    });
+  }
+
+  async #withFile<T>(use: (file: File) => Promise<T>): Promise<T> {
+    if (this.#file) return use(this.#file.file);
+    return reading(this.#place.fileSystem, this.path, use);
+  }
+
+  #writable(): SegmentFile {
+    return must(this.#file, "only the last segment is written to");
+  }
+}
+
+/** Gathers the records of a read out of the frames that it meets. */
+class RecordCollector {
+  readonly #fromSeq: number;
+  readonly #toSeq: number;
+  readonly #maxBytes: number;
+  #out: Buffer;
+  #length = 0;
+  /** Nothing more is wanted. */
+  full = false;
+
+  constructor(fromSeq: number, toSeq: number, maxBytes: number, bytesLeft: number) {
+    this.#fromSeq = fromSeq;
+    this.#toSeq = toSeq;
+    this.#maxBytes = maxBytes;
+    this.#out = Buffer.allocUnsafeSlow(Math.max(0, Math.min(maxBytes, bytesLeft)));
+  }
+
+  get bytes(): Buffer {
+    return this.#out.subarray(0, this.#length);
+  }
+
+  /** Takes what is wanted out of a frame's body, which begins with the record `firstSeq`. */
+  take(window: ByteWindow, bodyOffset: number, bodyLength: number, firstSeq: number): RecordProblem | undefined {
+    const bytes = window.bytes;
+    const end = window.at(bodyOffset) + bodyLength;
+    let at = window.at(bodyOffset);
+    let seq = firstSeq;
+    let from = at;
+    for (; at < end && !this.full; seq++) {
+      if (end - at < RECORD_HEADER_BYTES || recordEnd(bytes, at) > end || recordSeq(bytes, at) !== seq) {
+        return { expected: `record ${seq}`, found: "something else" };
+      }
+      const next = recordEnd(bytes, at);
+      if (seq < this.#fromSeq) from = next;
+      else if (this.#length + (at - from) > 0 && this.#length + (next - from) > this.#maxBytes) this.full = true;
+      if (!this.full) at = next;
+      if (seq >= this.#toSeq) this.full = true;
+    }
+    this.#add(bytes, from, at);
+    return undefined;
+  }
+
+  #add(bytes: Buffer, from: number, to: number): void {
+    const length = this.#length + (to - from);
+    if (length > this.#out.length) {
+      const larger = Buffer.allocUnsafeSlow(length);
+      this.#out.copy(larger, 0, 0, this.#length);
+      this.#out = larger;
+    }
+    bytes.copy(this.#out, this.#length, from, to);
+    this.#length = length;
+  }
+}
