@@ -1,0 +1,371 @@
+/**
+ * A store whose log is an array: the simplest thing that keeps the promises of `ReplicatedStore`, with a disk that obeys
+ * the test. A record's bytes are a line of JSON.
+ */
+import { assert, must } from "../../base/assert.js";
+import { crc32 } from "../../base/crc32.js";
+import { EpochHistory } from "../../base/epoch-history.js";
+import { type ClusterId, clusterId, type EpochId, nodeId, type NodeId } from "../../base/ids.js";
+import {
+  epoch as toEpoch,
+  type Epoch,
+  type EpochMs,
+  epochMs,
+  type LogMark,
+  ORIGIN,
+  type Position,
+  type Seq,
+  seq as toSeq,
+} from "../../base/position.js";
+import type { NodeRole, StoreListener } from "../../store/store.js";
+import type { EpochPromise, Member, ReplicatedStore } from "../store-port.js";
+
+export interface ArrayRecord {
+  readonly seq: Seq;
+  readonly epoch: Epoch;
+  readonly chainBefore: number;
+  readonly chain: number;
+  readonly text: string;
+  readonly epochId?: EpochId;
+  readonly member?: Member;
+}
+
+/** What a process leaves behind. */
+export interface ArrayDisk {
+  readonly nodeId: NodeId;
+  readonly role: NodeRole;
+  clusterId: ClusterId | undefined;
+  promised: EpochPromise;
+  caughtUp: boolean;
+  records: ArrayRecord[];
+  appliedSeq: Seq;
+  /** What was cut, a list a cut. */
+  diverged: ArrayRecord[][];
+}
+
+export function emptyDisk(role: NodeRole, name: number): ArrayDisk {
+  return {
+    nodeId: nodeId(name.toString(16).padStart(2, "0").repeat(16)),
+    role,
+    clusterId: undefined,
+    promised: { epoch: toEpoch(0) },
+    caughtUp: false,
+    records: [],
+    appliedSeq: toSeq(0),
+    diverged: [],
+  };
+}
+
+export type DiskPace =
+  /** Written and kept as soon as the present turn ends. */
+  | "prompt"
+  /** Written and kept when the test says so. */
+  | "told";
+
+export class ArrayStore implements ReplicatedStore {
+  readonly disk: ArrayDisk;
+  readonly history = new EpochHistory();
+  pace: DiskPace = "prompt";
+  /** `readTail` knows nothing at or below it. */
+  forgottenSeq = toSeq(0);
+  /** Set, `appendRecords` and the like refuse. */
+  failing: Error | undefined;
+  /** While set, the store's slow work (promises, marks, cuts, reads from disk) waits for `release`. */
+  held: (() => void)[] | undefined;
+  /** Slow reads under way, and the most there have ever been at once. */
+  reading = 0;
+  readingMost = 0;
+  /** All seqs that were ever committed here, to see that they never go back. */
+  readonly commits: Seq[] = [];
+  readonly masterTimes: EpochMs[] = [];
+  readonly members: Member[] = [];
+
+  readonly #listeners: StoreListener[] = [];
+  readonly #records: ArrayRecord[];
+  readonly #proposals: { seq: Seq; resolve: (position: Position) => void; reject: (error: Error) => void }[] = [];
+  #writtenSeq: Seq;
+  #keptSeq: Seq;
+  #appliedSeq = toSeq(0);
+  #mastership: Epoch | undefined;
+  #busy = false;
+
+  constructor(disk: ArrayDisk) {
+    this.disk = disk;
+    this.#records = [...disk.records];
+    this.#writtenSeq = this.#keptSeq = toSeq(this.#records.length);
+    for (const record of this.#records) this.#learnEpoch(record);
+    this.#apply(toSeq(Math.min(disk.appliedSeq, this.#records.length)));
+  }
+
+  get nodeId(): NodeId {
+    return this.disk.nodeId;
+  }
+  get clusterId(): ClusterId | undefined {
+    return this.disk.clusterId;
+  }
+  get role(): NodeRole {
+    return this.disk.role;
+  }
+  get promised(): EpochPromise {
+    return this.disk.promised;
+  }
+  get records(): readonly ArrayRecord[] {
+    return this.#records;
+  }
+  get last(): LogMark {
+    return this.#records.length === 0 && !this.clusterId ? { ...ORIGIN, chain: 0 } : this.#markAt(this.#records.length);
+  }
+  get writtenSeq(): Seq {
+    return this.#writtenSeq;
+  }
+  get keptSeq(): Seq {
+    return this.#keptSeq;
+  }
+  get appliedSeq(): Seq {
+    return this.#appliedSeq;
+  }
+
+  listen(listener: StoreListener): void {
+    this.#listeners.push(listener);
+  }
+
+  async foundCluster(): Promise<ClusterId> {
+    await this.#slow();
+    this.disk.clusterId = clusterId("c1".repeat(16));
+    return this.disk.clusterId;
+  }
+
+  async joinCluster(id: ClusterId): Promise<void> {
+    assert(!this.disk.clusterId, "a node joins once");
+    await this.#slow();
+    this.disk.clusterId = id;
+  }
+
+  async promise(promise: EpochPromise): Promise<void> {
+    assert(promise.epoch >= this.promised.epoch, "a promise never goes back");
+    await this.#slow();
+    this.disk.promised = promise;
+  }
+
+  beginEpoch(epoch: Epoch, epochId: EpochId): Seq {
+    assert(this.promised.epoch === epoch, "an epoch is promised before it begins");
+    this.#mastership = epoch;
+    return this.#append({ text: `epoch ${epoch}`, epochId });
+  }
+
+  endMastership(): void {
+    this.#mastership = undefined;
+    for (const { reject } of this.#proposals.splice(0)) reject(new Error("no longer master"));
+  }
+
+  get isMaster(): boolean {
+    return this.#mastership !== undefined;
+  }
+
+  /** A client's write. */
+  write(text: string): Seq {
+    return this.#append({ text });
+  }
+
+  proposeMember(member: Member): Promise<Position> {
+    if (this.failing) return Promise.reject(this.failing);
+    const seq = this.#append({ text: `member ${member.address}`, member });
+    return new Promise((resolve, reject) => this.#proposals.push({ seq, resolve, reject }));
+  }
+
+  appendRecords(records: Uint8Array): Seq {
+    if (this.failing) throw this.failing;
+    assert(!this.#mastership, "a master's log grows by its own writes only");
+    assert(!this.#busy, "nothing is appended during a cut");
+    for (const record of decode(records)) {
+      const { last } = this;
+      if (record.seq !== last.seq + 1 || record.chainBefore !== last.chain)
+        throw new Error(`record ${record.seq} does not follow`);
+      if (record.chain !== chainOf(record)) throw new Error(`record ${record.seq} is damaged`);
+      this.#push(record);
+    }
+    this.#written();
+    return this.last.seq;
+  }
+
+  async cutAfter(seq: Seq): Promise<void> {
+    assert(!this.#mastership, "a master never cuts its log");
+    this.#busy = true;
+    await this.#slow();
+    this.#busy = false;
+    this.disk.diverged.push(this.#records.splice(seq));
+    this.disk.records = this.disk.records.slice(0, seq);
+    this.history.cutAfter(seq);
+    this.#writtenSeq = least(this.#writtenSeq, seq);
+    this.#keptSeq = least(this.#keptSeq, seq);
+    if (this.#appliedSeq > seq) {
+      this.members.length = 0;
+      this.#appliedSeq = toSeq(0);
+      this.commits.push(seq);
+      this.#apply(seq);
+    }
+  }
+
+  async mark(seq: Seq): Promise<LogMark> {
+    await this.#slow();
+    if (seq > this.#records.length) throw new Error(`the log ends at ${this.#records.length}`);
+    return this.#markAt(seq);
+  }
+
+  markAfter(records: Uint8Array): LogMark {
+    const { epoch, seq, chain } = must([...decode(records)].at(-1), "a batch holds records");
+    return { epoch, seq, chain };
+  }
+
+  readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
+    return afterSeq < this.forgottenSeq ? undefined : this.#encoded(afterSeq, maxBytes);
+  }
+
+  async readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
+    this.reading++;
+    this.readingMost = Math.max(this.readingMost, this.reading);
+    try {
+      await this.#slow();
+      if (this.failing) throw this.failing;
+      return this.#encoded(afterSeq, maxBytes);
+    } finally {
+      this.reading--;
+    }
+  }
+
+  commit(seq: Seq): void {
+    assert(seq <= this.last.seq, `commit ${seq} lies beyond the log's end ${this.last.seq}`);
+    if (seq <= this.#appliedSeq) return;
+    this.commits.push(seq);
+    this.#apply(seq);
+  }
+
+  markCaughtUp(): Promise<void> {
+    this.disk.caughtUp = true;
+    return Promise.resolve();
+  }
+
+  observeMasterTime(masterMs: EpochMs): void {
+    this.masterTimes.push(masterMs);
+  }
+
+  masterTimeMs(): EpochMs {
+    return epochMs(1_000_000);
+  }
+
+  // ---- what a test does ------------------------------------------------------------------------------------------------
+
+  /** `write()` has returned for all that was appended. */
+  tellWritten(): void {
+    if (this.#writtenSeq === this.last.seq) return;
+    this.#writtenSeq = this.last.seq;
+    for (const listener of this.#listeners) listener.written?.(this.#writtenSeq);
+  }
+
+  /** What was written is synced. */
+  tellKept(): void {
+    if (this.#keptSeq === this.#writtenSeq) return;
+    this.#keptSeq = this.#writtenSeq;
+    this.disk.records = this.#records.slice(0, this.#keptSeq);
+    for (const listener of this.#listeners) listener.kept?.(this.#keptSeq);
+  }
+
+  /** The disk is full: what is not written is not in the log after all. */
+  drop(): void {
+    const firstSeq = toSeq(this.#writtenSeq + 1);
+    if (firstSeq > this.last.seq) return;
+    this.#records.length = this.#writtenSeq;
+    this.history.cutAfter(this.#writtenSeq);
+    for (const listener of this.#listeners) listener.dropped?.(firstSeq);
+  }
+
+  fail(error: Error): void {
+    for (const listener of this.#listeners) listener.failed?.(error);
+  }
+
+  /** Lets the slow work go on that was held. */
+  release(): void {
+    const held = this.held ?? [];
+    this.held = undefined;
+    for (const go of held) go();
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------------
+
+  #append(content: { text: string; epochId?: EpochId; member?: Member }): Seq {
+    const epoch = must(this.#mastership, "only a master writes");
+    const { seq, chain: chainBefore } = this.last;
+    const record = { ...content, seq: toSeq(seq + 1), epoch, chainBefore };
+    this.#push({ ...record, chain: chainOf(record) });
+    this.#written();
+    return record.seq;
+  }
+
+  #push(record: ArrayRecord): void {
+    this.#records.push(record);
+    this.#learnEpoch(record);
+  }
+
+  #learnEpoch({ seq, epoch, epochId }: ArrayRecord): void {
+    if (epochId) this.history.push({ epoch, epochId, firstSeq: seq });
+  }
+
+  #written(): void {
+    if (this.pace === "told") return;
+    queueMicrotask(() => {
+      this.tellWritten();
+      queueMicrotask(() => this.tellKept());
+    });
+  }
+
+  #apply(upTo: Seq): void {
+    while (this.#appliedSeq < upTo) {
+      const { seq, epoch, member } = must(this.#records[this.#appliedSeq], "what is committed is in the log");
+      this.#appliedSeq = seq;
+      if (member) {
+        const at = this.members.findIndex((other) => other.nodeId === member.nodeId);
+        if (at < 0) this.members.push(member);
+        else this.members[at] = member;
+        for (const listener of this.#listeners) listener.membersChanged?.();
+      }
+      if (this.#proposals[0]?.seq === seq) this.#proposals.shift()!.resolve({ epoch, seq });
+    }
+    this.disk.appliedSeq = this.#appliedSeq;
+    for (const listener of this.#listeners) listener.applied?.(this.#appliedSeq);
+  }
+
+  #markAt(seq: number): LogMark {
+    if (seq === 0) return { ...ORIGIN, chain: crc32(Buffer.from(must(this.clusterId, "a log has a cluster"))) };
+    const { epoch, chain } = must(this.#records[seq - 1], `record ${seq} is in the log`);
+    return { epoch, seq: toSeq(seq), chain };
+  }
+
+  #encoded(afterSeq: Seq, maxBytes: number): Uint8Array {
+    const lines: Buffer[] = [];
+    let bytes = 0;
+    for (const record of this.#records.slice(afterSeq, this.#writtenSeq)) {
+      const line = Buffer.from(`${JSON.stringify(record)}\n`);
+      if (lines.length > 0 && bytes + line.length > maxBytes) break;
+      lines.push(line);
+      bytes += line.length;
+    }
+    return Buffer.concat(lines);
+  }
+
+  async #slow(): Promise<void> {
+    if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve));
+    else await Promise.resolve();
+  }
+}
+
+export function* decode(records: Uint8Array): Generator<ArrayRecord> {
+  for (const line of Buffer.from(records).toString().split("\n")) if (line) yield JSON.parse(line) as ArrayRecord;
+}
+
+function chainOf({ seq, epoch, text, chainBefore }: Omit<ArrayRecord, "chain">): number {
+  return crc32(Buffer.from(`${seq} ${epoch} ${text}`), chainBefore);
+}
+
+function least(a: Seq, b: Seq): Seq {
+  return a < b ? a : b;
+}

@@ -1,0 +1,142 @@
+/** Nodes over array stores and a network in memory, which live, crash and come back as a test wants it. */
+import { must } from "../../base/assert.js";
+import { FakeClock } from "../../base/clock.js";
+import type { RandomSource } from "../../base/ids.js";
+import type { LogFields, Logger } from "../../base/logger.js";
+import { seq as toSeq } from "../../base/position.js";
+import type { NodeRole } from "../../store/store.js";
+import { Replicator, type ReplicatorOptions } from "../replicator.js";
+import { type ArrayDisk, ArrayStore, emptyDisk } from "./array-store.js";
+import { MemoryNetwork } from "./memory-network.js";
+
+export interface LogLine {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+export class TestNode {
+  readonly address: string;
+  readonly store: ArrayStore;
+  readonly replicator: Replicator;
+  readonly lines: LogLine[] = [];
+
+  constructor(address: string, disk: ArrayDisk, cluster: Cluster, options: Partial<ReplicatorOptions>) {
+    this.address = address;
+    this.store = new ArrayStore(disk);
+    const log =
+      (level: LogLine["level"]) =>
+      (message: string, fields: LogFields = {}) =>
+        void this.lines.push({ level, message, fields });
+    const logger: Logger = { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+    this.replicator = new Replicator({
+      store: this.store,
+      network: cluster.network.as(address),
+      clock: cluster.clock,
+      random: cluster.random,
+      logger,
+      address: () => address,
+      listedReplicas: [],
+      heartbeatIntervalMs: 1000,
+      batchBytes: 1000,
+      windowBytes: 4000,
+      ...options,
+    });
+  }
+
+  /** The warnings and errors, as sentences. */
+  get complaints(): string[] {
+    return this.lines
+      .filter(({ level }) => level === "warn" || level === "error")
+      .map(({ message, fields }) => `${message}: ${String(fields["reason"])}`);
+  }
+}
+
+export class Cluster {
+  readonly clock = new FakeClock();
+  readonly network = new MemoryNetwork();
+  readonly random: RandomSource;
+  readonly nodes = new Map<string, TestNode>();
+  #names = 1;
+  readonly #options = new Map<string, Partial<ReplicatorOptions>>();
+
+  constructor(random: RandomSource = countingRandom()) {
+    this.random = random;
+  }
+
+  /** Starts a node over a disk, an empty one if none is given. */
+  async start(
+    role: NodeRole,
+    address: string,
+    options: Partial<ReplicatorOptions> & { disk?: ArrayDisk } = {},
+  ): Promise<TestNode> {
+    const { disk = emptyDisk(role, this.#names++), ...rest } = options;
+    this.#options.set(address, rest);
+    const node = new TestNode(address, disk, this, rest);
+    this.nodes.set(address, node);
+    this.network.add(address, node.replicator);
+    const started = node.replicator.start();
+    await this.settle();
+    await started;
+    await this.settle();
+    return node;
+  }
+
+  /** Ends a process at once: what was not kept is lost, but for the first `surviving` records of it. */
+  async crash(address: string, surviving = 0): Promise<ArrayDisk> {
+    const { store, replicator } = this.node(address);
+    const { disk, keptSeq, writtenSeq, records } = store;
+    const seq = Math.min(keptSeq + surviving, writtenSeq);
+    const left = { ...disk, records: records.slice(0, seq), appliedSeq: toSeq(Math.min(disk.appliedSeq, seq)) };
+    this.network.remove(address);
+    this.nodes.delete(address);
+    store.release();
+    await replicator.close();
+    return left;
+  }
+
+  /** Crashes a node and starts it again over what is left. */
+  async restart(address: string, surviving = 0): Promise<TestNode> {
+    const disk = await this.crash(address, surviving);
+    return this.start(disk.role, address, { ...this.#options.get(address), disk });
+  }
+
+  node(address: string): TestNode {
+    return must(this.nodes.get(address), `a node runs at ${address}`);
+  }
+
+  /** Lets everything happen that can happen without time passing. */
+  async settle(): Promise<void> {
+    for (let quiet = 0; quiet < 3;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.network.deliver()) quiet = 0;
+      else quiet++;
+    }
+  }
+
+  /** Lets time pass in steps, and in each one everything happen. */
+  async pass(ms: number, stepMs = 100): Promise<void> {
+    for (let passed = 0; passed < ms; passed += stepMs) {
+      this.clock.advance(Math.min(stepMs, ms - passed));
+      await this.settle();
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { replicator, store } of this.nodes.values()) {
+      store.release();
+      await replicator.close();
+    }
+  }
+}
+
+/** Different bytes every time, the same ones in every run. */
+export function countingRandom(): RandomSource {
+  let count = 0;
+  return {
+    bytes: (length) => {
+      count++;
+      return new Uint8Array(Array.from({ length }, (_, i) => (count * 37 + i * 11) & 0xff));
+    },
+  };
+}
