@@ -19,8 +19,7 @@ export function writeHead(response: HttpResponse, status: number, headers: Outgo
 
 /** Answers with a sentence, as text. */
 export function answerText(response: HttpResponse, status: number, text: string, headers?: OutgoingHttpHeaders): void {
-  writeHead(response, status, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store", ...headers });
-  response.end(`${text}\n`);
+  answerWhole(response, status, "text/plain; charset=utf-8", `${text}\n`, headers);
 }
 
 /** Answers a call that no handler takes, in the form that its client understands. */
@@ -42,8 +41,23 @@ export function answerError(
     response.end();
     return;
   }
-  writeHead(response, status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
-  response.end(JSON.stringify(errorToJson(error, undefined)));
+  answerWhole(response, status, "application/json", JSON.stringify(errorToJson(error, undefined)), headers);
+}
+
+function answerWhole(
+  response: HttpResponse,
+  status: number,
+  type: string,
+  body: string,
+  headers: OutgoingHttpHeaders | undefined,
+): void {
+  writeHead(response, status, {
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+    ...headers,
+  });
+  response.end(body);
 }
 
 /**

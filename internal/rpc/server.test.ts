@@ -168,6 +168,14 @@ describe("clients that others wrote", () => {
     expect(json).toMatchObject({ exists: true, value: "dg==", modSeq: "2", position: { epoch: "1", seq: "2" } });
   });
 
+  test("JSON shows fields with the value of nothing, since an absent key is an answer", async () => {
+    const { port } = await start();
+    const { json } = await callJson(port, "cambium.v1.KVStore/Get", { key: "absent" });
+    expect(json).toMatchObject({ exists: false, value: "", modSeq: "0", stalenessMs: "0" });
+    expect(json).not.toHaveProperty("ttlMs");
+    expect((await callJson(port, "cambium.v1.KVStore/GetUpdates", { after: "1" })).json).toMatchObject({ events: [] });
+  });
+
   test("odd keys are keys like any other, in JSON and in binary", async () => {
     const { port, url } = await start();
     const client = createClient(KVStore, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
@@ -412,6 +420,23 @@ describe("draining", () => {
     expect(await write).toMatchObject({ status: 200, headers: { connection: "close" } });
     await closing;
     expect(closed).toBe(true);
+  });
+
+  test("answers probes that were on their way with 503", async () => {
+    const { server, port } = await start();
+    const socket = connectSocket(port, "127.0.0.1");
+    const received = new Promise<string>((resolve) => {
+      let text = "";
+      socket.on("data", (chunk) => (text += chunk.toString()));
+      socket.on("close", () => resolve(text));
+    });
+    socket.write("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /readyz HTTP/1.1\r\nhost: local");
+    await new Promise((resolve) => socket.once("data", resolve));
+    const closing = server.close();
+    socket.write("host\r\n\r\n");
+    await closing;
+    const [, probe] = (await received).split("ok\n");
+    expect(probe).toMatch(/^HTTP\/1\.1 503 .*connection: close.*not ready: this node is shutting down\n$/is);
   });
 
   test("ends calls that only wait, with UNAVAILABLE and the reason", async () => {

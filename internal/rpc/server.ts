@@ -8,7 +8,7 @@ import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import type { JsonReadOptions } from "@bufbuild/protobuf";
+import type { JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
 import { createConnectRouter, type ConnectRouter } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -220,7 +220,7 @@ export class RpcServer {
       // Handlers hold their answers to the limit, which is one of the encoded message. This bounds what JSON makes of
       // it, and a page of updates whose only record is larger by itself.
       writeMaxBytes: 4 * limits.messageBytesMax,
-      jsonOptions: strictJson,
+      jsonOptions,
       interceptors: [callGuard({ access, errors })],
       shutdownSignal: this.#shutdown.signal,
     });
@@ -276,8 +276,12 @@ export class RpcServer {
   }
 }
 
-/** Without this, bytes that are no UTF-8 would be replaced, and keys changed by it. The library's types do not list it. */
-const strictJson: Partial<JsonReadOptions> & { textDecoder: InstanceType<typeof TextDecoder> } = {
+/**
+ * JSON shows every field, those with the value of nothing too: `exists: false` is an answer. And without a decoder of our
+ * own, which the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
+ */
+const jsonOptions: Partial<JsonReadOptions & JsonWriteOptions> & { textDecoder: InstanceType<typeof TextDecoder> } = {
+  alwaysEmitImplicit: true,
   textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
 
