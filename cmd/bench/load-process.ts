@@ -1,0 +1,45 @@
+/** The bench's end of the load generator. */
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { Job, LoadJob, LoadResult, Report, SyncJob, SyncResult } from "./job.js";
+
+export class LoadProcess {
+  readonly #child: ChildProcess;
+  #listener: (report: Report) => void = () => undefined;
+
+  constructor() {
+    this.#child = fork(fileURLToPath(new URL("./load.js", import.meta.url)));
+    this.#child.on("message", (report: Report) => this.#listener(report));
+    this.#child.on("exit", (code, signal) => {
+      this.#listener({ kind: "failed", message: `the load generator ended (${code ?? signal})` });
+    });
+  }
+
+  /** `measuring` is called when the measurement begins, `measured` when it ends, as soon as this process hears of it. */
+  load(job: LoadJob, measuring: () => void = () => undefined): Promise<LoadResult> {
+    return this.#run(job, (report) => {
+      if (report.kind === "measuring") measuring();
+      return report.kind === "measured" ? report.result : undefined;
+    });
+  }
+
+  sync(job: SyncJob): Promise<SyncResult> {
+    return this.#run(job, (report) => (report.kind === "synced" ? report.result : undefined));
+  }
+
+  close(): void {
+    this.#listener = () => undefined;
+    this.#child.kill("SIGKILL");
+  }
+
+  #run<Result>(job: Job, resultOf: (report: Report) => Result | undefined): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#listener = (report) => {
+        if (report.kind === "failed") reject(new Error(report.message));
+        const result = resultOf(report);
+        if (result !== undefined) resolve(result);
+      };
+      this.#child.send(job);
+    });
+  }
+}

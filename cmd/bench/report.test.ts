@@ -1,0 +1,94 @@
+import { expect, test } from "vitest";
+import { type Case, medianOf, type Sample } from "./measurement.js";
+import { answersTooEarly, type BenchReport, jsonReport, ratioTo, renderReport, type Row } from "./report.js";
+import { logLine } from "./server-process.js";
+import { median, percentile } from "./statistics.js";
+
+const sample = (operationsPerSecond: number): Sample => ({
+  operationsPerSecond,
+  p50Us: 100,
+  p99Us: 200,
+  serverCpuUsPerOperation: 10,
+  loaderCpuUsPerOperation: NaN,
+});
+
+const row = (
+  contestant: Case["contestant"],
+  protocol: Case["protocol"],
+  rate: number,
+  connections = 64,
+  streams = 1,
+): Row => ({
+  contestant,
+  protocol,
+  operation: "get",
+  connections,
+  streams,
+  sample: sample(rate),
+});
+
+const rows = [
+  row("node:http", "connect", 1000),
+  row("node:http2", "grpc", 400),
+  row("node:http2", "grpc", 800, 1, 64),
+  row("cambium", "connect", 500),
+  row("cambium", "grpc", 200),
+  row("cambium", "grpc", 400, 1, 64),
+];
+
+const report: BenchReport = {
+  machine: "m",
+  rounds: 3,
+  measureMs: 400,
+  rows,
+  durability: { setP50Us: 300, sync: { p50Us: 100, p99Us: 150 } },
+};
+
+test("a ratio compares what has as many calls in flight, on as many connections where the protocol is the same", () => {
+  expect(ratioTo("node:http", rows[3]!, rows)).toBe(0.5);
+  expect(ratioTo("node:http", rows[5]!, rows)).toBe(0.4);
+  expect(ratioTo("node:http2", rows[4]!, rows)).toBe(0.5);
+  expect(ratioTo("node:http2", rows[5]!, rows)).toBe(0.5);
+  expect(ratioTo("node:http", row("cambium", "grpc", 1, 16), rows)).toBeNaN();
+});
+
+test("the table has a line for each row, and shows what is unknown as such", () => {
+  const text = renderReport(report);
+  expect(text).toContain("cambium, get (gRPC, HTTP/2)");
+  expect(text).toContain("64 on 1");
+  expect(text).toContain("–");
+  expect(text).not.toContain("NaN");
+  expect(text).not.toContain("WRONG");
+});
+
+test("a set that was answered before the disk can have synced is called wrong", () => {
+  const early = { setP50Us: 99, sync: { p50Us: 100, p99Us: 150 } };
+  expect(answersTooEarly(early)).toBe(true);
+  expect(renderReport({ ...report, durability: early })).toContain("WRONG");
+  expect(answersTooEarly(report.durability)).toBe(false);
+});
+
+test("the JSON has the numbers of the table", () => {
+  const parsed = JSON.parse(jsonReport(report)) as { rows: { ratioToNodeHttp: number; ratioToNodeHttp2?: number }[] };
+  expect(parsed.rows.map((each) => [each.ratioToNodeHttp, each.ratioToNodeHttp2])).toEqual([
+    [1, undefined],
+    [0.4, 1],
+    [0.8, 1],
+    [0.5, undefined],
+    [0.2, 0.5],
+    [0.4, 0.5],
+  ]);
+});
+
+test("medians and percentiles are values that were measured", () => {
+  expect([median([3, 1, 2]), median([4, 1]), median([])]).toEqual([2, 2.5, NaN]);
+  expect(medianOf([sample(3), sample(1), sample(2)]).operationsPerSecond).toBe(2);
+  const sorted = Float64Array.from({ length: 100 }, (_, index) => index);
+  expect([percentile(sorted, 0.5), percentile(sorted, 0.99), percentile(sorted, 1)]).toEqual([50, 99, 99]);
+  expect(percentile([], 0.5)).toBeNaN();
+});
+
+test("a server's log lines are read, and other output is not taken for one", () => {
+  expect(logLine('{"level":30,"address":"127.0.0.1:1","msg":"listening"}')).toMatchObject({ address: "127.0.0.1:1" });
+  expect(logLine("(node:1) Warning: listening")).toBeUndefined();
+});

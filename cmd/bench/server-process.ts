@@ -1,0 +1,97 @@
+/** A server under measurement: a process of its own on a free port of this machine. */
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+
+/** Lines of output that are kept to explain a server that died. */
+const keptLinesMax = 20;
+
+export class ServerProcess {
+  readonly name: string;
+  /** `host:port` */
+  readonly address: string;
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #exited: Promise<number | null>;
+
+  private constructor(
+    name: string,
+    address: string,
+    child: ChildProcessByStdio<Writable, Readable, Readable>,
+    exited: Promise<number | null>,
+  ) {
+    this.name = name;
+    this.address = address;
+    this.#child = child;
+    this.#exited = exited;
+  }
+
+  /** Starts a compiled program of this repository, `program` below cmd/. Resolves once it has said `readyMessage`. */
+  static async start(options: {
+    name: string;
+    program: string;
+    args: readonly string[];
+    readyMessage: string;
+    environment?: Readonly<Record<string, string>>;
+  }): Promise<ServerProcess> {
+    const { name, program, args } = options;
+    const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
+    const child = spawn(process.execPath, [file, ...args], {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: options.environment ?? process.env,
+    });
+    const exited = new Promise<number | null>((resolve) => child.once("close", resolve));
+    const lines: string[] = [];
+    const address = await new Promise<string>((resolve, reject) => {
+      let address: string | undefined;
+      for (const output of [child.stdout, child.stderr]) {
+        createInterface({ input: output }).on("line", (line) => {
+          const said = logLine(line);
+          if (said?.msg === "listening") address = said.address;
+          if (said?.msg === options.readyMessage && address !== undefined) resolve(address);
+          if (lines.push(line) > keptLinesMax) lines.shift();
+        });
+      }
+      child.once("error", reject);
+      void exited.then((code) => reject(new Error(`${name} ended with exit code ${code}:\n${lines.join("\n")}`)));
+    });
+    return new ServerProcess(name, address, child, exited);
+  }
+
+  /** The CPU time that all its threads have used, in µs; undefined where the system does not tell. */
+  cpuUs(): number | undefined {
+    try {
+      const tasks = `/proc/${this.#child.pid}/task`;
+      let nanoseconds = 0;
+      // The first number is the time on a processor, exact where /proc/PID/stat counts in hundredths of a second.
+      for (const task of readdirSync(tasks)) {
+        nanoseconds += Number(readFileSync(`${tasks}/${task}/schedstat`, "latin1").split(" ", 1)[0]);
+      }
+      return nanoseconds / 1000;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Asks it to leave, and waits until it has. */
+  async stop(): Promise<void> {
+    this.#child.stdin.end();
+    this.#child.kill("SIGTERM");
+    await this.#exited;
+  }
+
+  /** Ends it now. */
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+/** What matters of a line of a server's log, such as `{"msg":"listening","address":"127.0.0.1:8080"}`; undefined of any other. */
+export function logLine(line: string): { msg?: string; address?: string } | undefined {
+  try {
+    return JSON.parse(line) as { msg?: string; address?: string };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,150 @@
+/** The load generator's own protocols, against servers that others wrote: what is counted as an answer has to be one. */
+import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
+import { type AddressInfo, connect, createServer as createTcpServer, type Server } from "node:net";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { afterEach, describe, expect, test } from "vitest";
+import { GetRequestSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import type { Wire } from "./caller.js";
+import { connectWire } from "./connect-wire.js";
+import { grpcWire } from "./grpc-wire.js";
+
+const value = Buffer.from("the value that is expected");
+const closing: (() => void)[] = [];
+
+afterEach(() => {
+  for (const close of closing.splice(0)) close();
+});
+
+async function listen(server: Server): Promise<string> {
+  server.listen(0, "127.0.0.1");
+  server.on("connection", (socket) => closing.push(() => socket.destroy()));
+  closing.push(() => void server.close());
+  await once(server, "listening");
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** Makes `count` calls for the keys 0, 1, 2, … from each caller, and resolves when all are answered. */
+async function calls(wire: Wire, address: string, options: { streams?: number; count?: number } = {}): Promise<number> {
+  const { streams = 1, count = 1 } = options;
+  let answers = 0;
+  const target = { address, path: "/cambium.v1.KVStore/Get" };
+  const requests = Array.from({ length: count }, (_, index) =>
+    wire.encode(toBinary(GetRequestSchema, create(GetRequestSchema, { key: String(index) })), target),
+  );
+  const sent = new Map<unknown, number>();
+  await new Promise<void>((resolve, reject) => {
+    const opened = wire.open({
+      address,
+      streams,
+      expected: value,
+      failed: reject,
+      answered: (caller) => {
+        answers++;
+        const next = (sent.get(caller) ?? 0) + 1;
+        sent.set(caller, next);
+        if (next < count) caller.call(requests[next]!);
+        else if (answers === count * streams) resolve();
+      },
+    });
+    opened.then((connection) => {
+      closing.push(() => connection.close());
+      for (const caller of connection.callers) caller.call(requests[0]!);
+    }, reject);
+  });
+  return answers;
+}
+
+type Get = ServiceImpl<typeof KVStore>["get"];
+
+describe.each<[string, Wire, (get: Get) => Server]>([
+  ["Connect over HTTP/1.1", connectWire, (get) => createHttpServer(adapter(get))],
+  ["gRPC over HTTP/2", grpcWire, (get) => createHttp2Server(adapter(get))],
+])("%s", (_, wire, createServer) => {
+  test("a server of the stock library gets the requests, and its answers count", async () => {
+    const keys: string[] = [];
+    const address = await listen(
+      createServer(({ key }) => {
+        keys.push(key);
+        return { exists: true, value };
+      }),
+    );
+    expect(await calls(wire, address, { count: 200 })).toBe(200);
+    expect(keys).toEqual(Array.from({ length: 200 }, (_, index) => String(index)));
+  });
+
+  test("an answer without the expected value is a failure", async () => {
+    const address = await listen(createServer(() => ({ exists: false })));
+    await expect(calls(wire, address)).rejects.toThrow(address);
+  });
+
+  test("a refused call is a failure", async () => {
+    const address = await listen(
+      createServer(() => {
+        throw new ConnectError(`no ${value.toString()}`, Code.Unavailable);
+      }),
+    );
+    await expect(calls(wire, address)).rejects.toThrow(address);
+  });
+
+  test("a server that hangs up is a failure", async () => {
+    const address = await listen(createTcpServer((socket) => socket.once("data", () => socket.destroy())));
+    await expect(calls(wire, address)).rejects.toThrow(address);
+  });
+
+  test("a server that is not there is a failure", async () => {
+    const server = createTcpServer();
+    const address = await listen(server);
+    server.close();
+    await once(server, "close");
+    await expect(calls(wire, address)).rejects.toThrow("ECONNREFUSED");
+  });
+
+  test("answers that come byte by byte are put together", async () => {
+    const inner = await listen(createServer(() => ({ exists: true, value })));
+    const address = await listen(tricklingProxy(inner));
+    expect(await calls(wire, address, { count: 3 })).toBe(3);
+  });
+});
+
+test("many gRPC calls share one connection, and more bytes than its first window", async () => {
+  const address = await listen(
+    createHttp2Server(adapter(() => ({ exists: true, value: Buffer.concat([value, Buffer.alloc(1000)]) }))),
+  );
+  expect(await calls(grpcWire, address, { streams: 64, count: 20 })).toBe(1280);
+});
+
+test("chunked answers of HTTP/1.1 are read to their end", async () => {
+  const server = createHttpServer((request, response) => {
+    request.resume().once("end", () => {
+      response.write("first ");
+      response.end(value);
+    });
+  });
+  expect(await calls(connectWire, await listen(server), { count: 5 })).toBe(5);
+});
+
+test("HTTP/1.1 refuses to share a connection", async () => {
+  await expect(calls(connectWire, "127.0.0.1:1", { streams: 2 })).rejects.toThrow("one call at a time");
+});
+
+function adapter(get: Get): ReturnType<typeof connectNodeAdapter> {
+  return connectNodeAdapter({ routes: (router) => router.service(KVStore, { get }) });
+}
+
+/** Hands the bytes of `address` on one at a time. */
+function tricklingProxy(address: string): Server {
+  return createTcpServer((client) => {
+    const upstream = connect(Number(address.split(":")[1]), "127.0.0.1");
+    client.pipe(upstream);
+    client.on("error", () => upstream.destroy());
+    client.setNoDelay(true);
+    upstream.on("data", (chunk: Buffer) => {
+      for (const byte of chunk) client.write(Buffer.of(byte));
+    });
+    closing.push(() => upstream.destroy());
+  });
+}
