@@ -74,18 +74,18 @@ export function jobOf(
   };
 }
 
-/** Runs one case once. */
+/** Runs one case once. Where nothing was answered in time, the rate is 0 and the other numbers are NaN. */
 export async function measure(load: LoadProcess, server: ServerProcess, job: LoadJob): Promise<Sample> {
   let startUs: number | undefined;
   const result = await load.load(job, () => (startUs = server.cpuUs()));
   const cpuUs = (server.cpuUs() ?? NaN) - (startUs ?? NaN);
-  if (result.operations === 0) throw new Error(`${server.name} answered nothing in ${job.measureMs} ms`);
+  const perOperation = (us: number): number => (result.operations === 0 ? NaN : us / result.operations);
   return {
     operationsPerSecond: (result.operations / result.elapsedMs) * 1000,
     p50Us: result.p50Us,
     p99Us: result.p99Us,
-    serverCpuUsPerOperation: cpuUs / result.operations,
-    loaderCpuUsPerOperation: result.loaderCpuUs / result.operations,
+    serverCpuUsPerOperation: perOperation(cpuUs),
+    loaderCpuUsPerOperation: perOperation(result.loaderCpuUs),
   };
 }
 
