@@ -2,6 +2,7 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
+import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -66,6 +67,11 @@ export class Adapter {
       if (!response.headersSent) answerText(response, 500, "this node could not deal with the request");
     }
   };
+
+  /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
+  isAnswering(socket: Duplex): boolean {
+    return [...this.#active].some((response) => response.headersSent && response.socket === socket);
+  }
 
   /** Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards. */
   announceEnd(): void {

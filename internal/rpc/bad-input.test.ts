@@ -432,6 +432,26 @@ describe("HTTP that is none", () => {
     expect(await sendRaw(running.port, "GET /readyz HTTP/1.0\r\n\r\n")).toMatch(/^HTTP\/1\.1 200 /);
   });
 
+  test("garbage after a request does not become a part of the answer", async () => {
+    const body = '{"service":""}';
+    const frameOfBody = Buffer.concat([Buffer.from([0, 0, 0, 0, body.length]), Buffer.from(body)]);
+    const head = `POST /grpc.health.v1.Health/Watch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/connect+json\r\ncontent-length: ${frameOfBody.length}\r\n\r\n`;
+    const socket = connectSocket(running.port, "127.0.0.1", () => {
+      socket.write(Buffer.concat([Buffer.from(head), frameOfBody]));
+    });
+    let received = "";
+    const closed = new Promise((resolve) => socket.on("close", resolve));
+    socket.on("error", () => undefined);
+    socket.on("data", (chunk) => {
+      // The stream goes on; what follows on the connection makes no sense.
+      if (received === "") socket.write("\x00\x01\x02\r\n\r\n");
+      received += chunk.toString("latin1");
+    });
+    await closed;
+    expect(received).toMatch(/^HTTP\/1\.1 200 /);
+    expect(received).not.toContain("400 Bad Request");
+  });
+
   test("a preface of HTTP/2 with garbage after it ends that connection only", async () => {
     const bytes = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.alloc(4096, 0xff)]);
     await expect(sendRaw(running.port, bytes)).resolves.toBeTypeOf("string");

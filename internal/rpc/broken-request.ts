@@ -1,10 +1,13 @@
 /** What a caller is told whose bytes are no request of HTTP/1.1. */
 import type { Duplex } from "node:stream";
 
-/** Answers on the bare socket, for there is no request to answer, and ends the connection. */
-export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+/**
+ * Answers on the bare socket, for there is no request to answer, and ends the connection. While another answer is on its
+ * way on it (`isAnswering`), the caller would take this one for a part of that, so that the connection just ends.
+ */
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex, isAnswering: boolean): void {
   const [status, text] = judge(error.code ?? "");
-  if (!socket.writable || error.code === "ECONNRESET") {
+  if (isAnswering || !socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
     return;
   }

@@ -24,6 +24,7 @@ import { EventType, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { AssertionError } from "../base/assert.js";
 import { FakeClock } from "../base/clock.js";
 import { RpcListenError } from "./server.js";
 import { EPOCH_ID, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
@@ -233,6 +234,19 @@ describe("a GET", () => {
     });
     expect(answer).toMatchObject({ status: 200, headers: { "cache-control": "no-store" } });
   });
+});
+
+test("a bug is told to the caller as such and to the process as it is, and the other calls go on", async () => {
+  const { port, store, bugs, errors } = await start();
+  const bug = new AssertionError("applied ≤ commit");
+  store.failure = bug;
+  const { status, json } = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" });
+  expect(status).toBe(500);
+  expect(json).toMatchObject({ code: "internal", message: expect.not.stringContaining("applied") });
+  expect(bugs).toEqual([bug]);
+  expect(errors.join()).toContain("applied ≤ commit");
+  store.failure = undefined;
+  expect((await callJson(port, "cambium.v1.KVStore/Get", { key: "k" })).status).toBe(200);
 });
 
 describe("Cluster", () => {

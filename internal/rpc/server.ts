@@ -122,7 +122,9 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
-    this.#http1.on("clientError", answerBrokenRequest);
+    this.#http1.on("clientError", (error, socket) =>
+      answerBrokenRequest(error, socket, this.#adapter.isAnswering(socket)),
+    );
     this.#http2 = createHttp2(serverOptions, this.#adapter.handle);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
