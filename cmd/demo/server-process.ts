@@ -27,6 +27,7 @@ export class ServerProcess {
   readonly #log: WriteStream;
   /** The last line that it wrote to standard error: why it died, where it did. */
   #lastError = "";
+  #started = false;
   #gone = false;
 
   constructor(spec: ServerSpec) {
@@ -39,7 +40,7 @@ export class ServerProcess {
       // Out of the terminal's process group: a ctrl-C reaches the demonstration alone, and it stops each server once.
       detached: true,
     });
-    this.#keepLines(this.#child.stdout!);
+    this.#keepLines(this.#child.stdout!, (line) => (this.#started ||= line.includes('"msg":"started"')));
     this.#keepLines(this.#child.stderr!, (line) => (this.#lastError = line));
     this.exited = new Promise((resolve) => {
       const end = (how: number | string): void => {
@@ -59,11 +60,11 @@ export class ServerProcess {
     return `The ${this.spec.name} ended by itself (${typeof how === "number" ? `exit code ${how}` : how})${why}`;
   }
 
-  /** Resolves to true once the server serves reads, to false when it is gone before that. */
+  /** Resolves to true once the server serves reads, and a master writes; to false when it is gone before that. */
   async ready(): Promise<boolean> {
     const deadlineMs = performance.now() + readyTimeoutMs;
     while (!this.#gone) {
-      if (await answersReady(this.spec.address)) return !this.#gone;
+      if (this.#started && (await answersReady(this.spec.address))) return !this.#gone;
       if (performance.now() > deadlineMs) {
         throw new Error(
           `the ${this.spec.name} was not ready after ${readyTimeoutMs / 1000} s; its log: ${this.spec.logFile}`,

@@ -62,16 +62,20 @@ export class TestNode {
     return this.#running;
   }
 
-  /** Starts the process and resolves once it listens. Later runs listen at the port of the first. */
+  /**
+   * Starts the process and resolves once it has started: it listens, and a master takes writes. Later runs listen at the
+   * port of the first.
+   */
   async start(): Promise<this> {
     const earlier = this.log.length;
     await this.#spawn();
-    const line = await until(`${this.options.program} listens`, () => {
-      const listening = this.log.slice(earlier).find(({ msg }) => msg === "listening");
-      return listening ?? (this.#running ? undefined : "ended");
-    });
-    if (line === "ended") throw new Error(`the ${this.options.program} ended before it listened: ${this.stderr}`);
-    this.#port = Number(/:(\d+)$/.exec(String(line.address))?.[1]);
+    const said = (msg: string): LogLine | undefined => this.log.slice(earlier).find((line) => line.msg === msg);
+    await until(`the ${this.options.program} starts`, () => said("started") !== undefined || !this.#running);
+    const listening = said("listening");
+    if (!this.#running || !listening) {
+      throw new Error(`the ${this.options.program} ended before it had started: ${this.stderr}`);
+    }
+    this.#port = Number(/:(\d+)$/.exec(String(listening.address))?.[1]);
     return this;
   }
 

@@ -63,7 +63,7 @@ describe("curl", () => {
 describe("@grpc/grpc-js", () => {
   const loaded = protoLoader.loadSync(
     ["cambium/v1/kvstore.proto", "cambium/v1/cluster.proto", "grpc/health/v1/health.proto"],
-    { includeDirs: [path.join(root, "api")], longs: Number, enums: String, defaults: true },
+    { includeDirs: [path.join(root, "api")], keepCase: true, longs: Number, enums: String, defaults: true },
   );
   const contract = grpc.loadPackageDefinition(loaded);
 
