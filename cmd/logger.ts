@@ -15,7 +15,15 @@ export function createLogger(options: LoggerOptions): Logger {
   const destination = pretty
     ? PinoPretty({ ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l", sync: true })
     : pino.destination({ fd: 1, sync: true });
-  const sink = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const sink = pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    destination,
+  );
   const at =
     (level: LoggerOptions["level"]) =>
     (message: string, fields: LogFields = {}): void =>
