@@ -5,9 +5,9 @@
  * Exit codes: 0 after a clean shutdown, 1 when the node could not start or run, 2 for bad flags or configuration.
  */
 import { randomBytes } from "node:crypto";
-import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { Command, CommanderError, Option } from "commander";
+import { formatAddress, isWildcardHost } from "../internal/base/address.js";
 import { SystemClock } from "../internal/base/clock.js";
 import type { RandomSource } from "../internal/base/ids.js";
 import type { Logger } from "../internal/base/logger.js";
@@ -148,7 +148,7 @@ export async function startNode(options: {
       drainTimeoutMs: config.server.drainTimeoutMs,
       ...secret,
     });
-    const address = formatAddress(config.server.host, server.port);
+    const address = formatAddress({ host: config.server.host, port: server.port });
     logger.info("listening", { address, role: store.role, node_id: store.nodeId, version: VERSION });
     await replicator.start();
     const { applied, keys } = store.status();
@@ -234,10 +234,5 @@ function readConfig({ kind, program }: { kind: NodeKind; program: string }, flag
 
 /** Where others reach a node whose configuration does not say. */
 function defaultAddress(host: string, port: number): string {
-  const anyHost = host === "0.0.0.0" || host === "::";
-  return formatAddress(anyHost ? hostname() : host, port);
-}
-
-function formatAddress(host: string, port: number): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+  return formatAddress({ host: isWildcardHost(host) ? hostname() : host, port });
 }
