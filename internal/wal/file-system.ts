@@ -34,6 +34,11 @@ export interface File {
 
 /** A taken lock of a data directory. */
 export interface DirectoryLock {
+  /**
+   * Resolves when another process has taken the directory over, which can happen only to one that stood still for seconds:
+   * this one must not write any more. Otherwise it stays pending.
+   */
+  readonly lost: Promise<FileSystemError>;
   release(): Promise<void>;
 }
 

@@ -18,12 +18,10 @@ import { ReadGate } from "./read-gate.js";
 import {
   chainSeed,
   damageProblem,
+  followRecord,
   lastSeqOf,
   logEndAt,
-  readLogEnd,
   recordEnd,
-  RECORD_HEADER_BYTES,
-  structureProblem,
   type LogEnd,
   type LogRecord,
 } from "./record.js";
@@ -222,12 +220,11 @@ export class Log {
     if (epoch < before.epoch || timestampMs < before.timestampMs) {
       assert(false, `epoch ${epoch} at ${timestampMs} ms goes back behind ${before.epoch} at ${before.timestampMs} ms`);
     }
-    const seq = (before.seq + 1) as Seq;
-    const fields = { seq, epoch, timestampMs, chainBefore: before.chain };
-    const chain = this.#tail.add(fields, payload, RECORD_HEADER_BYTES + payload.length);
-    this.#end = { seq, epoch, timestampMs, chain };
+    const end = { seq: (before.seq + 1) as Seq, epoch, timestampMs, chain: 0 };
+    end.chain = this.#tail.add(end, before.chain, payload);
+    this.#end = end;
     this.#writer.wake();
-    return seq;
+    return end.seq;
   }
 
   /**
@@ -240,11 +237,10 @@ export class Log {
     const bytes = asBuffer(records);
     const end = { ...this.#end };
     for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) {
-      const problem = damageProblem(bytes, at, bytes.length) ?? structureProblem(bytes, at, bytes.length, end);
+      const problem = damageProblem(bytes, at, bytes.length) ?? followRecord(bytes, at, bytes.length, end);
       if (problem) {
         throw new WalError("mismatch", `records do not continue the log after ${end.seq}`, { offset: at, ...problem });
       }
-      readLogEnd(bytes, at, end);
     }
     if (bytes.length > 0) {
       this.#tail.addEncoded(bytes);

@@ -143,7 +143,7 @@ export class MemoryFileSystem implements FileSystem {
   async lock(): Promise<DirectoryLock> {
     if (this.#locked) throw new FileSystemError("ELOCKED", "the data directory is in use");
     this.#locked = true;
-    return { release: async () => void (this.#locked = false) };
+    return { lost: new Promise(() => {}), release: async () => void (this.#locked = false) };
   }
 
   #file(path: string, inode: Inode, writable: boolean): File {

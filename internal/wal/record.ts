@@ -43,30 +43,31 @@ export function chainSeed(clusterId: ClusterId): number {
   return crc32(idToBytes(clusterId));
 }
 
-/** What goes into a record's header beside what is computed. */
-export interface RecordFields {
-  readonly seq: Seq;
-  readonly epoch: Epoch;
-  readonly timestampMs: EpochMs;
-  readonly chainBefore: number;
-}
-
 /** The end of a log: what the next record must continue. */
 export interface LogEnd extends LogMark {
   readonly timestampMs: EpochMs;
 }
 
+/** A `LogEnd` that moves along a log. */
+export type MovingLogEnd = { -readonly [K in keyof LogEnd]: LogEnd[K] };
+
 /** Writes one record into `into` at `offset`, where there must be room, and returns its chain value. */
-export function encodeRecord(into: Buffer, offset: number, fields: RecordFields, payload: Uint8Array): number {
+export function encodeRecord(
+  into: Buffer,
+  offset: number,
+  record: { readonly seq: Seq; readonly epoch: Epoch; readonly timestampMs: EpochMs },
+  chainBefore: number,
+  payload: Uint8Array,
+): number {
   const end = offset + RECORD_HEADER_BYTES + payload.length;
   assert(payload.length <= PAYLOAD_BYTES_MAX && end <= into.length, "a record has room and a payload within the limit");
   into.writeUInt32LE(payload.length, offset + 8);
-  into.writeUInt32LE(fields.chainBefore, offset + 12);
-  writeU64(into, fields.seq, offset + 16);
-  writeU64(into, fields.epoch, offset + 24);
-  writeU64(into, fields.timestampMs, offset + 32);
+  into.writeUInt32LE(chainBefore, offset + 12);
+  writeU64(into, record.seq, offset + 16);
+  writeU64(into, record.epoch, offset + 24);
+  writeU64(into, record.timestampMs, offset + 32);
   into.set(payload, offset + RECORD_HEADER_BYTES);
-  const chain = crc32Range(into, offset + 8, end, fields.chainBefore);
+  const chain = crc32Range(into, offset + 8, end, chainBefore);
   into.writeUInt32LE(chain, offset + 4);
   into.writeUInt32LE(crc32Range(into, offset + 4, offset + RECORD_HEADER_BYTES), offset);
   return chain;
@@ -98,19 +99,14 @@ export function recordAt(bytes: Buffer, offset: number): LogRecord {
   };
 }
 
-/** The log's end after the record at `offset`. */
+/** The log's end after the record at `offset`, which must be whole and known to be sound. */
 export function logEndAt(bytes: Buffer, offset: number): LogEnd {
-  const end = { seq: 0 as Seq, epoch: 0 as Epoch, chain: 0, timestampMs: 0 as EpochMs };
-  readLogEnd(bytes, offset, end);
-  return end;
-}
-
-/** `logEndAt` into an object that is there already; for loops over many records. */
-export function readLogEnd(bytes: Buffer, offset: number, into: { -readonly [K in keyof LogEnd]: LogEnd[K] }): void {
-  into.seq = readU64(bytes, offset + 16) as Seq;
-  into.epoch = readU64(bytes, offset + 24) as Epoch;
-  into.chain = bytes.readUInt32LE(offset + 4);
-  into.timestampMs = readU64(bytes, offset + 32) as EpochMs;
+  return {
+    seq: readU64(bytes, offset + 16) as Seq,
+    epoch: readU64(bytes, offset + 24) as Epoch,
+    chain: bytes.readUInt32LE(offset + 4),
+    timestampMs: readU64(bytes, offset + 32) as EpochMs,
+  };
 }
 
 /** The last seq in whole records that lie one after another. */
@@ -127,15 +123,11 @@ export interface RecordProblem {
 }
 
 /**
- * Why no whole record that continues the log stands at `offset` before `end`, or undefined when one does: its length, and
- * seq, chain, epoch and time against the record before. Nothing is summed: for bytes that a CRC has vouched for.
+ * Moves `log` over the record at `offset` when a whole record stands there, before `end`, that continues it: in its length,
+ * seq, chain, epoch and time. Otherwise leaves `log` and says what is wrong. Nothing is summed: this is for bytes
+ * that a CRC has vouched for.
  */
-export function structureProblem(
-  bytes: Buffer,
-  offset: number,
-  end: number,
-  before: { seq: number; epoch: number; chain: number; timestampMs: number },
-): RecordProblem | undefined {
+export function followRecord(bytes: Buffer, offset: number, end: number, log: MovingLogEnd): RecordProblem | undefined {
   if (end - offset < RECORD_HEADER_BYTES) {
     return { expected: `a record header of ${RECORD_HEADER_BYTES} bytes`, found: `${end - offset} bytes` };
   }
@@ -144,19 +136,21 @@ export function structureProblem(
     return { expected: `a payload of at most ${end - offset - RECORD_HEADER_BYTES} bytes`, found: `${length}` };
   }
   const seq = readU64(bytes, offset + 16);
-  if (seq !== before.seq + 1) return { expected: `seq ${before.seq + 1}`, found: `${seq}` };
+  if (seq !== log.seq + 1) return { expected: `seq ${log.seq + 1}`, found: `${seq}` };
   const chainBefore = bytes.readUInt32LE(offset + 12);
-  if (chainBefore !== before.chain) {
-    return { expected: `seq ${seq} after chain ${before.chain}`, found: `${chainBefore}` };
-  }
+  if (chainBefore !== log.chain) return { expected: `seq ${seq} after chain ${log.chain}`, found: `${chainBefore}` };
   const epoch = readU64(bytes, offset + 24);
-  if (epoch < before.epoch || !Number.isSafeInteger(epoch)) {
-    return { expected: `epoch ${before.epoch} or later at seq ${seq}`, found: `${epoch}` };
+  if (epoch < log.epoch || !Number.isSafeInteger(epoch)) {
+    return { expected: `epoch ${log.epoch} or later at seq ${seq}`, found: `${epoch}` };
   }
   const timestampMs = readU64(bytes, offset + 32);
-  if (timestampMs < before.timestampMs || !Number.isSafeInteger(timestampMs)) {
-    return { expected: `a time of ${before.timestampMs} ms or later at seq ${seq}`, found: `${timestampMs}` };
+  if (timestampMs < log.timestampMs || !Number.isSafeInteger(timestampMs)) {
+    return { expected: `a time of ${log.timestampMs} ms or later at seq ${seq}`, found: `${timestampMs}` };
   }
+  log.seq = seq as Seq;
+  log.epoch = epoch as Epoch;
+  log.timestampMs = timestampMs as EpochMs;
+  log.chain = bytes.readUInt32LE(offset + 4);
   return undefined;
 }
 
@@ -179,32 +173,29 @@ export function damageProblem(bytes: Buffer, offset: number, end: number): Recor
 }
 
 /**
- * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked, and that it continues the one
- * before. Throws `WalError` "mismatch" where that fails, or where the bytes end inside a record.
+ * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked. That each continues the one before
+ * is checked in any case; the first may continue anything. Throws `WalError` "mismatch" where that fails, or where the
+ * bytes end inside a record.
  */
 export function* decodeRecords(bytes: Uint8Array, verify = false): Generator<LogRecord> {
   const buffer = asBuffer(bytes);
-  let before: LogRecord | undefined;
-  for (let offset = 0; offset < buffer.length; offset += before.byteLength) {
+  const log = claimedStart(buffer);
+  for (let offset = 0; offset < buffer.length; offset = recordEnd(buffer, offset)) {
     const problem =
       (verify ? damageProblem(buffer, offset, buffer.length) : undefined) ??
-      structureProblem(buffer, offset, buffer.length, before ?? whateverComesBefore(buffer, offset));
+      followRecord(buffer, offset, buffer.length, log);
     if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
-    before = recordAt(buffer, offset);
-    yield before;
+    yield recordAt(buffer, offset);
   }
 }
 
-/** The end that the record at `offset` says it continues: the first of a run follows on whatever it claims. */
-export function whateverComesBefore(
-  bytes: Buffer,
-  offset: number,
-): { seq: number; epoch: number; chain: number; timestampMs: number } {
-  const whole = bytes.length - offset >= RECORD_HEADER_BYTES;
+/** The end of the log that the first of these records says it continues. */
+function claimedStart(records: Buffer): MovingLogEnd {
+  const whole = records.length >= RECORD_HEADER_BYTES;
   return {
-    seq: whole ? recordSeq(bytes, offset) - 1 : 0,
-    epoch: 0,
-    chain: whole ? bytes.readUInt32LE(offset + 12) : 0,
-    timestampMs: 0,
+    seq: (whole ? recordSeq(records, 0) - 1 : 0) as Seq,
+    epoch: 0 as Epoch,
+    timestampMs: 0 as EpochMs,
+    chain: whole ? records.readUInt32LE(12) : 0,
   };
 }

@@ -7,7 +7,7 @@ import type { Epoch, EpochMs, Seq } from "../base/position.js";
 import type { ByteWindow } from "./byte-window.js";
 import { allZero } from "./bytes.js";
 import { decodeFrameHeader, FLAG_CLEAN_SHUTDOWN, FRAME_HEADER_BYTES, frameSeed, type FrameHeader } from "./frame.js";
-import { readLogEnd, recordAt, recordEnd, structureProblem, type LogEnd, type LogRecord } from "./record.js";
+import { followRecord, recordAt, recordEnd, type LogEnd, type LogRecord } from "./record.js";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-header.js";
 import { SegmentIndex } from "./segment-index.js";
 
@@ -166,9 +166,8 @@ function followFrame(
   const last = { seq: cursor.seq, epoch: cursor.epoch, chain: cursor.chain, timestampMs: cursor.timestampMs };
   let count = 0;
   for (let at = start; at < end; count++) {
-    const problem = structureProblem(bytes, at, end, last);
+    const problem = followRecord(bytes, at, end, last);
     if (problem) return problem;
-    readLogEnd(bytes, at, last);
     at = recordEnd(bytes, at);
   }
   if (count !== header.recordCount) return { expected: `${header.recordCount} records`, found: `${count}` };

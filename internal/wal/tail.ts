@@ -4,7 +4,8 @@
  * written over, so that readers get views instead of copies.
  */
 import { assert, AssertionError, must } from "../base/assert.js";
-import { encodeRecord, recordEnd, type RecordFields } from "./record.js";
+import type { Epoch, EpochMs, Seq } from "../base/position.js";
+import { encodeRecord, RECORD_HEADER_BYTES, recordEnd } from "./record.js";
 
 const BLOCK_BYTES_MAX = 1024 * 1024;
 const BLOCK_BYTES_MIN = 4 * 1024;
@@ -47,9 +48,10 @@ export class Tail {
   }
 
   /** Encodes a record at the end and returns its chain value. */
-  add(fields: RecordFields, payload: Uint8Array, byteLength: number): number {
+  add(record: { seq: Seq; epoch: Epoch; timestampMs: EpochMs }, chainBefore: number, payload: Uint8Array): number {
+    const byteLength = RECORD_HEADER_BYTES + payload.length;
     const block = this.#blockFor(byteLength);
-    const chain = encodeRecord(block.bytes, block.length, fields, payload);
+    const chain = encodeRecord(block.bytes, block.length, record, chainBefore, payload);
     block.grew(byteLength);
     this.#lastSeq++;
     return chain;
