@@ -100,6 +100,13 @@ test("a test may reach what its room reaches through others, and no further", ()
   expect(breachesOf("internal/engine/a.test.ts", reach)).toHaveLength(1);
 });
 
+test("the tests of a room inside another share its test material, and only they do", () => {
+  const shared = { path: "internal/replication/testing/dialogue.ts", text: "" };
+  const text = 'import "../testing/dialogue.js";';
+  expect(breaches([shared, { path: "internal/replication/core/a.test.ts", text }])).toEqual([]);
+  expect(breaches([shared, { path: "internal/replication/core/a.ts", text }])).toHaveLength(1);
+});
+
 test("imports in comments and strings are none", () => {
   const text = '// import "../wal/log.js";\nconst s = `import "yaml";`; /* export * from "zod" */';
   expect(importsOf({ path: "internal/engine/a.ts", text })).toEqual([]);
