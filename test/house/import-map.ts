@@ -151,7 +151,8 @@ function roomBreach(
   const allowed = isTest(from) ? reachOf(room) : new Set(rooms[room]);
   if (targetRoom === room || allowed.has(targetRoom)) return undefined;
   // The tests of a room inside another share what that one has written for tests.
-  if (isTest(from) && room.startsWith(`${targetRoom}/`) && target.startsWith(`${targetRoom}/testing/`)) return undefined;
+  if (isTest(from) && room.startsWith(`${targetRoom}/`) && target.startsWith(`${targetRoom}/testing/`))
+    return undefined;
   return `${room} may not import ${targetRoom} (${specifier})`;
 }
 
