@@ -301,6 +301,28 @@ export class Log {
     }
   }
 
+  /** Begins a new segment, so that what came before can be removed as a whole; does nothing when the last one is empty. */
+  async rotate(): Promise<void> {
+    this.#assertTaking();
+    await this.#writer.rotate();
+  }
+
+  /**
+   * Removes the segments that hold only records up to `seq`; what remains of them, and the last segment, stays readable.
+   * Rejects with `WalError` "io"; some segments may be removed then, from the first one on.
+   */
+  async truncateBelow(seq: Seq): Promise<void> {
+    this.#assertTaking();
+    await this.#gate.alone(() => this.#segments.removeBelow(seq)).catch((error: unknown) => {
+      throw translated(error, `removing segments below ${seq}`);
+    });
+  }
+
+  /** The seq before the first of as many last segments as have `bytes` at most together; the last one always counts. */
+  seqBeforeLast(bytes: number): Seq {
+    return this.#segments.seqBeforeLast(bytes);
+  }
+
   /** Resolves when all that is appended is synced, whatever the mode. Rejects with "failed", or "disk_full" when dropped. */
   flush(): Promise<void> {
     return this.#closing ?? this.#writer.flush();

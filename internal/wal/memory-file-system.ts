@@ -40,7 +40,7 @@ export class MemoryFileSystem implements FileSystem {
   readonly #durableNames = new Map<string, Inode>();
   #nameChanges: NameChange[] = [];
   #failures: { operation: FileOperation; path: RegExp; code: string; left: number }[] = [];
-  #locked = false;
+  #lock: DirectoryLock | undefined;
 
   constructor(options: MemoryFileSystemOptions = {}) {
     this.writeBytesMax = options.writeBytesMax ?? Number.MAX_SAFE_INTEGER;
@@ -141,9 +141,15 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async lock(): Promise<DirectoryLock> {
-    if (this.#locked) throw new FileSystemError("ELOCKED", "the data directory is in use");
-    this.#locked = true;
-    return { lost: new Promise(() => {}), release: async () => void (this.#locked = false) };
+    if (this.#lock) throw new FileSystemError("ELOCKED", "the data directory is in use");
+    const lock: DirectoryLock = {
+      lost: new Promise(() => {}),
+      release: async () => {
+        if (this.#lock === lock) this.#lock = undefined;
+      },
+    };
+    this.#lock = lock;
+    return lock;
   }
 
   #file(path: string, inode: Inode, writable: boolean): File {

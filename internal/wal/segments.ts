@@ -97,6 +97,25 @@ export class Segments {
     else await this.moveEnd(at, seq, frame);
   }
 
+  /** Removes the segments that hold only records up to `seq`, but never the last one. A crash on the way leaves fewer removed. */
+  async removeBelow(seq: Seq): Promise<void> {
+    // From the first one on, each removal durable before the next: a gap would look like damage.
+    while (this.#list.length > 1 && this.#list[1]!.firstSeq <= seq + 1) {
+      await must(this.#list[0], "a log has a segment").remove();
+      this.#list.shift();
+    }
+  }
+
+  /** The seq before the first of as many last segments as have `bytes` at most together; the last one always counts. */
+  seqBeforeLast(bytes: number): Seq {
+    let first = this.#list.length - 1;
+    for (let sum = this.active.end; first > 0; first--) {
+      sum += this.#list[first - 1]!.end;
+      if (sum > bytes) break;
+    }
+    return seq(must(this.#list[first], "a log has a segment").firstSeq - 1);
+  }
+
   /**
    * Moves the end of the last segment into a new, synced one: the records from the frame `from` on, up to `lastSeq`; what
    * lies after that is dropped. Until the new segment has its name, the old one is whole; from then on the new one

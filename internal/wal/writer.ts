@@ -157,6 +157,14 @@ export class Writer {
     });
   }
 
+  /** Begins a new segment, unless the last one is empty; gives up where the disk has no room for one. */
+  rotate(): Promise<void> {
+    return this.exclusive(async () => {
+      const { active } = this.#segments;
+      if (active.lastSeq >= active.firstSeq) await this.#rotate();
+    });
+  }
+
   /** After an exclusive act has cut the log: it ends at `end`, synced. */
   cutTo(end: LogEnd): void {
     this.#written = end;
