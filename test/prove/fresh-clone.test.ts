@@ -1,7 +1,7 @@
 /** The two commands of the README on a clone that has nothing but what is committed, and the package as npm would ship it. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile, spawn, type SpawnOptions } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -16,10 +16,7 @@ let clone: string;
 beforeAll(async () => {
   folder = await mkdtemp(path.join(os.tmpdir(), "cambium-"));
   clone = path.join(folder, "clone");
-  const { stdout } = await run("git", ["ls-files", "-z"], { cwd: root, maxBuffer: 1 << 24 });
-  for (const file of stdout.split("\0").filter((name) => name !== "")) {
-    await cp(path.join(root, file), path.join(clone, file));
-  }
+  await run("git", ["clone", "--quiet", "--no-hardlinks", root, clone]);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -49,13 +46,18 @@ test("what is set up stays set up", async () => {
 });
 
 test("npm start shows its screen, and ctrl-C ends it with exit code 0", async () => {
-  const child: ChildProcess = spawn("npm", ["start", "--", "--base-port", "0"], { cwd: clone, env: environment() });
+  // In a process group of its own, as a terminal would have it: ctrl-C reaches npm and all that it started.
+  const options: SpawnOptions = { cwd: clone, env: environment(), detached: true, stdio: ["ignore", "pipe", "pipe"] };
+  const child = spawn("npm", ["start", "--", "--base-port", "0"], options);
   let output = "";
   child.stdout!.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr!.on("data", (chunk: Buffer) => (output += chunk.toString()));
   const closed = once(child, "close");
-  await until("the screen", () => output.includes("Cambium is running") || child.exitCode !== null, 120_000);
-  child.kill("SIGINT");
+  try {
+    await until("the screen", () => output.includes("Ctrl-C stops") || child.exitCode !== null, 120_000);
+  } finally {
+    process.kill(-child.pid!, "SIGINT");
+  }
   expect(await closed, output).toEqual([0, null]);
   expect(output).toContain("Stopped.");
 });
