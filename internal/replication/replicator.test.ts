@@ -374,16 +374,14 @@ describe("registering", () => {
   });
 
   test("at a new address moves the member, and keeps how it came to be known", async () => {
+    await cluster.start("replica", "r:1");
     const master = await cluster.start("master", "m:1");
-    await cluster.start("replica", "r:1", { masterAddress: "m:1" });
-    await cluster.pass(100);
+    await Promise.all([master.replicator.addReplica("r:1"), cluster.settle()]);
     const disk = await cluster.crash("r:1");
     const moved = await cluster.start("replica", "r:2", { masterAddress: "m:1", disk });
     await cluster.pass(100);
     const others = master.replicator.members().filter(({ state }) => state !== "self");
-    expect(others).toMatchObject([
-      { nodeId: moved.store.nodeId, address: "r:2", source: "registered", state: "streaming" },
-    ]);
+    expect(others).toMatchObject([{ nodeId: moved.store.nodeId, address: "r:2", source: "added", state: "streaming" }]);
     expect(moved.store.records).toEqual(master.store.records);
   });
 
@@ -541,7 +539,9 @@ describe("adding a replica", () => {
     const failed = expect(master.replicator.addReplica(address)).rejects.toMatchObject({ code });
     await cluster.settle();
     await failed;
-    await cluster.settle();
+    const heard = listen();
+    await cluster.pass(6000);
+    expect(heard).toEqual([]);
     expect(master.replicator.members()).toHaveLength(1);
     expect(cluster.network.wires).toEqual([]);
   });
@@ -598,6 +598,19 @@ describe("removing a replica", () => {
     await cluster.pass(10_000);
     expect(again.replicator.members()).toHaveLength(1);
     expect(replica.store.last.seq).toBeLessThan(again.store.last.seq);
+  });
+
+  test("follows the node to another address", async () => {
+    const { master } = await pair();
+    await Promise.all([master.replicator.removeReplica({ address: "r:1" }), cluster.settle()]);
+    const disk = await cluster.crash("r:1");
+    const moved = await cluster.start("replica", "r:2", { disk });
+    const own = await cluster.crash("m:1");
+    const again = await cluster.start("master", "m:1", { disk: own, listedReplicas: ["r:1", "r:2"] });
+    await cluster.pass(3000);
+    expect(again.replicator.members()).toMatchObject([{ state: "self" }, { address: "r:2", state: "refused" }]);
+    expect(memberAt(again, "r:2")?.detail).toContain("was removed from the cluster");
+    expect(moved.store.last.seq).toBeLessThan(again.store.last.seq);
   });
 
   test("of nobody is not found", async () => {

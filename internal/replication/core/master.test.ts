@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { must } from "../../base/assert.js";
 import { masterPlayer, play, type Player, tidy } from "../testing/dialogue.js";
+import { peerAt, type PeerView } from "./view.js";
 
 /** A master whose epoch 2 has begun at seq 5, after epoch 1 at 1. */
 const begun = (): Player => masterPlayer({ history: "1@1 2@5", last: "2/5" });
@@ -290,6 +292,26 @@ describe("pushing", () => {
     );
   });
 
+  test("an answer that is late is not asked for again before its time", () => {
+    expectPlayed(
+      streaming(),
+      `> pass 1000
+       > flush
+       #1 <- heartbeat commit 5, echo 1, answer
+       > pass 999
+       > flush
+       > pass 1
+       > flush
+       #1 <- heartbeat commit 5, echo 1, answer`,
+    );
+  });
+
+  test("an ack of less than was acknowledged before takes nothing back", () => {
+    const player = streaming();
+    play(player, `> #1 -> ack match 3`);
+    expect(peerAt(player.state, "r:1", 0)).toMatchObject({ state: "streaming", matchSeq: 5 });
+  });
+
   test("a replica that takes everything and answers nothing is asked, and then given up", () => {
     expectPlayed(
       streaming(),
@@ -334,6 +356,43 @@ describe("pushing", () => {
        > flush
        #1 <- heartbeat commit 5, echo 2, answer`,
     );
+  });
+});
+
+describe("what is shown of a peer", () => {
+  const shown = (player: Player): PeerView => must(peerAt(player.state, "r:1", player.nowMs), "there is a peer");
+
+  test("is no lag when it has everything, however long nothing was written", () => {
+    const player = streaming();
+    play(player, `> pass 3600000`);
+    expect(shown(player)).toMatchObject({ state: "streaming", matchSeq: 5, appliedSeq: 4, lagRecords: 0, lagMs: 0 });
+  });
+
+  test("is a lag that begins with the first write that it lacks", () => {
+    const player = streaming();
+    play(player, `> pass 900\n> log last 2/7 written 7\n> pass 30`);
+    expect(shown(player)).toMatchObject({ lagRecords: 2, lagMs: 30 });
+    play(player, `> flush\n> tail 6-7 for #1\n> #1 -> ack match 7`);
+    expect(shown(player)).toMatchObject({ lagRecords: 0, lagMs: 0 });
+  });
+
+  test("is a small lag when it follows closely writes that never end", () => {
+    const player = streaming();
+    for (let seq = 6; seq < 100; seq++) {
+      play(player, `> pass 10\n> log last 2/${seq} written ${seq}\n> flush\n> tail ${seq} for #1`);
+      if (seq > 7) play(player, `> #1 -> ack match ${seq - 1}`);
+      expect(shown(player).lagMs).toBeLessThanOrEqual(20);
+    }
+  });
+
+  test("is what it acknowledges since it was met last, for it may have lost what it had", () => {
+    const player = streaming();
+    play(player, `> lost #1\n> pass 1000\n> flush`);
+    expect(shown(player)).toMatchObject({ state: "disconnected", matchSeq: 5, detail: "reset" });
+    play(player, `> opened #2\n> #2 -> welcome history 1@1 last 1/2`);
+    expect(shown(player)).toMatchObject({ state: "probing", matchSeq: 0, detail: "reset" });
+    play(player, `> mark 1/2 for #2\n> #2 -> ack match 2`);
+    expect(shown(player)).toMatchObject({ state: "streaming", matchSeq: 2, detail: "" });
   });
 });
 

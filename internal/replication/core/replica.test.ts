@@ -297,6 +297,17 @@ describe("Align", () => {
        s2 -> welcome promised 2, history 1@1, last 1/3`,
     );
   });
+
+  test("whose session ends during the cut leaves nothing matched beyond it", () => {
+    const player = following();
+    expect(player.state.matchSeq).toBe(5);
+    play(
+      player,
+      `> accepted s2\n> s2 <- hello epoch 2 history 1@1 2@4\n> done\n> s2 <- align at 1/3 epoch 2\n> mark 1/3`,
+    );
+    play(player, `> left s2\n> log last 1/3 written 3 kept 3 applied 3\n> done`);
+    expect(player.state).toMatchObject({ matchSeq: 3, commitSeq: 3 });
+  });
 });
 
 describe("following", () => {
