@@ -9,6 +9,9 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import pc from "picocolors";
 import { Demo, type DemoOptions } from "./demo.js";
 
+/** Signals that are closer together than this are one wish. */
+const sameKeystrokeMs = 500;
+
 async function main(): Promise<number> {
   const options = parseFlags();
   const demo = new Demo(options);
@@ -31,13 +34,16 @@ async function main(): Promise<number> {
   }
 }
 
-/** Resolves at the first signal to stop; a second one kills. */
+/**
+ * Resolves at the first signal to stop; a later one kills. One ctrl-C may come as two signals: the terminal sends it to
+ * the whole process group, and npm passes its own on.
+ */
 function interruptOf(demo: Demo): Promise<undefined> {
   return new Promise((resolve) => {
-    let asked = false;
+    let firstMs: number | undefined;
     const interrupt = (): void => {
-      if (asked) demo.kill();
-      asked = true;
+      firstMs ??= performance.now();
+      if (performance.now() - firstMs > sameKeystrokeMs) demo.kill();
       resolve(undefined);
     };
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt);
