@@ -1,19 +1,337 @@
-import { expect, test } from "vitest";
+/** How a log behaves when nothing goes wrong; on every file system. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { clusterId } from "../base/ids.js";
+import { epoch, epochMs, seq } from "../base/position.js";
+import type { FileSystem } from "./file-system.js";
+import type { Durability, LogRecord } from "./log.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
-import { appendText, openLog, someTexts, textsOf } from "./testing/logs.js";
+import { NodeFileSystem } from "./node-file-system.js";
+import { chainSeed, decodeRecords } from "./record.js";
+import { appendText, CLUSTER, openLog, someTexts, textOf, textsOf, type TestLog } from "./testing/logs.js";
 
-test("what was appended is there after a close and a new start", async () => {
-  const fileSystem = new MemoryFileSystem();
-  const texts = someTexts(100);
-  const { log, listener } = await openLog({ fileSystem });
-  for (const text of texts) appendText(log, text);
-  await log.flush();
-  expect(listener.keptSeq).toBe(100);
-  expect(await textsOf(log)).toEqual(texts);
-  await log.close();
+const roots: string[] = [];
+const open: TestLog[] = [];
 
-  const again = await openLog({ fileSystem });
-  expect(again.log.recovery).toMatchObject({ records: 100, tornBytes: 0, cleanShutdown: true, syncedSeq: 100 });
-  expect(await textsOf(again.log)).toEqual(texts);
-  await again.log.close();
+afterEach(async () => {
+  for (const { log } of open.splice(0)) await log.close();
+  for (const root of roots.splice(0)) await rm(root, { recursive: true });
 });
+
+async function opened(options: Parameters<typeof openLog>[0]): Promise<TestLog> {
+  const test = await openLog(options);
+  open.push(test);
+  return test;
+}
+
+const makers: [string, () => Promise<FileSystem>][] = [
+  ["MemoryFileSystem", async () => new MemoryFileSystem()],
+  [
+    "NodeFileSystem",
+    async () => {
+      const root = await mkdtemp(join(tmpdir(), "cambium-"));
+      roots.push(root);
+      return new NodeFileSystem(root);
+    },
+  ],
+];
+
+describe.each(makers)("a log on %s", (_name, makeFileSystem) => {
+  test.each<Durability>(["always", "interval", "os"])(
+    "keeps what was appended over a close: %s",
+    async (durability) => {
+      const fileSystem = await makeFileSystem();
+      const texts = someTexts(300);
+      const first = await opened({ fileSystem, durability });
+      expect(first.log.recovery).toMatchObject({
+        records: 0,
+        tornBytes: 0,
+        cleanShutdown: true,
+        appliedSeq: 0,
+        syncedSeq: 0,
+      });
+      for (const text of texts) appendText(first.log, text);
+      expect(first.log.lastSeq).toBe(300);
+      await first.log.flush();
+      expect(first.log.syncedSeq).toBe(300);
+      expect(first.listener).toMatchObject({ writtenSeq: 300, keptSeq: 300 });
+      expect(await textsOf(first.log)).toEqual(texts);
+      const { last, lastTimestampMs } = first.log;
+      await first.log.close();
+      await first.log.close();
+
+      const again = await opened({ fileSystem, durability });
+      expect(again.log.recovery).toMatchObject({ records: 300, tornBytes: 0, cleanShutdown: true, syncedSeq: 300 });
+      expect(again.log).toMatchObject({
+        last,
+        lastTimestampMs,
+        firstSeq: 1,
+        compactSeq: 0,
+        writtenSeq: 300,
+        keptSeq: 300,
+      });
+      expect(await textsOf(again.log)).toEqual(texts);
+      expect(appendText(again.log, "more")).toBe(301);
+      await again.log.flush();
+      expect(await textsOf(again.log)).toEqual([...texts, "more"]);
+    },
+  );
+
+  test("is read in pieces of any size, from memory and from disk alike", async () => {
+    const fileSystem = await makeFileSystem();
+    const { log } = await opened({ fileSystem, segmentBytesMax: 3000, tailBytesMax: 1 });
+    const texts = someTexts(200);
+    for (const text of texts) {
+      appendText(log, text);
+      if (log.lastSeq % 7 === 0) await log.flush();
+    }
+    await log.flush();
+    for (const maxBytes of [1, 100, 700, 5000, 1_000_000]) expect(await textsOf(log, maxBytes)).toEqual(texts);
+
+    // Of a run that is in memory, the disk gives the same bytes.
+    const after = seq(195);
+    const inMemory = Buffer.from(log.readTail(after, 10_000)!);
+    await log.close();
+    const again = await opened({ fileSystem, segmentBytesMax: 3000 });
+    expect(again.log.readTail(after, 10_000)).toBeUndefined();
+    let onDisk = Buffer.alloc(0);
+    for (let at: number = after; at < 200; at = lastSeqIn(onDisk)) {
+      onDisk = Buffer.concat([onDisk, await again.log.read(seq(at), 10_000)]);
+    }
+    expect(onDisk.equals(inMemory)).toBe(true);
+    expect(await again.log.read(seq(200), 100)).toHaveLength(0);
+    expect(again.log.readTail(seq(200), 100)).toHaveLength(0);
+  });
+
+  test("takes records larger than a frame, a block of memory or a segment", async () => {
+    const fileSystem = await makeFileSystem();
+    const { log } = await opened({ fileSystem, segmentBytesMax: 100_000 });
+    const texts = ["a", "b".repeat(99_000), "c".repeat(1_500_000), "", "d".repeat(300_000), "e"];
+    for (const text of texts) appendText(log, text);
+    await log.flush();
+    expect(await textsOf(log, 1)).toEqual(texts);
+    await log.close();
+    const again = await opened({ fileSystem });
+    expect(await textsOf(again.log, 1)).toEqual(texts);
+  });
+
+  test("goes over to a new segment when one is full, each with its index", async () => {
+    const fileSystem = await makeFileSystem();
+    const { log } = await opened({ fileSystem, segmentBytesMax: 2000 });
+    for (const text of someTexts(100)) {
+      appendText(log, text);
+      await log.flush();
+    }
+    await log.close();
+    const names = await fileSystem.list("wal");
+    const segments = names.filter((name) => name.endsWith(".wal"));
+    expect(segments.length).toBeGreaterThan(3);
+    expect(names.filter((name) => name.endsWith(".index"))).toEqual(
+      segments.slice(0, -1).map((name) => name.replace(".wal", ".index")),
+    );
+    let total = 0;
+    for (const name of segments) {
+      const file = await fileSystem.open(`wal/${name}`, "read");
+      const size = await file.size();
+      await file.close();
+      // One empty frame may come on top.
+      expect(size).toBeLessThanOrEqual(2000 + 40);
+      total += size;
+    }
+    expect(log.sizeBytes).toBe(total);
+  });
+
+  test("shows every record to the replay of its opening, in order", async () => {
+    const fileSystem = await makeFileSystem();
+    const texts = someTexts(150);
+    const first = await opened({ fileSystem, segmentBytesMax: 2000 });
+    for (const text of texts) appendText(first.log, text);
+    await first.log.close();
+
+    const seen: LogRecord[] = [];
+    const seenTexts: string[] = [];
+    const replay = (record: LogRecord): void => {
+      seen.push(record);
+      seenTexts.push(textOf(record));
+    };
+    const again = await opened({ fileSystem, segmentBytesMax: 2000, replay });
+    expect(seenTexts).toEqual(texts);
+    expect(seen.map((record) => record.seq)).toEqual(texts.map((_, i) => i + 1));
+    expect(seen.at(-1)).toMatchObject({ chain: again.log.last.chain, epoch: 1 });
+  });
+
+  test("gives the mark of every seq it holds, and of the beginning", async () => {
+    const fileSystem = await makeFileSystem();
+    const first = await opened({ fileSystem, segmentBytesMax: 2000 });
+    const marks = [await first.log.mark(seq(0))];
+    expect(marks).toEqual([{ epoch: 0, seq: 0, chain: chainSeed(CLUSTER) }]);
+    for (let i = 1; i <= 60; i++) {
+      const payload = Buffer.from(`record ${i}`);
+      first.log.append({ epoch: epoch(1 + Math.floor(i / 20)), timestampMs: epochMs(i), payload });
+      marks.push(first.log.last);
+    }
+    expect(await Promise.all(marks.map((mark) => first.log.mark(mark.seq)))).toEqual(marks);
+    await first.log.close();
+    const again = await opened({ fileSystem, segmentBytesMax: 2000 });
+    for (const mark of marks) expect(await again.log.mark(mark.seq)).toEqual(mark);
+    await expect(again.log.mark(seq(61))).rejects.toMatchObject({ code: "out_of_range" });
+  });
+
+  test("is the same on another node that takes its records", async () => {
+    const master = await opened({ fileSystem: await makeFileSystem(), segmentBytesMax: 5000, tailBytesMax: 20_000 });
+    const replica = await opened({ fileSystem: await makeFileSystem(), segmentBytesMax: 3000 });
+    const texts = someTexts(500);
+    for (const text of texts) appendText(master.log, text);
+    await master.log.flush();
+    while (replica.log.lastSeq < 500) {
+      const records = await master.log.read(replica.log.lastSeq, 1500);
+      expect(replica.log.appendRecords(records)).toBe(replica.log.lastSeq);
+    }
+    expect(replica.log.appendRecords(new Uint8Array())).toBe(500);
+    await replica.log.flush();
+    expect(replica.log).toMatchObject({ last: master.log.last, lastTimestampMs: master.log.lastTimestampMs });
+    expect(await textsOf(replica.log)).toEqual(texts);
+    for (let i = 0; i <= 500; i += 50) expect(await replica.log.mark(seq(i))).toEqual(await master.log.mark(seq(i)));
+  });
+
+  test.each([0, 1, 9, 10, 11, 37, 59, 60, 61, 99])("is cut after %i, and what is cut is saved", async (last) => {
+    const fileSystem = await makeFileSystem();
+    const { log } = await opened({ fileSystem, segmentBytesMax: 3000 });
+    const texts = someTexts(100);
+    for (const text of texts) {
+      appendText(log, text);
+      // Frames of ten records: cuts fall between and inside them.
+      if (log.lastSeq % 10 === 0) await log.flush();
+    }
+    log.setAppliedSeq(seq(100));
+    const mark = await log.mark(seq(last));
+    await log.cutAfter(seq(last), "diverged-1.log");
+    expect(log).toMatchObject({ lastSeq: last, writtenSeq: last, syncedSeq: last, keptSeq: last, last: mark });
+    expect(await textsOf(log)).toEqual(texts.slice(0, last));
+    const saved = await contentOf(fileSystem, "diverged-1.log");
+    expect([...decodeRecords(saved, true)].map(textOf)).toEqual(texts.slice(last));
+
+    appendText(log, "another history");
+    await log.flush();
+    await log.close();
+    const again = await opened({ fileSystem, segmentBytesMax: 3000 });
+    expect(again.log.recovery).toMatchObject({ cleanShutdown: true, tornBytes: 0, appliedSeq: last });
+    expect(await textsOf(again.log)).toEqual([...texts.slice(0, last), "another history"]);
+  });
+
+  test("is cut while records wait to be written and readers read", async () => {
+    const { log } = await opened({ fileSystem: await makeFileSystem(), tailBytesMax: 1 });
+    const texts = someTexts(2000);
+    for (const text of texts) appendText(log, text);
+    await log.flush();
+    for (const text of someTexts(100, 2001)) appendText(log, text);
+    const reads = Array.from({ length: 20 }, (_, i) => log.read(seq(i * 100), 100_000));
+    await log.cutAfter(seq(1500));
+    for (const records of await Promise.all(reads)) [...decodeRecords(records, true)];
+    expect(await textsOf(log)).toEqual(texts.slice(0, 1500));
+  });
+
+  test("carries how far the engine has applied", async () => {
+    const fileSystem = await makeFileSystem();
+    const first = await opened({ fileSystem });
+    for (const text of someTexts(10)) appendText(first.log, text);
+    await first.log.flush();
+    first.log.setAppliedSeq(seq(7));
+    first.log.setAppliedSeq(seq(3));
+    await first.log.close();
+    const again = await opened({ fileSystem });
+    expect(again.log.recovery.appliedSeq).toBe(7);
+  });
+});
+
+test("records that do not continue the log are refused, and nothing of them is taken", async () => {
+  const master = await opened({});
+  const replica = await opened({});
+  const stranger = await opened({ clusterId: clusterId("f".repeat(32)) });
+  for (const text of someTexts(20)) {
+    appendText(master.log, text);
+    appendText(stranger.log, text);
+  }
+  await Promise.all([master.log.flush(), stranger.log.flush()]);
+  const all = Buffer.from(await master.log.read(seq(0), 100_000));
+  const refusal = expect.objectContaining({ name: "WalError", code: "mismatch" });
+  for (const at of [0, 9, 17, 35, 45, all.length - 1]) {
+    const damaged = Buffer.from(all);
+    damaged[at]! ^= 4;
+    expect(() => replica.log.appendRecords(damaged), `byte ${at}`).toThrow(refusal);
+  }
+  expect(() => replica.log.appendRecords(all.subarray(0, all.length - 1))).toThrow(refusal);
+  const foreign = Buffer.from(await stranger.log.read(seq(0), 100_000));
+  expect(() => replica.log.appendRecords(foreign)).toThrow(refusal);
+  const later = Buffer.from(await master.log.read(seq(1), 100_000));
+  expect(() => replica.log.appendRecords(later)).toThrow("records do not continue the log after 0");
+  expect(replica.log.lastSeq).toBe(0);
+
+  expect(replica.log.appendRecords(all)).toBe(20);
+  expect(() => replica.log.appendRecords(all)).toThrow(refusal);
+  expect(replica.log.last).toEqual(master.log.last);
+});
+
+test("epochs and times do not go back, which would be a bug of the caller", async () => {
+  const { log } = await opened({});
+  log.append({ epoch: epoch(2), timestampMs: epochMs(50), payload: Buffer.from("a") });
+  expect(() => log.append({ epoch: epoch(1), timestampMs: epochMs(60), payload: Buffer.from("b") })).toThrow(
+    "goes back",
+  );
+  expect(() => log.append({ epoch: epoch(2), timestampMs: epochMs(49), payload: Buffer.from("b") })).toThrow(
+    "goes back",
+  );
+  expect(log.append({ epoch: epoch(3), timestampMs: epochMs(50), payload: Buffer.from("b") })).toBe(2);
+  expect(() => log.setAppliedSeq(seq(3))).toThrow("only what is in the log is applied");
+});
+
+test("a payload is copied, so that its owner may go on using it", async () => {
+  const { log } = await opened({});
+  const payload = Buffer.from("before");
+  log.append({ epoch: epoch(1), timestampMs: epochMs(1), payload });
+  payload.fill("x");
+  await log.flush();
+  expect(await textsOf(log)).toEqual(["before"]);
+});
+
+test("a closed log takes nothing more", async () => {
+  const { log } = await opened({});
+  appendText(log, "a");
+  await log.close();
+  const refusal = expect.objectContaining({ code: "closed" });
+  expect(() => appendText(log, "b")).toThrow(refusal);
+  expect(() => log.appendRecords(Buffer.from("b"))).toThrow(refusal);
+  await expect(log.cutAfter(seq(0))).rejects.toMatchObject({ code: "closed" });
+  await log.flush();
+});
+
+test("a log that is opened and closed without a change does not grow", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log } = await opened({ fileSystem });
+  appendText(log, "a");
+  await log.close();
+  const bytes = fileSystem.bytes(fileSystem.paths()[0]!);
+  for (let i = 0; i < 3; i++) {
+    const again = await openLog({ fileSystem });
+    expect(again.log.recovery.cleanShutdown).toBe(true);
+    await again.log.close();
+  }
+  expect(fileSystem.bytes(fileSystem.paths()[0]!)).toEqual(bytes);
+});
+
+function lastSeqIn(records: Buffer): number {
+  return [...decodeRecords(records)].at(-1)!.seq;
+}
+
+async function contentOf(fileSystem: FileSystem, path: string): Promise<Buffer> {
+  const file = await fileSystem.open(path, "read");
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    await file.read(bytes, 0);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}

@@ -313,9 +313,11 @@ export class Log {
    */
   async truncateBelow(seq: Seq): Promise<void> {
     this.#assertTaking();
-    await this.#gate.alone(() => this.#segments.removeBelow(seq)).catch((error: unknown) => {
-      throw translated(error, `removing segments below ${seq}`);
-    });
+    await this.#gate
+      .alone(() => this.#segments.removeBelow(seq))
+      .catch((error: unknown) => {
+        throw translated(error, `removing segments below ${seq}`);
+      });
   }
 
   /** The seq before the first of as many last segments as have `bytes` at most together; the last one always counts. */

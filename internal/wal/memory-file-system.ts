@@ -40,6 +40,7 @@ export class MemoryFileSystem implements FileSystem {
   readonly #durableNames = new Map<string, Inode>();
   #nameChanges: NameChange[] = [];
   #failures: { operation: FileOperation; path: RegExp; code: string; left: number }[] = [];
+  #holds: { operation: FileOperation; reach: () => void; released: Promise<void> }[] = [];
   #lock: DirectoryLock | undefined;
 
   constructor(options: MemoryFileSystemOptions = {}) {
@@ -53,6 +54,16 @@ export class MemoryFileSystem implements FileSystem {
    */
   failNext(operation: FileOperation, code: string, options: { path?: RegExp; after?: number } = {}): void {
     this.#failures.push({ operation, code, path: options.path ?? /./, left: options.after ?? 0 });
+  }
+
+  /** Lets the next operation of this kind wait: `reached` resolves when it has come, `release` lets it go on. */
+  holdNext(operation: FileOperation): { reached: Promise<void>; release: () => void } {
+    let reach = (): void => {};
+    let release = (): void => {};
+    const reached = new Promise<void>((resolve) => (reach = resolve));
+    const released = new Promise<void>((resolve) => (release = resolve));
+    this.#holds.push({ operation, reach, released });
+    return { reached, release };
   }
 
   /** All paths, sorted. */
@@ -94,7 +105,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async open(path: string, mode: "read" | "write" | "create"): Promise<File> {
-    this.#mayFail("open", path);
+    await this.#before("open", path);
     let inode = this.#names.get(path);
     if (mode === "create") {
       if (inode) throw new FileSystemError("EEXIST", `cannot create ${path}: it exists`);
@@ -109,7 +120,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async list(directory: string): Promise<string[]> {
-    this.#mayFail("list", directory);
+    await this.#before("list", directory);
     const prefix = isRoot(directory) ? "" : `${directory}/`;
     const names = this.paths()
       .filter((path) => path.startsWith(prefix))
@@ -122,19 +133,19 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.#mayFail("rename", from);
+    await this.#before("rename", from);
     assert(directoryOf(from) === directoryOf(to), "a rename stays in its directory");
     this.#changeName({ directory: directoryOf(to), remove: from, set: { path: to, inode: this.#inode(from) } });
   }
 
   async remove(path: string): Promise<void> {
-    this.#mayFail("remove", path);
+    await this.#before("remove", path);
     this.#inode(path);
     this.#changeName({ directory: directoryOf(path), remove: path });
   }
 
   async syncDirectory(path: string): Promise<void> {
-    this.#mayFail("syncDirectory", path);
+    await this.#before("syncDirectory", path);
     const isHere = (change: NameChange): boolean => change.directory === (isRoot(path) ? "" : path);
     for (const change of this.#nameChanges) if (isHere(change)) applyName(this.#durableNames, change);
     this.#nameChanges = this.#nameChanges.filter((change) => !isHere(change));
@@ -154,18 +165,18 @@ export class MemoryFileSystem implements FileSystem {
 
   #file(path: string, inode: Inode, writable: boolean): File {
     let isOpen = true;
-    const used = (operation: FileOperation): void => {
+    const used = (operation: FileOperation): Promise<void> => {
       assert(isOpen, `${path} is used after it was closed`);
-      this.#mayFail(operation, path);
+      return this.#before(operation, path);
     };
     return {
       read: async (into, position) => {
-        used("read");
+        await used("read");
         return inode.read(into, position);
       },
       write: async (bytes, position) => {
         assert(writable, `${path} is open for reading`);
-        used("write");
+        await used("write");
         const room = this.capacityBytes - this.#usedBytes() + Math.max(0, inode.size - position);
         const length = Math.min(bytes.length, this.writeBytesMax, Math.max(0, room));
         if (length === 0 && bytes.length > 0)
@@ -174,12 +185,12 @@ export class MemoryFileSystem implements FileSystem {
         return length;
       },
       datasync: async () => {
-        used("datasync");
+        await used("datasync");
         inode.sync();
       },
       truncate: async (size) => {
         assert(writable, `${path} is open for reading`);
-        used("truncate");
+        await used("truncate");
         inode.truncate(size);
       },
       size: async () => inode.size,
@@ -195,7 +206,14 @@ export class MemoryFileSystem implements FileSystem {
     return sum;
   }
 
-  #mayFail(operation: FileOperation, path: string): void {
+  /** What a test has in store for an operation. */
+  async #before(operation: FileOperation, path: string): Promise<void> {
+    const hold = this.#holds.find((hold) => hold.operation === operation);
+    if (hold) {
+      this.#holds = this.#holds.filter((other) => other !== hold);
+      hold.reach();
+      await hold.released;
+    }
     for (const failure of this.#failures) {
       if (failure.operation !== operation || !failure.path.test(path)) continue;
       if (failure.left-- > 0) continue;

@@ -3,7 +3,7 @@ import { FakeClock } from "../../base/clock.js";
 import { clusterId, type RandomSource } from "../../base/ids.js";
 import { silentLogger } from "../../base/logger.js";
 import { epoch, epochMs, type Seq } from "../../base/position.js";
-import { Log, type LogListener, type LogOptions } from "../log.js";
+import { Log, type LogListener, type LogOptions, type LogRecord } from "../log.js";
 import { MemoryFileSystem } from "../memory-file-system.js";
 import { asBuffer } from "../bytes.js";
 import { decodeRecords } from "../record.js";
@@ -81,6 +81,10 @@ export function appendText(log: Log, text: string): Seq {
   return log.append({ epoch: epoch(1), timestampMs: epochMs(1_700_000_000_000), payload: Buffer.from(text) });
 }
 
+export function textOf(record: LogRecord): string {
+  return asBuffer(record.payload).toString();
+}
+
 /** The texts of all records, read from the log's files or memory in pieces of about `maxBytes`. */
 export async function textsOf(log: Log, maxBytes = 64 * 1024): Promise<string[]> {
   const texts: string[] = [];
@@ -88,7 +92,7 @@ export async function textsOf(log: Log, maxBytes = 64 * 1024): Promise<string[]>
     const records = await log.read(after, maxBytes);
     for (const record of decodeRecords(records, true)) {
       if (record.seq !== after + 1) throw new Error(`record ${record.seq} came after ${after}`);
-      texts.push(asBuffer(record.payload).toString());
+      texts.push(textOf(record));
       after = record.seq;
     }
   }
