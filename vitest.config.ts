@@ -6,6 +6,9 @@ export default defineConfig({
     // The machine to please has two cores, and a process of its own keeps one test file's leak out of the next.
     pool: "forks",
     maxWorkers: 2,
+    // Against tests that hang; a machine that is merely busy must not fail any.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     reporters: ["default", new ClosingReporter()],
     projects: [
       {
@@ -22,8 +25,6 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts"],
           // These tests start the compiled programs.
           globalSetup: ["./test/build.mjs"],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
         },
       },
     ],
