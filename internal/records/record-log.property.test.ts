@@ -71,6 +71,8 @@ class Compared {
         await log.truncateBelow(this.#start);
         break;
       case "cut": {
+        // A cut may need room to write, and is final when it fails.
+        if (this.#isFull) break;
         const end = this.#place(step.at);
         await log.cutAfter(end);
         this.#texts.length = end;
