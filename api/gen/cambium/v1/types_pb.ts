@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/types.proto.
  */
 export const file_cambium_v1_types: GenFile = /*@__PURE__*/
-  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCIjCglOb3RNYXN0ZXISFgoObWFzdGVyX2FkZHJlc3MYASABKAkiPwoNTGltaXRFeGNlZWRlZBINCgVsaW1pdBgBIAEoCRIPCgdtYXhpbXVtGAIgASgEEg4KBmFjdHVhbBgDIAEoBCI4Cg5PdXRjb21lVW5rbm93bhImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24iNAoITG9nUmFuZ2USEwoLY29tcGFjdF9zZXEYASABKAQSEwoLYXBwbGllZF9zZXEYAiABKARiBnByb3RvMw");
+  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCIjCglOb3RNYXN0ZXISFgoObWFzdGVyX2FkZHJlc3MYASABKAkiPwoNTGltaXRFeGNlZWRlZBINCgVsaW1pdBgBIAEoCRIPCgdtYXhpbXVtGAIgASgEEg4KBmFjdHVhbBgDIAEoBCI4Cg5PdXRjb21lVW5rbm93bhImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24iNAoITG9nUmFuZ2USEwoLY29tcGFjdF9zZXEYASABKAQSEwoLYXBwbGllZF9zZXEYAiABKAQiKQoLT2Zmc2V0UmFuZ2USDQoFc3RhcnQYASABKAQSCwoDZW5kGAIgASgEYgZwcm90bzM");
 
 /**
  * A place in the history of a cluster. Two positions of one cluster are compared by epoch first, then by seq.
@@ -144,4 +144,32 @@ export type LogRange = Message<"cambium.v1.LogRange"> & {
  */
 export const LogRangeSchema: GenMessage<LogRange> = /*@__PURE__*/
   messageDesc(file_cambium_v1_types, 4);
+
+/**
+ * Detail of OUT_OF_RANGE: the record log of this node does not hold the requested offset.
+ *
+ * @generated from message cambium.v1.OffsetRange
+ */
+export type OffsetRange = Message<"cambium.v1.OffsetRange"> & {
+  /**
+   * The lowest offset that is there.
+   *
+   * @generated from field: uint64 start = 1;
+   */
+  start: bigint;
+
+  /**
+   * The offset after the last one; equal to `start` when there are no records.
+   *
+   * @generated from field: uint64 end = 2;
+   */
+  end: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.OffsetRange.
+ * Use `create(OffsetRangeSchema)` to create a new message.
+ */
+export const OffsetRangeSchema: GenMessage<OffsetRange> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 5);
 
