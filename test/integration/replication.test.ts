@@ -97,6 +97,7 @@ test("replicas that the master lists need to know nothing of it", async () => {
 
   const seq = await set(master.address, "greeting", "hello");
   await replica.applied(seq);
+  await replica.ready();
   expect(await get(replica.address, "greeting")).toBe("hello");
 });
 
