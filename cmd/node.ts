@@ -96,6 +96,8 @@ export async function startNode(options: {
     syncIntervalMs: config.wal.syncIntervalMs,
     segmentBytesMax: config.wal.segmentBytesMax,
     pendingBytesMax: config.limits.pendingBytesMax,
+    snapshots: config.snapshots,
+    retainedBytesMax: config.replication.retainedBytesMax,
     ...(options.recover && { recover: options.recover }),
   });
   if (store.role !== kind) {

@@ -13,6 +13,7 @@ export interface NodeConfig {
   /** With a replica only. */
   readonly master?: MasterConfig;
   readonly wal: WalConfig;
+  readonly snapshots: SnapshotsConfig;
   readonly storage: StorageConfig;
   readonly limits: LimitsConfig;
   readonly replication: ReplicationConfig;
@@ -52,6 +53,14 @@ export interface WalConfig {
   readonly segmentBytesMax: number;
 }
 
+export interface SnapshotsConfig {
+  /** 0: not by time. */
+  readonly intervalMs: number;
+  /** Growth of the log. */
+  readonly logBytes: number;
+  readonly keep: number;
+}
+
 export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
 
 export interface StorageConfig {
@@ -79,6 +88,8 @@ export interface ReplicationConfig {
   readonly batchBytes: number;
   /** Not less than `batchBytes`. */
   readonly windowBytes: number;
+  /** Of log, for members that lack it. */
+  readonly retainedBytesMax: number;
   readonly commit: "master";
 }
 
@@ -104,7 +115,7 @@ export function toNodeConfig(options: {
   secret: Uint8Array | undefined;
 }): NodeConfig {
   const { kind, file, values, settings, secret } = options;
-  const { server, master, wal, storage, limits, replication, cluster, log } = values;
+  const { server, master, wal, snapshots, storage, limits, replication, cluster, log } = values;
   return deepFreeze({
     kind,
     file,
@@ -128,6 +139,11 @@ export function toNodeConfig(options: {
       syncIntervalMs: wal.sync_interval,
       segmentBytesMax: wal.max_file_size,
     },
+    snapshots: {
+      intervalMs: snapshots.interval,
+      logBytes: snapshots.log_bytes,
+      keep: snapshots.keep,
+    },
     storage: {
       entriesMax: storage.max_entries,
       bytesMax: storage.max_bytes,
@@ -144,6 +160,7 @@ export function toNodeConfig(options: {
       heartbeatIntervalMs: replication.sync_interval,
       batchBytes: replication.batch_bytes,
       windowBytes: replication.window_bytes,
+      retainedBytesMax: replication.retain_bytes,
       commit: replication.commit,
     },
     cluster: clusterConfig(cluster.secret_file, secret),

@@ -68,6 +68,22 @@ function buildSchema(kind: NodeKind) {
         }).prefault("100MB"),
       })
       .meta({ description: "The write-ahead log: the data on disk." }),
+    snapshots: section("Copies of the whole state, so that the log before them can go and a start is short.", {
+      interval: duration({
+        min: "0s",
+        max: "24h",
+        description: "How often one is taken, if anything has changed. 0s: only when the log has grown.",
+      }).prefault("10m"),
+      log_bytes: size({
+        min: "64KiB",
+        description: "One is also taken when the log has grown by this, and by no less than the last one holds.",
+      }).prefault("16MiB"),
+      keep: wholeNumber({
+        min: 1,
+        max: 100,
+        description: "How many are kept, each with the log that it needs.",
+      }).prefault(1),
+    }),
     storage: section("How much is stored in memory, and what goes when it is full.", {
       max_entries: wholeNumber({
         min: 0,
@@ -126,6 +142,11 @@ function buildSchema(kind: NodeKind) {
           description:
             "The bytes that a replica may have been sent and not acknowledged yet. Not less than batch_bytes.",
         }).prefault("8MiB"),
+        retain_bytes: size({
+          min: "0B",
+          description:
+            "The bytes of log that are kept, at most, for members that have not acknowledged them; beyond it an absent member needs more than the log to catch up.",
+        }).prefault("1GiB"),
         commit: choice(["master"], {
           elsewhere: {
             majority:

@@ -34,7 +34,7 @@ export class MapEngine implements Engine {
         // A key that is created anew goes to the end of the map, so that the map stays in the order of creation.
         if (before && !present) this.#remove(name, before);
         this.#put(name, {
-          value: operation.value.slice(),
+          value: new Uint8Array(operation.value),
           createSeq: present ? before.createSeq : seq,
           modSeq: seq,
           ...(operation.expiresAtMs !== undefined && { expiresAtMs: operation.expiresAtMs }),
@@ -58,7 +58,7 @@ export class MapEngine implements Engine {
   }
 
   restore({ key, ...entry }: KeyedEntry): void {
-    this.#put(nameOf(key), { ...entry, value: entry.value.slice() });
+    this.#put(nameOf(key), { ...entry, value: new Uint8Array(entry.value) });
   }
 
   clear(): void {

@@ -6,7 +6,7 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
-import { decodeRecords } from "../wal/record.js";
+import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
 import { type Change, decodeChanges } from "./change.js";
 import { Members } from "./members.js";
 import type { Proposal, Proposals } from "./proposals.js";
@@ -22,6 +22,8 @@ export interface ApplierOptions {
   readonly engine: Engine;
   readonly proposals: Proposals;
   readonly clock: Clock;
+  /** Makes engine and members what the newest snapshot before the log's end says, and tells where that stands. */
+  readonly restore: (members: Members) => Promise<Position>;
   /** Called after the applied position moved, once for all that moved together. */
   readonly onApplied: (seq: Seq) => void;
   readonly onMembersChanged: () => void;
@@ -41,6 +43,7 @@ export class Applier {
   /** Invariant: applied ≤ commit. Neither goes back, but for `cutAfter`. */
   #applied: Position = ORIGIN;
   #commitSeq = toSeq(0);
+  #appliedBytes = 0;
   /** The application of records that are no longer in memory, while it waits for the disk. */
   #reading: Promise<void> | undefined;
   /** Why nothing more will be applied. */
@@ -59,10 +62,16 @@ export class Applier {
     return this.#commitSeq;
   }
 
-  /** Connects the log, once there is one. */
-  attach(source: RecordSource): void {
+  /** Bytes of log that were applied since the process began. */
+  get appliedBytes(): number {
+    return this.#appliedBytes;
+  }
+
+  /** Connects the log, once there is one, and begins with what the newest snapshot holds. */
+  async attach(source: RecordSource): Promise<void> {
     assert(!this.#source, "a log is attached once");
     this.#source = source;
+    await this.#restore();
   }
 
   /** Records up to `seq` are committed. Goes on in the background when some must be read from the disk; see `settled`. */
@@ -82,10 +91,9 @@ export class Applier {
     await this.#reading;
     this.#commitSeq = toSeq(Math.min(this.#commitSeq, seq));
     if (this.#applied.seq <= seq) return;
-    this.engine.clear();
-    this.members.clear();
-    this.#applied = ORIGIN;
-    this.#apply();
+    const commitSeq = this.#commitSeq;
+    await this.#restore();
+    this.commit(commitSeq);
     await this.#reading;
     this.#options.onMembersChanged();
   }
@@ -146,6 +154,11 @@ export class Applier {
     for (const waiter of this.#waiters) waiter();
   }
 
+  async #restore(): Promise<void> {
+    this.#applied = await this.#options.restore(this.members);
+    this.#commitSeq = this.#applied.seq;
+  }
+
   #apply(): void {
     if (this.#reading || this.#stopped) return;
     const before = this.#applied.seq;
@@ -185,13 +198,17 @@ export class Applier {
       // A record that was proposed here is applied from its proposal, which has a caller waiting.
       const proposal = this.#options.proposals.take(record.seq);
       if (proposal) this.#applyProposal(proposal);
-      else this.#applyChanges(record.seq, record.epoch, record.timestampMs, decodeChanges(record.payload));
+      else {
+        this.#applyChanges(record.seq, record.epoch, record.timestampMs, decodeChanges(record.payload));
+        this.#appliedBytes += record.byteLength;
+      }
     }
   }
 
   #applyProposal(proposal: Proposal): void {
     const { position, timestampMs, changes } = proposal;
     this.#applyChanges(position.seq, position.epoch, timestampMs, changes);
+    this.#appliedBytes += proposal.byteLength + RECORD_HEADER_BYTES;
     proposal.done();
   }
 

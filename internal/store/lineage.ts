@@ -1,29 +1,35 @@
 /** What history a node has, and the tokens that hold clients to it. */
-import { must } from "../base/assert.js";
-import { EpochHistory } from "../base/epoch-history.js";
+import { EpochHistory, type EpochStart } from "../base/epoch-history.js";
 import type { ClusterId } from "../base/ids.js";
-import type { Epoch, Position, Seq } from "../base/position.js";
+import type { Position, Seq } from "../base/position.js";
+import type { LogRecord } from "../wal/record.js";
 import { epochChangeOf } from "./change.js";
 import { StoreError } from "./store-error.js";
 import { decodeToken, encodeToken, NO_EPOCH_ID } from "./token.js";
 
+/** The mastership that a record begins, when it begins one. */
+export function epochStartOf(record: LogRecord): EpochStart | undefined {
+  const change = epochChangeOf(record.payload);
+  return change && { epoch: record.epoch, epochId: change.epochId, firstSeq: record.seq };
+}
+
 export class Lineage {
   readonly clusterId: ClusterId;
-  /** Of all records in the log, applied or not. */
-  readonly history = new EpochHistory();
+  #history: EpochHistory;
 
-  constructor(clusterId: ClusterId) {
+  constructor(clusterId: ClusterId, starts: readonly EpochStart[]) {
     this.clusterId = clusterId;
+    this.#history = new EpochHistory(starts);
   }
 
-  /** Takes note of a record that was appended, when it begins an epoch. */
-  learn(record: { readonly seq: Seq; readonly epoch: Epoch; readonly payload: Uint8Array }): void {
-    if (record.epoch <= (this.history.last?.epoch ?? 0)) return;
-    const change = must(
-      epochChangeOf(record.payload),
-      `record ${record.seq} begins epoch ${record.epoch} without saying so`,
-    );
-    this.history.push({ epoch: record.epoch, epochId: change.epochId, firstSeq: record.seq });
+  /** Of all records that are or were in the log, applied or not. */
+  get history(): EpochHistory {
+    return this.#history;
+  }
+
+  /** Takes a history that a snapshot and the log after it tell in place of what the log alone told. */
+  replace(starts: readonly EpochStart[]): void {
+    this.#history = new EpochHistory(starts);
   }
 
   positionAt(seq: Seq): Position {

@@ -10,7 +10,7 @@
  */
 import { assert, must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import { EpochHistory } from "../base/epoch-history.js";
+import { EpochHistory, type EpochStart } from "../base/epoch-history.js";
 import { type ClusterId, type EpochId, newClusterId, type NodeId, type RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import {
@@ -31,16 +31,24 @@ import { decodeRecords, logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import { type Change, encodeChanges, type Member } from "./change.js";
 import { evaluate, type WriteCommand, type WriteResult } from "./evaluate.js";
-import { Lineage } from "./lineage.js";
+import { epochStartOf, Lineage } from "./lineage.js";
 import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
+import type { Members } from "./members.js";
+import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
+import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
+import { SnapshotError, Snapshots } from "./snapshots.js";
+import { type SnapshotPolicy, Snapshotter } from "./snapshotter.js";
 import { closingError, StoreError } from "./store-error.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
 export type { Member, MemberSource } from "./change.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
+export type { SnapshotSummary } from "./snapshot-file.js";
+export { SnapshotError } from "./snapshots.js";
+export type { SnapshotPolicy } from "./snapshotter.js";
 export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
@@ -103,6 +111,9 @@ export interface StoreOptions {
   readonly durability: Durability;
   readonly syncIntervalMs: number;
   readonly segmentBytesMax: number;
+  readonly snapshots: SnapshotPolicy;
+  /** Bytes of log that are kept, at most, for members that lack them; see `retainLog`. */
+  readonly retainedBytesMax: number;
   /** Payload bytes of writes that are proposed and not applied yet, at most. */
   readonly pendingBytesMax: number;
   readonly recover?: "truncate-tail";
@@ -114,6 +125,8 @@ const LOG_DIRECTORY = "wal";
 interface Joined {
   readonly log: Log;
   readonly lineage: Lineage;
+  readonly snapshots: Snapshots;
+  readonly snapshotter: Snapshotter;
 }
 
 export class Store {
@@ -129,6 +142,8 @@ export class Store {
   #mastership: { readonly epoch: Epoch; readonly firstSeq: Seq } | undefined;
   /** The token of the applied position, made when somebody asks for it. */
   #appliedToken: { readonly position: Position; readonly token: Uint8Array } | undefined;
+  /** The lowest seq that some member lacks; see `retainLog`. */
+  #lackedAfter: () => Seq | undefined = () => undefined;
   #failure: Error | undefined;
   #closing = false;
 
@@ -141,8 +156,10 @@ export class Store {
       engine: options.engine,
       proposals: this.#proposals,
       clock: options.clock,
+      restore: (members) => this.#restore(members),
       onApplied: (seq) => {
         this.#joined?.log.setAppliedSeq(seq);
+        this.#joined?.snapshotter.noteApplied();
         this.#tell((listener) => listener.applied?.(seq));
       },
       onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
@@ -354,7 +371,10 @@ export class Store {
     assert(!this.#mastership, "a master's log grows by its own writes only");
     const last = log.appendRecords(records);
     if (log.last.epoch > (lineage.history.last?.epoch ?? 0)) {
-      for (const record of decodeRecords(records, false)) lineage.learn(record);
+      for (const record of decodeRecords(records, false)) {
+        const start = epochStartOf(record);
+        if (start) lineage.history.push(start);
+      }
     }
     return last;
   }
@@ -364,7 +384,7 @@ export class Store {
    * state is built anew from what remains.
    */
   async cutAfter(seq: Seq): Promise<void> {
-    const { log, lineage } = this.#mustBeJoined();
+    const { log, lineage, snapshots, snapshotter } = this.#mustBeJoined();
     assert(!this.#mastership, "a master never cuts its log");
     assert(seq <= log.lastSeq, "a cut lies inside the log");
     if (seq === log.lastSeq) return;
@@ -376,6 +396,9 @@ export class Store {
       applied_seq: this.appliedSeq,
       saved_as: saveAs,
     });
+    // A snapshot that walks records which are about to go must not come to be.
+    await snapshotter.abort(new Error("the log is being cut"));
+    await snapshots.removeAfter(seq);
     await log.cutAfter(seq, saveAs);
     lineage.history.cutAfter(seq);
     await this.#applier.cutAfter(seq);
@@ -409,6 +432,20 @@ export class Store {
   commit(seq: Seq): void {
     assert(seq <= this.last.seq, `commit ${seq} lies beyond the log's end ${this.last.seq}`);
     this.#applier.commit(seq);
+  }
+
+  /**
+   * Tells compaction what members lack: the log after the seq that `lackedAfter` gives is kept for them, as far as
+   * `retainedBytesMax` allows. undefined: nobody lacks anything.
+   */
+  retainLog(lackedAfter: () => Seq | undefined): void {
+    this.#lackedAfter = lackedAfter;
+  }
+
+  /** Takes a snapshot and compacts the log, while everything goes on; durable when it resolves. */
+  async createSnapshot(): Promise<SnapshotSummary> {
+    this.#assertReadable();
+    return this.#mustBeJoined().snapshotter.create();
   }
 
   /** The master's time, as this node knows it. */
@@ -454,6 +491,7 @@ export class Store {
     this.#failProposals("the node shut down");
     this.#applier.stop(closingError());
     try {
+      await this.#joined?.snapshotter.close(closingError());
       await this.#applier.settled();
       await this.#joined?.log.close();
       await this.#node.settled();
@@ -466,7 +504,8 @@ export class Store {
 
   async #openLog(clusterId: ClusterId): Promise<void> {
     const { fileSystem, clock, random, logger, durability, syncIntervalMs, segmentBytesMax, recover } = this.#options;
-    const lineage = new Lineage(clusterId);
+    const progress = new Progress(clock, logger, "checking the log");
+    const starts: EpochStart[] = [];
     const log = await Log.open({
       fileSystem,
       clock,
@@ -479,17 +518,109 @@ export class Store {
       segmentBytesMax,
       listener: this.#logListener(),
       mustExist: this.#node.state.hasLog,
-      replay: (record) => lineage.learn(record),
+      replay: (record) => {
+        progress.tick(record.seq);
+        const start = epochStartOf(record);
+        if (start) starts.push(start);
+      },
       ...(recover && { recover }),
     });
     if (!this.#node.state.hasLog) await this.#node.save({ hasLog: true });
-    this.#joined = { log, lineage };
+    const snapshots = await Snapshots.open({ fileSystem, logger, keep: this.#options.snapshots.keep });
+    const lineage = new Lineage(clusterId, starts);
+    const snapshotter = new Snapshotter({
+      snapshots,
+      policy: this.#options.snapshots,
+      clock,
+      logger,
+      appliedSeq: () => this.appliedSeq,
+      appliedBytes: () => this.#applier.appliedBytes,
+      capture: () => this.#capture(),
+      flushLog: () => log.flush(),
+      compact: () => this.#compact(),
+    });
+    this.#joined = { log, lineage, snapshots, snapshotter };
     this.#time.observe(new MasterTime(clock, log.lastTimestampMs).now());
-    this.#applier.attach(log);
-    // Applied once, applied for ever: what a frame says was applied had been committed.
-    this.#applier.commit(toSeq(Math.min(log.recovery.appliedSeq, log.lastSeq)));
+    await this.#applier.attach(log);
+    // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
+    const known = Math.max(log.recovery.appliedSeq, snapshots.newest?.to ?? 0);
+    this.#applier.commit(toSeq(Math.min(known, log.lastSeq)));
     await this.#applier.settled();
     if (this.#failure) throw this.#failure;
+  }
+
+  /** Makes the engine and the members what the newest snapshot says; gives the place from where the log goes on. */
+  async #restore(members: Members): Promise<Position> {
+    const { log, lineage, snapshots } = this.#mustBeJoined();
+    const { engine } = this.#applier;
+    const progress = new Progress(this.#options.clock, this.#options.logger, "loading a snapshot");
+    const logStarts = lineage.history.starts;
+    let epochs: readonly EpochStart[] = [];
+    const summary = await snapshots.load({
+      markAt: async ({ from, to }) => {
+        if (from < log.compactSeq) return `the log begins after seq ${log.compactSeq}, and is needed after ${from}`;
+        if (to > log.lastSeq) return `the log ends at seq ${log.lastSeq}, and is needed up to ${to}`;
+        return log.mark(from);
+      },
+      reset: () => {
+        engine.clear();
+        members.clear();
+      },
+      visitor: {
+        epochs: (starts) => (epochs = starts),
+        members: (all) => all.forEach((member) => members.apply(member)),
+        entry: (entry) => {
+          engine.restore(entry);
+          progress.tick(engine.entryCount);
+        },
+      },
+    });
+    if (!summary) {
+      if (log.compactSeq > 0) {
+        throw new SnapshotError(
+          `the log begins after seq ${log.compactSeq}, and the snapshot that it goes on from is gone; restore it, or start over with an empty directory`,
+        );
+      }
+      engine.clear();
+      members.clear();
+      return ORIGIN;
+    }
+    const { from } = summary.header;
+    lineage.replace([...epochs, ...logStarts.filter(({ firstSeq }) => firstSeq > from.seq)]);
+    return { epoch: from.epoch, seq: from.seq };
+  }
+
+  /** The state as it is to be written into a snapshot, beginning in a segment of its own so that those before can go. */
+  async #capture(): Promise<SnapshotContent> {
+    const { log, lineage } = this.#mustBeJoined();
+    const { applied, engine, members } = this.#applier;
+    await log.rotate();
+    const from = await log.mark(applied.seq);
+    return {
+      header: {
+        clusterId: lineage.clusterId,
+        from,
+        fromTimestampMs: log.lastTimestampMs,
+        salt: this.#options.random.bytes(16),
+      },
+      epochs: lineage.history.starts.filter(({ firstSeq }) => firstSeq <= from.seq),
+      members: members.all,
+      engine,
+      appliedSeq: () => this.appliedSeq,
+    };
+  }
+
+  /** Removes the segments that no snapshot and no member needs. */
+  async #compact(): Promise<void> {
+    const { log, snapshots } = this.#mustBeJoined();
+    const { oldestFrom } = snapshots;
+    if (oldestFrom === undefined) return;
+    const lackedAfter = Math.max(this.#lackedAfter() ?? oldestFrom, log.seqBeforeLast(this.#options.retainedBytesMax));
+    const before = log.compactSeq;
+    await log.truncateBelow(toSeq(Math.min(oldestFrom, lackedAfter)));
+    if (log.compactSeq > before) {
+      this.#options.logger.info("log compacted", { compact_seq: log.compactSeq, wal_bytes: log.sizeBytes });
+    }
   }
 
   #logListener(): LogListener {

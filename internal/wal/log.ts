@@ -37,7 +37,7 @@ export type { LogRecord } from "./record.js";
 
 const TAIL_BYTES_MAX = 8 * 1024 * 1024;
 /** A segment has its header, a frame's, and room for some records. */
-const SEGMENT_BYTES_MIN = 1024;
+const SEGMENT_BYTES_MIN = 256;
 const SAVE_CHUNK_BYTES = 1024 * 1024;
 const NOTHING = Buffer.alloc(0);
 

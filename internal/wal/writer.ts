@@ -86,6 +86,8 @@ export class Writer {
   /** Callers of `flush`, in the order of their seqs. */
   #waiters: Waiter[] = [];
   #acts: Act[] = [];
+  /** Acts that may run between any two groups. */
+  #rotations: Act[] = [];
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -157,11 +159,15 @@ export class Writer {
     });
   }
 
-  /** Begins a new segment, unless the last one is empty; gives up where the disk has no room for one. */
+  /**
+   * Begins a new segment, unless the last one is empty; gives up where the disk has no room for one. It does not wait
+   * for a pause in the writing, which may never come.
+   */
   rotate(): Promise<void> {
-    return this.exclusive(async () => {
-      const { active } = this.#segments;
-      if (active.lastSeq >= active.firstSeq) await this.#rotate();
+    if (this.#failure) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#rotations.push({ run: () => this.#tryRotate().then(resolve, reject), reject });
+      this.wake();
     });
   }
 
@@ -195,8 +201,9 @@ export class Writer {
     const reason = error instanceof Error ? error.message : String(error);
     this.#failure = new WalError("failed", `the log can no longer be written to: ${reason}`, { cause: error });
     this.stop();
-    for (const { reject } of [...this.#waiters, ...this.#acts]) reject(this.#failure);
+    for (const { reject } of [...this.#waiters, ...this.#rotations, ...this.#acts]) reject(this.#failure);
     this.#waiters = [];
+    this.#rotations = [];
     this.#acts = [];
     this.#listener.failed(this.#failure);
   }
@@ -205,6 +212,7 @@ export class Writer {
     try {
       while (!this.#stopped) {
         if (this.#isSyncDue()) await this.#sync();
+        else if (this.#rotations.length > 0) await must(this.#rotations.shift(), "a rotation waits").run();
         else if (this.#tail.lastSeq > this.#written.seq) await this.#writeGroup();
         else if (this.#acts.length > 0) await must(this.#acts.shift(), "an act waits").run();
         else if (this.#proofDue) await this.#writeProof();
@@ -303,6 +311,19 @@ export class Writer {
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       this.#drop(error);
+    }
+  }
+
+  async #tryRotate(): Promise<void> {
+    const { active } = this.#segments;
+    if (active.lastSeq < active.firstSeq) return;
+    await active.trimAndSync();
+    this.#noteSynced();
+    try {
+      await this.#segments.begin(this.#written);
+    } catch (error) {
+      // Nobody's write depends on it.
+      if (!isDiskFull(error)) throw error;
     }
   }
 

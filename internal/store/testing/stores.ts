@@ -36,6 +36,8 @@ export function openStore(options: Partial<StoreOptions> & { fileSystem?: FileSy
     syncIntervalMs: 1000,
     segmentBytesMax: 1 << 20,
     pendingBytesMax: 1 << 20,
+    snapshots: { intervalMs: 0, logBytes: Infinity, keep: 1 },
+    retainedBytesMax: 1 << 30,
     ...options,
   });
 }

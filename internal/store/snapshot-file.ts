@@ -1,0 +1,176 @@
+/** Writing and reading one snapshot file, while the store goes on. */
+import type { EpochStart } from "../base/epoch-history.js";
+import type { Seq } from "../base/position.js";
+import type { Engine, KeyedEntry } from "../engine/engine.js";
+import { type File, type FileSystem } from "../wal/file-system.js";
+import { ByteWriter, FormatError } from "./byte-codec.js";
+import type { Member } from "./change.js";
+import {
+  CHUNK_BYTES,
+  CHUNK_HEADER_BYTES,
+  ChunkCodec,
+  decodeEnd,
+  decodeEpochs,
+  decodeHeader,
+  decodeMembers,
+  encodeEnd,
+  encodeEpochs,
+  encodeHeader,
+  encodeMembers,
+  entryBytes,
+  readEntries,
+  SNAPSHOT_HEADER_BYTES,
+  type SnapshotEnd,
+  type SnapshotHeader,
+  writeEntry,
+} from "./snapshot-format.js";
+
+/** What a snapshot is made of. Epochs and members are taken at once, entries while the state changes. */
+export interface SnapshotContent {
+  readonly header: SnapshotHeader;
+  readonly epochs: readonly EpochStart[];
+  readonly members: readonly Member[];
+  readonly engine: Engine;
+  /** The applied seq at the moment of the call. */
+  readonly appliedSeq: () => Seq;
+}
+
+export interface SnapshotSummary {
+  readonly header: SnapshotHeader;
+  readonly end: SnapshotEnd;
+  readonly bytes: number;
+}
+
+/**
+ * Writes a snapshot to a new file and syncs it; its name is not durable yet. A chunk of some 256 KiB is gathered at a
+ * time, so that others have their turn between chunks. Rejects with the signal's reason when it aborts.
+ */
+export async function writeSnapshot(
+  fileSystem: FileSystem,
+  path: string,
+  content: SnapshotContent,
+  signal: AbortSignal,
+): Promise<SnapshotSummary> {
+  const { header, epochs, members, engine } = content;
+  const file = await fileSystem.open(path, "create");
+  try {
+    const codec = new ChunkCodec(header);
+    let at = 0;
+    const write = async (bytes: Uint8Array): Promise<void> => {
+      signal.throwIfAborted();
+      at = await writeAll(file, bytes, at);
+    };
+    await write(encodeHeader(header));
+    await write(codec.encode("epochs", encodeEpochs(epochs)));
+    await write(codec.encode("members", encodeMembers(members)));
+    const walk = engine.walk(header.from.seq);
+    let count = 0;
+    let checksum = 0;
+    for (let step = walk.next(); !step.done;) {
+      const writer = new ByteWriter(Buffer.allocUnsafe(Math.max(CHUNK_BYTES, entryBytes(step.value))));
+      do {
+        checksum = (checksum + writeEntry(writer, step.value)) >>> 0;
+        count++;
+        step = walk.next();
+      } while (!step.done && writer.at + entryBytes(step.value) <= writer.bytes.length);
+      if (step.done) {
+        await write(codec.encode("entries", writer.bytes.subarray(0, writer.at)));
+        break;
+      }
+      // What the walk handed out last is valid only until the store goes on, which it does during the write.
+      const next = { ...step.value, key: new Uint8Array(step.value.key), value: new Uint8Array(step.value.value) };
+      await write(codec.encode("entries", writer.bytes.subarray(0, writer.at)));
+      step = { done: false, value: next };
+    }
+    const end = { to: content.appliedSeq(), entries: count, members: members.length, checksum };
+    await write(codec.encode("end", encodeEnd(end)));
+    await file.datasync();
+    return { header, end, bytes: at };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Where the parts of a snapshot go. */
+export interface SnapshotVisitor {
+  epochs(starts: EpochStart[]): void;
+  members(members: Member[]): void;
+  /** Key and value are valid during the call only. */
+  entry(entry: KeyedEntry): void;
+}
+
+/**
+ * Reads a snapshot from beginning to end, checking all of it. Rejects with `FormatError` when it is damaged or cut
+ * short; the visitor has then seen parts of it, which must be thrown away.
+ */
+export async function readSnapshot(
+  fileSystem: FileSystem,
+  path: string,
+  visitor: SnapshotVisitor,
+): Promise<SnapshotSummary> {
+  const file = await fileSystem.open(path, "read");
+  try {
+    const size = await file.size();
+    const header = decodeHeader(await readExactly(file, 0, Math.min(size, SNAPSHOT_HEADER_BYTES)));
+    const codec = new ChunkCodec(header);
+    let entries = 0;
+    let members = 0;
+    let checksum = 0;
+    for (let at = SNAPSHOT_HEADER_BYTES; ;) {
+      if (at + CHUNK_HEADER_BYTES > size)
+        throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
+      const length = codec.contentLength(await readExactly(file, at, CHUNK_HEADER_BYTES));
+      const next = at + CHUNK_HEADER_BYTES + length;
+      if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
+      const { kind, content } = codec.decode(await readExactly(file, at, next - at));
+      at = next;
+      switch (kind) {
+        case "epochs":
+          visitor.epochs(decodeEpochs(content));
+          break;
+        case "members": {
+          const found = decodeMembers(content);
+          members += found.length;
+          visitor.members(found);
+          break;
+        }
+        case "entries":
+          readEntries(content, (entry, crc) => {
+            entries++;
+            checksum = (checksum + crc) >>> 0;
+            visitor.entry(entry);
+          });
+          break;
+        case "end": {
+          const end = decodeEnd(content);
+          if (at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
+          if (end.entries !== entries || end.members !== members || end.checksum !== checksum) {
+            throw new FormatError(
+              `the snapshot holds ${entries} entries and ${members} members with checksum ${checksum}; ${end.entries}, ${end.members} and ${end.checksum} were expected`,
+            );
+          }
+          return { header, end, bytes: size };
+        }
+      }
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeAll(file: File, bytes: Uint8Array, at: number): Promise<number> {
+  let done = 0;
+  while (done < bytes.length) done += await file.write(bytes.subarray(done), at + done);
+  return at + bytes.length;
+}
+
+async function readExactly(file: File, at: number, length: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafe(length);
+  let done = 0;
+  while (done < length) {
+    const read = await file.read(bytes.subarray(done), at + done);
+    if (read === 0) throw new FormatError(`the file ends at byte ${at + done}, ${at + length} were announced`);
+    done += read;
+  }
+  return bytes;
+}

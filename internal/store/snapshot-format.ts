@@ -1,0 +1,230 @@
+/**
+ * The bytes of a snapshot. All numbers are little-endian.
+ *
+ * ```
+ * header, 80 bytes
+ *   0  "CAMBSNAP"   8  format version (4)   12  CRC of the header with this field 0 (4)   16  cluster id (16)
+ *  32  from: seq (8)   40  from: epoch (8)   48  from: chain (4)   52  zero (4)   56  from: timestamp ms (8)
+ *  64  salt (16): random, so that no chunk of another snapshot can stand in this one
+ *
+ * chunk, behind the header and behind each other
+ *   0  CRC (4) of the rest, seeded by the salt and the chunk's number
+ *   4  kind (1)   5  length (4)   9  content
+ *
+ * kind 1  epochs    count × { epoch (8)  epoch id (8)  first seq (8) }
+ * kind 2  members   changes of kind member, as in a record
+ * kind 3  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
+ * kind 4  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
+ * ```
+ *
+ * `from` and `to` are the applied seqs when the walk over the state began and ended. The snapshot with the records
+ * from + 1 … to replayed over it is the state at `to`.
+ */
+import { crc32 } from "../base/crc32.js";
+import type { EpochStart } from "../base/epoch-history.js";
+import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
+import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
+import type { KeyedEntry } from "../engine/engine.js";
+import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
+import { decodeChanges, encodeChanges, type Member } from "./change.js";
+
+export const SNAPSHOT_HEADER_BYTES = 80;
+export const CHUNK_HEADER_BYTES = 9;
+/** Contents grow no larger than this, but for one entry that alone is. */
+export const CHUNK_BYTES = 256 * 1024;
+/** No chunk's content is larger: a key, a value and their numbers, with room to spare. */
+export const CHUNK_BYTES_MAX = 72 * 1024 * 1024;
+
+const MAGIC = Buffer.from("CAMBSNAP");
+const FORMAT = 1;
+const SALT_BYTES = 16;
+const EPOCH_BYTES = 24;
+const ENTRY_NUMBERS_BYTES = 24;
+
+export type ChunkKind = "epochs" | "members" | "entries" | "end";
+const KINDS: readonly (ChunkKind | undefined)[] = [undefined, "epochs", "members", "entries", "end"];
+
+export interface SnapshotHeader {
+  readonly clusterId: ClusterId;
+  /** Where the walk began. */
+  readonly from: LogMark;
+  /** Of the record at `from`. */
+  readonly fromTimestampMs: EpochMs;
+  readonly salt: Uint8Array;
+}
+
+export interface SnapshotEnd {
+  /** Applied when the walk ended. */
+  readonly to: Seq;
+  readonly entries: number;
+  readonly members: number;
+  readonly checksum: number;
+}
+
+export function encodeHeader(header: SnapshotHeader): Buffer {
+  const writer = new ByteWriter(Buffer.alloc(SNAPSHOT_HEADER_BYTES));
+  writer.raw(MAGIC);
+  writer.uint32(FORMAT);
+  writer.uint32(0);
+  writer.raw(idToBytes(header.clusterId));
+  writer.uint64(header.from.seq);
+  writer.uint64(header.from.epoch);
+  writer.uint32(header.from.chain);
+  writer.uint32(0);
+  writer.uint64(header.fromTimestampMs);
+  writer.raw(header.salt);
+  writer.bytes.writeUInt32LE(crc32(writer.bytes), 12);
+  return writer.bytes;
+}
+
+/** Throws `FormatError`. */
+export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
+  if (bytes.length < SNAPSHOT_HEADER_BYTES) throw new FormatError("the header is cut short");
+  const header = Buffer.from(bytes.subarray(0, SNAPSHOT_HEADER_BYTES));
+  if (!header.subarray(0, MAGIC.length).equals(MAGIC)) throw new FormatError("this is no snapshot");
+  const reader = new ByteReader(header);
+  reader.raw(MAGIC.length);
+  const format = reader.uint32();
+  if (format > FORMAT)
+    throw new FormatError(`format ${format} is newer than the ${FORMAT} of this version; use a newer one`);
+  const found = reader.uint32();
+  header.writeUInt32LE(0, 12);
+  if (format !== FORMAT || crc32(header) !== found) throw new FormatError("the header is damaged");
+  const id = clusterId(idFromBytes(reader.raw(16)));
+  const from = { seq: seq(reader.uint64()), epoch: epoch(reader.uint64()), chain: reader.uint32() };
+  reader.uint32();
+  return {
+    clusterId: id,
+    from,
+    fromTimestampMs: epochMs(reader.uint64()),
+    salt: new Uint8Array(reader.raw(SALT_BYTES)),
+  };
+}
+
+/** Makes and checks the chunks of one snapshot, in their order. */
+export class ChunkCodec {
+  readonly #salted: number;
+  #number = 0;
+
+  constructor(header: SnapshotHeader) {
+    this.#salted = crc32(header.salt);
+  }
+
+  encode(kind: ChunkKind, content: Uint8Array): Buffer {
+    const writer = new ByteWriter(Buffer.allocUnsafe(CHUNK_HEADER_BYTES + content.length));
+    writer.uint32(0);
+    writer.byte(KINDS.indexOf(kind));
+    writer.uint32(content.length);
+    writer.raw(content);
+    writer.bytes.writeUInt32LE(crc32(writer.bytes.subarray(4), this.#seed()), 0);
+    return writer.bytes;
+  }
+
+  /** Bytes of content that a chunk's header announces. Throws `FormatError`. */
+  contentLength(header: Uint8Array): number {
+    const length = new ByteReader(header.subarray(5)).uint32();
+    if (length > CHUNK_BYTES_MAX)
+      throw new FormatError(`a chunk of ${length} bytes is larger than any that is written`);
+    return length;
+  }
+
+  /** Throws `FormatError` when the chunk is damaged or stands in the wrong place. */
+  decode(chunk: Uint8Array): { kind: ChunkKind; content: Uint8Array } {
+    const reader = new ByteReader(chunk);
+    const expected = reader.uint32();
+    const found = crc32(chunk.subarray(4), this.#seed());
+    if (found !== expected)
+      throw new FormatError(`chunk ${this.#number} is damaged: its CRC is ${found}, ${expected} was expected`);
+    const kind = KINDS[reader.byte()];
+    if (!kind)
+      throw new FormatError(`chunk ${this.#number} is of a kind that this version does not know; use a newer one`);
+    return { kind, content: reader.raw(reader.uint32()) };
+  }
+
+  #seed(): number {
+    const number = Buffer.allocUnsafe(4);
+    number.writeUInt32LE(this.#number++);
+    return crc32(number, this.#salted);
+  }
+}
+
+export function encodeEpochs(starts: readonly EpochStart[]): Uint8Array {
+  const writer = new ByteWriter(Buffer.allocUnsafe(starts.length * EPOCH_BYTES));
+  for (const start of starts) {
+    writer.uint64(start.epoch);
+    writer.raw(idToBytes(start.epochId));
+    writer.uint64(start.firstSeq);
+  }
+  return writer.bytes;
+}
+
+export function decodeEpochs(content: Uint8Array): EpochStart[] {
+  const reader = new ByteReader(content);
+  const starts: EpochStart[] = [];
+  while (!reader.atEnd) {
+    starts.push({
+      epoch: epoch(reader.uint64()),
+      epochId: epochId(idFromBytes(reader.raw(8))),
+      firstSeq: seq(reader.uint64()),
+    });
+  }
+  return starts;
+}
+
+export function encodeMembers(members: readonly Member[]): Uint8Array {
+  return members.length === 0
+    ? new Uint8Array(0)
+    : encodeChanges(members.map((member) => ({ kind: "member", member })));
+}
+
+export function decodeMembers(content: Uint8Array): Member[] {
+  if (content.length === 0) return [];
+  return decodeChanges(content).map((change) => {
+    if (change.kind !== "member") throw new FormatError("a chunk of members holds something else");
+    return change.member;
+  });
+}
+
+/** Bytes of an entry in a chunk. */
+export function entryBytes(entry: KeyedEntry): number {
+  return ENTRY_NUMBERS_BYTES + prefixedSize(entry.key.length) + prefixedSize(entry.value.length);
+}
+
+/** Writes an entry and gives the CRC of its bytes. */
+export function writeEntry(writer: ByteWriter, entry: KeyedEntry): number {
+  const start = writer.at;
+  writer.uint64(entry.createSeq);
+  writer.uint64(entry.modSeq);
+  writer.uint64(entry.expiresAtMs === undefined ? 0 : entry.expiresAtMs + 1);
+  writer.prefixed(entry.key);
+  writer.prefixed(entry.value);
+  return crc32(writer.bytes.subarray(start, writer.at));
+}
+
+/** Calls `visit` for each entry of a chunk, with the CRC of its bytes; keys and values are views. */
+export function readEntries(content: Uint8Array, visit: (entry: KeyedEntry, crc: number) => void): void {
+  const reader = new ByteReader(content);
+  while (!reader.atEnd) {
+    const start = reader.at;
+    const createSeq = seq(reader.uint64());
+    const modSeq = seq(reader.uint64());
+    const deadline = reader.uint64();
+    const entry = { createSeq, modSeq, key: reader.prefixed(), value: reader.prefixed() };
+    const crc = crc32(content.subarray(start, reader.at));
+    visit(deadline === 0 ? entry : { ...entry, expiresAtMs: epochMs(deadline - 1) }, crc);
+  }
+}
+
+export function encodeEnd(end: SnapshotEnd): Uint8Array {
+  const writer = new ByteWriter(Buffer.allocUnsafe(28));
+  writer.uint64(end.to);
+  writer.uint64(end.entries);
+  writer.uint64(end.members);
+  writer.uint32(end.checksum);
+  return writer.bytes;
+}
+
+export function decodeEnd(content: Uint8Array): SnapshotEnd {
+  const reader = new ByteReader(content);
+  return { to: seq(reader.uint64()), entries: reader.uint64(), members: reader.uint64(), checksum: reader.uint32() };
+}

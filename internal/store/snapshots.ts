@@ -1,0 +1,172 @@
+/**
+ * The snapshots of a node: a directory of whole, checked files, named by the seqs between which they were walked. A file
+ * gets its name only once it is complete and synced, so a crash at any moment leaves those before it as they were.
+ */
+import { assert } from "../base/assert.js";
+import type { Logger } from "../base/logger.js";
+import { type LogMark, type Seq, seq as toSeq } from "../base/position.js";
+import { type FileSystem, FileSystemError } from "../wal/file-system.js";
+import { FormatError } from "./byte-codec.js";
+import {
+  readSnapshot,
+  type SnapshotContent,
+  type SnapshotSummary,
+  type SnapshotVisitor,
+  writeSnapshot,
+} from "./snapshot-file.js";
+
+/** Snapshots that are there, and none of them can be used: the state cannot be told from the log alone. */
+export class SnapshotError extends Error {
+  override readonly name = "SnapshotError";
+}
+
+/** A snapshot on the disk, by its name. */
+export interface SnapshotFile {
+  readonly path: string;
+  readonly from: Seq;
+  readonly to: Seq;
+}
+
+const DIRECTORY = "snapshots";
+const UNFINISHED = `${DIRECTORY}/unfinished`;
+const NAME = /^(\d{20})-(\d{20})\.snapshot$/;
+
+export class Snapshots {
+  readonly #fileSystem: FileSystem;
+  readonly #logger: Logger;
+  /** How many are kept; the newest always is. */
+  readonly #keep: number;
+  /** Oldest first. */
+  #files: SnapshotFile[] = [];
+  #newestBytes = 0;
+
+  private constructor(options: { fileSystem: FileSystem; logger: Logger; keep: number }) {
+    assert(options.keep >= 1, "one snapshot at least is kept");
+    this.#fileSystem = options.fileSystem;
+    this.#logger = options.logger;
+    this.#keep = options.keep;
+  }
+
+  /** Finds the snapshots of a data directory, and removes what a crash left unfinished. */
+  static async open(options: { fileSystem: FileSystem; logger: Logger; keep: number }): Promise<Snapshots> {
+    const snapshots = new Snapshots(options);
+    const { fileSystem } = options;
+    for (const name of await fileSystem.list(DIRECTORY)) {
+      const match = NAME.exec(name);
+      if (match) {
+        const [, from, to] = match;
+        snapshots.#files.push({ path: `${DIRECTORY}/${name}`, from: toSeq(Number(from)), to: toSeq(Number(to)) });
+      }
+    }
+    await snapshots.#removeUnfinished();
+    return snapshots;
+  }
+
+  /** Oldest first. */
+  get files(): readonly SnapshotFile[] {
+    return this.#files;
+  }
+
+  /** The log is needed from the seq after this on, by the oldest snapshot that is kept; undefined without any. */
+  get oldestFrom(): Seq | undefined {
+    return this.#files[0]?.from;
+  }
+
+  get newest(): SnapshotFile | undefined {
+    return this.#files.at(-1);
+  }
+
+  /** Bytes of the newest, as far as it was read or written by this process. */
+  get newestBytes(): number {
+    return this.#newestBytes;
+  }
+
+  /**
+   * Loads the newest snapshot that is whole and fits the log; undefined when there is none on the disk. `markAt` gives the
+   * log's mark where a snapshot begins, or says in words why the log does not fit it. `reset` is called before each try,
+   * and throws away what the one before has shown. Rejects with `SnapshotError` when there are some and none will do.
+   */
+  async load(options: {
+    markAt: (snapshot: SnapshotFile) => Promise<LogMark | string>;
+    reset: () => void;
+    visitor: SnapshotVisitor;
+  }): Promise<SnapshotSummary | undefined> {
+    const problems: string[] = [];
+    for (const file of this.#files.toReversed()) {
+      options.reset();
+      const mark = await options.markAt(file);
+      if (typeof mark === "string") {
+        problems.push(`${file.path}: ${mark}`);
+        continue;
+      }
+      try {
+        const summary = await readSnapshot(this.#fileSystem, file.path, options.visitor);
+        const { from } = summary.header;
+        if (from.chain !== mark.chain) {
+          throw new FormatError(`it begins at chain value ${from.chain}, the log has ${mark.chain} at seq ${from.seq}`);
+        }
+        for (const problem of problems) this.#logger.warn("a snapshot cannot be used; an older one is", { problem });
+        this.#newestBytes = summary.bytes;
+        return summary;
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        problems.push(`${file.path}: ${error.message}`);
+      }
+    }
+    if (problems.length === 0) return undefined;
+    options.reset();
+    throw new SnapshotError(`no snapshot of this node can be used; ${problems.join("; ")}`);
+  }
+
+  /**
+   * Writes a snapshot and gives it its name; durable when it resolves. `beforeNaming` must make the log durable up to
+   * the snapshot's end. Older ones beyond those to keep are removed afterwards.
+   */
+  async create(
+    content: SnapshotContent,
+    options: { beforeNaming: () => Promise<void>; signal: AbortSignal },
+  ): Promise<SnapshotSummary> {
+    await this.#fileSystem.makeDirectory(DIRECTORY);
+    await this.#removeUnfinished();
+    try {
+      const summary = await writeSnapshot(this.#fileSystem, UNFINISHED, content, options.signal);
+      await options.beforeNaming();
+      options.signal.throwIfAborted();
+      const from = summary.header.from.seq;
+      const { to } = summary.end;
+      const path = `${DIRECTORY}/${digits(from)}-${digits(to)}.snapshot`;
+      await this.#fileSystem.rename(UNFINISHED, path);
+      await this.#fileSystem.syncDirectory(DIRECTORY);
+      this.#files = [...this.#files.filter((file) => file.path !== path), { path, from, to }];
+      this.#newestBytes = summary.bytes;
+      await this.#removeAll(this.#files.slice(0, -this.#keep));
+      return summary;
+    } catch (error) {
+      // What is left unfinished may be what filled the disk.
+      await this.#removeUnfinished();
+      throw error;
+    }
+  }
+
+  /** Removes the snapshots that hold anything after `seq`, which is no longer history. */
+  async removeAfter(seq: Seq): Promise<void> {
+    await this.#removeAll(this.#files.filter((file) => file.to > seq));
+  }
+
+  async #removeAll(files: readonly SnapshotFile[]): Promise<void> {
+    if (files.length === 0) return;
+    for (const file of files) await this.#fileSystem.remove(file.path);
+    await this.#fileSystem.syncDirectory(DIRECTORY);
+    this.#files = this.#files.filter((file) => !files.includes(file));
+  }
+
+  async #removeUnfinished(): Promise<void> {
+    try {
+      await this.#fileSystem.remove(UNFINISHED);
+    } catch (error) {
+      if (!(error instanceof FileSystemError && error.code === "ENOENT")) throw error;
+    }
+  }
+}
+
+const digits = (seq: Seq): string => String(seq).padStart(20, "0");

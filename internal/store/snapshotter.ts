@@ -1,0 +1,116 @@
+/** Decides when a snapshot is taken, and takes one at a time. */
+import type { Clock, Timer } from "../base/clock.js";
+import type { Logger } from "../base/logger.js";
+import type { Seq } from "../base/position.js";
+import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
+import type { Snapshots } from "./snapshots.js";
+
+export interface SnapshotPolicy {
+  /** A snapshot is taken this often, if anything has changed; 0: not by time. */
+  readonly intervalMs: number;
+  /** One is taken when the log has grown by this since the last, and by as much as that one holds. */
+  readonly logBytes: number;
+  /** How many are kept, each with the log that it needs; at least 1. */
+  readonly keep: number;
+}
+
+export interface SnapshotterOptions {
+  readonly snapshots: Snapshots;
+  readonly policy: SnapshotPolicy;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly appliedSeq: () => Seq;
+  /** Bytes of log that were applied since the process began. */
+  readonly appliedBytes: () => number;
+  /** Takes the state to be written. */
+  readonly capture: () => Promise<SnapshotContent>;
+  /** Makes the log durable up to its end. */
+  readonly flushLog: () => Promise<void>;
+  /** Removes the log that nobody needs any more. */
+  readonly compact: () => Promise<void>;
+}
+
+/** After a failure, growth alone does not try again sooner than this. */
+const PAUSE_AFTER_FAILURE_MS = 60_000;
+
+export class Snapshotter {
+  readonly #options: SnapshotterOptions;
+  #running: Promise<SnapshotSummary> | undefined;
+  #abort = new AbortController();
+  #timer: Timer | undefined;
+  /** `appliedBytes` when the newest snapshot began. */
+  #bytesAtNewest: number;
+  #pausedUntilMs = -Infinity;
+  #closed = false;
+
+  constructor(options: SnapshotterOptions) {
+    this.#options = options;
+    this.#bytesAtNewest = options.appliedBytes();
+    this.#schedule();
+  }
+
+  /** Whether the log has grown enough is looked at here; call it whenever something was applied. */
+  noteApplied(): void {
+    if (this.#running || this.#closed) return;
+    const { policy, snapshots, appliedBytes, clock } = this.#options;
+    const grown = appliedBytes() - this.#bytesAtNewest;
+    if (grown < policy.logBytes || grown < snapshots.newestBytes || clock.monotonicMs() < this.#pausedUntilMs) return;
+    this.#createInBackground();
+  }
+
+  /** Takes a snapshot now, or joins the one that is being taken. Rejects when it fails, is aborted, or the node closes. */
+  create(): Promise<SnapshotSummary> {
+    this.#running ??= this.#create().finally(() => (this.#running = undefined));
+    return this.#running;
+  }
+
+  /** Ends the snapshot that is being taken, because the state that it walks is about to be replaced. */
+  async abort(reason: Error): Promise<void> {
+    this.#abort.abort(reason);
+    await this.#running?.catch(() => "its failure is told to whoever asked for it");
+    this.#abort = new AbortController();
+  }
+
+  async close(reason: Error): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.abort(reason);
+  }
+
+  async #create(): Promise<SnapshotSummary> {
+    const { snapshots, capture, flushLog, compact, appliedBytes, clock, logger } = this.#options;
+    const startMs = clock.monotonicMs();
+    const bytesAtStart = appliedBytes();
+    const content = await capture();
+    const summary = await snapshots.create(content, { beforeNaming: flushLog, signal: this.#abort.signal });
+    this.#bytesAtNewest = bytesAtStart;
+    logger.info("snapshot taken", {
+      from_seq: summary.header.from.seq,
+      to_seq: summary.end.to,
+      entries: summary.end.entries,
+      bytes: summary.bytes,
+      duration_ms: Math.round(clock.monotonicMs() - startMs),
+    });
+    await compact();
+    return summary;
+  }
+
+  #createInBackground(): void {
+    this.create().catch((error: unknown) => {
+      if (this.#closed || this.#abort.signal.aborted) return;
+      this.#pausedUntilMs = this.#options.clock.monotonicMs() + PAUSE_AFTER_FAILURE_MS;
+      this.#options.logger.error("no snapshot could be taken; the log is kept whole until one is", {
+        error: error instanceof Error ? error.message : String(error),
+      });
+    });
+  }
+
+  #schedule(): void {
+    const { policy, clock, snapshots, appliedSeq } = this.#options;
+    if (policy.intervalMs === 0) return;
+    this.#timer = clock.after(policy.intervalMs, () => {
+      if (appliedSeq() > (snapshots.newest?.from ?? 0) && !this.#running) this.#createInBackground();
+      this.#schedule();
+    });
+  }
+}
