@@ -472,7 +472,8 @@ describe("HTTP that is none", () => {
 
   test("an HTTP/2 request with a bad authority is answered with 400", async () => {
     const body = frame(toBinary(GetRequestSchema, create(GetRequestSchema, { key: "k" })));
-    const answer = await sendHttp2(running.port, { ...GRPC, ":path": GET, ":authority": "a@b" }, body);
+    // One that the HTTP/2 library of every Node lets pass; newer ones close the stream on others, such as a@b, themselves.
+    const answer = await sendHttp2(running.port, { ...GRPC, ":path": GET, ":authority": "[::1" }, body);
     expect(answer.headers[":status"]).toBe(400);
   });
 
