@@ -34,6 +34,8 @@ export interface CrashChoices {
 export class MemoryFileSystem implements FileSystem {
   writeBytesMax: number;
   capacityBytes: number;
+  /** Called before every operation. */
+  onOperation: ((operation: FileOperation, path: string) => void) | undefined;
   readonly #names = new Map<string, Inode>();
   readonly #directories = new Set<string>([""]);
   /** Names as they are on the disk. */
@@ -85,11 +87,22 @@ export class MemoryFileSystem implements FileSystem {
     this.#addDirectory(directoryOf(path));
   }
 
-  /** Another file system with the same files, all synced: what the next process finds when this one is killed. */
+  /** Another file system with the same files, synced and not: what the next process finds when this one is killed. */
   copy(): MemoryFileSystem {
-    const copy = new MemoryFileSystem();
+    const copy = new MemoryFileSystem(this);
+    const copies = new Map<Inode, Inode>();
+    const copied = (inode: Inode): Inode => {
+      const known = copies.get(inode) ?? inode.copy();
+      copies.set(inode, known);
+      return known;
+    };
     for (const directory of this.#directories) copy.#addDirectory(directory);
-    for (const path of this.#names.keys()) copy.setBytes(path, this.bytes(path));
+    for (const [path, inode] of this.#names) copy.#names.set(path, copied(inode));
+    for (const [path, inode] of this.#durableNames) copy.#durableNames.set(path, copied(inode));
+    copy.#nameChanges = this.#nameChanges.map(({ set, ...change }) => ({
+      ...change,
+      ...(set ? { set: { path: set.path, inode: copied(set.inode) } } : {}),
+    }));
     return copy;
   }
 
@@ -185,7 +198,12 @@ export class MemoryFileSystem implements FileSystem {
         return length;
       },
       datasync: async () => {
-        await used("datasync");
+        try {
+          await used("datasync");
+        } catch (error) {
+          inode.failSync();
+          throw error;
+        }
         inode.sync();
       },
       truncate: async (size) => {
@@ -208,6 +226,7 @@ export class MemoryFileSystem implements FileSystem {
 
   /** What a test has in store for an operation. */
   async #before(operation: FileOperation, path: string): Promise<void> {
+    this.onOperation?.(operation, path);
     const hold = this.#holds.find((hold) => hold.operation === operation);
     if (hold) {
       this.#holds = this.#holds.filter((other) => other !== hold);
@@ -295,6 +314,24 @@ class Inode {
     for (const [sector, versions] of this.#versions) versions.at(-1)!.copy(this.#durable, sector * SECTOR_BYTES);
     this.#durableSize = this.size;
     this.#versions.clear();
+  }
+
+  /**
+   * As Linux does it: what could not be written counts as written. It is read as before, and no later sync writes it.
+   */
+  failSync(): void {
+    this.#versions.clear();
+  }
+
+  copy(): Inode {
+    const copy = new Inode();
+    copy.size = this.size;
+    copy.#bytes = Buffer.from(this.#bytes);
+    copy.#durable = Buffer.from(this.#durable);
+    copy.#durableSize = this.#durableSize;
+    // A version is never changed once it is noted.
+    for (const [sector, versions] of this.#versions) copy.#versions.set(sector, [...versions]);
+    return copy;
   }
 
   afterCrash(path: string, choices: CrashChoices): Buffer {

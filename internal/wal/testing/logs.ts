@@ -68,7 +68,7 @@ export async function openLog(options: Partial<LogOptions> = {}): Promise<TestLo
     clusterId: CLUSTER,
     durability: "always",
     syncIntervalMs: 100,
-    segmentBytesMax: 1024 * 1024,
+    segmentBytesMax: 16 * 1024,
     tailBytesMax: 64 * 1024,
     listener,
     ...options,
