@@ -149,23 +149,44 @@ test("a replica that crashed serves what it had, before any master speaks to it"
   expect(await get(replica.address, "a")).toBe("1");
 });
 
-test("a replica far behind is fed from the master's log on the disk", async () => {
-  const wal = { wal: { max_file_size: "4MB" } };
-  const cluster = await startCluster({ replicas: 1, masterConfig: wal, replicaConfig: wal });
-  const [replica] = cluster.replicas as [TestNode];
-  await replica.kill();
-  // More than the log keeps in memory, over several segments.
-  const values = Array.from({ length: 20 }, (_, index) => Buffer.alloc(1_000_000, index));
+/** More than the log keeps in memory, over several segments of 4 MB. */
+const manyValues = Array.from({ length: 20 }, (_, index) => Buffer.alloc(1_000_000, index));
+const wal = { max_file_size: "4MB" };
+
+/** Writes `manyValues` while the replica is away, and starts the master again, so that it has none of them in memory. */
+async function leaveBehind(cluster: TestCluster): Promise<number> {
+  await cluster.replicas[0]!.kill();
   let seq = 0;
-  for (const [index, value] of values.entries()) seq = await set(cluster.master.address, `big-${index}`, value);
-  // A master that starts again has none of it in memory.
+  for (const [index, value] of manyValues.entries()) seq = await set(cluster.master.address, `big-${index}`, value);
   expect(await cluster.master.stop()).toBe(0);
   await cluster.master.start();
+  return seq;
+}
+
+async function expectManyValues(node: TestNode): Promise<void> {
+  for (const [index, value] of manyValues.entries()) {
+    expect(await get(node.address, `big-${index}`)).toBe(value.toString());
+  }
+}
+
+test("a replica far behind is fed from the master's log on the disk", async () => {
+  const config = { wal, snapshots: { interval: "0s", log_bytes: "1GiB" } };
+  const cluster = await startCluster({ replicas: 1, masterConfig: config, replicaConfig: config });
+  const [replica] = cluster.replicas as [TestNode];
+  const seq = await leaveBehind(cluster);
   await replica.start();
   await replica.applied(seq);
-  for (const [index, value] of values.entries()) {
-    expect(await get(replica.address, `big-${index}`)).toBe(value.toString());
-  }
+  await expectManyValues(replica);
+});
+
+test("a replica that lacks what snapshots have let go of catches up all the same", async () => {
+  const config = { wal, snapshots: { log_bytes: "4MiB" } };
+  const cluster = await startCluster({ replicas: 1, masterConfig: config, replicaConfig: config });
+  const [replica] = cluster.replicas as [TestNode];
+  const seq = await leaveBehind(cluster);
+  await replica.start();
+  await replica.applied(seq);
+  await expectManyValues(replica);
 });
 
 test("a master that crashed is back with everything acknowledged, in a new epoch, and its replicas follow", async () => {
