@@ -116,6 +116,7 @@ describe("where the holder's processes can be seen", () => {
     const shared = new SharedFiles();
     await lock(new FakeMachine(shared, HERE));
     const given = await lock(new FakeMachine(shared, { ...HERE, startTime: "999" }));
+    expect(shared.files.get("LOCK")!.text).toContain('"startTime":"999"');
     await given.release();
   });
 });

@@ -229,7 +229,7 @@ describe.each(makers)("a log on %s", (_name, makeFileSystem) => {
     for (const text of someTexts(100, 2001)) appendText(log, text);
     const reads = Array.from({ length: 20 }, (_, i) => log.read(seq(i * 100), 100_000));
     await log.cutAfter(seq(1500));
-    for (const records of await Promise.all(reads)) [...decodeRecords(records, true)];
+    for (const records of await Promise.all(reads)) expect(lastSeqIn(Buffer.from(records))).toBeGreaterThan(0);
     expect(await textsOf(log)).toEqual(texts.slice(0, 1500));
   });
 
@@ -322,7 +322,7 @@ test("a log that is opened and closed without a change does not grow", async () 
 });
 
 function lastSeqIn(records: Buffer): number {
-  return [...decodeRecords(records)].at(-1)!.seq;
+  return [...decodeRecords(records, true)].at(-1)?.seq ?? 0;
 }
 
 async function contentOf(fileSystem: FileSystem, path: string): Promise<Buffer> {

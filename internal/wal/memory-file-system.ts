@@ -190,8 +190,9 @@ export class MemoryFileSystem implements FileSystem {
       write: async (bytes, position) => {
         assert(writable, `${path} is open for reading`);
         await used("write");
-        const room = this.capacityBytes - this.#usedBytes() + Math.max(0, inode.size - position);
-        const length = Math.min(bytes.length, this.writeBytesMax, Math.max(0, room));
+        // What overwrites needs no room.
+        const room = Math.max(0, this.capacityBytes - this.#usedBytes()) + Math.max(0, inode.size - position);
+        const length = Math.min(bytes.length, this.writeBytesMax, room);
         if (length === 0 && bytes.length > 0)
           throw new FileSystemError("ENOSPC", `cannot write ${path}: no space left`);
         inode.write(bytes.subarray(0, length), position);

@@ -7,7 +7,7 @@ import { epoch, seq } from "../base/position.js";
 import type { LogOptions } from "./log.js";
 import { MemoryFileSystem, type CrashChoices } from "./memory-file-system.js";
 import { segmentName, tornName } from "./segment-header.js";
-import { appendText, openLog, SeededRandom, someTexts, textOf, textsOf, type TestLog } from "./testing/logs.js";
+import { appendText, openLog, SeededRandom, someTexts, textOf, textsOf, until, type TestLog } from "./testing/logs.js";
 
 // Thousands of logs are opened here, and the machine may be busy with other things.
 vi.setConfig({ testTimeout: 60_000 });
@@ -283,7 +283,7 @@ describe("after a power cut in the middle of a write", () => {
     fileSystem.setBytes(FIRST, bytes);
     await expectRefused(fileSystem, { code: "corrupt", file: FIRST, offset: ends[1] });
     // Without the frames that prove it, it is torn.
-    fileSystem.setBytes(FIRST, bytes.subarray(0, ends[2]!));
+    fileSystem.setBytes(FIRST, bytes.subarray(0, ends[2]));
     const { texts } = await recovered(fileSystem);
     expect(texts).toHaveLength(10);
   });
@@ -609,10 +609,6 @@ function imagesDuring(fileSystem: MemoryFileSystem): () => MemoryFileSystem[] {
     );
   };
   return () => images;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 function range(from: number, to: number): number[] {

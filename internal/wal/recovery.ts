@@ -11,6 +11,7 @@ import { createSynced, reading } from "./files.js";
 import type { LogEnd } from "./record.js";
 import { indexName, isIndexName, isUnfinishedName, segmentName, tornName } from "./segment-header.js";
 import { Segments, type SegmentsOptions } from "./segments.js";
+import { isDiskFull } from "./wal-error.js";
 import { surveyLog, type Cut, type FoundSegment, type Survey, type SurveyOptions } from "./survey.js";
 
 const COPY_CHUNK_BYTES = 1024 * 1024;
@@ -193,5 +194,11 @@ async function secureEnd(options: RecoveryOptions, survey: Survey, segments: Seg
     segment: segmentName(seq(from.firstSeq)),
     last_seq: cursor.seq,
   });
-  await segments.moveEnd(from, cursor.seq, { flags: 0, syncedSeq: cursor.seq, appliedSeq: cursor.appliedSeq });
+  try {
+    await segments.moveEnd(from, cursor.seq, { flags: 0, syncedSeq: cursor.seq, appliedSeq: cursor.appliedSeq });
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    // A node whose disk is full must come up to serve reads. Written again in place, the pages are at least synced anew.
+    await segments.active.rewrite(from.offset);
+  }
 }

@@ -103,3 +103,8 @@ export async function textsOf(log: Log, maxBytes = 64 * 1024): Promise<string[]>
 export function someTexts(count: number, from = 1): string[] {
   return Array.from({ length: count }, (_, i) => `record ${from + i} ${"x".repeat(((from + i) * 37) % 90)}`);
 }
+
+/** Waits for something that comes about by itself. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+}
