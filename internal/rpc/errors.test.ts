@@ -29,6 +29,7 @@ const storeCodes: Record<StoreErrorCode, Code> = {
   overloaded: Code.ResourceExhausted,
   outcome_unknown: Code.Unavailable,
   out_of_range: Code.OutOfRange,
+  offset_out_of_range: Code.OutOfRange,
   lineage_lost: Code.Aborted,
   invalid_token: Code.InvalidArgument,
   closing: Code.Unavailable,
@@ -63,6 +64,7 @@ const logCodes: Record<WalErrorCode, Code> = {
 const requestCodes: Record<RequestErrorCode, Code> = {
   invalid: Code.InvalidArgument,
   limit: Code.InvalidArgument,
+  offset_ahead: Code.OutOfRange,
   answer_too_large: Code.ResourceExhausted,
   not_found: Code.NotFound,
   unread: Code.ResourceExhausted,
@@ -122,6 +124,13 @@ describe("the error map", () => {
     expect(of(new StoreError("out_of_range", "m", { range })).findDetails(LogRangeSchema)).toMatchObject([
       { compactSeq: 3n, appliedSeq: 8n },
     ]);
+    const offsets = { start: 3, end: 8 };
+    for (const error of [
+      new StoreError("offset_out_of_range", "m", { offsets }),
+      new RequestError("offset_ahead", "m", { range: offsets }),
+    ]) {
+      expect(of(error).findDetails(OffsetRangeSchema)).toMatchObject([{ start: 3n, end: 8n }]);
+    }
   });
 
   test("tells the caller nothing of a bug, and the operator everything", () => {

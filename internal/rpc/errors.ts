@@ -9,6 +9,7 @@ import {
   LimitExceededSchema,
   LogRangeSchema,
   NotMasterSchema,
+  OffsetRangeSchema,
   OutcomeUnknownSchema,
 } from "../../api/gen/cambium/v1/types_pb.js";
 import { AssertionError, unreachable } from "../base/assert.js";
@@ -18,7 +19,7 @@ import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
 import { StoreError, WalError, type WalErrorCode } from "../store/store.js";
 import { positionToWire } from "./convert.js";
-import { NodeClosingError, type PassedLimit, RequestError } from "./request-error.js";
+import { NodeClosingError, type OffsetRange, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
 
@@ -81,6 +82,8 @@ export class ErrorMap {
             },
           ],
         );
+      case "offset_out_of_range":
+        return refuse(Code.OutOfRange, message, error.offsets && [offsetRangeDetail(error.offsets)]);
       case "lineage_lost":
         return refuse(Code.Aborted, message);
       case "invalid_token":
@@ -117,7 +120,7 @@ export class ErrorMap {
 }
 
 function ofRequest(error: RequestError): ConnectError {
-  const { code, message, passed } = error;
+  const { code, message, passed, range } = error;
   switch (code) {
     case "invalid":
       return refuse(Code.InvalidArgument, message);
@@ -125,6 +128,8 @@ function ofRequest(error: RequestError): ConnectError {
       return refuse(Code.InvalidArgument, message, passed && [limitDetail(passed)]);
     case "answer_too_large":
       return refuse(Code.ResourceExhausted, message, passed && [limitDetail(passed)]);
+    case "offset_ahead":
+      return refuse(Code.OutOfRange, message, range && [offsetRangeDetail(range)]);
     case "not_found":
       return refuse(Code.NotFound, message);
     case "unread":
@@ -189,6 +194,10 @@ function logCodeOf(code: WalErrorCode): Code {
 export function limitDetail({ limit, maximum, actual }: PassedLimit): Detail {
   const value = create(LimitExceededSchema, { limit, maximum: toWire64(maximum), actual: toWire64(actual) });
   return { desc: LimitExceededSchema, value };
+}
+
+function offsetRangeDetail({ start, end }: OffsetRange): Detail {
+  return { desc: OffsetRangeSchema, value: { start: toWire64(start), end: toWire64(end) } };
 }
 
 function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {

@@ -146,6 +146,6 @@ function answerTooLarge(bytes: number, limits: Limits): RequestError {
   return new RequestError(
     "answer_too_large",
     `the answer would have at least ${bytes} bytes, a message may have ${limits.messageBytesMax} (limits.max_message_bytes); ask for fewer keys`,
-    { limit: "limits.max_message_bytes", maximum: limits.messageBytesMax, actual: bytes },
+    { passed: { limit: "limits.max_message_bytes", maximum: limits.messageBytesMax, actual: bytes } },
   );
 }

@@ -1,5 +1,6 @@
 /** The limits of requests and answers, and the checks that hold them before anything is built from a request. */
 import type { SetRequest, WriteOperation } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import type { ProduceRequest } from "../../api/gen/cambium/v1/log_pb.js";
 import { fromWire64 } from "../base/position.js";
 import type { WriteCommand } from "../store/store.js";
 import { RequestError } from "./request-error.js";
@@ -14,7 +15,7 @@ export interface Limits {
   readonly messageBytesMax: number;
 }
 
-/** Keys of a BatchGet, operations of a Write. */
+/** Keys of a BatchGet, operations of a Write, records of a Produce. */
 export const BATCH_MAX = 1024;
 /** Events that a GetUpdates may ask for. */
 export const UPDATES_MAX = 10_000;
@@ -39,7 +40,7 @@ export function checkedKey(key: string, field: string, limits: Limits): Uint8Arr
     throw new RequestError(
       "limit",
       `${field} has ${key.length > limits.keyBytesMax ? "at least " : ""}${bytes} bytes, a key may have ${limits.keyBytesMax} (limits.max_key_bytes); use a shorter one`,
-      { limit: "limits.max_key_bytes", maximum: limits.keyBytesMax, actual: bytes },
+      { passed: { limit: "limits.max_key_bytes", maximum: limits.keyBytesMax, actual: bytes } },
     );
   }
   if (!isWellFormed(key)) {
@@ -52,13 +53,10 @@ export function checkedKey(key: string, field: string, limits: Limits): Uint8Arr
 export function checkedSet(request: SetRequest, prefix: string, limits: Limits): WriteCommand {
   const key = checkedKey(request.key, `${prefix}key`, limits);
   const { value } = request;
-  if (value.byteLength > limits.valueBytesMax) {
-    throw new RequestError(
-      "limit",
-      `${prefix}value has ${value.byteLength} bytes, a value may have ${limits.valueBytesMax} (limits.max_value_bytes); store less, or split it over several keys`,
-      { limit: "limits.max_value_bytes", maximum: limits.valueBytesMax, actual: value.byteLength },
-    );
-  }
+  checkValue(value, limits, {
+    what: `${prefix}value has ${value.byteLength} bytes, a value`,
+    remedy: "store less, or split it over several keys",
+  });
   const ttlMs = fromWire64(request.ttlMs, `${prefix}ttl_ms`);
   if (ttlMs > TTL_MS_MAX) {
     throw new RequestError(
@@ -67,6 +65,37 @@ export function checkedSet(request: SetRequest, prefix: string, limits: Limits):
     );
   }
   return { kind: "set", key, value, ...(ttlMs > 0 && { ttlMs }) };
+}
+
+/** A record that is to be produced. `field` names it in the error. */
+export function checkedRecord(record: Uint8Array, field: string, limits: Limits): Uint8Array {
+  checkValue(record, limits, {
+    what: `${field} has ${record.byteLength} bytes, a record`,
+    remedy: "split it over several records",
+  });
+  return record;
+}
+
+/** The records of a ProduceRequest. */
+export function checkedRecords(request: ProduceRequest, limits: Limits): Uint8Array[] {
+  const { record, records } = request;
+  if (records.length === 0) return [checkedRecord(record, "record", limits)];
+  if (record.byteLength > 0) throw new RequestError("invalid", "record and records are both given; give one of them");
+  checkCount(records.length, "records");
+  return records.map((record, index) => checkedRecord(record, `records[${index}]`, limits));
+}
+
+function checkValue(
+  value: Uint8Array,
+  limits: Limits,
+  words: { readonly what: string; readonly remedy: string },
+): void {
+  if (value.byteLength <= limits.valueBytesMax) return;
+  throw new RequestError(
+    "limit",
+    `${words.what} may have ${limits.valueBytesMax} (limits.max_value_bytes); ${words.remedy}`,
+    { passed: { limit: "limits.max_value_bytes", maximum: limits.valueBytesMax, actual: value.byteLength } },
+  );
 }
 
 export function checkedDelete(request: { readonly key: string }, prefix: string, limits: Limits): WriteCommand {

@@ -3,6 +3,8 @@ export type RequestErrorCode =
   | "invalid"
   /** A limit of this node was passed; `passed` tells which. */
   | "limit"
+  /** The record log ends before the offset that was asked for; `range` tells what there is. */
+  | "offset_ahead"
   /** The answer would be larger than a message; `passed` tells the limit. */
   | "answer_too_large"
   /** What was asked for by name does not exist. */
@@ -20,16 +22,28 @@ export interface PassedLimit {
   readonly actual: number;
 }
 
+/** Of the record log: from `start` up to, but without, `end`. */
+export interface OffsetRange {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** What this node refuses a caller by itself, without asking the rooms below. Nothing was changed. */
 export class RequestError extends Error {
   override readonly name = "RequestError";
   readonly code: RequestErrorCode;
   readonly passed?: PassedLimit;
+  readonly range?: OffsetRange;
 
-  constructor(code: RequestErrorCode, message: string, passed?: PassedLimit) {
+  constructor(
+    code: RequestErrorCode,
+    message: string,
+    details: { readonly passed?: PassedLimit; readonly range?: OffsetRange } = {},
+  ) {
     super(message);
     this.code = code;
-    if (passed) this.passed = passed;
+    if (details.passed) this.passed = details.passed;
+    if (details.range) this.range = details.range;
   }
 }
 

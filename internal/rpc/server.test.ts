@@ -297,6 +297,7 @@ describe("health", () => {
     expect(Object.keys((await client.list({})).statuses)).toEqual([
       "",
       "cambium.v1.KVStore",
+      "cambium.v1.Log",
       "cambium.v1.Cluster",
       "cambium.v1.Replication",
     ]);

@@ -12,6 +12,7 @@ import type { JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
 import { createConnectRouter, type ConnectRouter } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
@@ -30,9 +31,10 @@ import { ErrorMap } from "./errors.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
 import { kvHandlers } from "./kv-handlers.js";
+import { logHandlers } from "./log-handlers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
-import type { RpcReplicator, RpcStore } from "./ports.js";
+import type { RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -60,6 +62,7 @@ const TCP_KEEP_ALIVE_MS = 30_000;
 
 export interface RpcServerOptions {
   readonly store: RpcStore;
+  readonly records?: RpcRecords;
   readonly replicator: RpcReplicator;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -207,7 +210,7 @@ export class RpcServer {
   }
 
   #createRouter(): ConnectRouter {
-    const { store, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
+    const { store, records, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
     const errors = new ErrorMap({
       logger,
       masterAddress: () => replicator.masterAddress,
@@ -227,6 +230,7 @@ export class RpcServer {
       shutdownSignal: this.#shutdown.signal,
     });
     router.service(KVStore, kvHandlers({ store, replicator, limits }));
+    if (records) router.service(Log, logHandlers({ store: records, limits }));
     router.service(
       Cluster,
       clusterHandlers({ store, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
@@ -237,7 +241,7 @@ export class RpcServer {
       readMaxBytes: PEER_MESSAGE_BYTES_MAX,
       writeMaxBytes: PEER_MESSAGE_BYTES_MAX,
     });
-    const served = [KVStore, Cluster, Replication];
+    const served = [KVStore, ...(records ? [Log] : []), Cluster, Replication];
     const services = served.map(({ typeName }) => typeName);
     router.service(Health, healthHandlers({ readiness: this.#readiness, clock, services }));
     const described = [...served, Health, ServerReflection, ServerReflectionAlpha];

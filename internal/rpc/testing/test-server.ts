@@ -5,11 +5,13 @@ import { connect as connectSocket, type Socket } from "node:net";
 import { SystemClock } from "../../base/clock.js";
 import { silentLogger } from "../../base/logger.js";
 import { RpcServer, type RpcServerOptions } from "../server.js";
+import { FakeRecords } from "./fake-records.js";
 import { FakeReplicator, FakeStore } from "./fake-rooms.js";
 
 export interface TestServer {
   readonly server: RpcServer;
   readonly store: FakeStore;
+  readonly records: FakeRecords;
   readonly replicator: FakeReplicator;
   readonly port: number;
   readonly url: string;
@@ -21,11 +23,13 @@ export interface TestServer {
 
 export async function startTestServer(options: Partial<RpcServerOptions> = {}): Promise<TestServer> {
   const store = new FakeStore();
+  const records = new FakeRecords();
   const replicator = new FakeReplicator();
   const bugs: Error[] = [];
   const errors: string[] = [];
   const server: RpcServer = await RpcServer.listen({
     store,
+    records,
     replicator,
     clock: new SystemClock(),
     logger: { ...silentLogger, error: (message, fields) => errors.push(`${message} ${JSON.stringify(fields)}`) },
@@ -40,7 +44,16 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     onBug: (error) => bugs.push(error),
     ...options,
   });
-  return { server, store, replicator, port: server.port, url: `http://127.0.0.1:${server.port}`, bugs, errors };
+  return {
+    server,
+    store,
+    records,
+    replicator,
+    port: server.port,
+    url: `http://127.0.0.1:${server.port}`,
+    bugs,
+    errors,
+  };
 }
 
 export interface HttpAnswer {

@@ -1,0 +1,128 @@
+/** `Log`: checks a request, asks the store's record log, and puts the answer in the words of the wire. */
+import { create } from "@bufbuild/protobuf";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  ConsumeResponseSchema,
+  type ConsumeStreamRequest,
+  type ConsumeStreamResponse,
+  ConsumeStreamResponseSchema,
+  type Log,
+  type ProduceResponse,
+  type ProduceStreamResponse,
+  ProducedRecordSchema,
+} from "../../api/gen/cambium/v1/log_pb.js";
+import { fromWire64, toWire64 } from "../base/position.js";
+import { positionToWire } from "./convert.js";
+import { inOrder } from "./in-order.js";
+import { checkAtMost, checkedRecord, checkedRecords, type Limits, WAIT_MS_MAX } from "./limits.js";
+import type { RpcRecords } from "./ports.js";
+import { RequestError } from "./request-error.js";
+
+export interface LogOptions {
+  readonly store: RpcRecords;
+  readonly limits: Limits;
+}
+
+/** Records that one message of a stream carries, and their bytes, at most; but one record at least. */
+const PAGE_RECORDS = 1000;
+const PAGE_BYTES = 256 * 1024;
+/** How often a stream that waits for the next record says that it is still there. */
+const PROGRESS_MS = 5000;
+/** What a stream of a producer may have under way. */
+const UNDER_WAY_BYTES = 4 * 1024 * 1024;
+const UNDER_WAY_RECORDS = 1024;
+/** Reckoned for a record under way beside its bytes. */
+const RECORD_OVERHEAD_BYTES = 256;
+
+export function logHandlers({ store, limits }: LogOptions): ServiceImpl<typeof Log> {
+  const produce = async (records: readonly Uint8Array[]): Promise<Omit<ProduceResponse, "$typeName">> => {
+    const { firstOffset, position, token } = await store.produce(records);
+    return { offset: toWire64(firstOffset), position: positionToWire(position), token: new Uint8Array(token) };
+  };
+  return {
+    produce: (request) => produce(checkedRecords(request, limits)),
+
+    async consume(request, context) {
+      checkAtMost(request.waitMs, WAIT_MS_MAX, "wait_ms");
+      const offset = fromWire64(request.offset, "offset");
+      if (request.waitMs > 0 && offset === store.recordRange().end) {
+        await store.nextProduced(offset, request.waitMs, context.signal);
+      }
+      const { records, start, end } = await store.consume(offset, 1, 1);
+      const [record] = records;
+      if (!record) throw notThereYet(offset, { start, end });
+      return create(ConsumeResponseSchema, recordToWire(record));
+    },
+
+    produceStream: (requests, context) =>
+      inOrder<{ readonly record: Uint8Array }, Omit<ProduceStreamResponse, "$typeName">>({
+        inputs: requests,
+        act: async ({ record }) => produce([checkedRecord(record, "record", limits)]),
+        sizeOf: ({ record }) => record.byteLength + RECORD_OVERHEAD_BYTES,
+        bytesMax: UNDER_WAY_BYTES,
+        countMax: UNDER_WAY_RECORDS,
+        signal: context.signal,
+      }),
+
+    consumeStream: (request, context) => consumeStream(request, context, store),
+
+    async truncate(request) {
+      const { position } = await store.truncateRecords(fromWire64(request.belowOffset, "below_offset"));
+      return { position: positionToWire(position), start: toWire64(store.recordRange().start) };
+    },
+
+    getRange() {
+      const { start, end } = store.recordRange();
+      return { start: toWire64(start), end: toWire64(end) };
+    },
+  };
+}
+
+/** Holds one page at a time: the next is read once the network has taken the one before. */
+async function* consumeStream(
+  request: ConsumeStreamRequest,
+  { signal }: HandlerContext,
+  store: RpcRecords,
+): AsyncGenerator<ConsumeStreamResponse> {
+  const range = store.recordRange();
+  let next = request.offset === undefined ? range.start : fromWire64(request.offset, "offset");
+  const stop = request.stopAtEnd ? range.end : Number.POSITIVE_INFINITY;
+  const limit = fromWire64(request.limit, "limit");
+  let left = limit === 0 ? Number.POSITIVE_INFINITY : limit;
+  for (;;) {
+    const wanted = Math.max(0, Math.min(PAGE_RECORDS, left, stop - next));
+    // Also where nothing is wanted any more, since it judges the offset.
+    const { records, start, end } = await store.consume(next, PAGE_BYTES, Math.max(1, wanted));
+    const page = records.slice(0, wanted);
+    yield create(ConsumeStreamResponseSchema, {
+      records: page.map((record) => create(ProducedRecordSchema, recordToWire(record))),
+      start: toWire64(start),
+      end: toWire64(end),
+    });
+    next += page.length;
+    left -= page.length;
+    if (left === 0 || next >= stop) return;
+    signal.throwIfAborted();
+    if (next >= end) await store.nextProduced(next, PROGRESS_MS, signal);
+  }
+}
+
+type Record = Awaited<ReturnType<RpcRecords["consume"]>>["records"][number];
+
+function recordToWire({ offset, record, position, timestampMs }: Record) {
+  return {
+    offset: toWire64(offset),
+    // Not a copy: what the record log hands out stays as it is.
+    record: new Uint8Array(record.buffer as ArrayBuffer, record.byteOffset, record.byteLength),
+    position: positionToWire(position),
+    timestampMs: toWire64(timestampMs),
+  };
+}
+
+function notThereYet(offset: number, range: { readonly start: number; readonly end: number }): RequestError {
+  return new RequestError(
+    "offset_ahead",
+    `there is no record at offset ${offset} yet, this node has ${range.start} up to, but without, ${range.end}; wait for it with wait_ms, or follow the log with ConsumeStream`,
+    { range },
+  );
+}
