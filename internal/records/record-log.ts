@@ -215,17 +215,18 @@ export class RecordLog {
   }
 
   /**
-   * Makes `offset` the start, at once, and removes the segments that lie below it as a whole. It never moves back. Resolves when
-   * they are removed; rejects with `WalError` "io" when some could not be: they go with the next truncation.
+   * Makes `offset` the start, at once, and removes the segments that lie as a whole below it and below `removableBelow`, for
+   * what a snapshot relies on must stay on the disk. The start never moves back. Resolves when they are removed; rejects
+   * with `WalError` "io" when some could not be: they go with the next truncation.
    */
-  async truncateBelow(offset: number): Promise<void> {
+  async truncateBelow(offset: number, removableBelow = offset): Promise<void> {
     this.#assertOpen();
     assert(offset <= this.#end, `the start ${offset} is not beyond the end ${this.#end}`);
     if (offset > this.#start) {
       this.#start = offset;
       this.#extents.truncateBelow(offset);
     }
-    await this.#inTurn(() => this.#removeSegments());
+    await this.#inTurn(() => this.#removeSegments(Math.min(this.#start, removableBelow)));
   }
 
   /**
@@ -304,8 +305,8 @@ export class RecordLog {
     return turn;
   }
 
-  async #removeSegments(): Promise<void> {
-    const seq = toSeq(this.#start);
+  async #removeSegments(below: number): Promise<void> {
+    const seq = toSeq(below);
     if (this.#closing || seq <= this.#log.compactSeq) return;
     // Or else the last segment would keep its bytes until something is produced again.
     if (seq === this.#log.lastSeq) await this.#log.rotate();

@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
 import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
-import { type Change, decodeChanges } from "./change.js";
+import { type Change, decodeChanges, type RecordsChange } from "./change.js";
 import { Members } from "./members.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import { closingError, StoreError } from "./store-error.js";
@@ -27,6 +27,8 @@ export interface ApplierOptions {
   /** Called after the applied position moved, once for all that moved together. */
   readonly onApplied: (seq: Seq) => void;
   readonly onMembersChanged: () => void;
+  /** Carries out a change of the record log. */
+  readonly applyRecords: (change: RecordsChange, position: Position, timestampMs: EpochMs) => void;
   /** The log could not be read; nothing more is applied. */
   readonly onFailed: (error: Error) => void;
 }
@@ -224,6 +226,10 @@ export class Applier {
         case "member":
           this.members.apply(change.member);
           membersChanged = true;
+          break;
+        case "produce":
+        case "truncate-records":
+          this.#options.applyRecords(change, { epoch, seq }, timestampMs);
           break;
         case "epoch":
           break;

@@ -17,6 +17,8 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
     expiresAtMs: fc.maxSafeNat().map(epochMs),
   }),
   fc.record({ kind: fc.constant("delete" as const), key: bytes }),
+  fc.record({ kind: fc.constant("produce" as const), offset: fc.maxSafeNat(), record: bytes }),
+  fc.record({ kind: fc.constant("truncate-records" as const), below: fc.maxSafeNat() }),
   fc.record({
     kind: fc.constant("epoch" as const),
     epochId: hex(16).map(epochId),
@@ -35,9 +37,12 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
   }),
 );
 
+/** Views of bytes as plain arrays, whatever type they have. */
 const plain = (changes: readonly Change[]): unknown =>
   changes.map((change) =>
-    "key" in change ? { ...change, key: [...change.key], value: "value" in change && [...change.value] } : change,
+    Object.fromEntries(
+      Object.entries(change).map(([name, value]) => [name, value instanceof Uint8Array ? [...value] : value]),
+    ),
   );
 
 describe("a record's payload", () => {

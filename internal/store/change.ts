@@ -10,6 +10,8 @@
  * kind 3  put     deadline (8)  length key  length value                  deadline: ms since 1970, little-endian
  * kind 4  delete  length key
  * kind 5  member  node id (16)  flags (1)  source (1)  length address
+ * kind 6  produce            offset (8)  length record
+ * kind 7  truncate-records   below (8)
  * ```
  *
  * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
@@ -39,9 +41,16 @@ export interface Member {
 export type Change =
   | Operation
   | { readonly kind: "epoch"; readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId }
-  | { readonly kind: "member"; readonly member: Member };
+  | { readonly kind: "member"; readonly member: Member }
+  /** The record log's next record; offsets are dense, and given by the master. */
+  | { readonly kind: "produce"; readonly offset: number; readonly record: Uint8Array }
+  /** The record log begins at `below` from here on. */
+  | { readonly kind: "truncate-records"; readonly below: number };
 
-const KIND = { epoch: 1, put: 2, putExpiring: 3, delete: 4, member: 5 } as const;
+/** A change of the record log. */
+export type RecordsChange = Extract<Change, { kind: "produce" | "truncate-records" }>;
+
+const KIND = { epoch: 1, put: 2, putExpiring: 3, delete: 4, member: 5, produce: 6, truncateRecords: 7 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
 const FLAG_REMOVED = 2;
@@ -92,6 +101,10 @@ function sizeOf(change: Change): number {
       return 1 + prefixedSize(change.key.length);
     case "member":
       return 1 + ID_BYTES + 2 + prefixedSize(Buffer.byteLength(change.member.address));
+    case "produce":
+      return 1 + 8 + prefixedSize(change.record.length);
+    case "truncate-records":
+      return 1 + 8;
     default:
       return unreachable(change);
   }
@@ -128,6 +141,15 @@ function write(writer: ByteWriter, change: Change): void {
       writer.prefixed(Buffer.from(member.address));
       return;
     }
+    case "produce":
+      writer.byte(KIND.produce);
+      writer.uint64(change.offset);
+      writer.prefixed(change.record);
+      return;
+    case "truncate-records":
+      writer.byte(KIND.truncateRecords);
+      writer.uint64(change.below);
+      return;
     default:
       unreachable(change);
   }
@@ -171,6 +193,10 @@ function read(reader: ByteReader): Change {
         },
       };
     }
+    case KIND.produce:
+      return { kind: "produce", offset: reader.uint64(), record: reader.prefixed() };
+    case KIND.truncateRecords:
+      return { kind: "truncate-records", below: reader.uint64() };
     default:
       throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
   }

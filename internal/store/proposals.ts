@@ -31,10 +31,16 @@ export class Proposals {
   #queue: Proposal[] = [];
   #head = 0;
   #byteLength = 0;
+  #nextOffset: number | undefined;
   readonly #overlay = new Map<string, InFlight>();
 
   get byteLength(): number {
     return this.#byteLength;
+  }
+
+  /** The record log's next offset after what is in flight; undefined when nothing is produced in it. */
+  get nextOffset(): number | undefined {
+    return this.#nextOffset;
   }
 
   get size(): number {
@@ -60,6 +66,8 @@ export class Proposals {
         });
       } else if (change.kind === "delete") {
         this.#overlay.set(keyName(change.key), { seq: proposal.position.seq, exists: false });
+      } else if (change.kind === "produce") {
+        this.#nextOffset = change.offset + 1;
       }
     }
   }
@@ -72,6 +80,7 @@ export class Proposals {
     if (this.#head === this.#queue.length) {
       this.#queue = [];
       this.#head = 0;
+      this.#nextOffset = undefined;
     } else if (this.#head >= 1024 && this.#head * 2 >= this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
@@ -94,6 +103,7 @@ export class Proposals {
     this.#queue = [];
     this.#head = 0;
     this.#byteLength = 0;
+    this.#nextOffset = undefined;
     this.#overlay.clear();
     for (const proposal of kept) this.add(proposal);
     for (const proposal of all.slice(kept.length)) proposal.failed(reason(proposal));

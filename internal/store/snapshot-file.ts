@@ -13,12 +13,15 @@ import {
   decodeEpochs,
   decodeHeader,
   decodeMembers,
+  decodeRecordsMark,
   encodeEnd,
   encodeEpochs,
   encodeHeader,
   encodeMembers,
+  encodeRecordsMark,
   entryBytes,
   readEntries,
+  type RecordsMark,
   SNAPSHOT_HEADER_BYTES,
   type SnapshotEnd,
   type SnapshotHeader,
@@ -30,6 +33,7 @@ export interface SnapshotContent {
   readonly header: SnapshotHeader;
   readonly epochs: readonly EpochStart[];
   readonly members: readonly Member[];
+  readonly records: RecordsMark;
   readonly engine: Engine;
   /** The applied seq at the moment of the call. */
   readonly appliedSeq: () => Seq;
@@ -51,7 +55,7 @@ export async function writeSnapshot(
   content: SnapshotContent,
   signal: AbortSignal,
 ): Promise<SnapshotSummary> {
-  const { header, epochs, members, engine } = content;
+  const { header, epochs, members, records, engine } = content;
   const file = await fileSystem.open(path, "create");
   try {
     const codec = new ChunkCodec(header);
@@ -63,6 +67,7 @@ export async function writeSnapshot(
     await write(encodeHeader(header));
     await write(codec.encode("epochs", encodeEpochs(epochs)));
     await write(codec.encode("members", encodeMembers(members)));
+    await write(codec.encode("records", encodeRecordsMark(records)));
     const walk = engine.walk(header.from.seq);
     let count = 0;
     let checksum = 0;
@@ -95,6 +100,7 @@ export async function writeSnapshot(
 export interface SnapshotVisitor {
   epochs(starts: EpochStart[]): void;
   members(members: Member[]): void;
+  records(mark: RecordsMark): void;
   /** Key and value are valid during the call only. */
   entry(entry: KeyedEntry): void;
 }
@@ -134,6 +140,9 @@ export async function readSnapshot(
           visitor.members(found);
           break;
         }
+        case "records":
+          visitor.records(decodeRecordsMark(content));
+          break;
         case "entries":
           readEntries(content, (entry, crc) => {
             entries++;

@@ -13,8 +13,9 @@
  *
  * kind 1  epochs    count × { epoch (8)  epoch id (8)  first seq (8) }
  * kind 2  members   changes of kind member, as in a record
- * kind 3  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
- * kind 4  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
+ * kind 3  records   start (8)  end (8)  chain (4): the record log at `from`, which is synced up to there
+ * kind 4  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
+ * kind 5  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
  * ```
  *
  * `from` and `to` are the applied seqs when the walk over the state began and ended. The snapshot with the records
@@ -41,8 +42,8 @@ const SALT_BYTES = 16;
 const EPOCH_BYTES = 24;
 const ENTRY_NUMBERS_BYTES = 24;
 
-export type ChunkKind = "epochs" | "members" | "entries" | "end";
-const KINDS: readonly (ChunkKind | undefined)[] = [undefined, "epochs", "members", "entries", "end"];
+export type ChunkKind = "epochs" | "members" | "records" | "entries" | "end";
+const KINDS: readonly (ChunkKind | undefined)[] = [undefined, "epochs", "members", "records", "entries", "end"];
 
 export interface SnapshotHeader {
   readonly clusterId: ClusterId;
@@ -51,6 +52,16 @@ export interface SnapshotHeader {
   /** Of the record at `from`. */
   readonly fromTimestampMs: EpochMs;
   readonly salt: Uint8Array;
+}
+
+/** The record log as a snapshot relies on it. */
+export interface RecordsMark {
+  /** The lowest offset that can be read. */
+  readonly start: number;
+  /** The next offset. */
+  readonly end: number;
+  /** The record log's own chain value after its last record. */
+  readonly chain: number;
 }
 
 export interface SnapshotEnd {
@@ -183,6 +194,19 @@ export function decodeMembers(content: Uint8Array): Member[] {
     if (change.kind !== "member") throw new FormatError("a chunk of members holds something else");
     return change.member;
   });
+}
+
+export function encodeRecordsMark(mark: RecordsMark): Uint8Array {
+  const writer = new ByteWriter(Buffer.allocUnsafe(20));
+  writer.uint64(mark.start);
+  writer.uint64(mark.end);
+  writer.uint32(mark.chain);
+  return writer.bytes;
+}
+
+export function decodeRecordsMark(content: Uint8Array): RecordsMark {
+  const reader = new ByteReader(content);
+  return { start: reader.uint64(), end: reader.uint64(), chain: reader.uint32() };
 }
 
 /** Bytes of an entry in a chunk. */

@@ -25,6 +25,8 @@ export interface SnapshotFile {
   readonly path: string;
   readonly from: Seq;
   readonly to: Seq;
+  /** The record log must stay as it is up to here; 0 as long as this process has not read or written the snapshot. */
+  readonly recordsEnd: number;
 }
 
 const DIRECTORY = "snapshots";
@@ -55,7 +57,12 @@ export class Snapshots {
       const match = NAME.exec(name);
       if (match) {
         const [, from, to] = match;
-        snapshots.#files.push({ path: `${DIRECTORY}/${name}`, from: toSeq(Number(from)), to: toSeq(Number(to)) });
+        snapshots.#files.push({
+          path: `${DIRECTORY}/${name}`,
+          from: toSeq(Number(from)),
+          to: toSeq(Number(to)),
+          recordsEnd: 0,
+        });
       }
     }
     await snapshots.#removeUnfinished();
@@ -70,6 +77,11 @@ export class Snapshots {
   /** The log is needed from the seq after this on, by the oldest snapshot that is kept; undefined without any. */
   get oldestFrom(): Seq | undefined {
     return this.#files[0]?.from;
+  }
+
+  /** The record log is needed as it is up to here, by every snapshot that is kept; below it, what is truncated may go. */
+  get recordsEnd(): number {
+    return this.#files.length === 0 ? 0 : Math.min(...this.#files.map((file) => file.recordsEnd));
   }
 
   get newest(): SnapshotFile | undefined {
@@ -100,13 +112,21 @@ export class Snapshots {
         continue;
       }
       try {
-        const summary = await readSnapshot(this.#fileSystem, file.path, options.visitor);
+        let recordsEnd = 0;
+        const summary = await readSnapshot(this.#fileSystem, file.path, {
+          ...options.visitor,
+          records: (mark) => {
+            recordsEnd = mark.end;
+            options.visitor.records(mark);
+          },
+        });
         const { from } = summary.header;
         if (from.chain !== mark.chain) {
           throw new FormatError(`it begins at chain value ${from.chain}, the log has ${mark.chain} at seq ${from.seq}`);
         }
         for (const problem of problems) this.#logger.warn("a snapshot cannot be used; an older one is", { problem });
         this.#newestBytes = summary.bytes;
+        this.#files = this.#files.map((other) => (other === file ? { ...file, recordsEnd } : other));
         return summary;
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
@@ -137,7 +157,10 @@ export class Snapshots {
       const path = `${DIRECTORY}/${digits(from)}-${digits(to)}.snapshot`;
       await this.#fileSystem.rename(UNFINISHED, path);
       await this.#fileSystem.syncDirectory(DIRECTORY);
-      this.#files = [...this.#files.filter((file) => file.path !== path), { path, from, to }];
+      this.#files = [
+        ...this.#files.filter((file) => file.path !== path),
+        { path, from, to, recordsEnd: content.records.end },
+      ];
       this.#newestBytes = summary.bytes;
       await this.#removeAll(this.#files.slice(0, -this.#keep));
       return summary;

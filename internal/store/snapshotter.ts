@@ -24,8 +24,8 @@ export interface SnapshotterOptions {
   readonly appliedBytes: () => number;
   /** Takes the state to be written. */
   readonly capture: () => Promise<SnapshotContent>;
-  /** Makes the log durable up to its end. */
-  readonly flushLog: () => Promise<void>;
+  /** Makes the log and the record log durable up to their ends. */
+  readonly flushLogs: () => Promise<void>;
   /** Removes the log that nobody needs any more. */
   readonly compact: () => Promise<void>;
 }
@@ -78,11 +78,11 @@ export class Snapshotter {
   }
 
   async #create(): Promise<SnapshotSummary> {
-    const { snapshots, capture, flushLog, compact, appliedBytes, clock, logger } = this.#options;
+    const { snapshots, capture, flushLogs, compact, appliedBytes, clock, logger } = this.#options;
     const startMs = clock.monotonicMs();
     const bytesAtStart = appliedBytes();
     const content = await capture();
-    const summary = await snapshots.create(content, { beforeNaming: flushLog, signal: this.#abort.signal });
+    const summary = await snapshots.create(content, { beforeNaming: flushLogs, signal: this.#abort.signal });
     this.#bytesAtNewest = bytesAtStart;
     logger.info("snapshot taken", {
       from_seq: summary.header.from.seq,

@@ -1,4 +1,5 @@
 import type { Position, Seq } from "../base/position.js";
+import type { OffsetRange } from "../records/record-log.js";
 
 export type StoreErrorCode =
   /** This node is a replica, or its mastership has not begun. */
@@ -13,6 +14,8 @@ export type StoreErrorCode =
   | "outcome_unknown"
   /** The log does not hold the place that was asked for; `range` tells what it holds. */
   | "out_of_range"
+  /** The record log does not hold the offset that was asked for; `offsets` tells what it holds. */
+  | "offset_out_of_range"
   /** A token names a history that is not, or is no longer, this cluster's. */
   | "lineage_lost"
   /** A token that no node of Cambium has made. */
@@ -30,16 +33,19 @@ export class StoreError extends Error {
   readonly position?: Position;
   /** With `out_of_range`: the log can be read from `compactSeq` + 1 to `appliedSeq`. */
   readonly range?: LogRange;
+  /** With `offset_out_of_range`. */
+  readonly offsets?: OffsetRange;
 
   constructor(
     code: StoreErrorCode,
     message: string,
-    options: ErrorOptions & { position?: Position; range?: LogRange } = {},
+    options: ErrorOptions & { position?: Position; range?: LogRange; offsets?: OffsetRange } = {},
   ) {
     super(message, options);
     this.code = code;
     if (options.position) this.position = options.position;
     if (options.range) this.range = options.range;
+    if (options.offsets) this.offsets = options.offsets;
   }
 }
 

@@ -26,6 +26,7 @@ import {
 import type { Engine, Entry } from "../engine/engine.js";
 import type { DirectoryLock, FileSystem } from "../wal/file-system.js";
 import { type Durability, Log, type LogListener } from "../wal/log.js";
+import { type Extent, type OffsetRange, RecordLog } from "../records/record-log.js";
 import { asBuffer } from "../wal/bytes.js";
 import { decodeRecords, logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
@@ -35,9 +36,11 @@ import { epochStartOf, Lineage } from "./lineage.js";
 import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import type { Members } from "./members.js";
+import { type ConsumedPage, Produced } from "./produced.js";
 import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
 import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
+import type { RecordsMark } from "./snapshot-format.js";
 import { SnapshotError, Snapshots } from "./snapshots.js";
 import { type SnapshotPolicy, Snapshotter } from "./snapshotter.js";
 import { closingError, StoreError } from "./store-error.js";
@@ -46,6 +49,8 @@ import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js
 export type { Member, MemberSource } from "./change.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
+export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
+export type { ConsumedPage } from "./produced.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
@@ -68,6 +73,13 @@ export interface WriteReceipt {
   readonly token: Uint8Array;
   /** One for each command. */
   readonly results: readonly WriteResult[];
+}
+
+export interface ProduceReceipt {
+  /** Of the first record; the others follow. */
+  readonly firstOffset: number;
+  readonly position: Position;
+  readonly token: Uint8Array;
 }
 
 export interface StoreStatus {
@@ -127,6 +139,8 @@ interface Joined {
   readonly lineage: Lineage;
   readonly snapshots: Snapshots;
   readonly snapshotter: Snapshotter;
+  readonly records: RecordLog;
+  readonly produced: Produced;
 }
 
 export class Store {
@@ -161,6 +175,11 @@ export class Store {
         this.#joined?.log.setAppliedSeq(seq);
         this.#joined?.snapshotter.noteApplied();
         this.#tell((listener) => listener.applied?.(seq));
+      },
+      applyRecords: (change, position, timestampMs) => {
+        const { lineage, produced } = this.#mustBeJoined();
+        const { epochId } = must(lineage.history.at(position.seq), "a record is of an epoch");
+        produced.apply(change, { position, epochId, timestampMs });
       },
       onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
       onFailed: (error) => this.#fail(error),
@@ -313,6 +332,80 @@ export class Store {
   async proposeMember(member: Member): Promise<Position> {
     this.#assertWritable();
     return this.#propose([{ kind: "member", member }]);
+  }
+
+  /**
+   * Appends to the record log, as one record of the store: all of them get offsets, one after the other, or none. When
+   * it resolves, they are committed, and can be consumed here. Rejects as `write`.
+   */
+  async produce(records: readonly Uint8Array[]): Promise<ProduceReceipt> {
+    this.#assertWritable();
+    const { lineage, produced } = this.#mustBeJoined();
+    if (produced.unwrittenBytes > this.#options.pendingBytesMax) {
+      throw new StoreError(
+        "disk_full",
+        "the disk has no room for the record log; nothing was changed; free some and try again",
+      );
+    }
+    const firstOffset = this.#nextOffset(produced);
+    const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
+    const position = await this.#propose(changes);
+    return { firstOffset, position, token: lineage.tokenAt(position) };
+  }
+
+  /**
+   * Lets the record log begin at `below`; what lies before is gone when it resolves. An offset below the start changes
+   * nothing. Rejects as `write`, and with `offset_out_of_range` beyond the end.
+   */
+  async truncateRecords(below: number): Promise<{ readonly position: Position }> {
+    this.#assertWritable();
+    const { produced } = this.#mustBeJoined();
+    const { start } = produced.range;
+    const end = this.#nextOffset(produced);
+    if (below > end) {
+      throw new StoreError(
+        "offset_out_of_range",
+        `the record log ends at offset ${end}, and cannot begin at ${below}`,
+        {
+          offsets: { start, end },
+        },
+      );
+    }
+    if (below <= start) return { position: this.#applier.applied };
+    return { position: await this.#propose([{ kind: "truncate-records", below }]) };
+  }
+
+  /** What of the record log is committed. Throws `StoreError` `not_ready`. */
+  recordRange(): OffsetRange {
+    this.#assertReadable();
+    return this.#mustBeJoined().produced.range;
+  }
+
+  /** Records from `offset` on; none at the end. Rejects with `StoreError`: `not_ready`, `offset_out_of_range`. */
+  async consume(offset: number, maxBytes: number, maxRecords: number): Promise<ConsumedPage> {
+    this.#assertReadable();
+    return this.#mustBeJoined().produced.consume(offset, maxBytes, maxRecords);
+  }
+
+  /** Resolves when the record log has grown beyond `end`, or after `waitMs`. Rejects with the signal's reason, or `closing`. */
+  async nextProduced(end: number, waitMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const deadlineMs = clock.monotonicMs() + waitMs;
+    while (this.recordRange().end <= end) {
+      const leftMs = deadlineMs - clock.monotonicMs();
+      if (leftMs <= 0) return;
+      await this.#applier.nextApplied(leftMs, signal);
+    }
+  }
+
+  /** Age and size along the record log, for retention. */
+  recordExtents(): readonly Extent[] {
+    return this.#joined?.records.extents() ?? [];
+  }
+
+  /** Whether this node takes writes now. */
+  get isServingMaster(): boolean {
+    return this.#mastership !== undefined && this.appliedSeq >= this.#mastership.firstSeq && !this.#closing;
   }
 
   // ---- mastership ----------------------------------------------------------------------------------------------------
@@ -493,6 +586,7 @@ export class Store {
     try {
       await this.#joined?.snapshotter.close(closingError());
       await this.#applier.settled();
+      await this.#joined?.records.close();
       await this.#joined?.log.close();
       await this.#node.settled();
     } finally {
@@ -528,6 +622,18 @@ export class Store {
     if (!this.#node.state.hasLog) await this.#node.save({ hasLog: true });
     const snapshots = await Snapshots.open({ fileSystem, logger, keep: this.#options.snapshots.keep });
     const lineage = new Lineage(clusterId, starts);
+    const onFailed = (error: Error): void => this.#fail(error);
+    const records = await RecordLog.open({
+      fileSystem,
+      clock,
+      random,
+      logger,
+      clusterId,
+      segmentBytesMax,
+      onFailed,
+      ...(recover && { recover }),
+    });
+    const produced = new Produced({ log: records, neededEnd: () => snapshots.recordsEnd, onFailed });
     const snapshotter = new Snapshotter({
       snapshots,
       policy: this.#options.snapshots,
@@ -536,10 +642,13 @@ export class Store {
       appliedSeq: () => this.appliedSeq,
       appliedBytes: () => this.#applier.appliedBytes,
       capture: () => this.#capture(),
-      flushLog: () => log.flush(),
+      flushLogs: async () => {
+        await log.flush();
+        await records.flush();
+      },
       compact: () => this.#compact(),
     });
-    this.#joined = { log, lineage, snapshots, snapshotter };
+    this.#joined = { log, lineage, snapshots, snapshotter, records, produced };
     this.#time.observe(new MasterTime(clock, log.lastTimestampMs).now());
     await this.#applier.attach(log);
     // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
@@ -551,11 +660,12 @@ export class Store {
 
   /** Makes the engine and the members what the newest snapshot says; gives the place from where the log goes on. */
   async #restore(members: Members): Promise<Position> {
-    const { log, lineage, snapshots } = this.#mustBeJoined();
+    const { log, lineage, snapshots, produced } = this.#mustBeJoined();
     const { engine } = this.#applier;
     const progress = new Progress(this.#options.clock, this.#options.logger, "loading a snapshot");
     const logStarts = lineage.history.starts;
     let epochs: readonly EpochStart[] = [];
+    let recordsMark: RecordsMark | undefined;
     const summary = await snapshots.load({
       markAt: async ({ from, to }) => {
         if (from < log.compactSeq) return `the log begins after seq ${log.compactSeq}, and is needed after ${from}`;
@@ -569,6 +679,7 @@ export class Store {
       visitor: {
         epochs: (starts) => (epochs = starts),
         members: (all) => all.forEach((member) => members.apply(member)),
+        records: (mark) => (recordsMark = mark),
         entry: (entry) => {
           engine.restore(entry);
           progress.tick(engine.entryCount);
@@ -583,8 +694,10 @@ export class Store {
       }
       engine.clear();
       members.clear();
+      await produced.restore();
       return ORIGIN;
     }
+    await produced.restore(recordsMark);
     const { from } = summary.header;
     lineage.replace([...epochs, ...logStarts.filter(({ firstSeq }) => firstSeq > from.seq)]);
     return { epoch: from.epoch, seq: from.seq };
@@ -592,9 +705,10 @@ export class Store {
 
   /** The state as it is to be written into a snapshot, beginning in a segment of its own so that those before can go. */
   async #capture(): Promise<SnapshotContent> {
-    const { log, lineage } = this.#mustBeJoined();
-    const { applied, engine, members } = this.#applier;
+    const { log, lineage, produced } = this.#mustBeJoined();
     await log.rotate();
+    const { applied, engine, members } = this.#applier;
+    const recordsMark = produced.mark();
     const from = await log.mark(applied.seq);
     return {
       header: {
@@ -605,6 +719,7 @@ export class Store {
       },
       epochs: lineage.history.starts.filter(({ firstSeq }) => firstSeq <= from.seq),
       members: members.all,
+      records: recordsMark,
       engine,
       appliedSeq: () => this.appliedSeq,
     };
@@ -612,12 +727,13 @@ export class Store {
 
   /** Removes the segments that no snapshot and no member needs. */
   async #compact(): Promise<void> {
-    const { log, snapshots } = this.#mustBeJoined();
+    const { log, snapshots, produced } = this.#mustBeJoined();
     const { oldestFrom } = snapshots;
     if (oldestFrom === undefined) return;
     const lackedAfter = Math.max(this.#lackedAfter() ?? oldestFrom, log.seqBeforeLast(this.#options.retainedBytesMax));
     const before = log.compactSeq;
     await log.truncateBelow(toSeq(Math.min(oldestFrom, lackedAfter)));
+    await produced.compact();
     if (log.compactSeq > before) {
       this.#options.logger.info("log compacted", { compact_seq: log.compactSeq, wal_bytes: log.sizeBytes });
     }
@@ -657,6 +773,10 @@ export class Store {
           { position },
         ),
     );
+  }
+
+  #nextOffset(produced: Produced): number {
+    return this.#proposals.nextOffset ?? produced.range.end;
   }
 
   #propose(changes: readonly Change[]): Promise<Position> {
@@ -711,7 +831,7 @@ export class Store {
     if (this.role !== "master") {
       throw new StoreError("not_master", "this node is a replica; send writes to the master");
     }
-    if (!this.#mastership || this.appliedSeq < this.#mastership.firstSeq) {
+    if (!this.isServingMaster) {
       throw new StoreError("not_ready", "the mastership of this node has not begun yet; try again shortly");
     }
   }

@@ -86,8 +86,8 @@ export class Writer {
   /** Callers of `flush`, in the order of their seqs. */
   #waiters: Waiter[] = [];
   #acts: Act[] = [];
-  /** Acts that may run between any two groups. */
-  #rotations: Act[] = [];
+  /** Acts that run between two groups, once what was in the tail when they were asked for is written or dropped. */
+  #rotations: (Act & { readonly after: number })[] = [];
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -160,13 +160,14 @@ export class Writer {
   }
 
   /**
-   * Begins a new segment, unless the last one is empty; gives up where the disk has no room for one. It does not wait
-   * for a pause in the writing, which may never come.
+   * Begins a new segment after what is in the tail now, unless the last one is empty; gives up where the disk has no room
+   * for one. It does not wait for a pause in the writing, which may never come.
    */
   rotate(): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      this.#rotations.push({ run: () => this.#tryRotate().then(resolve, reject), reject });
+      const after = this.#tail.lastSeq;
+      this.#rotations.push({ after, run: () => this.#tryRotate().then(resolve, reject), reject });
       this.wake();
     });
   }
@@ -212,7 +213,7 @@ export class Writer {
     try {
       while (!this.#stopped) {
         if (this.#isSyncDue()) await this.#sync();
-        else if (this.#rotations.length > 0) await must(this.#rotations.shift(), "a rotation waits").run();
+        else if (this.#isRotationDue()) await must(this.#rotations.shift(), "a rotation waits").run();
         else if (this.#tail.lastSeq > this.#written.seq) await this.#writeGroup();
         else if (this.#acts.length > 0) await must(this.#acts.shift(), "an act waits").run();
         else if (this.#proofDue) await this.#writeProof();
@@ -223,6 +224,11 @@ export class Writer {
     } finally {
       this.#running = false;
     }
+  }
+
+  #isRotationDue(): boolean {
+    const first = this.#rotations[0];
+    return first !== undefined && Math.min(first.after, this.#tail.lastSeq) <= this.#written.seq;
   }
 
   #isSyncDue(): boolean {
