@@ -57,6 +57,7 @@ test("the directory is all that must be given", () => {
     server: { host: "127.0.0.1", port: 8080, corsOrigins: [], protectedMode: true, drainTimeoutMs: 10_000 },
     wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 24, keep: 1 },
+    records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
     limits: { keyBytesMax: 4096, valueBytesMax: 2 ** 20, messageBytesMax: 2 ** 22, pendingBytesMax: 2 ** 26 },
     replication: {
@@ -215,6 +216,8 @@ storage: { eviction_policy: lruu, max_entries: -1 }
       "max_message_bytes: is 4MiB, which has no room for a key of 4KiB and a value of 4MiB",
     ],
     ["limits: { max_pending_bytes: 1MiB }", "max_pending_bytes: is 1MiB, less than one message may have"],
+    ["records: { retention_bytes: 10MB }", "retention_bytes: is 10MB, less than one file has (max_file_size, 100MB)"],
+    ["records: { retention_age: 36501d }", "must be a duration from 0s to 36500d"],
     ["replication: { window_bytes: 64KiB }", "window_bytes: is 64KiB, less than one batch has"],
     ["replication: { replicas: ['a:1', 'b:2', 'A:1'] }", "names a:1 a second time"],
     ["replication: { commit: majority }", 'cannot be "majority": this version knows only "master"'],

@@ -13,6 +13,11 @@ interface Limits {
   readonly max_pending_bytes: number;
 }
 
+interface Records {
+  readonly retention_bytes: number;
+  readonly max_file_size: number;
+}
+
 interface Replication {
   readonly replicas: readonly string[];
   readonly batch_bytes: number;
@@ -44,6 +49,16 @@ export function checkLimits(limits: Limits, context: z.RefinementCtx): void {
       [`is ${pending}, less than one message may have (max_message_bytes, ${message}); make it larger`],
     );
   }
+}
+
+export function checkRecords(records: Records, context: z.RefinementCtx): void {
+  if (records.retention_bytes === 0 || records.retention_bytes >= records.max_file_size) return;
+  const [bytes, file] = [formatSize(records.retention_bytes), formatSize(records.max_file_size)];
+  complain(
+    context,
+    ["retention_bytes"],
+    [`is ${bytes}, less than one file has (max_file_size, ${file}); make it larger, or the files smaller`],
+  );
 }
 
 export function checkReplication(replication: Replication, context: z.RefinementCtx): void {

@@ -14,6 +14,7 @@ export interface NodeConfig {
   readonly master?: MasterConfig;
   readonly wal: WalConfig;
   readonly snapshots: SnapshotsConfig;
+  readonly records: RecordsConfig;
   readonly storage: StorageConfig;
   readonly limits: LimitsConfig;
   readonly replication: ReplicationConfig;
@@ -59,6 +60,14 @@ export interface SnapshotsConfig {
   /** Growth of the log. */
   readonly logBytes: number;
   readonly keep: number;
+}
+
+export interface RecordsConfig {
+  /** 0: no record goes for its age. */
+  readonly retentionAgeMs: number;
+  /** 0: no record goes for the size of the record log. */
+  readonly retentionBytes: number;
+  readonly segmentBytesMax: number;
 }
 
 export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
@@ -115,7 +124,7 @@ export function toNodeConfig(options: {
   secret: Uint8Array | undefined;
 }): NodeConfig {
   const { kind, file, values, settings, secret } = options;
-  const { server, master, wal, snapshots, storage, limits, replication, cluster, log } = values;
+  const { server, master, wal, snapshots, records, storage, limits, replication, cluster, log } = values;
   return deepFreeze({
     kind,
     file,
@@ -143,6 +152,11 @@ export function toNodeConfig(options: {
       intervalMs: snapshots.interval,
       logBytes: snapshots.log_bytes,
       keep: snapshots.keep,
+    },
+    records: {
+      retentionAgeMs: records.retention_age,
+      retentionBytes: records.retention_bytes,
+      segmentBytesMax: records.max_file_size,
     },
     storage: {
       entriesMax: storage.max_entries,

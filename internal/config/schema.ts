@@ -1,6 +1,6 @@
 /** Every setting there is: its section, key, meaning, range and default. */
 import { z } from "zod";
-import { checkLimits, checkReplication } from "./contradiction.js";
+import { checkLimits, checkRecords, checkReplication } from "./contradiction.js";
 import type { NodeKind } from "./node-config.js";
 import { address, choice, duration, filePath, flag, host, list, origin, size, wholeNumber } from "./setting.js";
 
@@ -84,6 +84,27 @@ function buildSchema(kind: NodeKind) {
         description: "How many are kept, each with the log that it needs.",
       }).prefault(1),
     }),
+    records: section(
+      "The record log, and how long its records stay. On a replica retention counts from the moment when it becomes master.",
+      {
+        retention_age: duration({
+          min: "0s",
+          max: "36500d",
+          description: "How long records are kept; older ones are truncated, many at a time. 0s: without end.",
+        }).prefault("0s"),
+        retention_bytes: size({
+          min: "0B",
+          description:
+            "The bytes of records that are kept; the oldest beyond them are truncated, many at a time. Not less than max_file_size, since only whole files are removed. 0: no limit.",
+        }).prefault(0),
+        max_file_size: size({
+          min: "64KiB",
+          max: "4GiB",
+          description: "The size at which a file of the record log is closed and the next one begun.",
+        }).prefault("100MB"),
+      },
+      checkRecords,
+    ),
     storage: section("How much is stored in memory, and what goes when it is full.", {
       max_entries: wholeNumber({
         min: 0,

@@ -1,6 +1,11 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { LogRangeSchema, NotMasterSchema, OutcomeUnknownSchema } from "../../api/gen/cambium/v1/types_pb.js";
+import {
+  LogRangeSchema,
+  NotMasterSchema,
+  OffsetRangeSchema,
+  OutcomeUnknownSchema,
+} from "../../api/gen/cambium/v1/types_pb.js";
 import { AssertionError } from "../base/assert.js";
 import { silentLogger } from "../base/logger.js";
 import { epoch, seq, WireRangeError } from "../base/position.js";
