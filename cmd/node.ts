@@ -20,6 +20,7 @@ import {
   printConfig,
 } from "../internal/config/config.js";
 import { MapEngine } from "../internal/engine/map-engine.js";
+import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
 import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
 import { RpcServer } from "../internal/rpc/server.js";
@@ -95,6 +96,7 @@ export async function startNode(options: {
     durability: config.wal.durability,
     syncIntervalMs: config.wal.syncIntervalMs,
     segmentBytesMax: config.wal.segmentBytesMax,
+    recordSegmentBytesMax: config.records.segmentBytesMax,
     pendingBytesMax: config.limits.pendingBytesMax,
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
@@ -129,14 +131,27 @@ export async function startNode(options: {
     windowBytes: config.replication.windowBytes,
     ...(config.master?.address && { masterAddress: config.master.address }),
   });
+  const retention = new RetentionLoop({
+    clock,
+    logger,
+    limits: { ageMs: config.records.retentionAgeMs, bytesMax: config.records.retentionBytes },
+    isMaster: () => store.isServingMaster,
+    extents: () => store.recordExtents(),
+    nowMs: () => store.masterTimeMs(),
+    truncateBelow: (offset) => store.truncateRecords(offset),
+  });
   const closeRooms = async (): Promise<void> => {
+    const retentionEnded = retention.close();
     await replicator.close();
     await network.close();
     await store.close();
+    // Its last truncation ends with the store, if not before.
+    await retentionEnded;
   };
   try {
     server = await RpcServer.listen({
       store,
+      records: store,
       replicator,
       clock,
       logger,
@@ -153,6 +168,7 @@ export async function startNode(options: {
     const address = formatAddress({ host: config.server.host, port: server.port });
     logger.info("listening", { address, role: store.role, node_id: store.nodeId, version: VERSION });
     await replicator.start();
+    retention.start();
     const { applied, keys } = store.status();
     logger.info("started", { role: store.role, epoch: applied.epoch, seq: applied.seq, keys });
     const listening = server;

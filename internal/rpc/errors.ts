@@ -17,9 +17,9 @@ import type { Logger } from "../base/logger.js";
 import { toWire64, WireRangeError } from "../base/position.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
-import { StoreError, WalError, type WalErrorCode } from "../store/store.js";
+import { type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
 import { positionToWire } from "./convert.js";
-import { NodeClosingError, type OffsetRange, type PassedLimit, RequestError } from "./request-error.js";
+import { NodeClosingError, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
 

@@ -15,6 +15,7 @@ import { fromWire64, toWire64 } from "../base/position.js";
 import { positionToWire } from "./convert.js";
 import { inOrder } from "./in-order.js";
 import { checkAtMost, checkedRecord, checkedRecords, type Limits, WAIT_MS_MAX } from "./limits.js";
+import type { OffsetRange, ProducedRecord } from "../store/store.js";
 import type { RpcRecords } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
@@ -107,9 +108,7 @@ async function* consumeStream(
   }
 }
 
-type Record = Awaited<ReturnType<RpcRecords["consume"]>>["records"][number];
-
-function recordToWire({ offset, record, position, timestampMs }: Record) {
+function recordToWire({ offset, record, position, timestampMs }: ProducedRecord) {
   return {
     offset: toWire64(offset),
     // Not a copy: what the record log hands out stays as it is.
@@ -119,7 +118,7 @@ function recordToWire({ offset, record, position, timestampMs }: Record) {
   };
 }
 
-function notThereYet(offset: number, range: { readonly start: number; readonly end: number }): RequestError {
+function notThereYet(offset: number, range: OffsetRange): RequestError {
   return new RequestError(
     "offset_ahead",
     `there is no record at offset ${offset} yet, this node has ${range.start} up to, but without, ${range.end}; wait for it with wait_ms, or follow the log with ConsumeStream`,

@@ -1,3 +1,5 @@
+import type { OffsetRange } from "../store/store.js";
+
 export type RequestErrorCode =
   /** A field is malformed, or out of its range. */
   | "invalid"
@@ -20,12 +22,6 @@ export interface PassedLimit {
   readonly limit: string;
   readonly maximum: number;
   readonly actual: number;
-}
-
-/** Of the record log: from `start` up to, but without, `end`. */
-export interface OffsetRange {
-  readonly start: number;
-  readonly end: number;
 }
 
 /** What this node refuses a caller by itself, without asking the rooms below. Nothing was changed. */

@@ -62,7 +62,8 @@ const TCP_KEEP_ALIVE_MS = 30_000;
 
 export interface RpcServerOptions {
   readonly store: RpcStore;
-  readonly records?: RpcRecords;
+  /** The same store, as far as its record log goes. */
+  readonly records: RpcRecords;
   readonly replicator: RpcReplicator;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -230,7 +231,7 @@ export class RpcServer {
       shutdownSignal: this.#shutdown.signal,
     });
     router.service(KVStore, kvHandlers({ store, replicator, limits }));
-    if (records) router.service(Log, logHandlers({ store: records, limits }));
+    router.service(Log, logHandlers({ store: records, limits }));
     router.service(
       Cluster,
       clusterHandlers({ store, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
@@ -241,7 +242,7 @@ export class RpcServer {
       readMaxBytes: PEER_MESSAGE_BYTES_MAX,
       writeMaxBytes: PEER_MESSAGE_BYTES_MAX,
     });
-    const served = [KVStore, ...(records ? [Log] : []), Cluster, Replication];
+    const served = [KVStore, Log, Cluster, Replication];
     const services = served.map(({ typeName }) => typeName);
     router.service(Health, healthHandlers({ readiness: this.#readiness, clock, services }));
     const described = [...served, Health, ServerReflection, ServerReflectionAlpha];

@@ -123,6 +123,8 @@ export interface StoreOptions {
   readonly durability: Durability;
   readonly syncIntervalMs: number;
   readonly segmentBytesMax: number;
+  /** Of the record log; absent: the same. */
+  readonly recordSegmentBytesMax?: number;
   readonly snapshots: SnapshotPolicy;
   /** Bytes of log that are kept, at most, for members that lack them; see `retainLog`. */
   readonly retainedBytesMax: number;
@@ -629,7 +631,7 @@ export class Store {
       random,
       logger,
       clusterId,
-      segmentBytesMax,
+      segmentBytesMax: this.#options.recordSegmentBytesMax ?? segmentBytesMax,
       onFailed,
       ...(recover && { recover }),
     });

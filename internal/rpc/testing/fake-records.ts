@@ -1,9 +1,11 @@
 /** A record log as simple as it can be, for tests of what stands before it. */
 import { epoch, epochMs, seq } from "../../base/position.js";
-import type { RpcRecord, RpcRecords } from "../ports.js";
+import type { ProducedRecord } from "../../store/store.js";
+import type { RpcRecords } from "../ports.js";
+import { EPOCH_ID } from "./fake-rooms.js";
 
 export class FakeRecords implements RpcRecords {
-  readonly records: RpcRecord[] = [];
+  readonly records: ProducedRecord[] = [];
   start = 0;
   /** Thrown by the next calls instead of doing anything. */
   failure: Error | undefined;
@@ -35,7 +37,7 @@ export class FakeRecords implements RpcRecords {
   async consume(offset: number, maxBytes: number, maxRecords: number): ReturnType<RpcRecords["consume"]> {
     if (this.failure) throw this.failure;
     this.consumed++;
-    const found: RpcRecord[] = [];
+    const found: ProducedRecord[] = [];
     let bytes = 0;
     for (const record of this.records.slice(offset, offset + maxRecords)) {
       bytes += record.record.byteLength;
@@ -83,12 +85,13 @@ export class FakeRecords implements RpcRecords {
       offset,
       record,
       position: positionOf(offset),
+      epochId: EPOCH_ID,
       timestampMs: epochMs(1_700_000_000_000 + offset),
     });
     this.wake();
   }
 }
 
-function positionOf(offset: number): RpcRecord["position"] {
+function positionOf(offset: number): ProducedRecord["position"] {
   return { epoch: epoch(1), seq: seq(offset + 10) };
 }
