@@ -8,7 +8,7 @@ export async function createAnew(fileSystem: FileSystem, path: string): Promise<
   return fileSystem.open(path, "create");
 }
 
-/** Creates a file, has it written, and syncs it and its name. */
+/** Creates a file, has it written, and syncs it and its name. What fails leaves no file behind. */
 export async function createSynced(
   fileSystem: FileSystem,
   path: string,
@@ -18,11 +18,18 @@ export async function createSynced(
   try {
     await write(file);
     await file.datasync();
-  } finally {
+  } catch (error) {
     await file.close();
+    await fileSystem.remove(path);
+    throw error;
   }
+  await file.close();
+  await fileSystem.syncDirectory(directoryOf(path));
+}
+
+export function directoryOf(path: string): string {
   const slash = path.lastIndexOf("/");
-  await fileSystem.syncDirectory(slash < 0 ? "" : path.slice(0, slash));
+  return slash < 0 ? "" : path.slice(0, slash);
 }
 
 export async function removeIfThere(fileSystem: FileSystem, path: string): Promise<void> {

@@ -13,7 +13,7 @@ import type { Logger } from "../base/logger.js";
 import { ORIGIN, seq as toSeq, type Epoch, type EpochMs, type LogMark, type Seq } from "../base/position.js";
 import { asBuffer } from "./bytes.js";
 import type { FileSystem } from "./file-system.js";
-import { createSynced, removeIfThere } from "./files.js";
+import { createSynced, directoryOf } from "./files.js";
 import { ReadGate } from "./read-gate.js";
 import {
   chainSeed,
@@ -387,7 +387,6 @@ export class Log {
           }
         });
       } catch (error) {
-        await removeIfThere(fileSystem, saveAs);
         throw translated(error, `saving the records after ${seq} to ${saveAs}`);
       }
     }
@@ -421,9 +420,4 @@ export class Log {
 /** Records that were dropped have been reported; the rest of the log is still to be closed. */
 function passDropped(error: unknown): void {
   if (!(error instanceof WalError) || error.code !== "disk_full") throw error;
-}
-
-function directoryOf(path: string): string {
-  const slash = path.lastIndexOf("/");
-  return slash < 0 ? "" : path.slice(0, slash);
 }

@@ -249,6 +249,23 @@ describe("on a full disk", () => {
     expect(await textsOf((await openLog({ fileSystem })).log)).toEqual(["x".repeat(800), "z", "y".repeat(300)]);
   });
 
+  test("a segment that was begun just before the disk filled up gets its mark at the close", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const options = { fileSystem, segmentBytesMax: 1024 };
+    const first = await openLog(options);
+    appendText(first.log, "x".repeat(900));
+    await first.log.close();
+    const { log, listener } = await openLog(options);
+    // Room for the header of a segment, and no more.
+    fileSystem.capacityBytes = log.sizeBytes + 80;
+    appendText(log, "y".repeat(100));
+    await until(() => listener.drops.length === 1);
+    fileSystem.capacityBytes = 100_000;
+    expect(fileSystem.paths().filter((path) => path.endsWith(".wal"))).toHaveLength(2);
+    await log.close();
+    expect((await openLog(options)).log.recovery).toMatchObject({ records: 1, cleanShutdown: true });
+  });
+
   test("zeros are not written ahead, and the log goes on", async () => {
     const fileSystem = new MemoryFileSystem();
     const { log, listener } = await openLog({ fileSystem, durability: "always", segmentBytesMax: 100_000 });
@@ -303,6 +320,16 @@ describe("on a full disk", () => {
     await log.cutAfter(seq(3), "diverged.log");
     expect(await textsOf(log)).toEqual(someTexts(3));
   });
+});
+
+test("a file that is there already is not written over by what is cut", async () => {
+  const fileSystem = new MemoryFileSystem();
+  fileSystem.setBytes("diverged.log", Buffer.from("of an earlier cut"));
+  const { log } = await openLog({ fileSystem });
+  for (const text of someTexts(5)) appendText(log, text);
+  await expect(log.cutAfter(seq(3), "diverged.log")).rejects.toMatchObject({ code: "io" });
+  expect(fileSystem.bytes("diverged.log").toString()).toBe("of an earlier cut");
+  expect(await textsOf(log)).toEqual(someTexts(5));
 });
 
 describe("is final", () => {

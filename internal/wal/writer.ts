@@ -314,6 +314,7 @@ export class Writer {
     this.#noteSynced();
     try {
       await this.#segments.begin(this.#written);
+      this.#endsClean = false;
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       this.#drop(error);
@@ -327,6 +328,7 @@ export class Writer {
     this.#noteSynced();
     try {
       await this.#segments.begin(this.#written);
+      this.#endsClean = false;
     } catch (error) {
       // Nobody's write depends on it.
       if (!isDiskFull(error)) throw error;
