@@ -187,13 +187,16 @@ export async function startNode(options: {
 }
 
 function drainOnSignals(node: RunningNode, logger: Logger, drainTimeoutMs: number): void {
-  let draining = false;
+  let drainingSinceMs: number | undefined;
   const drain = (signal: NodeJS.Signals): void => {
-    if (draining) {
+    const nowMs = performance.now();
+    // npm passes a ctrl-C on that the terminal has given to the whole group already: one keystroke, two signals.
+    if (drainingSinceMs !== undefined && nowMs - drainingSinceMs < SAME_KEYSTROKE_MS) return;
+    if (drainingSinceMs !== undefined) {
       logger.warn("second signal: leaving at once", { signal });
       process.exit(1);
     }
-    draining = true;
+    drainingSinceMs = nowMs;
     logger.info("draining", { signal });
     // Beyond the calls in flight there is the log's last sync to wait for.
     setTimeout(() => {
@@ -249,6 +252,8 @@ function readConfig({ kind, program }: { kind: NodeKind; program: string }, flag
     process.exit(2);
   }
 }
+
+const SAME_KEYSTROKE_MS = 500;
 
 /** Where others reach a node whose configuration does not say. */
 function defaultAddress(host: string, port: number): string {

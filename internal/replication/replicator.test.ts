@@ -47,6 +47,21 @@ describe("a master", () => {
     expect(again.replicator.masterAddress).toBe("m:1");
   });
 
+  test("has its log kept for the member that lacks the most of it, connected or not", async () => {
+    const { master, replica } = await pair();
+    master.store.write("a");
+    await cluster.settle();
+    expect(master.store.lackedAfter()).toBe(master.store.last.seq);
+    await cluster.crash("r:1");
+    const had = master.store.last.seq;
+    master.store.write("b");
+    await cluster.settle();
+    expect(master.store.lackedAfter()).toBe(had);
+    expect(replica.store.lackedAfter()).toBeUndefined();
+    const alone = await cluster.start("master", "m:9");
+    expect(alone.store.lackedAfter()).toBeUndefined();
+  });
+
   test("takes an epoch above what it has promised to others", async () => {
     const disk = { ...emptyDisk("master", 7), clusterId: clusterId("c1".repeat(16)), promised: { epoch: epoch(41) } };
     const master = await cluster.start("master", "m:1", { disk });

@@ -125,6 +125,7 @@ export class Replicator {
             random,
           })
         : undefined;
+    store.retainLog(() => this.#lackedAfter());
     store.listen({
       applied: (seq) => this.#applied(seq),
       dropped: (firstSeq) => this.#dropped(firstSeq),
@@ -378,6 +379,13 @@ export class Replicator {
   #ownAddress(): string {
     const address = this.#options.address();
     return normalAddress(address) ?? address;
+  }
+
+  /** The lowest seq that a member of this master has not acknowledged beyond. */
+  #lackedAfter(): Seq | undefined {
+    if (this.#store.role !== "master") return undefined;
+    const others = this.members().filter(({ state }) => state !== "self");
+    return others.length === 0 ? undefined : toSeq(Math.min(...others.map(({ matchSeq }) => matchSeq)));
   }
 
   #nowMs(): number {

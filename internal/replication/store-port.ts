@@ -47,6 +47,8 @@ export interface ReplicatedStore {
   /** The same from memory or disk. */
   readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array>;
   commit(seq: Seq): void;
+  /** Tells compaction after which seq some member lacks the log; undefined: none does. */
+  retainLog(lackedAfter: () => Seq | undefined): void;
   /** This node holds all that its master had committed. */
   markCaughtUp(): Promise<void>;
   proposeMember(member: Member): Promise<Position>;

@@ -79,6 +79,8 @@ export class ArrayStore implements ReplicatedStore {
   readonly commits: Seq[] = [];
   readonly masterTimes: EpochMs[] = [];
   readonly members: Member[] = [];
+  /** What compaction would ask. */
+  lackedAfter: () => Seq | undefined = () => undefined;
 
   readonly #listeners: StoreListener[] = [];
   readonly #records: ArrayRecord[];
@@ -165,6 +167,10 @@ export class ArrayStore implements ReplicatedStore {
   /** A client's write. */
   write(text: string): Seq {
     return this.#append({ text });
+  }
+
+  retainLog(lackedAfter: () => Seq | undefined): void {
+    this.lackedAfter = lackedAfter;
   }
 
   proposeMember(member: Member): Promise<Position> {
