@@ -22,8 +22,18 @@ import {
   type WriteOperation,
   type WriteReceipt,
 } from "./message.js";
+import {
+  encodeRecord,
+  type OffsetRange,
+  type ProducedRecord,
+  type ProduceReceipt,
+  toProduceReceipt,
+} from "./record.js";
+import { recordBatches, type Records } from "./record-batches.js";
+import { RecordReader } from "./record-reader.js";
 import { fetchTransport, type TransportFactory } from "./transport.js";
-import { fromWire, toPosition, toWire } from "./wire.js";
+import { fromWire, type Position, toPosition, toWire } from "./wire.js";
+import { keepByteOrderMarks } from "./text-encoding.js";
 
 export interface ClientOptions {
   /** Nodes of one cluster, as `host:port` or URLs, in order of preference for reads. Any node will do: the master is found. */
@@ -67,6 +77,15 @@ export interface UpdatesOptions extends CallOptions {
   readonly waitMs?: number;
 }
 
+export interface ConsumeOptions extends CallOptions {
+  /** The first record to read. Absent: the lowest that the node has. */
+  readonly offset?: number | undefined;
+  /** Records to read at most. Default: no end by number. */
+  readonly limit?: number | undefined;
+  /** Whether to wait for what is yet to come. Default true; when false it ends where the node's log ends. */
+  readonly follow?: boolean;
+}
+
 export interface StatusOptions extends CallOptions {
   /** The node to ask, and no other. Default: whichever endpoint answers. */
   readonly endpoint?: string;
@@ -85,6 +104,7 @@ export class CambiumClient {
   readonly #timeoutMs: number;
 
   constructor(options: ClientOptions) {
+    keepByteOrderMarks();
     this.#timeoutMs = positive(options.timeoutMs ?? 10_000, "timeoutMs");
     this.#pool = new EndpointPool({
       endpoints: options.endpoints,
@@ -202,6 +222,66 @@ export class CambiumClient {
       if (page.events.length > 0 || isEnd) yield page;
       if (isEnd) return;
     }
+  }
+
+  /** Appends a record to the record log. It is committed when this resolves. A string is produced as UTF-8. */
+  async produce(record: Uint8Array | string, options: CallOptions = {}): Promise<ProduceReceipt> {
+    const request = { record: encodeRecord(record) };
+    const answer = await this.#pool.write(
+      (endpoint, call) => endpoint.records.produce(request, call),
+      this.#call(options),
+    );
+    return toProduceReceipt(answer, 1);
+  }
+
+  /**
+   * Appends records in their order, in batches of what is there at once, and gives a receipt for each batch, which is
+   * committed then; all of a batch or none of it. One batch is under way at a time, and `timeoutMs` is for each. When it
+   * fails, the batches before have been appended; of the one that failed the error tells.
+   */
+  async *produceMany(records: Records, options: CallOptions = {}): AsyncGenerator<ProduceReceipt, void, undefined> {
+    for await (const batch of recordBatches(records)) {
+      const answer = await this.#pool.write(
+        (endpoint, call) => endpoint.records.produce({ records: batch }, call),
+        this.#call(options),
+      );
+      yield toProduceReceipt(answer, batch.length);
+    }
+  }
+
+  /**
+   * Reads the record log from an offset on, and follows its end. Where the connection or the node is lost, it goes on
+   * at another, without a hole or a repetition; `timeoutMs` is for finding one. It ends with `out_of_range` when the next
+   * record has been truncated, and with `lineage_lost` rather than to go on in another history. Each reader takes a
+   * connection of its own over HTTP/1.1, of which browsers open six to a node.
+   */
+  consume(options: ConsumeOptions = {}): AsyncGenerator<ProducedRecord, void, undefined> {
+    const { offset, limit = 0, follow = true } = options;
+    if (offset !== undefined) toWire(offset, "offset");
+    toWire(limit, "limit");
+    return new RecordReader({ pool: this.#pool, offset, limit, follow, call: this.#call(options) }).records();
+  }
+
+  /** Removes all records below an offset. Committed when this resolves; `start` is the lowest offset that is left. */
+  async truncateRecords(
+    belowOffset: number,
+    options: CallOptions = {},
+  ): Promise<{ readonly position: Position; readonly start: number }> {
+    const request = { belowOffset: toWire(belowOffset, "belowOffset") };
+    const answer = await this.#pool.write(
+      (endpoint, call) => endpoint.records.truncate(request, call),
+      this.#call(options),
+    );
+    return { position: toPosition(answer.position), start: fromWire(answer.start, "start") };
+  }
+
+  /** Tells which offsets a node has. */
+  async recordRange(options: CallOptions = {}): Promise<OffsetRange> {
+    const { start, end } = await this.#pool.read(
+      (endpoint, call) => endpoint.records.getRange({}, call),
+      this.#call(options),
+    );
+    return { start: fromWire(start, "start"), end: fromWire(end, "end") };
   }
 
   /** Describes a node, and the members as that node knows them. */
