@@ -11,7 +11,7 @@ import type { Position } from "./wire.js";
  * - `not_master`: no node that could be asked takes writes; `masterAddress` says where the master was last known.
  * - `failed_precondition`: the cluster is not in the state that the call needs.
  * - `not_found`: no such member.
- * - `out_of_range`: the log does not hold the place; `range` says what it holds.
+ * - `out_of_range`: the log does not hold the place; `range`, or `offsets` for the record log, says what it holds.
  * - `lineage_lost`: the given token belongs to a history that this cluster does not have.
  * - `outcome_unknown`: the write may or may not have been done. Read before you repeat it.
  * - `unavailable`: the node answers, and cannot serve at present.
@@ -53,6 +53,8 @@ export interface CambiumErrorDetails {
   readonly position?: Position;
   /** With `out_of_range`: the log can be read from `compactSeq` + 1 to `appliedSeq`. */
   readonly range?: { readonly compactSeq: number; readonly appliedSeq: number };
+  /** With `out_of_range` of the record log: it has the offsets from `start` up to, but without, `end`. */
+  readonly offsets?: { readonly start: number; readonly end: number };
   readonly cause?: unknown;
 }
 
@@ -67,6 +69,7 @@ export class CambiumError extends Error {
   readonly limit: CambiumErrorDetails["limit"];
   readonly position: Position | undefined;
   readonly range: CambiumErrorDetails["range"];
+  readonly offsets: CambiumErrorDetails["offsets"];
 
   constructor(code: CambiumErrorCode, message: string, details: CambiumErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -77,5 +80,6 @@ export class CambiumError extends Error {
     this.limit = details.limit;
     this.position = details.position;
     this.range = details.range;
+    this.offsets = details.offsets;
   }
 }

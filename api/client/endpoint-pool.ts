@@ -8,6 +8,7 @@
 import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../gen/cambium/v1/log_pb.js";
 import { CambiumError } from "./cambium-error.js";
 import { endpointUrl } from "./endpoint.js";
 import { toCambiumError } from "./error-map.js";
@@ -19,6 +20,7 @@ export class Endpoint {
   readonly store: Client<typeof KVStore>;
   /** The same by HTTP GET where the transport has it. Only for requests that fit a URL. */
   readonly storeByGet: Client<typeof KVStore>;
+  readonly records: Client<typeof Log>;
   readonly cluster: Client<typeof Cluster>;
   /** Until then, by the monotonic clock, other endpoints are asked first. */
   avoidUntilMs = 0;
@@ -29,6 +31,7 @@ export class Endpoint {
     this.#node = node;
     this.store = createClient(KVStore, node.transport);
     this.storeByGet = node.getTransport ? createClient(KVStore, node.getTransport) : this.store;
+    this.records = createClient(Log, node.transport);
     this.cluster = createClient(Cluster, node.transport);
   }
 
@@ -52,6 +55,15 @@ export interface ReadCallOptions extends PoolCallOptions {
   readonly retry?: (error: CambiumError) => boolean;
 }
 
+export type StreamCall<T> = (endpoint: Endpoint, options: CallOptions) => AsyncIterable<T>;
+
+export interface StreamCallOptions extends PoolCallOptions {
+  /** As for a read. */
+  readonly retry: (error: CambiumError) => boolean;
+  /** Called when a stream that had begun has broken off, before the next one is opened. */
+  readonly broke: () => void;
+}
+
 export interface EndpointPoolOptions {
   readonly endpoints: readonly string[];
   readonly transport: TransportFactory;
@@ -66,6 +78,8 @@ export interface EndpointPoolOptions {
 
 /** Longest pause between two rounds. */
 const RETRY_DELAY_MAX_MS = 2_000;
+/** A stream on which nothing comes for so long is broken: nodes say something every 5 seconds. */
+const STREAM_SILENCE_MS = 20_000;
 /** Masters that were learned and are not among the endpoints; the oldest is forgotten. */
 const LEARNED_ENDPOINTS_MAX = 256;
 /** Timers of JavaScript fire at once above this. */
@@ -128,6 +142,46 @@ export class EndpointPool {
     }
   }
 
+  /**
+   * A stream without side effects, at whichever node answers; where it breaks off, another one goes on. `timeoutMs` is for
+   * finding a node, each time anew.
+   */
+  async *stream<T>(call: StreamCall<T>, options: StreamCallOptions): AsyncGenerator<T, void, undefined> {
+    const { timeoutMs, retry, broke, signal } = options;
+    let deadlineMs = performance.now() + timeoutMs;
+    for (let round = 1; ; round++) {
+      const failures: CambiumError[] = [];
+      const order = this.#readOrder();
+      for (const [index, endpoint] of order.entries()) {
+        this.#assertOpen();
+        const shareMs = (deadlineMs - performance.now()) / (order.length - index);
+        if (shareMs <= 0) break;
+        let hasBegun = false;
+        try {
+          for await (const message of this.#watched(endpoint, call, shareMs, signal)) {
+            hasBegun = true;
+            endpoint.avoidUntilMs = 0;
+            yield message;
+          }
+          return;
+        } catch (error) {
+          if (!(error instanceof CambiumError)) throw error;
+          if (isNodeFailure(error)) endpoint.avoidUntilMs = performance.now() + this.#options.avoidMs;
+          else if (!retry(error)) throw error;
+          failures.push(error);
+          if (!hasBegun) continue;
+          broke();
+          round = 0;
+          deadlineMs = performance.now() + timeoutMs;
+          break;
+        }
+      }
+      const delayMs = this.#delayMs(Math.max(1, round));
+      if (round >= this.#options.readRounds || performance.now() + delayMs >= deadlineMs) throw summary(failures);
+      await pause(delayMs, signal);
+    }
+  }
+
   /** A call for the master, made once, wherever the master is. */
   async write<T>(call: Call<T>, { signal, timeoutMs }: PoolCallOptions): Promise<T> {
     const deadlineMs = performance.now() + timeoutMs;
@@ -180,6 +234,45 @@ export class EndpointPool {
       });
     } catch (error) {
       throw toCambiumError(error, failed);
+    }
+  }
+
+  /** A stream that ends with an error once nothing comes for too long, and that is ended with the iteration. */
+  async *#watched<T>(
+    endpoint: Endpoint,
+    call: StreamCall<T>,
+    firstMs: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<T, void, undefined> {
+    const failed = { endpoint: endpoint.url, write: false, signal };
+    if (signal?.aborted) throw toCambiumError(signal.reason, failed);
+    const ending = new AbortController();
+    const abort = (): void => ending.abort(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    let silence: CambiumError | undefined;
+    const watch = (ms: number): ReturnType<typeof setTimeout> =>
+      setTimeout(
+        () => {
+          silence = new CambiumError("unreachable", `${endpoint.url} has said nothing for ${Math.ceil(ms)} ms`);
+          ending.abort(silence);
+        },
+        Math.min(ms, TIMER_MAX_MS),
+      );
+    let timer = watch(firstMs);
+    try {
+      for await (const message of call(endpoint, { signal: ending.signal })) {
+        // However long the reader takes is not the node's silence.
+        clearTimeout(timer);
+        yield message;
+        timer = watch(STREAM_SILENCE_MS);
+      }
+    } catch (error) {
+      throw silence ?? toCambiumError(error, failed);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      // Or else the node would go on sending to a reader that has left.
+      ending.abort();
     }
   }
 
@@ -242,11 +335,13 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
   const {
     masterAddress = failures.findLast((failure) => failure.masterAddress)?.masterAddress,
     range,
+    offsets,
     position,
   } = said;
   return new CambiumError(said.code, failures.map(({ message }) => message).join("; "), {
     ...(masterAddress !== undefined && { masterAddress }),
     ...(range && { range }),
+    ...(offsets && { offsets }),
     ...(position && { position }),
     cause: said,
   });

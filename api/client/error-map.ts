@@ -4,6 +4,7 @@ import {
   LimitExceededSchema,
   LogRangeSchema,
   NotMasterSchema,
+  OffsetRangeSchema,
   OutcomeUnknownSchema,
 } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError, type CambiumErrorCode } from "./cambium-error.js";
@@ -58,10 +59,13 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
     compactSeq: Number(logRange.compactSeq),
     appliedSeq: Number(logRange.appliedSeq),
   };
+  const offsetRange = error.findDetails(OffsetRangeSchema)[0];
+  const offsets = offsetRange && { start: Number(offsetRange.start), end: Number(offsetRange.end) };
   return new CambiumError(CODES[error.code], message, {
     endpoint,
     outcomeUnknown: write && mayHaveRun(error),
     ...(range && { range }),
+    ...(offsets && { offsets }),
     cause: error,
   });
 }

@@ -7,6 +7,7 @@ export {
   type CallOptions,
   CambiumClient,
   type ClientOptions,
+  type ConsumeOptions,
   createClient,
   type SetOptions,
   type StatusOptions,
@@ -21,6 +22,8 @@ export type {
   WriteOperation,
   WriteReceipt,
 } from "./message.js";
+export type { OffsetRange, ProducedRecord, ProduceReceipt } from "./record.js";
+export type { Records } from "./record-batches.js";
 export type { ClusterStatus, MemberSource, MemberState, MemberStatus, NodeStatus } from "./cluster-status.js";
 export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
 export type { Position } from "./wire.js";

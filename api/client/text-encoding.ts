@@ -14,7 +14,10 @@ const malformed = /\p{Surrogate}/u;
 /** Makes protobuf keep byte order marks, for the whole page or process. Idempotent. */
 export function keepByteOrderMarks(): void {
   configureTextEncoding({
-    encodeUtf8: (text) => encoder.encode(text),
+    encodeUtf8(text) {
+      if (malformed.test(text)) throw new TypeError("a text holds half a surrogate pair, which UTF-8 cannot express");
+      return encoder.encode(text);
+    },
     decodeUtf8: (bytes, strict) => (strict === true ? decoders.strict : decoders.lax).decode(bytes),
     checkUtf8: (text) => !malformed.test(text),
   });

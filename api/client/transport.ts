@@ -32,13 +32,19 @@ export function fetchTransport(baseUrl: string, { readMaxBytes }: TransportOptio
 }
 
 /**
- * `fetch` whose whole answer is read here, up to `maxBytes`: connect-web has no such limit of its own, and
- * `content-length` says nothing about a compressed body. For unary calls only.
+ * `fetch` whose answers have messages of up to `maxBytes`: connect-web has no such limit of its own, and `content-length`
+ * says nothing about a compressed body. The answer of a unary call is read here as a whole; a stream is looked through
+ * as it passes.
  */
 export function limitedFetch(maxBytes: number, fetch: typeof globalThis.fetch = globalThis.fetch): typeof fetch {
   return async (input, init) => {
     const response = await fetch(input, init);
     if (!response.body) return response;
+    if (response.headers.get("content-type")?.startsWith("application/connect+")) {
+      const { status, statusText, headers } = response;
+      const checked = response.body.pipeThrough(envelopeCheck(maxBytes));
+      return new Response(checked, { status, statusText, headers });
+    }
     const chunks: Uint8Array[] = [];
     let length = 0;
     const reader = response.body.getReader();
@@ -46,16 +52,51 @@ export function limitedFetch(maxBytes: number, fetch: typeof globalThis.fetch = 
       length += read.value.byteLength;
       if (length > maxBytes) {
         await reader.cancel();
-        throw new ConnectError(
-          `the answer is larger than the ${maxBytes} bytes that this client reads; raise readMaxBytes, or ask for less`,
-          Code.ResourceExhausted,
-        );
+        throw tooLarge("the answer", maxBytes);
       }
       chunks.push(read.value);
     }
     const { status, statusText, headers } = response;
     return new Response(joined(chunks, length), { status, statusText, headers });
   };
+}
+
+/** Bytes before each message of a stream: flags, and the message's length. */
+const ENVELOPE_HEAD_BYTES = 5;
+
+/** Passes a stream of envelopes on, and fails at the head of the first message that is longer than `maxBytes`. */
+function envelopeCheck(maxBytes: number): TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+  let headBytes = 0;
+  let length = 0;
+  let left = 0;
+  return new TransformStream({
+    transform(chunk, controller) {
+      for (let at = 0; at < chunk.byteLength;) {
+        if (left > 0) {
+          const passed = Math.min(left, chunk.byteLength - at);
+          left -= passed;
+          at += passed;
+          continue;
+        }
+        // The first byte has the flags, the other four the length, highest first.
+        if (headBytes > 0) length = length * 256 + chunk[at]!;
+        at++;
+        headBytes++;
+        if (headBytes < ENVELOPE_HEAD_BYTES) continue;
+        if (length > maxBytes) throw tooLarge("a message", maxBytes);
+        left = length;
+        headBytes = length = 0;
+      }
+      controller.enqueue(chunk);
+    },
+  });
+}
+
+function tooLarge(what: string, maxBytes: number): ConnectError {
+  return new ConnectError(
+    `${what} is larger than the ${maxBytes} bytes that this client reads; raise readMaxBytes, or ask for less`,
+    Code.ResourceExhausted,
+  );
 }
 
 function joined(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
