@@ -150,6 +150,70 @@ describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () =
     expect([copy.entryCount, copy.dataBytes]).toEqual([engine.entryCount, engine.dataBytes]);
   });
 
+  describe("a scan", () => {
+    const keysOf = (engine: Engine, start: string, end?: string, nowMs = at): string[] => {
+      const found: string[] = [];
+      const scan = engine.scan({ start: bytes(start), ...(end !== undefined && { end: bytes(end) }) }, nowMs);
+      for (let step = scan.next(); !step.done; step = scan.next()) found.push(new TextDecoder().decode(step.value.key));
+      return found;
+    };
+
+    test("goes by the bytes of the keys, whatever the order of writing", () => {
+      const engine = create();
+      const keys = ["b", "a", "🌳", "z", "", "a/b", "a!", "\u0000", "é", "ab"];
+      for (const [i, key] of keys.entries()) put(engine, i + 1, key, "v");
+      expect(keysOf(engine, "")).toEqual(["", "\u0000", "a", "a!", "a/b", "ab", "b", "z", "é", "🌳"]);
+    });
+
+    test("begins with the start and stops before the end", () => {
+      const engine = create();
+      for (const [i, key] of ["d", "b", "a", "c"].entries()) put(engine, i + 1, key, "v");
+      expect(keysOf(engine, "b", "d")).toEqual(["b", "c"]);
+      expect(keysOf(engine, "bb", "cc")).toEqual(["c"]);
+      expect(keysOf(engine, "e")).toEqual([]);
+      expect(keysOf(engine, "b", "b")).toEqual([]);
+      expect(keysOf(engine, "c", "b")).toEqual([]);
+    });
+
+    test("gives entries as a get does", () => {
+      const engine = create();
+      put(engine, 1, "a", "one");
+      put(engine, 2, "a", "two", 9000);
+      expect(engine.scan({ start: bytes("") }, at).next().value).toEqual({
+        key: Buffer.from("a"),
+        value: bytes("two"),
+        createSeq: 1,
+        modSeq: 2,
+        expiresAtMs: 9000,
+      });
+    });
+
+    test("leaves out what is overdue, and what was deleted, overwritten or cleared once", () => {
+      const engine = create();
+      put(engine, 1, "a", "v", 500);
+      put(engine, 2, "b", "v", 5000);
+      put(engine, 3, "c", "v");
+      put(engine, 4, "d", "v", 500);
+      put(engine, 5, "d", "anew");
+      put(engine, 6, "c", "again");
+      expect(keysOf(engine, "")).toEqual(["b", "c", "d"]);
+      expect(keysOf(engine, "", undefined, epochMs(5000))).toEqual(["c", "d"]);
+      engine.apply(seq(7), at, { kind: "delete", key: bytes("c") });
+      expect(keysOf(engine, "")).toEqual(["b", "d"]);
+      engine.clear();
+      expect(keysOf(engine, "")).toEqual([]);
+    });
+
+    test("meets what a walk restored", () => {
+      const [engine, copy] = [create(), create()];
+      for (let i = 1; i <= 2000; i++) put(engine, i, `key-${(i * 7919) % 2000}`, "v");
+      const walk = engine.walk(seq(2000));
+      for (let step = walk.next(); !step.done; step = walk.next()) copy.restore(step.value);
+      expect(keysOf(copy, "")).toEqual(keysOf(engine, ""));
+      expect(keysOf(copy, "")).toHaveLength(2000);
+    });
+  });
+
   // A Buffer's own slice is a view, not a copy.
   test.each([
     ["Uint8Array", bytes("one")],

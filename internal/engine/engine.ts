@@ -35,6 +35,12 @@ export interface KeyedEntry extends Entry {
   readonly key: Uint8Array;
 }
 
+/** Keys from `start` on, up to `end` without it; by their bytes, unsigned. Without `end`: to the last key. */
+export interface KeyRange {
+  readonly start: Uint8Array;
+  readonly end?: Uint8Array;
+}
+
 export interface Engine {
   /** Keys held, those past their deadline included until they are removed. */
   readonly entryCount: number;
@@ -58,6 +64,12 @@ export interface Engine {
    * valid until the next step or operation.
    */
   walk(createdUpTo: Seq): Iterator<KeyedEntry, undefined>;
+
+  /**
+   * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and
+   * all that it hands out, is valid until the next operation.
+   */
+  scan(range: KeyRange, nowMs: EpochMs): Iterator<KeyedEntry, undefined>;
 
   /** Puts an entry of a walk into this engine, exactly as it was there. */
   restore(entry: KeyedEntry): void;

@@ -3,12 +3,15 @@
  * against. Costs about three times the memory of its data.
  */
 import type { EpochMs, Seq } from "../base/position.js";
-import { unreachable } from "../base/assert.js";
-import type { Engine, Entry, KeyedEntry, Operation } from "./engine.js";
+import { must, unreachable } from "../base/assert.js";
+import type { Engine, Entry, KeyedEntry, KeyRange, Operation } from "./engine.js";
+import { SortedKeys } from "./sorted-keys.js";
 
 export class MapEngine implements Engine {
   /** By the key's bytes, one character a byte: cheaper to make than a string from UTF-8, and equal exactly when the bytes are. */
   readonly #entries = new Map<string, Entry>();
+  /** The map's keys, which itself is in the order of creation. */
+  readonly #sorted = new SortedKeys();
   #dataBytes = 0;
 
   get entryCount(): number {
@@ -57,12 +60,22 @@ export class MapEngine implements Engine {
     }
   }
 
+  *scan({ start, end }: KeyRange, nowMs: EpochMs): Generator<KeyedEntry, undefined> {
+    const endName = end && nameOf(end);
+    for (const name of this.#sorted.from(nameOf(start))) {
+      if (endName !== undefined && name >= endName) return;
+      const entry = must(this.#entries.get(name), "a sorted key has an entry");
+      if (!isOverdue(entry, nowMs)) yield { key: Buffer.from(name, "latin1"), ...entry };
+    }
+  }
+
   restore({ key, ...entry }: KeyedEntry): void {
     this.#put(nameOf(key), { ...entry, value: new Uint8Array(entry.value) });
   }
 
   clear(): void {
     this.#entries.clear();
+    this.#sorted.clear();
     this.#dataBytes = 0;
   }
 
@@ -70,11 +83,13 @@ export class MapEngine implements Engine {
     const before = this.#entries.get(name);
     this.#dataBytes += entry.value.length - (before ? before.value.length : -name.length);
     this.#entries.set(name, entry);
+    if (!before) this.#sorted.add(name);
   }
 
   #remove(name: string, entry: Entry): void {
     this.#dataBytes -= name.length + entry.value.length;
     this.#entries.delete(name);
+    this.#sorted.delete(name);
   }
 }
 
