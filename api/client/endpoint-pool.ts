@@ -144,11 +144,12 @@ export class EndpointPool {
 
   /**
    * A stream without side effects, at whichever node answers; where it breaks off, another one goes on. `timeoutMs` is for
-   * finding a node, each time anew.
+   * finding a node, each time anew: the first time in no more rounds than a read, later for as long as it takes.
    */
   async *stream<T>(call: StreamCall<T>, options: StreamCallOptions): AsyncGenerator<T, void, undefined> {
     const { timeoutMs, retry, broke, signal } = options;
     let deadlineMs = performance.now() + timeoutMs;
+    let roundsMax = this.#options.readRounds;
     for (let round = 1; ; round++) {
       const failures: CambiumError[] = [];
       const order = this.#readOrder();
@@ -172,12 +173,13 @@ export class EndpointPool {
           if (!hasBegun) continue;
           broke();
           round = 0;
+          roundsMax = Number.POSITIVE_INFINITY;
           deadlineMs = performance.now() + timeoutMs;
           break;
         }
       }
       const delayMs = this.#delayMs(Math.max(1, round));
-      if (round >= this.#options.readRounds || performance.now() + delayMs >= deadlineMs) throw summary(failures);
+      if (round >= roundsMax || performance.now() + delayMs >= deadlineMs) throw summary(failures);
       await pause(delayMs, signal);
     }
   }

@@ -21,7 +21,10 @@ import {
   type SetRequest,
   type WriteOperation,
 } from "../../gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../../gen/cambium/v1/log_pb.js";
 import { LimitExceededSchema, LogRangeSchema, NotMasterSchema } from "../../gen/cambium/v1/types_pb.js";
+
+import { FakeRecordLog } from "./fake-record-log.js";
 
 interface FakeEntry {
   readonly value: Uint8Array;
@@ -50,6 +53,7 @@ export class FakeCluster {
   readonly limits: FakeLimits = { keyBytesMax: 4096, valueBytesMax: 1024 * 1024, messageBytesMax: 4 * 1024 * 1024 };
   readonly nodes: FakeNode[] = [];
   readonly removed: string[] = [];
+  readonly records = new FakeRecordLog();
   readonly #waiting = new Set<() => void>();
 
   get master(): FakeNode | undefined {
@@ -137,7 +141,18 @@ export class FakeCluster {
   }
 }
 
-export type FakeMethod = "get" | "batchGet" | "write" | "getUpdates" | "status" | "addReplica" | "removeReplica";
+export type FakeMethod =
+  | "get"
+  | "batchGet"
+  | "write"
+  | "getUpdates"
+  | "produce"
+  | "consumeStream"
+  | "truncate"
+  | "getRange"
+  | "status"
+  | "addReplica"
+  | "removeReplica";
 
 /** One node of a fake cluster. */
 export class FakeNode {
@@ -145,6 +160,8 @@ export class FakeNode {
   readonly nodeId: string;
   /** What this node has applied, when it lags. */
   appliedSeq: bigint | undefined;
+  /** The record log that this node shows, when it is not the cluster's: one that lags, or another history. */
+  ownRecords: FakeRecordLog | undefined;
   /** Called before each method (set, delete and write are all `write`): it may throw, or wait. */
   before: (method: FakeMethod, signal: AbortSignal) => void | Promise<void> = () => {};
   /** The address given in NotMaster, when it is not the master's. */
@@ -260,6 +277,32 @@ export class FakeNode {
           ]);
         }
         return this.#updates(after, request.limit || 1000);
+      },
+    });
+    const records = (): FakeRecordLog => this.ownRecords ?? cluster.records;
+    router.service(Log, {
+      produce: async (request, context) => {
+        await enter("produce", context);
+        this.#refuseUnlessMaster();
+        for (const record of [request.record, ...request.records]) {
+          refuseAbove("limits.max_value_bytes", cluster.limits.valueBytesMax, record.byteLength);
+        }
+        const offset = cluster.records.add(...(request.records.length > 0 ? request.records : [request.record]));
+        return { offset: BigInt(offset), ...receipt() };
+      },
+      consumeStream: async function* (request, context) {
+        await enter("consumeStream", context);
+        yield* records().follow(request, context.signal);
+      },
+      truncate: async ({ belowOffset }, context) => {
+        await enter("truncate", context);
+        this.#refuseUnlessMaster();
+        cluster.records.truncateBelow(Number(belowOffset));
+        return { ...receipt(), start: BigInt(cluster.records.start) };
+      },
+      getRange: async (_, context) => {
+        await enter("getRange", context);
+        return { start: BigInt(records().start), end: BigInt(records().records.length) };
       },
     });
     router.service(Cluster, {
