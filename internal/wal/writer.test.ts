@@ -71,6 +71,8 @@ describe("records are kept", () => {
     await until(() => listener.keptSeq === 6);
     expect(log.syncedSeq).toBe(5);
     expect(await textsOf((await openLog({ fileSystem: fileSystem.crash() })).log)).toHaveLength(5);
+    // The new segment proves the old one.
+    expect((await openLog({ fileSystem: fileSystem.copy() })).log.recovery).toMatchObject({ records: 6, syncedSeq: 5 });
     await log.flush();
     expect(log.syncedSeq).toBe(6);
     appendText(log, "z");
@@ -262,6 +264,8 @@ describe("on a full disk", () => {
     await until(() => listener.drops.length === 1);
     fileSystem.capacityBytes = 100_000;
     expect(fileSystem.paths().filter((path) => path.endsWith(".wal"))).toHaveLength(2);
+    const killed = await openLog({ ...options, fileSystem: fileSystem.copy() });
+    expect(killed.log.recovery.cleanShutdown).toBe(false);
     await log.close();
     expect((await openLog(options)).log.recovery).toMatchObject({ records: 1, cleanShutdown: true });
   });
