@@ -25,6 +25,7 @@ const peer: readonly Role[] = ["peer"];
 export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.KVStore/Get", client],
   ["cambium.v1.KVStore/BatchGet", client],
+  ["cambium.v1.KVStore/Scan", client],
   ["cambium.v1.KVStore/Set", client],
   ["cambium.v1.KVStore/Delete", client],
   ["cambium.v1.KVStore/Write", client],

@@ -47,12 +47,16 @@ export function nodeIdFromText(text: string, field: string): NodeId {
 export function eventToWire(event: UpdateEvent): Event {
   return create(EventSchema, {
     type: event.type === "put" ? EventType.PUT : EventType.DELETE,
-    key: Buffer.from(event.key.buffer, event.key.byteOffset, event.key.byteLength).toString("utf8"),
+    key: keyToWire(event.key),
     value: event.value,
     position: positionToWire(event.position),
     timestampMs: toWire64(event.timestampMs),
     ...(event.expiresAtMs !== undefined && { expiresAtMs: toWire64(event.expiresAtMs) }),
   });
+}
+
+export function keyToWire(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("utf8");
 }
 
 export function roleToWire(role: NodeRole): WireRole {

@@ -7,10 +7,12 @@ import {
   GetResponseSchema,
   GetUpdatesResponseSchema,
   type KVStore,
+  ScanEntrySchema,
+  ScanResponseSchema,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { must } from "../base/assert.js";
 import { type EpochMs, fromWire64, seq, toWire64 } from "../base/position.js";
-import { eventToWire, positionToWire } from "./convert.js";
+import { eventToWire, keyToWire, positionToWire } from "./convert.js";
 import {
   checkAtMost,
   checkCount,
@@ -25,6 +27,7 @@ import {
 } from "./limits.js";
 import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
+import { checkedScan, pageTokenOf } from "./scan-request.js";
 
 type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
@@ -70,6 +73,28 @@ export function kvHandlers({ store, replicator, limits }: KvOptions): ServiceImp
         position: positionToWire(position),
         ...stalenessToWire(replicator.stalenessMs()),
         token,
+      });
+    },
+
+    scan(request) {
+      const { entries, next, point } = store.scan({
+        ...checkedScan(request, limits),
+        // The token of the next page has a key in it.
+        maxBytes: limits.messageBytesMax - ANSWER_OVERHEAD_BYTES - limits.keyBytesMax,
+      });
+      return create(ScanResponseSchema, {
+        entries: entries.map((entry) =>
+          create(ScanEntrySchema, {
+            key: keyToWire(entry.key),
+            ...(!request.keysOnly && { value: copyOf(entry.value) }),
+            ...aboutToWire(entry, point.nowMs),
+            valueBytes: toWire64(entry.value.byteLength),
+          }),
+        ),
+        ...(next && { nextPageToken: pageTokenOf(next) }),
+        position: positionToWire(point.position),
+        ...stalenessToWire(replicator.stalenessMs()),
+        token: point.token,
       });
     },
 
@@ -128,10 +153,16 @@ function entryToWire(
   nowMs: EpochMs,
 ): { exists: boolean; value?: Uint8Array<ArrayBuffer>; createSeq?: bigint; modSeq?: bigint; ttlMs?: bigint } {
   if (!entry) return { exists: false };
+  return { exists: true, value: copyOf(entry.value), ...aboutToWire(entry, nowMs) };
+}
+
+/** The answer is encoded later, and the engine's bytes may hold another value by then. */
+function copyOf(value: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(value);
+}
+
+function aboutToWire(entry: Entry, nowMs: EpochMs): { createSeq: bigint; modSeq: bigint; ttlMs?: bigint } {
   return {
-    exists: true,
-    // A copy: the answer is encoded later, and the engine's bytes may hold another value by then.
-    value: new Uint8Array(entry.value),
     createSeq: toWire64(entry.createSeq),
     modSeq: toWire64(entry.modSeq),
     ...(entry.expiresAtMs !== undefined && { ttlMs: toWire64(Math.max(0, entry.expiresAtMs - nowMs)) }),

@@ -20,6 +20,9 @@ export const BATCH_MAX = 1024;
 /** Events that a GetUpdates may ask for. */
 export const UPDATES_MAX = 10_000;
 export const UPDATES_DEFAULT = 1000;
+/** Entries that a page of a Scan may have. */
+export const SCAN_MAX = 10_000;
+export const SCAN_DEFAULT = 1000;
 /** How long a GetUpdates may wait. */
 export const WAIT_MS_MAX = 60_000;
 /** A hundred years of 365.25 days. */

@@ -2,7 +2,7 @@
 import type { Replicator } from "../replication/replicator.js";
 import type { Store } from "../store/store.js";
 
-export type RpcStore = Pick<Store, "readPoint" | "get" | "write" | "updates" | "status" | "history">;
+export type RpcStore = Pick<Store, "readPoint" | "get" | "scan" | "write" | "updates" | "status" | "history">;
 
 export type RpcReplicator = Pick<
   Replicator,

@@ -43,6 +43,7 @@ import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { SnapshotError, Snapshots } from "./snapshots.js";
 import { type SnapshotPolicy, Snapshotter } from "./snapshotter.js";
+import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { closingError, StoreError } from "./store-error.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
@@ -54,6 +55,7 @@ export type { ConsumedPage } from "./produced.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
+export type { ScanPage, ScanRequest } from "./scan.js";
 export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
@@ -281,6 +283,12 @@ export class Store {
   /** A key's committed entry at the read point of this tick. What it hands out is valid until the tick ends. */
   get(key: Uint8Array): Entry | undefined {
     return this.#applier.engine.get(key, this.#time.now());
+  }
+
+  /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`. */
+  scan(request: ScanRequest): ScanPage & { readonly point: ReadPoint } {
+    const point = this.readPoint();
+    return { ...readScanPage(this.#applier.engine, request, point.nowMs), point };
   }
 
   /**

@@ -4,6 +4,7 @@ import { clusterId, epochId, nodeId } from "../../base/ids.js";
 import { epoch, epochMs, type Position, seq } from "../../base/position.js";
 import type { MasterMessage, MemberView, PushSession, ReplicaMessage } from "../../replication/replicator.js";
 import {
+  type ScanRequest,
   StoreError,
   type UpdateEvent,
   type UpdatesPage,
@@ -50,6 +51,20 @@ export class FakeStore implements RpcStore {
 
   get(key: Uint8Array): Entry | undefined {
     return this.entries.get(Buffer.from(key).toString("hex"));
+  }
+
+  /** Pages end by `limit` and by the bytes of keys and values. */
+  scan({ start, end, limit, maxBytes }: ScanRequest): ReturnType<RpcStore["scan"]> {
+    const point = this.readPoint();
+    const found = [...this.entries]
+      .map(([name, entry]) => ({ ...entry, key: Buffer.from(name, "hex") }))
+      .filter(({ key }) => Buffer.compare(key, start) >= 0 && (!end || Buffer.compare(key, end) < 0))
+      .sort((a, b) => Buffer.compare(a.key, b.key));
+    let bytes = 0;
+    const over = found.findIndex(({ key, value }) => (bytes += key.length + value.length) > maxBytes);
+    const entries = found.slice(0, Math.min(limit, over < 0 ? limit : Math.max(1, over)));
+    const next = found[entries.length]?.key;
+    return { entries, ...(next && { next }), point };
   }
 
   async write(commands: readonly WriteCommand[]): ReturnType<RpcStore["write"]> {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/kvstore.proto.
  */
 export const file_cambium_v1_kvstore: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAki1AEKC0dldFJlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBINCgV2YWx1ZRgCIAEoDBImCghwb3NpdGlvbhgDIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SEgoKY3JlYXRlX3NlcRgEIAEoBBIPCgdtb2Rfc2VxGAUgASgEEhMKBnR0bF9tcxgGIAEoBEgAiAEBEhkKDHN0YWxlbmVzc19tcxgHIAEoBEgBiAEBEg0KBXRva2VuGAggASgMQgkKB190dGxfbXNCDwoNX3N0YWxlbmVzc19tcyIfCg9CYXRjaEdldFJlcXVlc3QSDAoEa2V5cxgBIAMoCSKhAQoQQmF0Y2hHZXRSZXNwb25zZRIqCgdlbnRyaWVzGAEgAygLMhkuY2FtYml1bS52MS5CYXRjaEdldEVudHJ5EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAyABKARIAIgBARINCgV0b2tlbhgEIAEoDEIPCg1fc3RhbGVuZXNzX21zInMKDUJhdGNoR2V0RW50cnkSDgoGZXhpc3RzGAEgASgIEg0KBXZhbHVlGAIgASgMEhIKCmNyZWF0ZV9zZXEYAyABKAQSDwoHbW9kX3NlcRgEIAEoBBITCgZ0dGxfbXMYBSABKARIAIgBAUIJCgdfdHRsX21zIjgKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEg4KBnR0bF9tcxgDIAEoBCJECgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwiHAoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkiWAoORGVsZXRlUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwiPgoMV3JpdGVSZXF1ZXN0Ei4KCm9wZXJhdGlvbnMYASADKAsyGi5jYW1iaXVtLnYxLldyaXRlT3BlcmF0aW9uInEKDldyaXRlT3BlcmF0aW9uEiUKA3NldBgBIAEoCzIWLmNhbWJpdW0udjEuU2V0UmVxdWVzdEgAEisKBmRlbGV0ZRgCIAEoCzIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdEgAQgsKCW9wZXJhdGlvbiJwCg1Xcml0ZVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLldyaXRlUmVzdWx0EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDCIeCgtXcml0ZVJlc3VsdBIPCgdleGlzdGVkGAEgASgIIlcKEUdldFVwZGF0ZXNSZXF1ZXN0Eg0KBWFmdGVyGAEgASgEEg0KBWxpbWl0GAIgASgNEg8KB3dhaXRfbXMYAyABKA0SEwoLYWZ0ZXJfdG9rZW4YBCABKAwigQEKEkdldFVwZGF0ZXNSZXNwb25zZRIhCgZldmVudHMYASADKAsyES5jYW1iaXVtLnYxLkV2ZW50EgwKBG5leHQYAiABKAQSEgoKbmV4dF90b2tlbhgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24itAEKBUV2ZW50EiMKBHR5cGUYASABKA4yFS5jYW1iaXVtLnYxLkV2ZW50VHlwZRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAwSJgoIcG9zaXRpb24YBCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhQKDHRpbWVzdGFtcF9tcxgFIAEoBBIaCg1leHBpcmVzX2F0X21zGAYgASgESACIAQFCEAoOX2V4cGlyZXNfYXRfbXMqUgoJRXZlbnRUeXBlEhoKFkVWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABISCg5FVkVOVF9UWVBFX1BVVBABEhUKEUVWRU5UX1RZUEVfREVMRVRFEAIyqgMKB0tWU3RvcmUSOwoDR2V0EhYuY2FtYml1bS52MS5HZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5HZXRSZXNwb25zZSIDkAIBEkoKCEJhdGNoR2V0EhsuY2FtYml1bS52MS5CYXRjaEdldFJlcXVlc3QaHC5jYW1iaXVtLnYxLkJhdGNoR2V0UmVzcG9uc2UiA5ACARI7CgNTZXQSFi5jYW1iaXVtLnYxLlNldFJlcXVlc3QaFy5jYW1iaXVtLnYxLlNldFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0GhouY2FtYml1bS52MS5EZWxldGVSZXNwb25zZSIDkAICEkEKBVdyaXRlEhguY2FtYml1bS52MS5Xcml0ZVJlcXVlc3QaGS5jYW1iaXVtLnYxLldyaXRlUmVzcG9uc2UiA5ACAhJQCgpHZXRVcGRhdGVzEh0uY2FtYml1bS52MS5HZXRVcGRhdGVzUmVxdWVzdBoeLmNhbWJpdW0udjEuR2V0VXBkYXRlc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAki1AEKC0dldFJlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBINCgV2YWx1ZRgCIAEoDBImCghwb3NpdGlvbhgDIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SEgoKY3JlYXRlX3NlcRgEIAEoBBIPCgdtb2Rfc2VxGAUgASgEEhMKBnR0bF9tcxgGIAEoBEgAiAEBEhkKDHN0YWxlbmVzc19tcxgHIAEoBEgBiAEBEg0KBXRva2VuGAggASgMQgkKB190dGxfbXNCDwoNX3N0YWxlbmVzc19tcyIfCg9CYXRjaEdldFJlcXVlc3QSDAoEa2V5cxgBIAMoCSKhAQoQQmF0Y2hHZXRSZXNwb25zZRIqCgdlbnRyaWVzGAEgAygLMhkuY2FtYml1bS52MS5CYXRjaEdldEVudHJ5EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAyABKARIAIgBARINCgV0b2tlbhgEIAEoDEIPCg1fc3RhbGVuZXNzX21zInMKDUJhdGNoR2V0RW50cnkSDgoGZXhpc3RzGAEgASgIEg0KBXZhbHVlGAIgASgMEhIKCmNyZWF0ZV9zZXEYAyABKAQSDwoHbW9kX3NlcRgEIAEoBBITCgZ0dGxfbXMYBSABKARIAIgBAUIJCgdfdHRsX21zIm8KC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhIKCnBhZ2VfdG9rZW4YCCABKAwisgEKDFNjYW5SZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUuY2FtYml1bS52MS5TY2FuRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgMEiYKCHBvc2l0aW9uGAMgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYBCABKARIAIgBARINCgV0b2tlbhgFIAEoDEIPCg1fc3RhbGVuZXNzX21zIoEBCglTY2FuRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEhIKCmNyZWF0ZV9zZXEYAyABKAQSDwoHbW9kX3NlcRgEIAEoBBITCgZ0dGxfbXMYBSABKARIAIgBARITCgt2YWx1ZV9ieXRlcxgGIAEoBEIJCgdfdHRsX21zIjgKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEg4KBnR0bF9tcxgDIAEoBCJECgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwiHAoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkiWAoORGVsZXRlUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwiPgoMV3JpdGVSZXF1ZXN0Ei4KCm9wZXJhdGlvbnMYASADKAsyGi5jYW1iaXVtLnYxLldyaXRlT3BlcmF0aW9uInEKDldyaXRlT3BlcmF0aW9uEiUKA3NldBgBIAEoCzIWLmNhbWJpdW0udjEuU2V0UmVxdWVzdEgAEisKBmRlbGV0ZRgCIAEoCzIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdEgAQgsKCW9wZXJhdGlvbiJwCg1Xcml0ZVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLldyaXRlUmVzdWx0EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDCIeCgtXcml0ZVJlc3VsdBIPCgdleGlzdGVkGAEgASgIIlcKEUdldFVwZGF0ZXNSZXF1ZXN0Eg0KBWFmdGVyGAEgASgEEg0KBWxpbWl0GAIgASgNEg8KB3dhaXRfbXMYAyABKA0SEwoLYWZ0ZXJfdG9rZW4YBCABKAwigQEKEkdldFVwZGF0ZXNSZXNwb25zZRIhCgZldmVudHMYASADKAsyES5jYW1iaXVtLnYxLkV2ZW50EgwKBG5leHQYAiABKAQSEgoKbmV4dF90b2tlbhgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24itAEKBUV2ZW50EiMKBHR5cGUYASABKA4yFS5jYW1iaXVtLnYxLkV2ZW50VHlwZRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAwSJgoIcG9zaXRpb24YBCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhQKDHRpbWVzdGFtcF9tcxgFIAEoBBIaCg1leHBpcmVzX2F0X21zGAYgASgESACIAQFCEAoOX2V4cGlyZXNfYXRfbXMqUgoJRXZlbnRUeXBlEhoKFkVWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABISCg5FVkVOVF9UWVBFX1BVVBABEhUKEUVWRU5UX1RZUEVfREVMRVRFEAIy6gMKB0tWU3RvcmUSOwoDR2V0EhYuY2FtYml1bS52MS5HZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5HZXRSZXNwb25zZSIDkAIBEkoKCEJhdGNoR2V0EhsuY2FtYml1bS52MS5CYXRjaEdldFJlcXVlc3QaHC5jYW1iaXVtLnYxLkJhdGNoR2V0UmVzcG9uc2UiA5ACARI+CgRTY2FuEhcuY2FtYml1bS52MS5TY2FuUmVxdWVzdBoYLmNhbWJpdW0udjEuU2NhblJlc3BvbnNlIgOQAgESOwoDU2V0EhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5TZXRSZXNwb25zZSIDkAICEkQKBkRlbGV0ZRIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdBoaLmNhbWJpdW0udjEuRGVsZXRlUmVzcG9uc2UiA5ACAhJBCgVXcml0ZRIYLmNhbWJpdW0udjEuV3JpdGVSZXF1ZXN0GhkuY2FtYml1bS52MS5Xcml0ZVJlc3BvbnNlIgOQAgISUAoKR2V0VXBkYXRlcxIdLmNhbWJpdW0udjEuR2V0VXBkYXRlc1JlcXVlc3QaHi5jYW1iaXVtLnYxLkdldFVwZGF0ZXNSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.GetRequest
@@ -200,6 +200,162 @@ export const BatchGetEntrySchema: GenMessage<BatchGetEntry> = /*@__PURE__*/
   messageDesc(file_cambium_v1_kvstore, 4);
 
 /**
+ * @generated from message cambium.v1.ScanRequest
+ */
+export type ScanRequest = Message<"cambium.v1.ScanRequest"> & {
+  /**
+   * Only keys that begin so; empty: all. Not together with `start` or `end`.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * Only keys from this one on, itself included; empty: from the first. At most `limits.max_key_bytes`, as `prefix` and
+   * `end`.
+   *
+   * @generated from field: string start = 2;
+   */
+  start: string;
+
+  /**
+   * Only keys before this one; empty: to the last. Not before `start`.
+   *
+   * @generated from field: string end = 3;
+   */
+  end: string;
+
+  /**
+   * The number of entries to return at most; 0: 1000. At most 10000. The page ends earlier where it would pass
+   * `limits.max_message_bytes`.
+   *
+   * @generated from field: uint32 limit = 5;
+   */
+  limit: number;
+
+  /**
+   * Leaves the values out.
+   *
+   * @generated from field: bool keys_only = 6;
+   */
+  keysOnly: boolean;
+
+  /**
+   * `next_page_token` of the page before, with the same prefix or range; empty: the first page. Any node of the cluster
+   * takes it, at any time.
+   *
+   * @generated from field: bytes page_token = 8;
+   */
+  pageToken: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.ScanRequest.
+ * Use `create(ScanRequestSchema)` to create a new message.
+ */
+export const ScanRequestSchema: GenMessage<ScanRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 5);
+
+/**
+ * @generated from message cambium.v1.ScanResponse
+ */
+export type ScanResponse = Message<"cambium.v1.ScanResponse"> & {
+  /**
+   * By ascending keys. It may be fewer than `limit`, or none, although more follow.
+   *
+   * @generated from field: repeated cambium.v1.ScanEntry entries = 1;
+   */
+  entries: ScanEntry[];
+
+  /**
+   * Give this as `page_token` for the next page. Empty when this was the last.
+   *
+   * @generated from field: bytes next_page_token = 2;
+   */
+  nextPageToken: Uint8Array;
+
+  /**
+   * The one position at which all entries of this page were read.
+   *
+   * @generated from field: cambium.v1.Position position = 3;
+   */
+  position?: Position | undefined;
+
+  /**
+   * As in GetResponse.
+   *
+   * @generated from field: optional uint64 staleness_ms = 4;
+   */
+  stalenessMs?: bigint | undefined;
+
+  /**
+   * As in GetResponse.
+   *
+   * @generated from field: bytes token = 5;
+   */
+  token: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.ScanResponse.
+ * Use `create(ScanResponseSchema)` to create a new message.
+ */
+export const ScanResponseSchema: GenMessage<ScanResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 6);
+
+/**
+ * @generated from message cambium.v1.ScanEntry
+ */
+export type ScanEntry = Message<"cambium.v1.ScanEntry"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Empty with `keys_only`.
+   *
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+
+  /**
+   * As in GetResponse.
+   *
+   * @generated from field: uint64 create_seq = 3;
+   */
+  createSeq: bigint;
+
+  /**
+   * As in GetResponse.
+   *
+   * @generated from field: uint64 mod_seq = 4;
+   */
+  modSeq: bigint;
+
+  /**
+   * As in GetResponse.
+   *
+   * @generated from field: optional uint64 ttl_ms = 5;
+   */
+  ttlMs?: bigint | undefined;
+
+  /**
+   * The size of the value, given with `keys_only` too.
+   *
+   * @generated from field: uint64 value_bytes = 6;
+   */
+  valueBytes: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.ScanEntry.
+ * Use `create(ScanEntrySchema)` to create a new message.
+ */
+export const ScanEntrySchema: GenMessage<ScanEntry> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 7);
+
+/**
  * @generated from message cambium.v1.SetRequest
  */
 export type SetRequest = Message<"cambium.v1.SetRequest"> & {
@@ -226,7 +382,7 @@ export type SetRequest = Message<"cambium.v1.SetRequest"> & {
  * Use `create(SetRequestSchema)` to create a new message.
  */
 export const SetRequestSchema: GenMessage<SetRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 5);
+  messageDesc(file_cambium_v1_kvstore, 8);
 
 /**
  * @generated from message cambium.v1.SetResponse
@@ -252,7 +408,7 @@ export type SetResponse = Message<"cambium.v1.SetResponse"> & {
  * Use `create(SetResponseSchema)` to create a new message.
  */
 export const SetResponseSchema: GenMessage<SetResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 6);
+  messageDesc(file_cambium_v1_kvstore, 9);
 
 /**
  * @generated from message cambium.v1.DeleteRequest
@@ -269,7 +425,7 @@ export type DeleteRequest = Message<"cambium.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 7);
+  messageDesc(file_cambium_v1_kvstore, 10);
 
 /**
  * @generated from message cambium.v1.DeleteResponse
@@ -302,7 +458,7 @@ export type DeleteResponse = Message<"cambium.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 8);
+  messageDesc(file_cambium_v1_kvstore, 11);
 
 /**
  * @generated from message cambium.v1.WriteRequest
@@ -321,7 +477,7 @@ export type WriteRequest = Message<"cambium.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 9);
+  messageDesc(file_cambium_v1_kvstore, 12);
 
 /**
  * @generated from message cambium.v1.WriteOperation
@@ -350,7 +506,7 @@ export type WriteOperation = Message<"cambium.v1.WriteOperation"> & {
  * Use `create(WriteOperationSchema)` to create a new message.
  */
 export const WriteOperationSchema: GenMessage<WriteOperation> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 10);
+  messageDesc(file_cambium_v1_kvstore, 13);
 
 /**
  * @generated from message cambium.v1.WriteResponse
@@ -383,7 +539,7 @@ export type WriteResponse = Message<"cambium.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 11);
+  messageDesc(file_cambium_v1_kvstore, 14);
 
 /**
  * @generated from message cambium.v1.WriteResult
@@ -402,7 +558,7 @@ export type WriteResult = Message<"cambium.v1.WriteResult"> & {
  * Use `create(WriteResultSchema)` to create a new message.
  */
 export const WriteResultSchema: GenMessage<WriteResult> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 12);
+  messageDesc(file_cambium_v1_kvstore, 15);
 
 /**
  * @generated from message cambium.v1.GetUpdatesRequest
@@ -444,7 +600,7 @@ export type GetUpdatesRequest = Message<"cambium.v1.GetUpdatesRequest"> & {
  * Use `create(GetUpdatesRequestSchema)` to create a new message.
  */
 export const GetUpdatesRequestSchema: GenMessage<GetUpdatesRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 13);
+  messageDesc(file_cambium_v1_kvstore, 16);
 
 /**
  * @generated from message cambium.v1.GetUpdatesResponse
@@ -482,7 +638,7 @@ export type GetUpdatesResponse = Message<"cambium.v1.GetUpdatesResponse"> & {
  * Use `create(GetUpdatesResponseSchema)` to create a new message.
  */
 export const GetUpdatesResponseSchema: GenMessage<GetUpdatesResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 14);
+  messageDesc(file_cambium_v1_kvstore, 17);
 
 /**
  * One change of one key.
@@ -534,7 +690,7 @@ export type Event = Message<"cambium.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 15);
+  messageDesc(file_cambium_v1_kvstore, 18);
 
 /**
  * @generated from enum cambium.v1.EventType
@@ -600,6 +756,20 @@ export const KVStore: GenService<{
     methodKind: "unary";
     input: typeof BatchGetRequestSchema;
     output: typeof BatchGetResponseSchema;
+  },
+  /**
+   * Reads keys in the order of their bytes, those of a prefix or of a range, a page at a time. One page is one position
+   * of this node. Between two pages writes go on: a later page shows keys as they are when it is read, and a page from
+   * another node may stand at an earlier position than the one before. Each key comes once at most, and one that is
+   * there from the first page to the last comes for certain.
+   * Errors: INVALID_ARGUMENT when a `page_token` was not given for the same prefix or range.
+   *
+   * @generated from rpc cambium.v1.KVStore.Scan
+   */
+  scan: {
+    methodKind: "unary";
+    input: typeof ScanRequestSchema;
+    output: typeof ScanResponseSchema;
   },
   /**
    * Writes one key. When it answers, the write is committed, and applied on the answering node.
