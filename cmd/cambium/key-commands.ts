@@ -8,9 +8,8 @@ import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { jsonValue, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, parseDurationMs } from "./units.js";
+import { readValueFile, VALUE_BYTES_MAX } from "./value-file.js";
 
-/** More than any node takes in one message; it keeps a wrong file from filling the memory. */
-const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 /** Operations that a node takes in one write. */
 const BATCH_KEYS_MAX = 1024;
 
@@ -116,12 +115,6 @@ async function del(
 }
 
 const place = ({ epoch, seq }: Position): string => `seq ${seq}, epoch ${epoch}`;
-
-async function readValueFile(file: string): Promise<Uint8Array> {
-  const { size } = await fs.stat(file);
-  if (size > VALUE_BYTES_MAX) throw new CliError("failed", `${file} has ${size} bytes, more than a value ever has`);
-  return await fs.readFile(file);
-}
 
 async function readAll(stdin: Terminal["stdin"], signal: AbortSignal): Promise<Uint8Array> {
   addAbortSignal(signal, stdin);

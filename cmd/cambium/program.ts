@@ -6,6 +6,7 @@ import { addGlobalOptions } from "./command-context.js";
 import { addExportCommand } from "./export-command.js";
 import { addImportCommand } from "./import-command.js";
 import { addKeyCommands } from "./key-commands.js";
+import { addLogCommand } from "./log-command.js";
 import { addMemberCommands } from "./member-commands.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
@@ -49,6 +50,7 @@ function createProgram(terminal: Terminal): Command {
   addStatusCommand(program, terminal);
   addMemberCommands(program, terminal);
   addUpdatesCommand(program, terminal);
+  addLogCommand(program, terminal);
   addImportCommand(program, terminal);
   addExportCommand(program, terminal);
   program.addHelpText(
