@@ -10,7 +10,7 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { ClusterId, RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
-import { ORIGIN, seq as toSeq, type Epoch, type EpochMs, type LogMark, type Seq } from "../base/position.js";
+import { epochMs, ORIGIN, seq as toSeq, type Epoch, type EpochMs, type LogMark, type Seq } from "../base/position.js";
 import { asBuffer } from "./bytes.js";
 import type { FileSystem } from "./file-system.js";
 import { createSynced, directoryOf } from "./files.js";
@@ -33,7 +33,7 @@ import { translated, WalError } from "./wal-error.js";
 import { Writer } from "./writer.js";
 
 export type { Durability } from "./sync-policy.js";
-export type { LogRecord } from "./record.js";
+export type { LogEnd, LogRecord } from "./record.js";
 
 const TAIL_BYTES_MAX = 8 * 1024 * 1024;
 /** A segment has its header, a frame's, and room for some records. */
@@ -77,6 +77,8 @@ export interface LogOptions {
   readonly replay?: (record: LogRecord) => void;
   /** The caller knows that a log was made here before: none then counts as corrupt instead of as new. */
   readonly mustExist?: boolean;
+  /** Where a new log goes on from, instead of beginning with seq 1; for a directory without a log only. */
+  readonly start?: LogEnd;
 }
 
 /** What opening found and did. */
@@ -278,9 +280,14 @@ export class Log {
 
   /** Epoch and chain value at `seq`; seq 0 is before the first record. Rejects as `read` does, and past `lastSeq`. */
   async mark(seq: Seq): Promise<LogMark> {
-    if (seq === 0) return { ...ORIGIN, chain: chainSeed(this.clusterId) };
-    const { epoch, chain } = await this.#endAt(seq);
+    const { epoch, chain } = await this.endAt(seq);
     return { epoch, seq, chain };
+  }
+
+  /** The same with the record's time; seq 0 has the time 0. */
+  async endAt(seq: Seq): Promise<LogEnd> {
+    if (seq === 0) return { ...ORIGIN, timestampMs: epochMs(0), chain: chainSeed(this.clusterId) };
+    return this.#endAt(seq);
   }
 
   /**
@@ -392,8 +399,7 @@ export class Log {
     }
     try {
       const end = await this.#segments.endAt(seq);
-      const appliedSeq = Math.min(this.#writer.appliedSeq, seq);
-      await this.#segments.cutAfter(seq, { flags: 0, syncedSeq: seq, appliedSeq });
+      await this.#segments.cutAfter(seq, this.#writer.appliedSeq);
       this.#tail.dropAfter(seq);
       this.#end = end;
       this.#writer.cutTo(end);

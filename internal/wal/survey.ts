@@ -4,7 +4,7 @@
  * The rule: the last segment may end in a torn frame (`torn-frame.ts`); everything else that is not as it was written is
  * corruption.
  */
-import { must } from "../base/assert.js";
+import { assert, must } from "../base/assert.js";
 import type { ClusterId } from "../base/ids.js";
 import { epoch, epochMs, seq, type Seq } from "../base/position.js";
 import { ByteWindow } from "./byte-window.js";
@@ -32,6 +32,8 @@ export interface SurveyOptions extends SegmentPlace {
   readonly recover?: "truncate-tail" | undefined;
   readonly mustExist?: boolean | undefined;
   readonly replay?: ((record: LogRecord) => void) | undefined;
+  /** Where a log that is not there yet goes on from. */
+  readonly start?: LogEnd | undefined;
 }
 
 /** A segment file as it was found. */
@@ -87,6 +89,7 @@ export async function surveyLog(options: SurveyOptions): Promise<Survey> {
       },
     );
   }
+  assert(!options.start || found.length === 0, "only a log that is not there yet is given its start");
   const reader = new Reader(options, found);
   const cut = await reader.read();
   return { names, found, cut, ...reader.result };
@@ -146,7 +149,7 @@ class Reader {
   constructor(options: SurveyOptions, found: readonly FoundSegment[]) {
     this.#options = options;
     this.#found = found;
-    this.#cursor = new LogCursor(beginning(options.clusterId));
+    this.#cursor = new LogCursor(options.start ?? beginning(options.clusterId));
   }
 
   get result(): Pick<Survey, "segments" | "lastScan" | "cursor" | "voidEnd"> {
