@@ -5,10 +5,10 @@ import type { Engine, KeyedEntry } from "../engine/engine.js";
 import { type File, type FileSystem } from "../wal/file-system.js";
 import { ByteWriter, FormatError } from "./byte-codec.js";
 import type { Member } from "./change.js";
+import { CHUNK_HEADER_BYTES } from "./chunk-codec.js";
 import {
   CHUNK_BYTES,
-  CHUNK_HEADER_BYTES,
-  ChunkCodec,
+  type ChunkKind,
   decodeEnd,
   decodeEpochs,
   decodeHeader,
@@ -23,6 +23,7 @@ import {
   readEntries,
   type RecordsMark,
   SNAPSHOT_HEADER_BYTES,
+  snapshotChunks,
   type SnapshotEnd,
   type SnapshotHeader,
   writeEntry,
@@ -58,7 +59,7 @@ export async function writeSnapshot(
   const { header, epochs, members, records, engine } = content;
   const file = await fileSystem.open(path, "create");
   try {
-    const codec = new ChunkCodec(header);
+    const codec = snapshotChunks(header);
     let at = 0;
     const write = async (bytes: Uint8Array): Promise<void> => {
       signal.throwIfAborted();
@@ -116,20 +117,11 @@ export async function readSnapshot(
 ): Promise<SnapshotSummary> {
   const file = await fileSystem.open(path, "read");
   try {
-    const size = await file.size();
-    const header = decodeHeader(await readExactly(file, 0, Math.min(size, SNAPSHOT_HEADER_BYTES)));
-    const codec = new ChunkCodec(header);
+    const header = await readHeader(file);
     let entries = 0;
     let members = 0;
     let checksum = 0;
-    for (let at = SNAPSHOT_HEADER_BYTES; ;) {
-      if (at + CHUNK_HEADER_BYTES > size)
-        throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
-      const length = codec.contentLength(await readExactly(file, at, CHUNK_HEADER_BYTES));
-      const next = at + CHUNK_HEADER_BYTES + length;
-      if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
-      const { kind, content } = codec.decode(await readExactly(file, at, next - at));
-      at = next;
+    for await (const { kind, content, bytes } of readChunks(file, header)) {
       switch (kind) {
         case "epochs":
           visitor.epochs(decodeEpochs(content));
@@ -152,18 +144,52 @@ export async function readSnapshot(
           break;
         case "end": {
           const end = decodeEnd(content);
-          if (at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
           if (end.entries !== entries || end.members !== members || end.checksum !== checksum) {
             throw new FormatError(
               `the snapshot holds ${entries} entries and ${members} members with checksum ${checksum}; ${end.entries}, ${end.members} and ${end.checksum} were expected`,
             );
           }
-          return { header, end, bytes: size };
+          return { header, end, bytes };
         }
       }
     }
+    throw new FormatError("the snapshot has no end");
   } finally {
     await file.close();
+  }
+}
+
+/** A chunk of a snapshot, whole and in its place. */
+export interface SnapshotChunk {
+  readonly kind: ChunkKind;
+  readonly content: Uint8Array;
+  /** Of the file, up to the chunk's end. */
+  readonly bytes: number;
+}
+
+/** Rejects with `FormatError`. */
+export async function readHeader(file: File): Promise<SnapshotHeader> {
+  return decodeHeader(await readExactly(file, 0, Math.min(await file.size(), SNAPSHOT_HEADER_BYTES)));
+}
+
+/**
+ * The chunks of a snapshot up to its end, which is the last. Rejects with `FormatError` where one is damaged or cut short, and when
+ * something follows on the end.
+ */
+export async function* readChunks(file: File, header: SnapshotHeader): AsyncGenerator<SnapshotChunk, void> {
+  const size = await file.size();
+  const codec = snapshotChunks(header);
+  for (let at = SNAPSHOT_HEADER_BYTES, isEnd = false; !isEnd;) {
+    if (at + CHUNK_HEADER_BYTES > size)
+      throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
+    const length = codec.contentLength(await readExactly(file, at, CHUNK_HEADER_BYTES));
+    const next = at + CHUNK_HEADER_BYTES + length;
+    if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
+    const chunk = codec.decode(await readExactly(file, at, next - at));
+    at = next;
+    isEnd = chunk.kind === "end";
+    if (isEnd && at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
+    yield { ...chunk, bytes: at };
   }
 }
 

@@ -7,9 +7,7 @@
  *  32  from: seq (8)   40  from: epoch (8)   48  from: chain (4)   52  zero (4)   56  from: timestamp ms (8)
  *  64  salt (16): random, so that no chunk of another snapshot can stand in this one
  *
- * chunk, behind the header and behind each other
- *   0  CRC (4) of the rest, seeded by the salt and the chunk's number
- *   4  kind (1)   5  length (4)   9  content
+ * chunks (chunk-codec.ts), behind the header and behind each other
  *
  * kind 1  epochs    count × { epoch (8)  epoch id (8)  first seq (8) }
  * kind 2  members   changes of kind member, as in a record
@@ -28,13 +26,11 @@ import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../ba
 import type { KeyedEntry } from "../engine/engine.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 import { decodeChanges, encodeChanges, type Member } from "./change.js";
+import { ChunkCodec } from "./chunk-codec.js";
 
 export const SNAPSHOT_HEADER_BYTES = 80;
-export const CHUNK_HEADER_BYTES = 9;
 /** Contents grow no larger than this, but for one entry that alone is. */
 export const CHUNK_BYTES = 256 * 1024;
-/** No chunk's content is larger: a key, a value and their numbers, with room to spare. */
-export const CHUNK_BYTES_MAX = 72 * 1024 * 1024;
 
 const MAGIC = Buffer.from("CAMBSNAP");
 const FORMAT = 1;
@@ -42,8 +38,8 @@ const SALT_BYTES = 16;
 const EPOCH_BYTES = 24;
 const ENTRY_NUMBERS_BYTES = 24;
 
-export type ChunkKind = "epochs" | "members" | "records" | "entries" | "end";
-const KINDS: readonly (ChunkKind | undefined)[] = [undefined, "epochs", "members", "records", "entries", "end"];
+const KINDS = [undefined, "epochs", "members", "records", "entries", "end"] as const;
+export type ChunkKind = NonNullable<(typeof KINDS)[number]>;
 
 export interface SnapshotHeader {
   readonly clusterId: ClusterId;
@@ -113,50 +109,8 @@ export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
 }
 
 /** Makes and checks the chunks of one snapshot, in their order. */
-export class ChunkCodec {
-  readonly #salted: number;
-  #number = 0;
-
-  constructor(header: SnapshotHeader) {
-    this.#salted = crc32(header.salt);
-  }
-
-  encode(kind: ChunkKind, content: Uint8Array): Buffer {
-    const writer = new ByteWriter(Buffer.allocUnsafe(CHUNK_HEADER_BYTES + content.length));
-    writer.uint32(0);
-    writer.byte(KINDS.indexOf(kind));
-    writer.uint32(content.length);
-    writer.raw(content);
-    writer.bytes.writeUInt32LE(crc32(writer.bytes.subarray(4), this.#seed()), 0);
-    return writer.bytes;
-  }
-
-  /** Bytes of content that a chunk's header announces. Throws `FormatError`. */
-  contentLength(header: Uint8Array): number {
-    const length = new ByteReader(header.subarray(5)).uint32();
-    if (length > CHUNK_BYTES_MAX)
-      throw new FormatError(`a chunk of ${length} bytes is larger than any that is written`);
-    return length;
-  }
-
-  /** Throws `FormatError` when the chunk is damaged or stands in the wrong place. */
-  decode(chunk: Uint8Array): { kind: ChunkKind; content: Uint8Array } {
-    const reader = new ByteReader(chunk);
-    const expected = reader.uint32();
-    const found = crc32(chunk.subarray(4), this.#seed());
-    if (found !== expected)
-      throw new FormatError(`chunk ${this.#number} is damaged: its CRC is ${found}, ${expected} was expected`);
-    const kind = KINDS[reader.byte()];
-    if (!kind)
-      throw new FormatError(`chunk ${this.#number} is of a kind that this version does not know; use a newer one`);
-    return { kind, content: reader.raw(reader.uint32()) };
-  }
-
-  #seed(): number {
-    const number = Buffer.allocUnsafe(4);
-    number.writeUInt32LE(this.#number++);
-    return crc32(number, this.#salted);
-  }
+export function snapshotChunks(header: SnapshotHeader): ChunkCodec<ChunkKind> {
+  return new ChunkCodec(header.salt, KINDS);
 }
 
 export function encodeEpochs(starts: readonly EpochStart[]): Uint8Array {
