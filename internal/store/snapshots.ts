@@ -147,6 +147,8 @@ export class Snapshots {
     options: { beforeNaming: () => Promise<void>; signal: AbortSignal },
   ): Promise<SnapshotSummary> {
     await this.#fileSystem.makeDirectory(DIRECTORY);
+    // A power cut may otherwise take the new directory's own name, with every snapshot that the log relies on.
+    await this.#fileSystem.syncDirectory("");
     await this.#removeUnfinished();
     try {
       const summary = await writeSnapshot(this.#fileSystem, UNFINISHED, content, options.signal);
@@ -178,14 +180,19 @@ export class Snapshots {
 
   async #removeAll(files: readonly SnapshotFile[]): Promise<void> {
     if (files.length === 0) return;
-    for (const file of files) await this.#fileSystem.remove(file.path);
+    // An earlier try may have removed some, and failed on the way.
+    for (const file of files) await this.#removeIfThere(file.path);
     await this.#fileSystem.syncDirectory(DIRECTORY);
     this.#files = this.#files.filter((file) => !files.includes(file));
   }
 
-  async #removeUnfinished(): Promise<void> {
+  #removeUnfinished(): Promise<void> {
+    return this.#removeIfThere(UNFINISHED);
+  }
+
+  async #removeIfThere(path: string): Promise<void> {
     try {
-      await this.#fileSystem.remove(UNFINISHED);
+      await this.#fileSystem.remove(path);
     } catch (error) {
       if (!(error instanceof FileSystemError && error.code === "ENOENT")) throw error;
     }

@@ -184,6 +184,17 @@ describe("MemoryFileSystem", () => {
     expect(fileSystem.copy().bytes("a").toString()).toBe("onetwo");
   });
 
+  test("forgets at a power cut a directory whose name was not synced, with all that is in it", async () => {
+    const fileSystem = new MemoryFileSystem();
+    await fileSystem.makeDirectory("wal");
+    await write(fileSystem, "wal/a", "1");
+    await fileSystem.syncDirectory("wal");
+    expect(fileSystem.copy().crash().paths()).toEqual([]);
+    expect(fileSystem.crash({ names: (changes) => changes }).paths()).toEqual(["wal/a"]);
+    await fileSystem.syncDirectory("");
+    expect(fileSystem.crash().paths()).toEqual(["wal/a"]);
+  });
+
   test("keeps at a power cut the sectors that are chosen, in any of their versions", async () => {
     const fileSystem = new MemoryFileSystem();
     const file = await fileSystem.open("a", "create");

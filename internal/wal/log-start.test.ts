@@ -64,7 +64,7 @@ test("the end at a seq carries the record's time", async () => {
   await log.flush();
   const ends = await Promise.all([0, 1, 2].map((at) => log.endAt(seq(at))));
   const marks = await Promise.all([0, 1, 2].map((at) => log.mark(seq(at))));
-  expect(ends.map(({ timestampMs: _, ...mark }) => mark)).toEqual(marks);
+  expect(ends.map(({ epoch, seq, chain }) => ({ epoch, seq, chain }))).toEqual(marks);
   expect(ends.map(({ timestampMs }) => timestampMs)).toEqual([0, 1_700_000_000_000, 1_700_000_000_000]);
   await expect(log.endAt(seq(3))).rejects.toMatchObject({ code: "out_of_range" });
 });

@@ -10,7 +10,7 @@ import type { Durability, LogRecord } from "./log.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
 import { NodeFileSystem } from "./node-file-system.js";
 import { chainSeed, decodeRecords } from "./record.js";
-import { appendText, CLUSTER, openLog, someTexts, textOf, textsOf, type TestLog } from "./testing/logs.js";
+import { appendText, CLUSTER, openLog, someTexts, textOf, textsOf, turn, type TestLog } from "./testing/logs.js";
 
 const roots: string[] = [];
 const open: TestLog[] = [];
@@ -244,6 +244,37 @@ describe.each(makers)("a log on %s", (_name, makeFileSystem) => {
     const again = await opened({ fileSystem });
     expect(again.log.recovery.appliedSeq).toBe(7);
   });
+});
+
+test("a cut waits for the reads that are under way, and reads wait for the cut", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log } = await opened({ fileSystem, tailBytesMax: 1 });
+  const texts = someTexts(500);
+  for (const text of texts) appendText(log, text);
+  await log.flush();
+  const read = fileSystem.holdNext("read");
+  const before = log.read(seq(2), 1000);
+  await read.reached;
+  const rename = fileSystem.holdNext("rename");
+  const cut = log.cutAfter(seq(3));
+  await turn();
+  expect(log.lastSeq).toBe(500);
+  const during = log.read(seq(2), 1000);
+  read.release();
+  expect([...decodeRecords(await before, true)][0]).toMatchObject({ seq: 3 });
+  await rename.reached;
+  rename.release();
+  await cut;
+  expect([...decodeRecords(await during, true)].map((record) => record.seq)).toEqual([3]);
+});
+
+test("nothing is appended while the log is being cut, which would be a bug of the caller", async () => {
+  const { log } = await opened({});
+  for (const text of someTexts(5)) appendText(log, text);
+  const cut = log.cutAfter(seq(3));
+  expect(() => appendText(log, "x")).toThrow("while the log is being cut");
+  await cut;
+  expect(appendText(log, "x")).toBe(4);
 });
 
 test("records that do not continue the log are refused, and nothing of them is taken", async () => {

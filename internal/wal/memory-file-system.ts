@@ -37,7 +37,8 @@ export class MemoryFileSystem implements FileSystem {
   /** Called before every operation. */
   onOperation: ((operation: FileOperation, path: string) => void) | undefined;
   readonly #names = new Map<string, Inode>();
-  readonly #directories = new Set<string>([""]);
+  /** Directories, and whether their names are on the disk. */
+  readonly #directories = new Map<string, boolean>([["", true]]);
   /** Names as they are on the disk. */
   readonly #durableNames = new Map<string, Inode>();
   #nameChanges: NameChange[] = [];
@@ -84,7 +85,7 @@ export class MemoryFileSystem implements FileSystem {
     inode.replace(bytes);
     this.#names.set(path, inode);
     this.#durableNames.set(path, inode);
-    this.#addDirectory(directoryOf(path));
+    this.#addDirectory(directoryOf(path), true);
   }
 
   /** Another file system with the same files, synced and not: what the next process finds when this one is killed. */
@@ -96,7 +97,7 @@ export class MemoryFileSystem implements FileSystem {
       copies.set(inode, known);
       return known;
     };
-    for (const directory of this.#directories) copy.#addDirectory(directory);
+    for (const [directory, durable] of this.#directories) copy.#directories.set(directory, durable);
     for (const [path, inode] of this.#names) copy.#names.set(path, copied(inode));
     for (const [path, inode] of this.#durableNames) copy.#durableNames.set(path, copied(inode));
     copy.#nameChanges = this.#nameChanges.map(({ set, ...change }) => ({
@@ -112,8 +113,10 @@ export class MemoryFileSystem implements FileSystem {
     const kept = choices.names?.(this.#nameChanges.length) ?? 0;
     for (const change of this.#nameChanges.slice(0, kept)) applyName(names, change);
     const after = new MemoryFileSystem();
-    for (const directory of this.#directories) after.#addDirectory(directory);
-    for (const [path, inode] of names) after.setBytes(path, inode.afterCrash(path, choices));
+    const keepsAllNames = choices.names !== undefined && kept === this.#nameChanges.length;
+    for (const [path, inode] of names) {
+      if (keepsAllNames || this.#isDurable(directoryOf(path))) after.setBytes(path, inode.afterCrash(path, choices));
+    }
     return after;
   }
 
@@ -162,6 +165,9 @@ export class MemoryFileSystem implements FileSystem {
     const isHere = (change: NameChange): boolean => change.directory === (isRoot(path) ? "" : path);
     for (const change of this.#nameChanges) if (isHere(change)) applyName(this.#durableNames, change);
     this.#nameChanges = this.#nameChanges.filter((change) => !isHere(change));
+    for (const directory of this.#directories.keys()) {
+      if (directoryOf(directory) === (isRoot(path) ? "" : path)) this.#directories.set(directory, true);
+    }
   }
 
   async lock(): Promise<DirectoryLock> {
@@ -253,10 +259,22 @@ export class MemoryFileSystem implements FileSystem {
     this.#nameChanges.push(change);
   }
 
-  #addDirectory(path: string): void {
-    const parts = path.split("/");
-    for (let i = 1; i <= parts.length; i++) this.#directories.add(parts.slice(0, i).join("/"));
+  #addDirectory(path: string, durable = false): void {
+    for (const directory of withParents(path)) {
+      if (!this.#directories.get(directory)) this.#directories.set(directory, durable);
+    }
   }
+
+  /** Whether a directory would be there after a power cut, and those that it lies in. */
+  #isDurable(path: string): boolean {
+    return withParents(path).every((directory) => this.#directories.get(directory));
+  }
+}
+
+/** A directory and those that it lies in. */
+function withParents(path: string): string[] {
+  const parts = path.split("/");
+  return parts.map((_, i) => parts.slice(0, i + 1).join("/"));
 }
 
 interface NameChange {

@@ -195,7 +195,7 @@ async function secureEnd(options: RecoveryOptions, survey: Survey, segments: Seg
     last_seq: cursor.seq,
   });
   try {
-    await segments.moveEnd(from, cursor.seq, { flags: 0, syncedSeq: cursor.seq, appliedSeq: cursor.appliedSeq });
+    await segments.moveEnd(from, cursor.seq, cursor.appliedSeq);
   } catch (error) {
     if (!isDiskFull(error)) throw error;
     // A node whose disk is full must come up to serve reads. Written again in place, the pages are at least synced anew.

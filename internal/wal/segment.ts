@@ -8,7 +8,7 @@ import { crc32, crc32Range } from "../base/crc32.js";
 import type { Logger } from "../base/logger.js";
 import type { Seq } from "../base/position.js";
 import { ByteWindow } from "./byte-window.js";
-import type { File, FileSystem } from "./file-system.js";
+import { type File, type FileSystem, FileSystemError } from "./file-system.js";
 import { createAnew, holds, reading, removeIfThere } from "./files.js";
 import type { FrameGroup } from "./frame-group.js";
 import { decodeFrameHeader, frameSeed, FRAME_HEADER_BYTES, type FrameHeader } from "./frame.js";
@@ -92,16 +92,23 @@ export class Segment {
       index: new SegmentIndex(),
     });
     segment.#file = new SegmentFile(await createAnew(fileSystem, unfinished), 0, options.preallocates);
+    let isNamed = false;
     try {
       await segment.#file.write(encodeSegmentHeader(header), 0);
       await options.fill?.(segment);
       await segment.#file.datasync();
+      isNamed = true;
       await fileSystem.rename(unfinished, segment.path);
       await fileSystem.syncDirectory(directory);
     } catch (error) {
-      // The unfinished file does not count; should this fail as well, the next start removes it.
       await segment.#file.close().catch(() => {});
-      await fileSystem.remove(unfinished).catch(() => {});
+      try {
+        await fileSystem.remove(unfinished);
+      } catch {
+        // Unfinished, the file does not count, and the next start removes it. But if it may have its name already, records
+        // written to the segment before it would stand in both: then there is no way back, not even from a full disk.
+        if (isNamed) throw nameInDoubt(segment.path, error);
+      }
       throw error;
     }
     return segment;
@@ -217,7 +224,8 @@ export class Segment {
     const { fileSystem, directory } = this.#place;
     await this.close();
     await removeIfThere(fileSystem, `${directory}/${indexName(this.firstSeq)}`);
-    await fileSystem.remove(this.path);
+    // An earlier try may have come so far, and failed to sync the directory.
+    await removeIfThere(fileSystem, this.path);
     await fileSystem.syncDirectory(directory);
   }
 
@@ -308,6 +316,11 @@ export class Segment {
   #writable(): SegmentFile {
     return must(this.#file, "only the last segment is written to");
   }
+}
+
+function nameInDoubt(path: string, cause: unknown): FileSystemError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new FileSystemError("EIO", `it is not known whether ${path} has its name on the disk: ${reason}`, { cause });
 }
 
 /** Gathers the records of a read out of the frames that it meets. */

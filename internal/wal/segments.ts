@@ -80,9 +80,9 @@ export class Segments {
 
   /**
    * Removes every record after `seq`, durably. A crash on the way leaves a log that ends at `seq` or later, never earlier.
-   * `frame` says what the frames carry that have to be written anew.
+   * Frames that have to be written anew carry `appliedSeq`, as far as it lies before them.
    */
-  async cutAfter(seq: Seq, frame: FrameFields): Promise<void> {
+  async cutAfter(seq: Seq, appliedSeq: number): Promise<void> {
     assert(seq >= this.firstSeq - 1, "a cut lies in the log");
     // From the last one back, each removal durable before the next: a gap would look like damage.
     while (this.#list.length > 1 && this.active.firstSeq > seq) {
@@ -94,7 +94,7 @@ export class Segments {
     if (segment.lastSeq <= seq) return;
     const at = await segment.locate(seq + 1);
     if (at.firstSeq > seq) await segment.cut(at.offset, seq);
-    else await this.moveEnd(at, seq, frame);
+    else await this.moveEnd(at, seq, appliedSeq);
   }
 
   /** Removes the segments that hold only records up to `seq`, but never the last one. A crash on the way leaves fewer removed. */
@@ -121,13 +121,13 @@ export class Segments {
    * lies after that is dropped. Until the new segment has its name, the old one is whole; from then on the new one
    * counts, and says by its header that the old end is void.
    */
-  async moveEnd(from: LocatedFrame, lastSeq: Seq, frame: FrameFields): Promise<void> {
+  async moveEnd(from: LocatedFrame, lastSeq: Seq, appliedSeq: number): Promise<void> {
     const old = this.active;
     const replacesAll = from.firstSeq === old.firstSeq;
     const before = replacesAll ? old.header.before : await this.endAt(seq(from.firstSeq - 1));
     const segment = await Segment.create(this.#options, this.#headerAfter(before, !replacesAll), {
       preallocates: this.#options.preallocates,
-      fill: (segment) => copyRecords(old, segment, lastSeq, frame),
+      fill: (segment) => copyRecords(old, segment, lastSeq, appliedSeq),
     });
     // A segment of the same first seq has replaced the old file under its name, and only its handle is left.
     if (replacesAll) await old.close();
@@ -170,23 +170,25 @@ async function endAt(segment: Segment, offset: number, lastSeq: Seq): Promise<vo
   await segment.seal();
 }
 
-/** Writes the records from `to`'s first seq up to `lastSeq` into `to`, synced, and a frame that proves it. */
-async function copyRecords(from: Segment, to: Segment, lastSeq: Seq, frame: FrameFields): Promise<void> {
+/**
+ * Writes the records from `to`'s first seq up to `lastSeq` into `to`, and a frame that says that they are synced: `to`
+ * counts only once it is.
+ */
+async function copyRecords(from: Segment, to: Segment, lastSeq: Seq, appliedSeq: number): Promise<void> {
   const group = new FrameGroup();
+  const fields = (before: number): FrameFields => ({
+    flags: 0,
+    syncedSeq: before,
+    appliedSeq: Math.min(appliedSeq, before),
+  });
   while (to.lastSeq < lastSeq) {
     const records = await from.read(to.lastSeq + 1, lastSeq, MOVE_BYTES);
-    const carried = { flags: 0, syncedSeq: to.firstSeq - 1, appliedSeq: Math.min(frame.appliedSeq, to.firstSeq - 1) };
     group.begin(to.saltCrc, to.end);
-    const last = addInFrames(group, records, to.lastSeq + 1, carried);
+    const last = addInFrames(group, records, to.lastSeq + 1, fields(to.firstSeq - 1));
     await to.append(group, last);
   }
-  await to.datasync();
   group.begin(to.saltCrc, to.end);
-  group.add(Buffer.alloc(0), lastSeq + 1, 0, {
-    flags: 0,
-    syncedSeq: lastSeq,
-    appliedSeq: Math.min(frame.appliedSeq, lastSeq),
-  });
+  group.add(Buffer.alloc(0), lastSeq + 1, 0, fields(lastSeq));
   await to.append(group, lastSeq);
 }
 

@@ -4,7 +4,7 @@ import { seq } from "../base/position.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
 import { decodeRecords } from "./record.js";
 import { segmentName } from "./segment-header.js";
-import { appendText, openLog, someTexts, textsOf, until } from "./testing/logs.js";
+import { appendText, openLog, someTexts, textsOf, turn, until } from "./testing/logs.js";
 
 const FIRST = `wal/${segmentName(seq(1))}`;
 
@@ -473,9 +473,4 @@ test("bytes that changed on the disk while the log was open are not given out", 
 
 function seqsOf(records: Uint8Array | undefined): number[] {
   return [...decodeRecords(records!, true)].map((record) => record.seq);
-}
-
-/** Lets the log do whatever it would do now. */
-async function turn(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }
