@@ -96,6 +96,40 @@ describe("over a restart", () => {
   });
 });
 
+describe("going on from a place", () => {
+  test("a second record log that begins there has the same records at the same offsets, and the same chain", async () => {
+    const { log } = await openRecordLog();
+    produce(log, ...texts(60));
+    await log.truncateBelow(20);
+    const start = await log.placeAt(20);
+    expect(start).toMatchObject({ offset: 20, epoch: 1, timestampMs: START_MS + 19 });
+
+    const fileSystem = new MemoryFileSystem();
+    const { log: second } = await openRecordLog({ fileSystem, start });
+    expect(second).toMatchObject({ start: 20, end: 20, place: start });
+    for (const { position, ...record } of await log.read(20, 100_000, 100)) second.append({ ...record, ...position });
+    expect(second).toMatchObject({ start: 20, end: 60, place: log.place });
+    await second.flush();
+    await second.close();
+    const { log: again } = await openRecordLog({ fileSystem, mustExist: true });
+    expect(again).toMatchObject({ start: 20, end: 60, place: log.place });
+    expect(await textsOf(again)).toEqual(texts(60).slice(20));
+    await again.close();
+    await log.close();
+  });
+
+  test("there is no place outside of the log", async () => {
+    const { log } = await openRecordLog();
+    produce(log, ...texts(5));
+    await log.truncateBelow(2);
+    for (const offset of [1, 6]) {
+      await expect(log.placeAt(offset)).rejects.toMatchObject({ code: "out_of_range", range: { start: 2, end: 5 } });
+    }
+    expect(await log.placeAt(5)).toEqual(log.place);
+    await log.close();
+  });
+});
+
 describe("truncating", () => {
   test("moves the start at once, and removes the segments below it", async () => {
     const fileSystem = new MemoryFileSystem();
@@ -186,7 +220,7 @@ describe("cutting", () => {
     await log.cutAfter(1);
     expect(log.end).toBe(1);
     await log.cutAfter(0);
-    expect(log).toMatchObject({ start: 0, end: 0, chain, epoch: 0 });
+    expect(log).toMatchObject({ start: 0, end: 0, chain, place: { offset: 0, epoch: 0, timestampMs: 0 } });
     produce(log, "b");
     expect(await textsOf(log)).toEqual(["b"]);
     await log.close();

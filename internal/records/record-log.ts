@@ -15,7 +15,7 @@ import type { ClusterId, EpochId, RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import { type Epoch, type EpochMs, seq as toSeq, type Seq } from "../base/position.js";
 import type { FileSystem } from "../wal/file-system.js";
-import { Log, type LogListener } from "../wal/log.js";
+import { Log, type LogEnd, type LogListener } from "../wal/log.js";
 import { decodeRecords, encodeRecord, RECORD_HEADER_BYTES } from "../wal/record.js";
 import { WalError } from "../wal/wal-error.js";
 import { type Extent, Extents } from "./extents.js";
@@ -45,10 +45,23 @@ export interface RecordLogOptions {
   readonly segmentBytesMax: number;
   /** The caller knows that a record log was made here before: none then counts as corrupt instead of as new. */
   readonly mustExist?: boolean;
+  /** Where a record log that is not there yet goes on from; its seq is the offset of the first record to come. */
+  readonly start?: LogEnd;
+  /** Where a new record log goes on from, instead of beginning with offset 0; for a directory without one only. */
+  readonly start?: RecordLogPlace;
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /** A write or sync has failed. Final: the process should exit. */
   readonly onFailed: (error: WalError) => void;
+}
+
+/** A place between two records: what the one at `offset` goes on from. */
+export interface RecordLogPlace {
+  readonly offset: number;
+  /** Of the record before; as the chain value and the time. */
+  readonly epoch: Epoch;
+  readonly timestampMs: EpochMs;
+  readonly chain: number;
 }
 
 /** A record on its way into the record log. */
@@ -73,6 +86,7 @@ export class RecordLog {
   #end: number;
   /** Of the last record. */
   #epoch: Epoch;
+  #timestampMs: EpochMs;
   #chain: number;
   /** Set while the disk has no room; what is appended then is in `#unwritten` only, not in the log's queue. */
   #blocked: RecordLogError | undefined;
@@ -92,6 +106,7 @@ export class RecordLog {
     this.#start = log.compactSeq;
     this.#end = log.lastSeq;
     this.#epoch = log.last.epoch;
+    this.#timestampMs = log.lastTimestampMs;
     this.#chain = log.last.chain;
   }
 
@@ -109,9 +124,10 @@ export class RecordLog {
       dropped: (_firstSeq, error) => must(told.by, "the record log is open").#block(error),
       failed: (error) => must(told.by, "the record log is open").#fail(error),
     };
-    const { onFailed: _, ...given } = options;
+    const { onFailed: _, start, ...given } = options;
     const log = await Log.open({
       ...given,
+      ...(start && { start: { ...start, seq: toSeq(start.offset) } }),
       directory: DIRECTORY,
       durability: "os",
       syncIntervalMs: SYNC_INTERVAL_MS,
@@ -138,9 +154,9 @@ export class RecordLog {
     return this.#chain;
   }
 
-  /** Of the last record; 0 before the first. */
-  get epoch(): Epoch {
-    return this.#epoch;
+  /** What the next record goes on from. */
+  get place(): RecordLogPlace {
+    return { offset: this.#end, epoch: this.#epoch, timestampMs: this.#timestampMs, chain: this.#chain };
   }
 
   /** Bytes on the disk, of records that are truncated and not yet removed too. */
@@ -186,6 +202,7 @@ export class RecordLog {
     this.#extents.add(offset, RECORD_HEADER_BYTES + payload.length, timestampMs);
     this.#end = offset + 1;
     this.#epoch = epoch;
+    this.#timestampMs = timestampMs;
   }
 
   /**
@@ -212,6 +229,33 @@ export class RecordLog {
         return page(decodeRecords(bytes), maxBytes, maxRecords);
       }
     }
+  }
+
+  /**
+   * What the record at `offset` goes on from, with which another record log can be begun there. Rejects with `RecordLogError`
+   * "out_of_range" below the start and beyond the end, "disk_full" for what it has no room for yet, and "closed".
+   */
+  async placeAt(offset: number): Promise<RecordLogPlace> {
+    this.#assertOpen();
+    if (offset < this.#start || offset > this.#end) throw this.#outOfRange(offset);
+    if (offset === this.#end) return this.place;
+    if (offset > this.#log.lastSeq) throw must(this.#blocked, "what is not in the log waits for room");
+    const { epoch, timestampMs, chain } = await this.#log.endAt(toSeq(offset));
+    return { offset, epoch, timestampMs, chain };
+  }
+
+  /**
+   * Records from `offset` on, as the log has them, encoded: as many as have `maxBytes` bytes, but at least one. Those below
+   * the start too, as long as the disk has them. Whoever reads so keeps the record log from being cut meanwhile, and asks for
+   * nothing that is not written. Rejects with `WalError` "out_of_range", "corrupt", "io".
+   */
+  readEncoded(offset: number, maxBytes: number): Promise<Uint8Array> {
+    return this.#log.read(toSeq(offset), maxBytes);
+  }
+
+  /** What the record at `offset` continues; it need not be there yet. Rejects as `readEncoded`. */
+  placeBefore(offset: number): Promise<LogEnd> {
+    return this.#log.endAt(toSeq(offset));
   }
 
   /**
@@ -324,9 +368,11 @@ export class RecordLog {
     this.#start = this.#log.compactSeq;
     const { epoch, chain } = this.#log.last;
     this.#epoch = epoch;
+    this.#timestampMs = this.#log.lastTimestampMs;
     this.#chain = chain;
     for (const record of this.#unwritten.from(this.#log.lastSeq)) {
       this.#epoch = record.epoch;
+      this.#timestampMs = record.timestampMs;
       this.#chain = chainAfter(this.#chain, record);
     }
   }
