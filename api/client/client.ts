@@ -31,6 +31,7 @@ import {
 } from "./record.js";
 import { recordBatches, type Records } from "./record-batches.js";
 import { RecordReader } from "./record-reader.js";
+import { type KeyRange, type ScanPage, scanRequest, type ScannedEntry, toScanPage } from "./scan.js";
 import { fetchTransport, type TransportFactory } from "./transport.js";
 import { fromWire, type Position, toPosition, toWire } from "./wire.js";
 import { keepByteOrderMarks } from "./text-encoding.js";
@@ -77,6 +78,22 @@ export interface UpdatesOptions extends CallOptions {
   readonly waitMs?: number;
 }
 
+export interface ScanOptions extends CallOptions, KeyRange {
+  /** Whether values are left out. Default false. */
+  readonly keysOnly?: boolean | undefined;
+  /** Entries that a node is asked for at a time, at most 10,000. Default: the node's. */
+  readonly pageSize?: number | undefined;
+}
+
+export interface ScanPageOptions extends CallOptions, KeyRange {
+  /** Whether values are left out. Default false. */
+  readonly keysOnly?: boolean | undefined;
+  /** Entries at most, 10,000 or less. Default: the node's. */
+  readonly limit?: number | undefined;
+  /** `nextPageToken` of the page before, which had the same prefix or range. Absent: the first page. */
+  readonly pageToken?: Uint8Array | undefined;
+}
+
 export interface ConsumeOptions extends CallOptions {
   /** The first record to read. Absent: the lowest that the node has. */
   readonly offset?: number | undefined;
@@ -102,14 +119,16 @@ const GET_KEY_BYTES_MAX = 1024;
 export class CambiumClient {
   readonly #pool: EndpointPool;
   readonly #timeoutMs: number;
+  readonly #readMaxBytes: number;
 
   constructor(options: ClientOptions) {
     keepByteOrderMarks();
     this.#timeoutMs = positive(options.timeoutMs ?? 10_000, "timeoutMs");
+    this.#readMaxBytes = positive(options.readMaxBytes ?? 8 * 1024 * 1024, "readMaxBytes");
     this.#pool = new EndpointPool({
       endpoints: options.endpoints,
       transport: options.transport ?? fetchTransport,
-      readMaxBytes: positive(options.readMaxBytes ?? 8 * 1024 * 1024, "readMaxBytes"),
+      readMaxBytes: this.#readMaxBytes,
       readRounds: positive(options.readRounds ?? 4, "readRounds"),
       retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
       avoidMs: options.avoidMs ?? 5_000,
@@ -153,6 +172,28 @@ export class CambiumClient {
       if (entry) found.set(key, entry);
     }
     return found;
+  }
+
+  /**
+   * Goes through keys by the order of their bytes. What it gives is read page by page while writes go on, each page at one
+   * position. When a node fails, another one continues with the next page, perhaps at an earlier position. `timeoutMs` is
+   * for a page.
+   */
+  async *scan({ pageSize, ...options }: ScanOptions = {}): AsyncGenerator<ScannedEntry, void, undefined> {
+    let pageToken: Uint8Array | undefined;
+    do {
+      const page = await this.scanPage({ ...options, limit: pageSize, pageToken });
+      yield* page.entries;
+      pageToken = page.nextPageToken;
+    } while (pageToken);
+  }
+
+  /** Reads one page of keys, for those who keep their place themselves. */
+  async scanPage(options: ScanPageOptions = {}): Promise<ScanPage> {
+    const request = scanRequest(options, this.#readMaxBytes);
+    return toScanPage(
+      await this.#pool.read((endpoint, call) => endpoint.store.scan(request, call), this.#call(options)),
+    );
   }
 
   /** Writes one key. The write is committed when this resolves. */

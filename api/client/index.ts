@@ -9,6 +9,8 @@ export {
   type ClientOptions,
   type ConsumeOptions,
   createClient,
+  type ScanOptions,
+  type ScanPageOptions,
   type SetOptions,
   type StatusOptions,
   type UpdatesOptions,
@@ -24,6 +26,7 @@ export type {
 } from "./message.js";
 export type { OffsetRange, ProducedRecord, ProduceReceipt } from "./record.js";
 export type { Records } from "./record-batches.js";
+export type { KeyRange, ScannedEntry, ScanPage } from "./scan.js";
 export type { ClusterStatus, MemberSource, MemberState, MemberStatus, NodeStatus } from "./cluster-status.js";
 export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
 export type { Position } from "./wire.js";

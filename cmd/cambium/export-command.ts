@@ -5,11 +5,9 @@ import { SystemClock } from "../../internal/base/clock.js";
 import { CliError, sentenceOf } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { ExportFolder } from "./export-folder.js";
-import { exportKeys } from "./exporter.js";
-import { collectKeys } from "./key-collector.js";
+import { exportKeys, listKeys } from "./exporter.js";
 import { keyPathOptions } from "./key-path.js";
 import { Progress } from "./progress.js";
-import { isPassingRead, withRetries } from "./retry.js";
 import { type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatDuration, parseDurationMs, wholeNumber } from "./units.js";
 
@@ -28,13 +26,14 @@ export function addExportCommand(program: Command, terminal: Terminal): void {
     .summary("write keys into a folder, as files")
     .description(
       "Writes every key as a file under a folder, all read from one node: the first of the endpoints that is ready. Each " +
-        "file holds the value at the moment it was read, and appears whole or not at all. A key that is no safe path is " +
-        "percent-encoded where it has to be (.. becomes %2E%2E, a leading / %2F); where two keys want one place, as a and " +
-        "a/b do, one goes into a folder named %~ there. `cambium import --decode` reads all of it back.",
+        "file holds the value at the moment it was read, and appears whole or not at all; a key that comes up meanwhile is " +
+        "left out. A key that is no safe path is percent-encoded where it has to be (.. becomes %2E%2E, a leading / %2F); " +
+        "where two keys want one place, as a and a/b do, one goes into a folder named %~ there. " +
+        "`cambium import --decode` reads all of it back.",
     )
     .requiredOption("-d, --dir <folder>", "the folder; it is made, or must be empty")
     .option("-p, --prefix <prefix>", "only keys that begin so")
-    .option("-c, --concurrency <n>", "reads in flight", wholeNumber(1, 64), 4)
+    .option("-c, --concurrency <n>", "files written at a time", wholeNumber(1, 64), 4)
     .option("--overwrite", "write into a folder that is not empty, replacing files")
     .addOption(
       new Option("--retry-for <duration>", "keep trying so long while the node is away")
@@ -65,15 +64,12 @@ async function runExport(options: ExportFlags, terminal: Terminal): Promise<void
   };
   try {
     await withClient({ ...options, endpoints: [endpoint] }, async (client) => {
-      const keys = await withRetries(() => collectKeys({ reader: client, prefix: options.prefix ?? "", signal }), {
-        ...retry,
-        isPassing: isPassingRead,
-      });
+      const source = { ...retry, reader: client, prefix: options.prefix ?? "" };
+      const keys = await listKeys({ ...source, listed: (count, bytes) => progress.add(count, bytes) });
       const bytes = [...keys.values()].reduce((sum, size) => sum + size, 0);
       progress.begin("exporting", { files: keys.size, bytes });
       await exportKeys({
-        ...retry,
-        reader: client,
+        ...source,
         sink: folder,
         keys,
         paths: keyPathOptions(terminal.platform),

@@ -2,88 +2,87 @@ import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { CambiumError, type Entry, type UpdateEvent, type UpdatesPage } from "../../api/client/node.js";
+import { CambiumError, type ScanPageOptions } from "../../api/client/node.js";
 import { ExportFolder } from "./export-folder.js";
-import { exportKeys, type ExportOptions } from "./exporter.js";
-import { collectKeys } from "./key-collector.js";
+import { exportKeys, type ExportOptions, listKeys } from "./exporter.js";
+import type { Reader } from "./page-reader.js";
 
 const { signal } = new AbortController();
 
-describe("the keys that a node has", () => {
-  const page = (events: [UpdateEvent["type"], string, number?][], next: number, applied: number): UpdatesPage => ({
-    events: events.map(([type, key, bytes = 0]) => ({
-      type,
-      key,
-      value: new Uint8Array(bytes),
-      position: { epoch: 1, seq: next },
-      timestampMs: 0,
-    })),
-    next,
-    nextToken: new Uint8Array(),
-    position: { epoch: 1, seq: applied },
-  });
-  async function* pages(...all: UpdatesPage[]): AsyncGenerator<UpdatesPage> {
-    yield* all;
-  }
+/** A node with these keys, three to a page. */
+function nodeWith(values: Iterable<readonly [string, string]>): Reader & { readonly state: Map<string, string> } {
+  const state = new Map(values);
+  return {
+    state,
+    scanPage: ({ prefix = "", keysOnly = false, limit = 3, pageToken }) => {
+      const from = pageToken ? Buffer.from(pageToken).toString() : "";
+      const keys = [...state.keys()].filter((key) => key.startsWith(prefix) && key >= from).sort();
+      const next = keys[limit];
+      const position = { epoch: 1, seq: 1 };
+      return Promise.resolve({
+        entries: keys.slice(0, limit).map((key) => {
+          const value = Buffer.from(state.get(key)!);
+          const valueBytes = value.length;
+          return { key, value: keysOnly ? Buffer.alloc(0) : value, valueBytes, createSeq: 1, modSeq: 1, position };
+        }),
+        ...(next !== undefined && { nextPageToken: Buffer.from(next) }),
+        position,
+      });
+    },
+  };
+}
 
-  test("are those that the log put and did not remove again", async () => {
-    const reader = {
-      updates: () =>
-        pages(
-          page(
-            [
-              ["put", "p/a", 1],
-              ["put", "p/b", 2],
-              ["put", "other", 3],
-              ["put", "p/__proto__", 4],
-            ],
-            3,
-            9,
-          ),
-          page(
-            [
-              ["delete", "p/a"],
-              ["put", "p/b", 20],
-              ["delete", "p/never"],
-            ],
-            9,
-            9,
-          ),
-        ),
-    };
-    const seen: [number, number][] = [];
-    const keys = await collectKeys({ reader, prefix: "p/", signal, progress: (...at) => seen.push(at) });
-    expect([...keys]).toEqual([
-      ["p/b", 20],
-      ["p/__proto__", 4],
-    ]);
-    expect(seen).toEqual([
-      [3, 9],
-      [9, 9],
-    ]);
+const patience = { retryForMs: 60_000, signal, pause: () => Promise.resolve() };
+
+describe("the list of keys", () => {
+  test("has those of the prefix with the sizes of their values, from as many pages as it takes", async () => {
+    const names = ["p/a", "p/b", "p/__proto__", "p/c", "other", "p/d", "p/e", "p/f"];
+    const reader = nodeWith(names.map((name, i) => [name, "x".repeat(i)]));
+    let counted = { keys: 0, bytes: 0 };
+    const keys = await listKeys({
+      reader,
+      prefix: "p/",
+      listed: (more, bytes) => (counted = { keys: counted.keys + more, bytes: counted.bytes + bytes }),
+      ...patience,
+    });
+    expect(Object.fromEntries(keys)).toEqual(
+      Object.fromEntries([
+        ["p/a", 0],
+        ["p/b", 1],
+        ["p/__proto__", 2],
+        ["p/c", 3],
+        ["p/d", 5],
+        ["p/e", 6],
+        ["p/f", 7],
+      ]),
+    );
+    expect([...keys.keys()]).toEqual(["p/__proto__", "p/a", "p/b", "p/c", "p/d", "p/e", "p/f"]);
+    expect(counted).toEqual({ keys: 7, bytes: 24 });
   });
 
-  test("are counted up to what was applied at the start, however fast writes go on", async () => {
-    const reader = {
-      updates: () => pages(page([["put", "a"]], 5, 10), page([["put", "b"]], 12, 20), page([["put", "c"]], 20, 99)),
-    };
-    expect([...(await collectKeys({ reader, prefix: "", signal })).keys()]).toEqual(["a", "b"]);
-  });
-
-  test("cannot be known from a log that was compacted", async () => {
-    const reader = {
-      updates: (): AsyncIterable<UpdatesPage> => {
-        throw new CambiumError("out_of_range", "gone", { range: { compactSeq: 40, appliedSeq: 50 } });
+  test("goes on where it was when the node was away", async () => {
+    const node = nodeWith(["a", "b", "c", "d", "e", "f", "g"].map((key) => [key, "1"]));
+    const pages: (string | undefined)[] = [];
+    const reader: Reader = {
+      scanPage: (options) => {
+        pages.push(options.pageToken && Buffer.from(options.pageToken).toString());
+        if (pages.length % 2 === 1) return Promise.reject(new CambiumError("unavailable", "away"));
+        return node.scanPage(options);
       },
     };
-    await expect(collectKeys({ reader, prefix: "", signal })).rejects.toThrow("the node's log begins at seq 41");
+    expect((await listKeys({ reader, prefix: "", ...patience })).size).toBe(7);
+    expect(pages).toEqual([undefined, undefined, "d", "d", "g", "g"]);
+  });
+
+  test("is none when a page cannot be read", async () => {
+    const reader: Reader = { scanPage: () => Promise.reject(new CambiumError("limit_exceeded", "too large")) };
+    await expect(listKeys({ reader, prefix: "", ...patience })).rejects.toThrow("too large");
   });
 });
 
 describe("the export", () => {
   interface Run {
     readonly files: Map<string, string>;
-    readonly batches: number[];
     readonly gone: string[];
     readonly failed: string[];
     readonly error: unknown;
@@ -91,24 +90,26 @@ describe("the export", () => {
 
   async function run(
     values: Readonly<Record<string, string>>,
-    options: Partial<ExportOptions> & { before?: (keys: readonly string[]) => void } = {},
+    options: Partial<ExportOptions> & {
+      /** Between the listing and the reading. */
+      readonly meanwhile?: (state: Map<string, string>) => void;
+      /** Before each page that is read. */
+      readonly before?: (options: ScanPageOptions) => void;
+    } = {},
   ): Promise<Run> {
     const files = new Map<string, string>();
-    const batches: number[] = [];
     const gone: string[] = [];
     const failed: string[] = [];
     let error: unknown;
-    const state = new Map(Object.entries(values));
+    const node = nodeWith(Object.entries(values));
+    const keys = await listKeys({ reader: node, prefix: "", ...patience });
+    options.meanwhile?.(node.state);
     try {
       await exportKeys({
         reader: {
-          batchGet: (keys) => {
-            batches.push(keys.length);
-            options.before?.(keys);
-            const found = keys.filter((key) => state.has(key));
-            return Promise.resolve(
-              new Map(found.map((key) => [key, { value: Buffer.from(state.get(key)!) } as unknown as Entry])),
-            );
+          scanPage: async (page) => {
+            options.before?.(page);
+            return await node.scanPage(page);
           },
         },
         sink: {
@@ -118,23 +119,22 @@ describe("the export", () => {
             return Promise.resolve();
           },
         },
-        keys: new Map([...state].map(([key, value]) => [key, value.length])),
+        keys,
+        prefix: "",
         paths: { windows: false, foldsNames: false },
         concurrency: 2,
-        retryForMs: 60_000,
-        signal,
-        pause: () => Promise.resolve(),
         listener: {
           written: () => {},
           gone: (key) => gone.push(key),
           failed: (key, reason) => failed.push(`${key}: ${reason}`),
         },
+        ...patience,
         ...options,
       });
     } catch (reason) {
       error = reason;
     }
-    return { files, batches, gone, failed, error };
+    return { files, gone, failed, error };
   }
 
   test("writes every key under its path, dangerous and clashing ones elsewhere inside", async () => {
@@ -149,42 +149,35 @@ describe("the export", () => {
     });
   });
 
-  test("reads batches of bounded size", async () => {
-    const many = Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`k${i}`, "v"]));
-    expect((await run(many)).batches).toEqual([256, 256, 88]);
-    const large = Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`k${i}`, "v".repeat(600_000)]));
-    expect((await run(large)).batches).toEqual([1, 1, 1, 1]);
-  });
-
-  test("reads in halves what an answer cannot hold, and reports the key that it never can", async () => {
+  test("passes over a key that is too large to be read, and over no other", async () => {
     const { files, failed, error } = await run(
-      { a: "1", b: "2", c: "3", d: "4" },
+      { a: "1", b: "2", c: "3", d: "large", e: "5", f: "6", g: "7", h: "large" },
       {
-        before: (keys) => {
-          if (keys.length > 2) throw new CambiumError("limit_exceeded", "above limits.max_message_bytes");
-          if (keys.includes("c")) throw new CambiumError("resource_exhausted", "too large to read");
+        before: ({ keysOnly, pageToken }) => {
+          const from = pageToken && Buffer.from(pageToken).toString();
+          if (!keysOnly && (from === "d" || from === "h")) throw new CambiumError("resource_exhausted", "too large");
         },
       },
     );
     expect(error).toBeUndefined();
-    expect([...files.keys()].toSorted()).toEqual(["a", "b", "d"]);
-    expect(failed).toEqual(["c: too large to read"]);
+    expect([...files.keys()].toSorted()).toEqual(["a", "b", "c", "e", "f", "g"]);
+    expect(failed).toEqual(["d: too large", "h: too large"]);
   });
 
-  test("passes over keys that have gone, and goes on after a file that cannot be written", async () => {
+  test("passes over keys that went or came, and goes on after a file that cannot be written", async () => {
     const { files, gone, failed } = await run(
-      { a: "1", unwritable: "2", c: "3" },
+      { a: "1", deleted: "1", unwritable: "2", z: "3" },
       {
-        keys: new Map([
-          ["a", 1],
-          ["expired", 1],
-          ["unwritable", 1],
-          ["c", 1],
-        ]),
+        meanwhile: (state) => {
+          state.delete("deleted");
+          // Where its file would go may be taken.
+          state.set("new", "x");
+          state.set("z", "newer");
+        },
       },
     );
-    expect([...files.keys()]).toEqual(["a", "c"]);
-    expect(gone).toEqual(["expired"]);
+    expect(Object.fromEntries(files)).toEqual({ a: "1", z: "newer" });
+    expect(gone).toEqual(["deleted"]);
     expect(failed).toEqual(["unwritable: ENAMETOOLONG: too long"]);
   });
 
@@ -196,7 +189,16 @@ describe("the export", () => {
     expect((await run({ a: "1" }, { before })).files.size).toBe(1);
     failures = 1;
     expect((await run({ a: "1" }, { before, retryForMs: 0 })).error).toMatchObject({ code: "unavailable" });
-    expect((await run({ a: "1" }, { signal: AbortSignal.abort() })).error).toMatchObject({ code: "canceled" });
+  });
+
+  test("ends when it is interrupted, with the files that it had written", async () => {
+    const controller = new AbortController();
+    const { files, error } = await run(Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`key-${i}`, "v"])), {
+      signal: controller.signal,
+      before: ({ pageToken }) => pageToken && controller.abort(),
+    });
+    expect(error).toMatchObject({ code: "canceled" });
+    expect(files.size).toBeLessThan(20);
   });
 });
 

@@ -1,28 +1,38 @@
 /**
- * Keys into files: values are read in batches of bounded size, several at a time, and each becomes one file. Every file
- * holds the value as it was when its batch was read; a key that was deleted or expired since it was listed leaves no file.
+ * Keys into files. The keys are listed first, since where one goes depends on the others; then they are read once more with
+ * their values, and each becomes one file. Every file holds the value as it was when its page was read; a key that was
+ * deleted or expired since it was listed leaves no file, and one that came since is not exported.
  */
-import { CambiumError, type Entry } from "../../api/client/node.js";
-import type { CollectedKeys } from "./key-collector.js";
+import { CambiumError, type ScannedEntry } from "../../api/client/node.js";
 import { encodeKey, type KeyPathOptions, planPaths } from "./key-path.js";
-import { isPassingRead, type RetryOptions, withRetries } from "./retry.js";
-
-/** The part of the client that is needed. */
-export interface Reader {
-  batchGet(keys: readonly string[], options: { signal: AbortSignal }): Promise<Map<string, Entry>>;
-}
+import { pagesOf, type Reader } from "./page-reader.js";
+import type { RetryOptions } from "./retry.js";
 
 /** Where the files go. */
 export interface FileSink {
   write(file: string, bytes: Uint8Array): Promise<void>;
 }
 
+/** Keys in their order, with the size of their value when they were listed. */
+export type ListedKeys = ReadonlyMap<string, number>;
+
+export interface ListOptions extends RetryOptions {
+  readonly reader: Reader;
+  /** Only keys that begin so. */
+  readonly prefix: string;
+  /** Told after every page. */
+  readonly listed?: (keys: number, bytes: number) => void;
+}
+
 export interface ExportOptions extends RetryOptions {
   readonly reader: Reader;
   readonly sink: FileSink;
-  readonly keys: CollectedKeys;
+  /** As `listKeys` gave them. */
+  readonly keys: ListedKeys;
+  /** With which they were listed. */
+  readonly prefix: string;
   readonly paths: KeyPathOptions;
-  /** Batches in flight. */
+  /** Files that are written at a time. */
   readonly concurrency: number;
   readonly listener: ExportListener;
 }
@@ -34,84 +44,58 @@ export interface ExportListener {
   failed(key: string, reason: string): void;
 }
 
-/** A batch whose values had so many bytes when they were listed is full; a larger value makes a batch of its own. */
-const BATCH_BYTES = 1024 * 1024;
-const BATCH_KEYS_MAX = 256;
+/** The keys of a node. Throws `CambiumError`. */
+export async function listKeys(options: ListOptions): Promise<ListedKeys> {
+  const keys = new Map<string, number>();
+  for await (const { entries } of pagesOf({ ...options, keysOnly: true })) {
+    for (const { key, valueBytes } of entries) keys.set(key, valueBytes);
+    options.listed?.(
+      entries.length,
+      entries.reduce((sum, { valueBytes }) => sum + valueBytes, 0),
+    );
+  }
+  return keys;
+}
 
 /**
  * Writes all keys. Resolves when each is written, gone or failed. Rejects with the first error that concerns the cluster
  * and not a file, once nothing is in flight; what was written until then stays.
  */
 export async function exportKeys(options: ExportOptions): Promise<void> {
-  const { keys, paths, concurrency, signal } = options;
+  const { keys, paths, signal, listener } = options;
   const moved = planPaths(keys, paths);
   const pathOf = (key: string): string => moved.get(key) ?? encodeKey(key, paths);
-  const batches = batchesOf(keys);
-  let failure: { readonly error: unknown } | undefined;
+  const left = new Set(keys.keys());
+  const unreadable = (key: string, reason: string): void => {
+    if (left.delete(key)) listener.failed(key, reason);
+  };
+  for await (const { entries } of pagesOf({ ...options, keysOnly: false, unreadable })) {
+    await writeFiles(
+      entries.filter(({ key }) => left.delete(key)),
+      pathOf,
+      options,
+    );
+    if (signal.aborted) throw new CambiumError("canceled", "the export was interrupted", { cause: signal.reason });
+  }
+  for (const key of left) listener.gone(key);
+}
+
+async function writeFiles(
+  entries: readonly ScannedEntry[],
+  pathOf: (key: string) => string,
+  { sink, concurrency, signal, listener }: ExportOptions,
+): Promise<void> {
+  const remaining = entries.values();
   const worker = async (): Promise<void> => {
-    for (let next = batches.next(); !next.done && !failure && !signal.aborted; next = batches.next()) {
+    for (const { key, value } of remaining) {
+      if (signal.aborted) return;
       try {
-        await exportBatch(next.value, pathOf, options);
+        await sink.write(pathOf(key), value);
+        listener.written(key, value.byteLength);
       } catch (error) {
-        failure ??= { error };
+        listener.failed(key, (error as Error).message);
       }
     }
   };
   await Promise.all(Array.from({ length: concurrency }, worker));
-  if (failure) throw failure.error;
-  if (signal.aborted) throw new CambiumError("canceled", "the export was interrupted", { cause: signal.reason });
-}
-
-function* batchesOf(keys: CollectedKeys): Generator<readonly string[], void, undefined> {
-  let batch: string[] = [];
-  let bytes = 0;
-  for (const [key, valueBytes] of keys) {
-    const size = Buffer.byteLength(key) + valueBytes;
-    if (batch.length > 0 && (bytes + size > BATCH_BYTES || batch.length === BATCH_KEYS_MAX)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(key);
-    bytes += size;
-  }
-  if (batch.length > 0) yield batch;
-}
-
-/** Reads a batch and writes its files; what is larger by now than an answer may be goes in halves. */
-async function exportBatch(
-  keys: readonly string[],
-  pathOf: (key: string) => string,
-  options: ExportOptions,
-): Promise<void> {
-  const { reader, sink, listener, signal } = options;
-  let entries: Map<string, Entry>;
-  try {
-    entries = await withRetries(() => reader.batchGet(keys, { signal }), { ...options, isPassing: isPassingRead });
-  } catch (error) {
-    if (!(error instanceof CambiumError) || !isTooLarge(error)) throw error;
-    if (keys.length > 1) {
-      const half = keys.length >>> 1;
-      await exportBatch(keys.slice(0, half), pathOf, options);
-      await exportBatch(keys.slice(half), pathOf, options);
-    } else listener.failed(keys[0]!, error.message);
-    return;
-  }
-  for (const key of keys) {
-    const entry = entries.get(key);
-    if (!entry) {
-      listener.gone(key);
-      continue;
-    }
-    try {
-      await sink.write(pathOf(key), entry.value);
-      listener.written(key, entry.value.byteLength);
-    } catch (error) {
-      listener.failed(key, (error as Error).message);
-    }
-  }
-}
-
-function isTooLarge({ code }: CambiumError): boolean {
-  return code === "limit_exceeded" || code === "resource_exhausted";
 }

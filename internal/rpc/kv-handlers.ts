@@ -77,11 +77,7 @@ export function kvHandlers({ store, replicator, limits }: KvOptions): ServiceImp
     },
 
     scan(request) {
-      const { entries, next, point } = store.scan({
-        ...checkedScan(request, limits),
-        // The token of the next page has a key in it.
-        maxBytes: limits.messageBytesMax - ANSWER_OVERHEAD_BYTES - limits.keyBytesMax,
-      });
+      const { entries, next, point } = store.scan(checkedScan(request, ANSWER_OVERHEAD_BYTES, limits));
       return create(ScanResponseSchema, {
         entries: entries.map((entry) =>
           create(ScanEntrySchema, {

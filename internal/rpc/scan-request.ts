@@ -7,14 +7,16 @@ import { RequestError } from "./request-error.js";
 /** A page token is this byte, which leaves room for other forms, and the key that comes next. */
 const NEXT_KEY_FORM = 1;
 
-/** Everything but the bytes that the page may have. */
-export function checkedScan(request: WireRequest, limits: Limits): Omit<ScanRequest, "maxBytes"> {
+/** `overheadBytes`: what the answer has beside its entries and the token. */
+export function checkedScan(request: WireRequest, overheadBytes: number, limits: Limits): ScanRequest {
   checkAtMost(request.limit, SCAN_MAX, "limit");
   const { start, end } = checkedRange(request, limits);
   return {
     start: request.pageToken.length === 0 ? start : nextKeyOf(request.pageToken, start, end),
     ...(end && { end }),
     limit: request.limit === 0 ? SCAN_DEFAULT : request.limit,
+    // The token has a key in it.
+    maxBytes: Math.min(request.maxBytes || Infinity, limits.messageBytesMax) - overheadBytes - limits.keyBytesMax,
     keysOnly: request.keysOnly,
   };
 }

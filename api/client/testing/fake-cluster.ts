@@ -144,6 +144,7 @@ export class FakeCluster {
 export type FakeMethod =
   | "get"
   | "batchGet"
+  | "scan"
   | "write"
   | "getUpdates"
   | "produce"
@@ -245,6 +246,24 @@ export class FakeNode {
         const bytes = entries.reduce((sum, { value }) => sum + (value?.byteLength ?? 0), 0);
         refuseAbove("limits.max_message_bytes", cluster.limits.messageBytesMax, bytes, Code.ResourceExhausted);
         return { entries, ...receipt() };
+      },
+      scan: async (request, context) => {
+        await enter("scan", context);
+        const from = request.pageToken.length > 0 ? new TextDecoder().decode(request.pageToken) : request.start;
+        const found = [...cluster.stateAt(this.#applied)]
+          .filter(([key]) => key.startsWith(request.prefix) && (request.end === "" || key < request.end) && key >= from)
+          .sort(([a], [b]) => (a < b ? -1 : 1));
+        const page = found.slice(0, request.limit || 1000);
+        const next = found[page.length]?.[0];
+        return {
+          entries: page.map(([key, entry]) => {
+            const { value = new Uint8Array(), createSeq = 0n, modSeq = 0n, ttlMs } = this.#answer(entry);
+            const about = { key, createSeq, modSeq, valueBytes: BigInt(value.length) };
+            return Object.assign(about, ttlMs !== undefined && { ttlMs }, !request.keysOnly && { value });
+          }),
+          ...(next !== undefined && { nextPageToken: new TextEncoder().encode(next) }),
+          ...receipt(),
+        };
       },
       set: async (request: SetRequest, context) => {
         await enter("write", context);

@@ -57,7 +57,7 @@ export class FakeStore implements RpcStore {
   scan({ start, end, limit, maxBytes }: ScanRequest): ReturnType<RpcStore["scan"]> {
     const point = this.readPoint();
     const found = [...this.entries]
-      .map(([name, entry]) => ({ ...entry, key: Buffer.from(name, "hex") }))
+      .map(([name, entry]) => Object.assign({ key: Buffer.from(name, "hex") }, entry))
       .filter(({ key }) => Buffer.compare(key, start) >= 0 && (!end || Buffer.compare(key, end) < 0))
       .sort((a, b) => Buffer.compare(a.key, b.key));
     let bytes = 0;
