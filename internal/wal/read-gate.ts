@@ -16,8 +16,9 @@ export class ReadGate {
     }
   }
 
-  /** Runs `act` while no read is under way. One at a time. */
+  /** Runs `act` while no read is under way, and no other act. */
   async alone<T>(act: () => Promise<T>): Promise<T> {
+    while (this.#closed) await this.#closed.opened;
     let open = (): void => {};
     const opened = new Promise<void>((resolve) => (open = resolve));
     this.#closed = { opened, open };

@@ -374,6 +374,14 @@ describe("what may not have reached the disk", () => {
     expect(await textsOf(again.log)).toEqual(texts);
     const lengths = new Set<number>();
     for (const { fileSystem: image } of images()) {
+      // What the new segment took over does not come back when that is cut off again.
+      const other = image.copy();
+      const { log: cut } = await openLog({ fileSystem: other, segmentBytesMax });
+      await cut.cutAfter(seq(40));
+      appendText(cut, "other");
+      await cut.flush();
+      const { texts: cutTexts } = await recovered(other.copy(), { segmentBytesMax });
+      expect(cutTexts).toEqual([...texts.slice(0, 40), "other"]);
       const { texts: found } = await recovered(image, { segmentBytesMax });
       expect(found).toEqual(texts.slice(0, Math.max(log.syncedSeq, found.length)));
       lengths.add(found.length);
@@ -401,6 +409,24 @@ describe("what may not have reached the disk", () => {
     sync.release();
     await log.close();
   });
+});
+
+test("a new segment proves the one before it, even when nothing is in it yet", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log, clock } = await openLog({ fileSystem, durability: "os" });
+  for (const text of someTexts(5)) appendText(log, text);
+  await until(() => log.writtenSeq === 5);
+  log.setAppliedSeq(seq(4));
+  await log.rotate();
+  const killed = await openLog({ fileSystem: fileSystem.copy() });
+  expect(killed.log.recovery).toMatchObject({ records: 5, syncedSeq: 5, cleanShutdown: false });
+  // And gone idle, it says what the one before said, which may be removed.
+  clock.advance(50);
+  await until(() => fileSystem.bytes(`wal/${segmentName(seq(6))}`).length === 120);
+  await log.truncateBelow(seq(5));
+  const again = await openLog({ fileSystem: fileSystem.copy() });
+  expect(again.log.recovery).toMatchObject({ records: 0, syncedSeq: 5, appliedSeq: 4 });
+  await log.close();
 });
 
 test("a cut of the log survives a crash at any of its moments: it ends where it did, or where it was cut, or between", async () => {

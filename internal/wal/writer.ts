@@ -167,7 +167,13 @@ export class Writer {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       const after = this.#tail.lastSeq;
-      this.#rotations.push({ after, run: () => this.#tryRotate().then(resolve, reject), reject });
+      const run = (): Promise<void> =>
+        this.#tryRotate().then(resolve, (error: unknown) => {
+          // The old segment's sync or the new one's name is in doubt, and nothing may be written to either.
+          this.fail(error);
+          reject(must(this.#failure, "the loop has failed"));
+        });
+      this.#rotations.push({ after, run, reject });
       this.wake();
     });
   }
@@ -310,11 +316,8 @@ export class Writer {
   }
 
   async #rotate(): Promise<void> {
-    await this.#segments.active.trimAndSync();
-    this.#noteSynced();
     try {
-      await this.#segments.begin(this.#written);
-      this.#endsClean = false;
+      await this.#beginSegment();
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       this.#drop(error);
@@ -324,15 +327,21 @@ export class Writer {
   async #tryRotate(): Promise<void> {
     const { active } = this.#segments;
     if (active.lastSeq < active.firstSeq) return;
-    await active.trimAndSync();
-    this.#noteSynced();
     try {
-      await this.#segments.begin(this.#written);
-      this.#endsClean = false;
+      await this.#beginSegment();
     } catch (error) {
       // Nobody's write depends on it.
       if (!isDiskFull(error)) throw error;
     }
+  }
+
+  async #beginSegment(): Promise<void> {
+    await this.#segments.active.trimAndSync();
+    this.#noteSynced();
+    await this.#segments.begin(this.#written);
+    // The segments before may go, and what their frames said with them.
+    this.#carried = { flags: 0, syncedSeq: 0, appliedSeq: 0 };
+    this.#endsClean = false;
   }
 
   /** Forgets what could not be written for lack of room. */
