@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { epoch, epochMs, seq } from "../base/position.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
+import { decodeRecords } from "../wal/record.js";
+import { decodeRecord } from "./record-codec.js";
 import { EPOCH_ID, openRecordLog, produce, START_MS, textOf, textsOf } from "./testing/record-logs.js";
 
 const texts = (count: number, from = 0): string[] =>
@@ -128,6 +130,16 @@ describe("going on from a place", () => {
     expect(await log.placeAt(5)).toEqual(log.place);
     await log.close();
   });
+
+  test("the encoded records from there on are those of the log", async () => {
+    const { log } = await openRecordLog();
+    produce(log, ...texts(60));
+    await log.flush();
+    const encoded = await log.readEncoded(20, 100_000);
+    const found = [...decodeRecords(encoded, true)].map((record) => textOf(decodeRecord(record)));
+    expect(found).toEqual(texts(60).slice(20));
+    await log.close();
+  });
 });
 
 describe("truncating", () => {
@@ -223,6 +235,20 @@ describe("cutting", () => {
     expect(log).toMatchObject({ start: 0, end: 0, chain, place: { offset: 0, epoch: 0, timestampMs: 0 } });
     produce(log, "b");
     expect(await textsOf(log)).toEqual(["b"]);
+    await log.close();
+  });
+
+  test("a cut among what is not written forgets what was written behind it", async () => {
+    const { log } = await openRecordLog();
+    for (let count = 1; count < 20; count++) {
+      produce(log, ...texts(count));
+      await log.written();
+      produce(log, ...texts(3));
+      const end = log.end - 4;
+      await log.cutAfter(end);
+      produce(log, "next");
+      expect((await textsOf(log)).slice(end)).toEqual(["next"]);
+    }
     await log.close();
   });
 

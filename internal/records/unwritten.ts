@@ -60,5 +60,9 @@ export class Unwritten {
     while (this.#records.length > this.#head && this.#records.at(-1)!.offset >= offset) {
       this.#bytes -= this.#records.pop()!.payload.length;
     }
+    if (this.#records.length > this.#head) return;
+    // What is left is written, and may lie beyond the cut as well.
+    this.#records = [];
+    this.#head = 0;
   }
 }
