@@ -47,8 +47,6 @@ export interface RecordLogOptions {
   readonly mustExist?: boolean;
   /** Where a new record log goes on from, instead of beginning with offset 0; for a directory without one only. */
   readonly start?: RecordLogPlace;
-  /** Where a record log that is not there yet goes on from; its seq is the offset of the first record to come. */
-  readonly start?: LogEnd;
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /** A write or sync has failed. Final: the process should exit. */
