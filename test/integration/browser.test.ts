@@ -86,6 +86,13 @@ test("the client of this repository works in a page, and finds the master", asyn
   expect(await inPage(page, "roundTripOfClient", endpoints, "page client")).toMatchObject({ value: "from a page" });
 });
 
+test("a page produces records, and follows the record log from another node", async () => {
+  const page = await openPage();
+  const endpoints = [cluster.replicas[0]!.address, cluster.master.address];
+  const records = ["first", "second", "third"];
+  expect(await inPage(page, "followOfClient", endpoints, records)).toEqual(records);
+});
+
 test("a page of an origin that is not on the list gets nothing", async () => {
   const page = await openPage(strangeOrigin);
   await expect(

@@ -53,6 +53,20 @@ const page = {
     const entry = await client.get(key);
     return { seq: receipt.position.seq, value: entry && text(entry.value) };
   },
+
+  /** Produces records one by one, each after the one before has come through a stream that follows the record log. */
+  async followOfClient(endpoints: string[], records: string[]) {
+    const client = createClient({ endpoints });
+    const { offset } = await client.produce(records[0]!);
+    const found: string[] = [];
+    for await (const { record } of client.consume({ offset })) {
+      found.push(text(record));
+      if (found.length === records.length) break;
+      await client.produce(records[found.length]!);
+    }
+    client.close();
+    return found;
+  },
 };
 
 export type Page = typeof page;
