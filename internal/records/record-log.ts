@@ -15,7 +15,7 @@ import type { ClusterId, EpochId, RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import { type Epoch, type EpochMs, seq as toSeq, type Seq } from "../base/position.js";
 import type { FileSystem } from "../wal/file-system.js";
-import { Log, type LogEnd, type LogListener } from "../wal/log.js";
+import { Log, type LogListener } from "../wal/log.js";
 import { decodeRecords, encodeRecord, RECORD_HEADER_BYTES } from "../wal/record.js";
 import { WalError } from "../wal/wal-error.js";
 import { type Extent, Extents } from "./extents.js";
@@ -249,11 +249,6 @@ export class RecordLog {
    */
   readEncoded(offset: number, maxBytes: number): Promise<Uint8Array> {
     return this.#log.read(toSeq(offset), maxBytes);
-  }
-
-  /** What the record at `offset` continues; it need not be there yet. Rejects as `readEncoded`. */
-  placeBefore(offset: number): Promise<LogEnd> {
-    return this.#log.endAt(toSeq(offset));
   }
 
   /**

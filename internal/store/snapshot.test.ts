@@ -148,7 +148,7 @@ describe("a snapshot", () => {
     const before = await snapshotNames(fileSystem);
     await writeMany(store, 5, 5, 50_000);
     fileSystem.capacityBytes = fileSystem.paths().reduce((sum, path) => sum + fileSystem.bytes(path).length, 1000);
-    await expect(store.createSnapshot()).rejects.toMatchObject({ code: "ENOSPC" });
+    await expect(store.createSnapshot()).rejects.toMatchObject({ code: "disk_full" });
     fileSystem.capacityBytes = Number.MAX_SAFE_INTEGER;
     expect(await snapshotNames(fileSystem)).toEqual(before);
     await store.write([set("key-0", "still")]);

@@ -29,6 +29,14 @@ export interface SnapshotFile {
   readonly recordsEnd: number;
 }
 
+export interface SnapshotsOptions {
+  readonly fileSystem: FileSystem;
+  readonly logger: Logger;
+  /** How many are kept, at least 1. */
+  readonly keep: number;
+  readonly isPinned?: (path: string) => boolean;
+}
+
 const DIRECTORY = "snapshots";
 const UNFINISHED = `${DIRECTORY}/unfinished`;
 const NAME = /^(\d{20})-(\d{20})\.snapshot$/;
@@ -38,19 +46,24 @@ export class Snapshots {
   readonly #logger: Logger;
   /** How many are kept; the newest always is. */
   readonly #keep: number;
+  /** Whether somebody is reading a file that would have to go otherwise; it goes when a later one has come. */
+  readonly #isPinned: (path: string) => boolean;
   /** Oldest first. */
   #files: SnapshotFile[] = [];
   #newestBytes = 0;
+  /** A snapshot that failed when it got its name: it never counts, and may be on the disk. */
+  #discarded: string | undefined;
 
-  private constructor(options: { fileSystem: FileSystem; logger: Logger; keep: number }) {
+  private constructor(options: SnapshotsOptions) {
     assert(options.keep >= 1, "one snapshot at least is kept");
     this.#fileSystem = options.fileSystem;
     this.#logger = options.logger;
     this.#keep = options.keep;
+    this.#isPinned = options.isPinned ?? (() => false);
   }
 
   /** Finds the snapshots of a data directory, and removes what a crash left unfinished. */
-  static async open(options: { fileSystem: FileSystem; logger: Logger; keep: number }): Promise<Snapshots> {
+  static async open(options: SnapshotsOptions): Promise<Snapshots> {
     const snapshots = new Snapshots(options);
     const { fileSystem } = options;
     for (const name of await fileSystem.list(DIRECTORY)) {
@@ -66,6 +79,8 @@ export class Snapshots {
       }
     }
     await snapshots.#removeUnfinished();
+    // A name that the run before could not sync is relied on from now on.
+    if (snapshots.#files.length > 0) await fileSystem.syncDirectory(DIRECTORY);
     return snapshots;
   }
 
@@ -150,6 +165,7 @@ export class Snapshots {
     // A power cut may otherwise take the new directory's own name, with every snapshot that the log relies on.
     await this.#fileSystem.syncDirectory("");
     await this.#removeUnfinished();
+    await this.#removeDiscarded();
     try {
       const summary = await writeSnapshot(this.#fileSystem, UNFINISHED, content, options.signal);
       await options.beforeNaming();
@@ -157,14 +173,17 @@ export class Snapshots {
       const from = summary.header.from.seq;
       const { to } = summary.end;
       const path = `${DIRECTORY}/${digits(from)}-${digits(to)}.snapshot`;
+      // In the place of one with the same content it does no harm.
+      if (!this.#files.some((file) => file.path === path)) this.#discarded = path;
       await this.#fileSystem.rename(UNFINISHED, path);
       await this.#fileSystem.syncDirectory(DIRECTORY);
+      this.#discarded = undefined;
       this.#files = [
         ...this.#files.filter((file) => file.path !== path),
         { path, from, to, recordsEnd: content.records.end },
       ];
       this.#newestBytes = summary.bytes;
-      await this.#removeAll(this.#files.slice(0, -this.#keep));
+      await this.#removeAll(this.#files.slice(0, -this.#keep).filter((file) => !this.#isPinned(file.path)));
       return summary;
     } catch (error) {
       // What is left unfinished may be what filled the disk.
@@ -175,6 +194,7 @@ export class Snapshots {
 
   /** Removes the snapshots that hold anything after `seq`, which is no longer history. */
   async removeAfter(seq: Seq): Promise<void> {
+    await this.#removeDiscarded();
     await this.#removeAll(this.#files.filter((file) => file.to > seq));
   }
 
@@ -184,6 +204,13 @@ export class Snapshots {
     for (const file of files) await this.#removeIfThere(file.path);
     await this.#fileSystem.syncDirectory(DIRECTORY);
     this.#files = this.#files.filter((file) => !files.includes(file));
+  }
+
+  async #removeDiscarded(): Promise<void> {
+    if (this.#discarded === undefined) return;
+    await this.#removeIfThere(this.#discarded);
+    await this.#fileSystem.syncDirectory(DIRECTORY);
+    this.#discarded = undefined;
   }
 
   #removeUnfinished(): Promise<void> {

@@ -2,8 +2,11 @@
 import type { Clock, Timer } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Seq } from "../base/position.js";
+import { FileSystemError } from "../wal/file-system.js";
+import { isDiskFull } from "../wal/wal-error.js";
 import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
 import type { Snapshots } from "./snapshots.js";
+import { StoreError } from "./store-error.js";
 
 export interface SnapshotPolicy {
   /** A snapshot is taken this often, if anything has changed; 0: not by time. */
@@ -58,9 +61,16 @@ export class Snapshotter {
     this.#createInBackground();
   }
 
-  /** Takes a snapshot now, or joins the one that is being taken. Rejects when it fails, is aborted, or the node closes. */
+  /**
+   * Takes a snapshot now, or joins the one that is being taken. Rejects with `StoreError` "disk_full" or "failed", with
+   * `WalError`, and with the reason of `abort` or `close`.
+   */
   create(): Promise<SnapshotSummary> {
-    this.#running ??= this.#create().finally(() => (this.#running = undefined));
+    this.#running ??= this.#create()
+      .catch((error: unknown) => {
+        throw translated(error);
+      })
+      .finally(() => (this.#running = undefined));
     return this.#running;
   }
 
@@ -113,4 +123,15 @@ export class Snapshotter {
       this.#schedule();
     });
   }
+}
+
+/** What goes wrong, as a caller from outside is told. */
+function translated(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof StoreError) return error;
+  if (isDiskFull(error) || ("code" in error && error.code === "disk_full")) {
+    const message = `the disk has no room for a snapshot; free some and try again: ${error.message}`;
+    return new StoreError("disk_full", message, { cause: error });
+  }
+  if (!(error instanceof FileSystemError)) return error;
+  return new StoreError("failed", `no snapshot could be taken: ${error.message}`, { cause: error });
 }

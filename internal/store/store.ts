@@ -30,6 +30,7 @@ import { type Extent, type OffsetRange, RecordLog } from "../records/record-log.
 import { asBuffer } from "../wal/bytes.js";
 import { decodeRecords, logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
+import { Backups, type BackupStream } from "./backup.js";
 import { type Change, encodeChanges, type Member } from "./change.js";
 import { evaluate, type WriteCommand, type WriteResult } from "./evaluate.js";
 import { epochStartOf, Lineage } from "./lineage.js";
@@ -37,6 +38,7 @@ import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import type { Members } from "./members.js";
 import { type ConsumedPage, Produced } from "./produced.js";
+import { Pins } from "./pins.js";
 import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
 import type { SnapshotContent, SnapshotSummary } from "./snapshot-file.js";
@@ -47,6 +49,8 @@ import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { closingError, StoreError } from "./store-error.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
+export type { BackupStream } from "./backup.js";
+export { BACKUP_FORMAT } from "./backup-format.js";
 export type { Member, MemberSource } from "./change.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
@@ -136,6 +140,8 @@ export interface StoreOptions {
 }
 
 const LOG_DIRECTORY = "wal";
+/** Bytes that an entry takes in a backup beside its key and value, about. */
+const ENTRY_OVERHEAD_BYTES = 28;
 
 /** What a node has from the moment it belongs to a cluster. */
 interface Joined {
@@ -145,6 +151,8 @@ interface Joined {
   readonly snapshotter: Snapshotter;
   readonly records: RecordLog;
   readonly produced: Produced;
+  readonly pins: Pins;
+  readonly backups: Backups;
 }
 
 export class Store {
@@ -487,7 +495,7 @@ export class Store {
    * state is built anew from what remains.
    */
   async cutAfter(seq: Seq): Promise<void> {
-    const { log, lineage, snapshots, snapshotter } = this.#mustBeJoined();
+    const { log, lineage, snapshots, snapshotter, pins } = this.#mustBeJoined();
     assert(!this.#mastership, "a master never cuts its log");
     assert(seq <= log.lastSeq, "a cut lies inside the log");
     if (seq === log.lastSeq) return;
@@ -500,11 +508,19 @@ export class Store {
       saved_as: saveAs,
     });
     // A snapshot that walks records which are about to go must not come to be.
-    await snapshotter.abort(new Error("the log is being cut"));
+    const lost = "history was lost in a failover, and the log of this node is being cut; start again";
+    await snapshotter.abort(new StoreError("lineage_lost", lost));
+    pins.endAll(new StoreError("lineage_lost", lost));
     await snapshots.removeAfter(seq);
     await log.cutAfter(seq, saveAs);
-    lineage.history.cutAfter(seq);
-    await this.#applier.cutAfter(seq);
+    try {
+      lineage.history.cutAfter(seq);
+      await this.#applier.cutAfter(seq);
+    } catch (error) {
+      // What is applied is no longer what the log says; only the next start can make it so again.
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
   }
 
   /** Epoch and chain value at a place of the log. Rejects with `WalError` `out_of_range`. */
@@ -545,10 +561,19 @@ export class Store {
     this.#lackedAfter = lackedAfter;
   }
 
-  /** Takes a snapshot and compacts the log, while everything goes on; durable when it resolves. */
+  /**
+   * Takes a snapshot and compacts the log, while everything goes on; durable when it resolves. Rejects with `StoreError`:
+   * "not_ready", "disk_full", "lineage_lost", "closing", "failed"; and with `WalError`.
+   */
   async createSnapshot(): Promise<SnapshotSummary> {
     this.#assertReadable();
     return this.#mustBeJoined().snapshotter.create();
+  }
+
+  /** Begins a backup of everything that is replicated, while everything goes on. Throws `StoreError` "not_ready", "closing". */
+  backup(): BackupStream {
+    this.#assertReadable();
+    return this.#mustBeJoined().backups.begin();
   }
 
   /** The master's time, as this node knows it. */
@@ -594,6 +619,7 @@ export class Store {
     this.#failProposals("the node shut down");
     this.#applier.stop(closingError());
     try {
+      this.#joined?.pins.endAll(closingError());
       await this.#joined?.snapshotter.close(closingError());
       await this.#applier.settled();
       await this.#joined?.records.close();
@@ -630,7 +656,13 @@ export class Store {
       ...(recover && { recover }),
     });
     if (!this.#node.state.hasLog) await this.#node.save({ hasLog: true });
-    const snapshots = await Snapshots.open({ fileSystem, logger, keep: this.#options.snapshots.keep });
+    const pins = new Pins(clock);
+    const snapshots = await Snapshots.open({
+      fileSystem,
+      logger,
+      keep: this.#options.snapshots.keep,
+      isPinned: (path) => pins.holdsSnapshot(path),
+    });
     const lineage = new Lineage(clusterId, starts);
     const onFailed = (error: Error): void => this.#fail(error);
     const records = await RecordLog.open({
@@ -643,7 +675,8 @@ export class Store {
       onFailed,
       ...(recover && { recover }),
     });
-    const produced = new Produced({ log: records, neededEnd: () => snapshots.recordsEnd, onFailed });
+    const neededEnd = (): number => Math.min(snapshots.recordsEnd, pins.recordOffset);
+    const produced = new Produced({ log: records, neededEnd, onFailed });
     const snapshotter = new Snapshotter({
       snapshots,
       policy: this.#options.snapshots,
@@ -658,7 +691,24 @@ export class Store {
       },
       compact: () => this.#compact(),
     });
-    this.#joined = { log, lineage, snapshots, snapshotter, records, produced };
+    const { engine } = this.#applier;
+    const backups = new Backups({
+      fileSystem,
+      clock,
+      random,
+      logger,
+      log,
+      lineage,
+      snapshots,
+      records,
+      produced,
+      pins,
+      applied: () => this.#applier.applied,
+      members: () => this.members,
+      bytesEstimate: () => engine.dataBytes + engine.entryCount * ENTRY_OVERHEAD_BYTES + records.sizeBytes,
+      createSnapshot: () => snapshotter.create(),
+    });
+    this.#joined = { log, lineage, snapshots, snapshotter, records, produced, pins, backups };
     this.#time.observe(new MasterTime(clock, log.lastTimestampMs).now());
     await this.#applier.attach(log);
     // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
@@ -719,12 +769,12 @@ export class Store {
     await log.rotate();
     const { applied, engine, members } = this.#applier;
     const recordsMark = produced.mark();
-    const from = await log.mark(applied.seq);
+    const { timestampMs, ...from } = await log.endAt(applied.seq);
     return {
       header: {
         clusterId: lineage.clusterId,
         from,
-        fromTimestampMs: log.lastTimestampMs,
+        fromTimestampMs: timestampMs,
         salt: this.#options.random.bytes(16),
       },
       epochs: lineage.history.starts.filter(({ firstSeq }) => firstSeq <= from.seq),
@@ -737,12 +787,13 @@ export class Store {
 
   /** Removes the segments that no snapshot and no member needs. */
   async #compact(): Promise<void> {
-    const { log, snapshots, produced } = this.#mustBeJoined();
+    const { log, snapshots, produced, pins } = this.#mustBeJoined();
     const { oldestFrom } = snapshots;
     if (oldestFrom === undefined) return;
     const lackedAfter = Math.max(this.#lackedAfter() ?? oldestFrom, log.seqBeforeLast(this.#options.retainedBytesMax));
+    const neededAfter = Math.min(oldestFrom, lackedAfter, pins.logSeq);
     const before = log.compactSeq;
-    await log.truncateBelow(toSeq(Math.min(oldestFrom, lackedAfter)));
+    await log.truncateBelow(toSeq(neededAfter));
     await produced.compact();
     if (log.compactSeq > before) {
       this.#options.logger.info("log compacted", { compact_seq: log.compactSeq, wal_bytes: log.sizeBytes });
