@@ -1,7 +1,7 @@
 import { Code, ConnectError, createRouterTransport, type ConnectRouter } from "@connectrpc/connect";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, describe, expect, test } from "vitest";
-import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
+import { KVStore, type ScanRequest } from "../gen/cambium/v1/kvstore_pb.js";
 import { OutcomeUnknownSchema } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError } from "./cambium-error.js";
 import { type CambiumClient, type ClientOptions, createClient } from "./client.js";
@@ -462,6 +462,85 @@ describe("updates", () => {
     expect((await pages.next()).value).toMatchObject({ events: [{ key: "b" }], next: 3 });
     expect(refused).toBeGreaterThanOrEqual(3);
     await pages.return();
+  });
+});
+
+describe("scan", () => {
+  async function startWith(keys: readonly string[], nodes = 1): Promise<[FakeCluster, CambiumClient]> {
+    const cluster = await start(nodes);
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address) });
+    await kv.write(keys.map((key) => ({ kind: "set", key, value: `value of ${key}` })));
+    return [cluster, kv];
+  }
+
+  async function keysOf(scan: AsyncIterable<{ readonly key: string }>): Promise<string[]> {
+    const keys: string[] = [];
+    for await (const { key } of scan) keys.push(key);
+    return keys;
+  }
+
+  test("gives the keys of a prefix or a range in their order, from as many pages as it takes", async () => {
+    const [cluster, kv] = await startWith(["d", "a/2", "b", "a/1", "c", "a/3", "__proto__"]);
+    expect(await keysOf(kv.scan())).toEqual(["__proto__", "a/1", "a/2", "a/3", "b", "c", "d"]);
+    expect(await keysOf(kv.scan({ prefix: "a/", pageSize: 2 }))).toEqual(["a/1", "a/2", "a/3"]);
+    expect(await keysOf(kv.scan({ start: "b", end: "d", pageSize: 1 }))).toEqual(["b", "c"]);
+    expect(await keysOf(kv.scan({ prefix: "none" }))).toEqual([]);
+    expect(cluster.nodes[0]!.requests.filter(({ method }) => method === "scan")).toHaveLength(1 + 2 + 2 + 1);
+  });
+
+  test("gives entries as get does, or without their values", async () => {
+    const [cluster, kv] = await startWith(["a"]);
+    await kv.set("b", "2", { ttlMs: 5000 });
+    const entries = [];
+    for await (const entry of kv.scan()) entries.push(entry);
+    const position = { epoch: 1, seq: Number(cluster.seq) };
+    expect(entries).toEqual([
+      { key: "a", value: new TextEncoder().encode("value of a"), valueBytes: 10, createSeq: 2, modSeq: 2, position },
+      { key: "b", value: new TextEncoder().encode("2"), valueBytes: 1, createSeq: 3, modSeq: 3, ttlMs: 5000, position },
+    ]);
+    for await (const entry of kv.scan({ keysOnly: true, prefix: "a" })) {
+      expect(entry).toMatchObject({ key: "a", valueBytes: 10, value: new Uint8Array() });
+    }
+  });
+
+  test("goes on at another node when one fails between two pages", async () => {
+    const [cluster, kv] = await startWith(["a", "b", "c", "d", "e"], 2);
+    const keys: string[] = [];
+    for await (const { key } of kv.scan({ pageSize: 2 })) {
+      keys.push(key);
+      if (key === "b") await cluster.nodes[0]!.close();
+    }
+    expect(keys).toEqual(["a", "b", "c", "d", "e"]);
+    expect(cluster.nodes[1]!.requests.map(({ method }) => method)).toEqual(["scan", "scan"]);
+  });
+
+  test("asks for no more than it reads, a page at a time for those who keep their place", async () => {
+    const seen: ScanRequest[] = [];
+    const routes = (router: ConnectRouter): void => {
+      router.service(KVStore, {
+        scan: (request) => {
+          seen.push(request);
+          return { nextPageToken: new Uint8Array([1, 9]) };
+        },
+      });
+    };
+    const transport: ClientOptions["transport"] = () => ({ transport: createRouterTransport(routes) });
+    const kv = client({ endpoints: ["a:1"], transport, readMaxBytes: 5000 });
+    const page = await kv.scanPage({ limit: 7, pageToken: new Uint8Array([1, 8]) });
+    expect(page).toEqual({ entries: [], nextPageToken: new Uint8Array([1, 9]), position: { epoch: 0, seq: 0 } });
+    expect(seen).toMatchObject([{ limit: 7, maxBytes: 5000, pageToken: new Uint8Array([1, 8]), prefix: "" }]);
+  });
+
+  test("ends with the signal, and refuses what makes no sense", async () => {
+    const [, kv] = await startWith(["a", "b"]);
+    const controller = new AbortController();
+    const scan = kv.scan({ pageSize: 1, signal: controller.signal });
+    expect((await scan.next()).value).toMatchObject({ key: "a" });
+    controller.abort();
+    expect((await failure(scan.next())).code).toBe("canceled");
+    for (const range of [{ prefix: "\ud800" }, { start: "\ud800" }, { end: "\ud800" }, { limit: -1 }, { limit: 1.5 }]) {
+      expect((await failure(kv.scanPage(range))).code).toBe("invalid_argument");
+    }
   });
 });
 

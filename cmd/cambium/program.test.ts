@@ -1,9 +1,11 @@
 import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeCluster } from "../../api/client/testing/fake-cluster.js";
+import { SetRequestSchema } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { cambium, type Outcome, type TestTerminalOptions } from "./testing/test-terminal.js";
 
 let cluster: FakeCluster;
@@ -190,7 +192,7 @@ describe("help", () => {
     expect(all.exitCode).toBe(0);
     expect(all.stdout).toContain("$ cambium set greeting hello");
     expect(all.stdout).toContain("Exit codes:");
-    for (const command of ["get", "set", "del", "status", "members", "updates", "import", "export"]) {
+    for (const command of ["get", "set", "del", "scan", "status", "members", "updates", "import", "export"]) {
       const { exitCode, stdout } = await run([command, "--help"]);
       expect(exitCode).toBe(0);
       expect(stdout).toContain("--endpoints");
@@ -295,6 +297,61 @@ describe("updates", () => {
     });
     expect(exitCode).toBe(130);
     expect(JSON.parse(stdout)).toMatchObject({ type: "put", key: "late", value: "v" });
+  });
+});
+
+describe("scan", () => {
+  beforeEach(async () => {
+    for (const [key, value] of [
+      ["b", "2"],
+      ["a/1", "one\nline"],
+      ["a/2", '"quoted"'],
+      ["a\t", "x".repeat(300)],
+    ] as const) {
+      await run(["set", "--", key, value]);
+    }
+    await run(["set", "a/3", "-"], { stdin: Buffer.from([255, 0]) });
+  });
+
+  test("lists keys in their order, each on a line of its own whatever is in it", async () => {
+    expect(await run(["scan"])).toMatchObject({
+      exitCode: 0,
+      stdout: `"a\\t"\t${"x".repeat(300)}\na/1\t"one\\nline"\na/2\t"\\"quoted\\""\na/3\t(2 B)\nb\t2\n`,
+      stderr: "",
+    });
+    expect((await run(["scan", "a/", "--keys-only"])).stdout).toBe("a/1\na/2\na/3\n");
+    expect((await run(["scan", "none"])).stdout).toBe("");
+  });
+
+  test("shows a terminal only the beginning of a long value", async () => {
+    const { stdout } = await run(["scan", "a\t"], { isTerminal: true });
+    expect(stdout).toBe(`"a\\t"\t${"x".repeat(200)}… (300 B)\n`);
+  });
+
+  test("lists no more than the limit", async () => {
+    expect((await run(["scan", "a/", "--limit", "2", "-k"])).stdout).toBe("a/1\na/2\n");
+    expect((await run(["scan", "--limit", "0"])).exitCode).toBe(2);
+  });
+
+  test("lists more keys than a page has", async () => {
+    const sets = Array.from({ length: 2040 }, (_, i) => create(SetRequestSchema, { key: `many/${i}` }));
+    cluster.write(sets.map((value) => ({ operation: { case: "set", value } })));
+    expect((await run(["scan", "many/", "-k"])).stdout.trim().split("\n")).toHaveLength(2040);
+    expect((await run(["scan", "many/", "-k", "--limit", "1500"])).stdout.trim().split("\n")).toHaveLength(1500);
+  });
+
+  test("as JSON has all of it", async () => {
+    const lines = async (...args: string[]): Promise<unknown[]> =>
+      (await run(["scan", "a/", "--json", ...args])).stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as unknown);
+    expect(await lines()).toEqual([
+      { key: "a/1", value: "one\nline", valueBytes: 8, createSeq: 3, modSeq: 3 },
+      { key: "a/2", value: '"quoted"', valueBytes: 8, createSeq: 4, modSeq: 4 },
+      { key: "a/3", valueBase64: "/wA=", valueBytes: 2, createSeq: 6, modSeq: 6 },
+    ]);
+    expect((await lines("--keys-only"))[2]).toEqual({ key: "a/3", valueBytes: 2, createSeq: 6, modSeq: 6 });
   });
 });
 

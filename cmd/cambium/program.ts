@@ -8,6 +8,7 @@ import { addImportCommand } from "./import-command.js";
 import { addKeyCommands } from "./key-commands.js";
 import { addLogCommand } from "./log-command.js";
 import { addMemberCommands } from "./member-commands.js";
+import { addScanCommand } from "./scan-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
 import { addUpdatesCommand } from "./updates-command.js";
@@ -47,6 +48,7 @@ function createProgram(terminal: Terminal): Command {
     });
   addGlobalOptions(program, terminal);
   addKeyCommands(program, terminal);
+  addScanCommand(program, terminal);
   addStatusCommand(program, terminal);
   addMemberCommands(program, terminal);
   addUpdatesCommand(program, terminal);

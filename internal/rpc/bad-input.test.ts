@@ -43,6 +43,7 @@ const grpcStatus = ({ headers, trailers }: Awaited<ReturnType<typeof sendHttp2>>
 };
 
 describe("fields", () => {
+  const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
   const client = () => createClient(KVStore, createConnectTransport({ baseUrl: running.url, httpVersion: "1.1" }));
   const set = (key: string, value = new Uint8Array(0), ttlMs = 0n) => client().set({ key, value, ttlMs });
 
@@ -77,6 +78,24 @@ describe("fields", () => {
       "operations[0].set.key is empty",
     ],
     ["a limit above its own", () => client().getUpdates({ limit: 10_001 }), "limit is 10001; at most 10000"],
+    ["a scan of a prefix and a range", () => client().scan({ prefix: "a", end: "b" }), "prefix is given together with"],
+    ["a prefix that is too long", () => client().scan({ prefix: "k".repeat(4097) }), "prefix has at least 4097 bytes"],
+    ["a start that is too long", () => client().scan({ start: "ä".repeat(2049) }), "start has 4098 bytes"],
+    ["an end that is too long", () => client().scan({ end: "k".repeat(4097) }), "end has at least 4097 bytes"],
+    ["an end before the start", () => client().scan({ start: "b", end: "a" }), "end lies before start"],
+    ["a page of too many", () => client().scan({ limit: 10_001 }), "limit is 10001; at most 10000"],
+    ["an empty page token", () => client().scan({ pageToken: new Uint8Array([1]) }), "none that a node gave"],
+    ["a page token of no form", () => client().scan({ pageToken: utf8("k") }), "none that a node gave"],
+    [
+      "the page token of a range before",
+      () => client().scan({ start: "m", pageToken: utf8("\u0001b") }),
+      "another prefix",
+    ],
+    [
+      "the page token of a range after",
+      () => client().scan({ prefix: "a", pageToken: utf8("\u0001b") }),
+      "another prefix",
+    ],
     ["a wait of more than a minute", () => client().getUpdates({ waitMs: 60_001 }), "wait_ms is 60001"],
     ["a place beyond safe integers", () => client().getUpdates({ after: 2n ** 63n }), "after must be from 0"],
   ])("%s is an invalid argument, and the message names it", async (_what, call, message) => {

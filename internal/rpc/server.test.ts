@@ -93,6 +93,8 @@ describe.each(Object.entries(transports))("%s", (_name, transportOf) => {
       [false, ""],
       [true, "2"],
     ]);
+    const scan = await client.scan({ prefix: "b" });
+    expect(scan.entries.map(({ key, value }) => [key, text(value)])).toEqual([["b", "2"]]);
     const page = await client.getUpdates({ after: 0n });
     expect(page.events.map(({ type, key }) => [type, key])).toEqual([
       [EventType.PUT, "a"],
