@@ -133,6 +133,44 @@ describe("a log cut at any byte", () => {
   });
 });
 
+test("a log larger than what is read at once is read, judged and cut like a small one", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const options = { segmentBytesMax: 100_000_000 };
+  const { log } = await openLog({ fileSystem, ...options });
+  const ends: number[] = [];
+  for (let i = 0; i < 12; i++) {
+    for (let j = 0; j < 500; j++) appendText(log, `${i} ${j} `.padEnd(1000, "x"));
+    await log.flush();
+    ends.push(log.sizeBytes);
+  }
+  await log.close();
+  const whole = fileSystem.bytes(FIRST);
+  expect(whole.length).toBeGreaterThan(6_000_000);
+  let replayed = 0;
+  const again = await openLog({ fileSystem, ...options, replay: (record) => (replayed += record.payload.length) });
+  expect(replayed).toBe(6_000_000);
+  expect(Buffer.from((await again.log.read(seq(5999), 1)).subarray(40, 47)).toString()).toBe("11 499 ");
+
+  const [first, last] = [ends[0]!, ends[10]!];
+  for (const [at, cause] of [
+    [first + 100_000, "proves that this one was synced"],
+    [whole.length - 30, "all its sectors were written"],
+  ] as const) {
+    const image = fileSystem.copy();
+    image.setBytes(FIRST, Buffer.from(whole).fill(whole[at]! ^ 1, at, at + 1));
+    await expect(openLog({ fileSystem: image, ...options })).rejects.toThrow(cause);
+  }
+  for (const cut of [last + 20, last + 300_000, 2 * 1024 * 1024, 2 * 1024 * 1024 + 39, 4 * 1024 * 1024 - 1]) {
+    const image = fileSystem.copy();
+    image.setBytes(FIRST, whole.subarray(0, cut));
+    const { log: opened } = await openLog({ fileSystem: image, ...options });
+    const groups = ends.findLastIndex((end) => end <= cut) + 1;
+    expect(opened.recovery.records).toBeGreaterThanOrEqual(groups * 500);
+    expect(opened.recovery.records).toBeLessThan((groups + 1) * 500);
+    expect(image.bytes(opened.recovery.tornFile!).length).toBe(opened.recovery.tornBytes);
+  }
+});
+
 describe("any bit flipped", () => {
   test("in a log that was closed is refused, with nothing changed; in an index it is put right", async () => {
     const fileSystem = new MemoryFileSystem();

@@ -125,6 +125,8 @@ export class Segments {
     const old = this.active;
     const replacesAll = from.firstSeq === old.firstSeq;
     const before = replacesAll ? old.header.before : await this.endAt(seq(from.firstSeq - 1));
+    // The new segment proves by its header that what comes before it is on the disk, in every mode.
+    await old.datasync();
     const segment = await Segment.create(this.#options, this.#headerAfter(before, !replacesAll), {
       preallocates: this.#options.preallocates,
       fill: (segment) => copyRecords(old, segment, lastSeq, appliedSeq),
