@@ -27,7 +27,7 @@ import { FormatError } from "./byte-codec.js";
 import type { ChunkCodec } from "./chunk-codec.js";
 import type { Member } from "./change.js";
 import type { Lineage } from "./lineage.js";
-import { type Pin, Pins } from "./pins.js";
+import type { Pin, Pins } from "./pins.js";
 import type { Produced } from "./produced.js";
 import { readChunks, readHeader } from "./snapshot-file.js";
 import { decodeEnd, encodeEpochs, encodeMembers } from "./snapshot-format.js";

@@ -2,6 +2,7 @@
  * `node.json`: what a node must remember beside its log. Replaced as a whole, atomically, and synced before any promise
  * in it is given to others. A file that cannot be read stops the start; it is never taken for an empty directory.
  */
+import { assert } from "../base/assert.js";
 import { crc32 } from "../base/crc32.js";
 import {
   type ClusterId,
@@ -79,6 +80,12 @@ export class NodeFile {
     const state = newNodeState(options.initialRole, options.random);
     await writeNodeFile(fileSystem, state);
     return new NodeFile(fileSystem, state);
+  }
+
+  /** Makes the state of a data directory that has none; durable when it resolves. */
+  static async create(fileSystem: FileSystem, state: NodeState): Promise<void> {
+    assert(!(await fileSystem.list("")).includes(FILE), `${FILE} is there already`);
+    await writeNodeFile(fileSystem, state);
   }
 
   get state(): NodeState {

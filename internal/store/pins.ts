@@ -100,7 +100,7 @@ export class Pins {
 
   /** Lets go of everything; readers are told `reason`. */
   endAll(reason: StoreError): void {
-    for (const pin of [...this.#pins]) pin.end(reason);
+    for (const pin of this.#pins) pin.end(reason);
   }
 
   #lowest(of: (places: PinnedPlaces) => number): number {
