@@ -209,6 +209,8 @@ export class Store {
       const hasData = (await fileSystem.list(LOG_DIRECTORY)).length > 0;
       const node = await NodeFile.open({ fileSystem, initialRole, random, hasData });
       const store = new Store(options, lock, node);
+      // Another process writes to the directory: whatever this one would still acknowledge could be overwritten.
+      void lock.lost.then((error) => store.#fail(error));
       if (node.state.clusterId) await store.#openLog(node.state.clusterId);
       return store;
     } catch (error) {
