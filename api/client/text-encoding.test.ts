@@ -12,7 +12,9 @@ test("a byte order mark at the beginning of a key is a part of the key", () => {
 
 test("half a surrogate pair is refused, not replaced", () => {
   keepByteOrderMarks();
-  expect(() => toBinary(GetRequestSchema, create(GetRequestSchema, { key: "\ud800" }))).toThrow("half a surrogate pair");
+  expect(() => toBinary(GetRequestSchema, create(GetRequestSchema, { key: "\ud800" }))).toThrow(
+    "half a surrogate pair",
+  );
 });
 
 test("bytes that are no UTF-8 are refused, not replaced", () => {
