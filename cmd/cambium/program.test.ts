@@ -403,6 +403,13 @@ describe("import and export", () => {
     expect(Object.keys(await read(path.join(root, "out")))).toEqual(["www/lib/a.js", "www/lib/deep/.hidden"]);
   });
 
+  test("need nothing of a log that was compacted", async () => {
+    await run(["set", "a", "1"]);
+    cluster.compactSeq = cluster.seq;
+    expect(await run(["export", "--dir", path.join(root, "out")])).toMatchObject({ exitCode: 0 });
+    expect(await read(path.join(root, "out"))).toEqual({ a: "1" });
+  });
+
   test("bring back keys that are no paths, with --decode", async () => {
     const keys = ["..", "../../x", "/abs", "a", "a/b", "a//", "\u0000", "%2E", "%~", "__proto__", "x".repeat(300)];
     for (const key of keys) {
