@@ -152,6 +152,7 @@ export async function startNode(options: {
     server = await RpcServer.listen({
       store,
       records: store,
+      backups: store,
       replicator,
       clock,
       logger,

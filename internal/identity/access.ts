@@ -39,6 +39,8 @@ export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.Cluster/Status", client],
   ["cambium.v1.Cluster/AddReplica", client],
   ["cambium.v1.Cluster/RemoveReplica", client],
+  ["cambium.v1.Cluster/CreateSnapshot", client],
+  ["cambium.v1.Cluster/Backup", client],
   ["cambium.v1.Replication/Push", peer],
   ["cambium.v1.Replication/Register", peer],
   ["grpc.health.v1.Health/Check", client],

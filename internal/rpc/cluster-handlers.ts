@@ -6,12 +6,14 @@ import type { Clock } from "../base/clock.js";
 import { toWire64 } from "../base/position.js";
 import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
-import type { RpcReplicator, RpcStore } from "./ports.js";
+import { backupMessages } from "./backup-messages.js";
+import type { RpcBackups, RpcReplicator, RpcStore } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
 
 export interface ClusterOptions {
   readonly store: RpcStore;
+  readonly backups: RpcBackups;
   readonly replicator: RpcReplicator;
   readonly readiness: Readiness;
   readonly clock: Clock;
@@ -20,7 +22,7 @@ export interface ClusterOptions {
 }
 
 export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
-  const { store, replicator, readiness, clock, version, advertisedAddress } = options;
+  const { store, backups, replicator, readiness, clock, version, advertisedAddress } = options;
   const startedMs = clock.monotonicMs();
   return {
     status() {
@@ -70,5 +72,19 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
       });
       return {};
     },
+
+    async createSnapshot() {
+      const startMs = clock.monotonicMs();
+      const { header, end, bytes } = await backups.createSnapshot();
+      return {
+        fromSeq: toWire64(header.from.seq),
+        toSeq: toWire64(end.to),
+        entries: toWire64(end.entries),
+        bytes: toWire64(bytes),
+        durationMs: toWire64(Math.round(clock.monotonicMs() - startMs)),
+      };
+    },
+
+    backup: (_request, { signal }) => backupMessages({ stream: backups.backup(), clock, signal }),
   };
 }

@@ -19,3 +19,6 @@ export type RpcReplicator = Pick<
 
 /** The record log of a store. */
 export type RpcRecords = Pick<Store, "produce" | "consume" | "truncateRecords" | "recordRange" | "nextProduced">;
+
+/** What of a store can be put aside. */
+export type RpcBackups = Pick<Store, "createSnapshot" | "backup">;

@@ -34,7 +34,7 @@ import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
-import type { RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
+import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -64,6 +64,8 @@ export interface RpcServerOptions {
   readonly store: RpcStore;
   /** The same store, as far as its record log goes. */
   readonly records: RpcRecords;
+  /** The same store, as far as it can be put aside. */
+  readonly backups: RpcBackups;
   readonly replicator: RpcReplicator;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -211,7 +213,7 @@ export class RpcServer {
   }
 
   #createRouter(): ConnectRouter {
-    const { store, records, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
+    const { store, records, backups, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
     const errors = new ErrorMap({
       logger,
       masterAddress: () => replicator.masterAddress,
@@ -234,7 +236,7 @@ export class RpcServer {
     router.service(Log, logHandlers({ store: records, limits }));
     router.service(
       Cluster,
-      clusterHandlers({ store, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
+      clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
     );
     router.service(Replication, replicationHandlers({ replicator }), {
       // Between nodes the network is fast, and records do not shrink enough to be worth it.

@@ -5,6 +5,7 @@ import { connect as connectSocket, type Socket } from "node:net";
 import { SystemClock } from "../../base/clock.js";
 import { silentLogger } from "../../base/logger.js";
 import { RpcServer, type RpcServerOptions } from "../server.js";
+import { FakeBackups } from "./fake-backups.js";
 import { FakeRecords } from "./fake-records.js";
 import { FakeReplicator, FakeStore } from "./fake-rooms.js";
 
@@ -12,6 +13,7 @@ export interface TestServer {
   readonly server: RpcServer;
   readonly store: FakeStore;
   readonly records: FakeRecords;
+  readonly backups: FakeBackups;
   readonly replicator: FakeReplicator;
   readonly port: number;
   readonly url: string;
@@ -24,12 +26,14 @@ export interface TestServer {
 export async function startTestServer(options: Partial<RpcServerOptions> = {}): Promise<TestServer> {
   const store = new FakeStore();
   const records = new FakeRecords();
+  const backups = new FakeBackups();
   const replicator = new FakeReplicator();
   const bugs: Error[] = [];
   const errors: string[] = [];
   const server: RpcServer = await RpcServer.listen({
     store,
     records,
+    backups,
     replicator,
     clock: new SystemClock(),
     logger: { ...silentLogger, error: (message, fields) => errors.push(`${message} ${JSON.stringify(fields)}`) },
@@ -48,6 +52,7 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     server,
     store,
     records,
+    backups,
     replicator,
     port: server.port,
     url: `http://127.0.0.1:${server.port}`,

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/cluster.proto.
  */
 export const file_cambium_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIsUDCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCUIPCg1fc3RhbGVuZXNzX21zIu4BCgxNZW1iZXJTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBXZvdGVyGAMgASgIEigKBnNvdXJjZRgEIAEoDjIYLmNhbWJpdW0udjEuTWVtYmVyU291cmNlEiYKBXN0YXRlGAUgASgOMhcuY2FtYml1bS52MS5NZW1iZXJTdGF0ZRIRCgltYXRjaF9zZXEYBiABKAQSEwoLYXBwbGllZF9zZXEYByABKAQSEwoLbGFnX3JlY29yZHMYCCABKAQSDgoGbGFnX21zGAkgASgEEg4KBmRldGFpbBgKIAEoCSIkChFBZGRSZXBsaWNhUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJIj4KEkFkZFJlcGxpY2FSZXNwb25zZRIoCgZtZW1iZXIYASABKAsyGC5jYW1iaXVtLnYxLk1lbWJlclN0YXR1cyI4ChRSZW1vdmVSZXBsaWNhUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiFwoVUmVtb3ZlUmVwbGljYVJlc3BvbnNlKlIKCE5vZGVSb2xlEhkKFU5PREVfUk9MRV9VTlNQRUNJRklFRBAAEhQKEE5PREVfUk9MRV9NQVNURVIQARIVChFOT0RFX1JPTEVfUkVQTElDQRACKrEBCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFNRU1CRVJfU1RBVEVfU0VMRhABEh0KGU1FTUJFUl9TVEFURV9ESVNDT05ORUNURUQQAhIYChRNRU1CRVJfU1RBVEVfUFJPQklORxADEhoKFk1FTUJFUl9TVEFURV9TVFJFQU1JTkcQBBIYChRNRU1CRVJfU1RBVEVfUkVGVVNFRBAFKpkBCgxNZW1iZXJTb3VyY2USHQoZTUVNQkVSX1NPVVJDRV9VTlNQRUNJRklFRBAAEhkKFU1FTUJFUl9TT1VSQ0VfRk9VTkRFUhABEhgKFE1FTUJFUl9TT1VSQ0VfTElTVEVEEAISFwoTTUVNQkVSX1NPVVJDRV9BRERFRBADEhwKGE1FTUJFUl9TT1VSQ0VfUkVHSVNURVJFRBAEMvYBCgdDbHVzdGVyEkQKBlN0YXR1cxIZLmNhbWJpdW0udjEuU3RhdHVzUmVxdWVzdBoaLmNhbWJpdW0udjEuU3RhdHVzUmVzcG9uc2UiA5ACARJNCgpBZGRSZXBsaWNhEh0uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVxdWVzdBoeLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlc3BvbnNlIgASVgoNUmVtb3ZlUmVwbGljYRIgLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlcXVlc3QaIS5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXNwb25zZSIAYgZwcm90bzM", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIsUDCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCUIPCg1fc3RhbGVuZXNzX21zIu4BCgxNZW1iZXJTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBXZvdGVyGAMgASgIEigKBnNvdXJjZRgEIAEoDjIYLmNhbWJpdW0udjEuTWVtYmVyU291cmNlEiYKBXN0YXRlGAUgASgOMhcuY2FtYml1bS52MS5NZW1iZXJTdGF0ZRIRCgltYXRjaF9zZXEYBiABKAQSEwoLYXBwbGllZF9zZXEYByABKAQSEwoLbGFnX3JlY29yZHMYCCABKAQSDgoGbGFnX21zGAkgASgEEg4KBmRldGFpbBgKIAEoCSIkChFBZGRSZXBsaWNhUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJIj4KEkFkZFJlcGxpY2FSZXNwb25zZRIoCgZtZW1iZXIYASABKAsyGC5jYW1iaXVtLnYxLk1lbWJlclN0YXR1cyI4ChRSZW1vdmVSZXBsaWNhUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiFwoVUmVtb3ZlUmVwbGljYVJlc3BvbnNlIhcKFUNyZWF0ZVNuYXBzaG90UmVxdWVzdCJvChZDcmVhdGVTbmFwc2hvdFJlc3BvbnNlEhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIPCgdlbnRyaWVzGAMgASgEEg0KBWJ5dGVzGAQgASgEEhMKC2R1cmF0aW9uX21zGAUgASgEIg8KDUJhY2t1cFJlcXVlc3QiSQoOQmFja3VwUmVzcG9uc2USKAoGaGVhZGVyGAEgASgLMhguY2FtYml1bS52MS5CYWNrdXBIZWFkZXISDQoFY2h1bmsYAiABKAwiegoMQmFja3VwSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhYKDmZvcm1hdF92ZXJzaW9uGAMgASgNEhYKDmJ5dGVzX2VzdGltYXRlGAQgASgEKlIKCE5vZGVSb2xlEhkKFU5PREVfUk9MRV9VTlNQRUNJRklFRBAAEhQKEE5PREVfUk9MRV9NQVNURVIQARIVChFOT0RFX1JPTEVfUkVQTElDQRACKrEBCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFNRU1CRVJfU1RBVEVfU0VMRhABEh0KGU1FTUJFUl9TVEFURV9ESVNDT05ORUNURUQQAhIYChRNRU1CRVJfU1RBVEVfUFJPQklORxADEhoKFk1FTUJFUl9TVEFURV9TVFJFQU1JTkcQBBIYChRNRU1CRVJfU1RBVEVfUkVGVVNFRBAFKpkBCgxNZW1iZXJTb3VyY2USHQoZTUVNQkVSX1NPVVJDRV9VTlNQRUNJRklFRBAAEhkKFU1FTUJFUl9TT1VSQ0VfRk9VTkRFUhABEhgKFE1FTUJFUl9TT1VSQ0VfTElTVEVEEAISFwoTTUVNQkVSX1NPVVJDRV9BRERFRBADEhwKGE1FTUJFUl9TT1VSQ0VfUkVHSVNURVJFRBAEMpYDCgdDbHVzdGVyEkQKBlN0YXR1cxIZLmNhbWJpdW0udjEuU3RhdHVzUmVxdWVzdBoaLmNhbWJpdW0udjEuU3RhdHVzUmVzcG9uc2UiA5ACARJNCgpBZGRSZXBsaWNhEh0uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVxdWVzdBoeLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlc3BvbnNlIgASVgoNUmVtb3ZlUmVwbGljYRIgLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlcXVlc3QaIS5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXNwb25zZSIAElkKDkNyZWF0ZVNuYXBzaG90EiEuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlcXVlc3QaIi5jYW1iaXVtLnYxLkNyZWF0ZVNuYXBzaG90UmVzcG9uc2UiABJDCgZCYWNrdXASGS5jYW1iaXVtLnYxLkJhY2t1cFJlcXVlc3QaGi5jYW1iaXVtLnYxLkJhY2t1cFJlc3BvbnNlIgAwAWIGcHJvdG8z", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.StatusRequest
@@ -353,6 +353,144 @@ export const RemoveReplicaResponseSchema: GenMessage<RemoveReplicaResponse> = /*
   messageDesc(file_cambium_v1_cluster, 7);
 
 /**
+ * @generated from message cambium.v1.CreateSnapshotRequest
+ */
+export type CreateSnapshotRequest = Message<"cambium.v1.CreateSnapshotRequest"> & {
+};
+
+/**
+ * Describes the message cambium.v1.CreateSnapshotRequest.
+ * Use `create(CreateSnapshotRequestSchema)` to create a new message.
+ */
+export const CreateSnapshotRequestSchema: GenMessage<CreateSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 8);
+
+/**
+ * @generated from message cambium.v1.CreateSnapshotResponse
+ */
+export type CreateSnapshotResponse = Message<"cambium.v1.CreateSnapshotResponse"> & {
+  /**
+   * Applied when the node began to walk over the state, and when it ended. The snapshot, with the records between the two
+   * replayed over it, is the state at `to_seq`.
+   *
+   * @generated from field: uint64 from_seq = 1;
+   */
+  fromSeq: bigint;
+
+  /**
+   * @generated from field: uint64 to_seq = 2;
+   */
+  toSeq: bigint;
+
+  /**
+   * Keys that it holds.
+   *
+   * @generated from field: uint64 entries = 3;
+   */
+  entries: bigint;
+
+  /**
+   * Of the file.
+   *
+   * @generated from field: uint64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * Milliseconds that this call took.
+   *
+   * @generated from field: uint64 duration_ms = 5;
+   */
+  durationMs: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.CreateSnapshotResponse.
+ * Use `create(CreateSnapshotResponseSchema)` to create a new message.
+ */
+export const CreateSnapshotResponseSchema: GenMessage<CreateSnapshotResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 9);
+
+/**
+ * @generated from message cambium.v1.BackupRequest
+ */
+export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
+};
+
+/**
+ * Describes the message cambium.v1.BackupRequest.
+ * Use `create(BackupRequestSchema)` to create a new message.
+ */
+export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 10);
+
+/**
+ * @generated from message cambium.v1.BackupResponse
+ */
+export type BackupResponse = Message<"cambium.v1.BackupResponse"> & {
+  /**
+   * In the first message only.
+   *
+   * @generated from field: cambium.v1.BackupHeader header = 1;
+   */
+  header?: BackupHeader | undefined;
+
+  /**
+   * The next bytes of the file, 256 KiB at most.
+   *
+   * @generated from field: bytes chunk = 2;
+   */
+  chunk: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.BackupResponse.
+ * Use `create(BackupResponseSchema)` to create a new message.
+ */
+export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 11);
+
+/**
+ * @generated from message cambium.v1.BackupHeader
+ */
+export type BackupHeader = Message<"cambium.v1.BackupHeader"> & {
+  /**
+   * 32 hexadecimal digits.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Committed when the backup was asked for; all up to there is in the backup, and mostly more.
+   *
+   * @generated from field: cambium.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * Of the file.
+   *
+   * @generated from field: uint32 format_version = 3;
+   */
+  formatVersion: number;
+
+  /**
+   * About how many bytes the file will have.
+   *
+   * @generated from field: uint64 bytes_estimate = 4;
+   */
+  bytesEstimate: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.BackupHeader.
+ * Use `create(BackupHeaderSchema)` to create a new message.
+ */
+export const BackupHeaderSchema: GenMessage<BackupHeader> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 12);
+
+/**
  * @generated from enum cambium.v1.NodeRole
  */
 export enum NodeRole {
@@ -516,6 +654,36 @@ export const Cluster: GenService<{
     methodKind: "unary";
     input: typeof RemoveReplicaRequestSchema;
     output: typeof RemoveReplicaResponseSchema;
+  },
+  /**
+   * Writes a snapshot of everything that is replicated to the disk of this node, while everything goes on, and removes the log
+   * that is no longer needed then. Nodes do so by themselves too (`snapshots` in the configuration). Joins a snapshot that
+   * is being written already. Served by every node that is ready; it concerns that node only.
+   * Errors: RESOURCE_EXHAUSTED (disk full; the snapshot before stays), UNAVAILABLE (the node is not ready, shuts down, or
+   * its disk failed), ABORTED (history was cut in a failover; try again).
+   *
+   * @generated from rpc cambium.v1.Cluster.CreateSnapshot
+   */
+  createSnapshot: {
+    methodKind: "unary";
+    input: typeof CreateSnapshotRequestSchema;
+    output: typeof CreateSnapshotResponseSchema;
+  },
+  /**
+   * Sends a backup: everything that is replicated, as one file, consistent and with checksums throughout, while everything
+   * goes on. The first message comes at once, the next when the node has taken a snapshot; until then, messages without
+   * bytes come every few seconds. The file is whole only when the stream has ended without an error. What has not been
+   * sent yet is kept on the node's disk until it has, or until nothing was read for ten minutes. Served by every node that
+   * is ready. `cambium backup` and `cambium restore` write, check and use such files.
+   * Errors: as CreateSnapshot; RESOURCE_EXHAUSTED also when 8 backups are being sent already, or nothing was read for ten
+   * minutes.
+   *
+   * @generated from rpc cambium.v1.Cluster.Backup
+   */
+  backup: {
+    methodKind: "server_streaming";
+    input: typeof BackupRequestSchema;
+    output: typeof BackupResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cambium_v1_cluster, 0);
