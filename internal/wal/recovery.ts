@@ -194,10 +194,12 @@ async function secureEnd(options: RecoveryOptions, survey: Survey, segments: Seg
     segment: segmentName(seq(from.firstSeq)),
     last_seq: cursor.seq,
   });
+  const last = segments.active;
   try {
     await segments.moveEnd(from, cursor.seq, cursor.appliedSeq);
   } catch (error) {
-    if (!isDiskFull(error)) throw error;
+    // Once the new segment has its name, it counts, and there is no way back.
+    if (!isDiskFull(error) || segments.active !== last) throw error;
     // A node whose disk is full must come up to serve reads. Written again in place, the pages are at least synced anew.
     await segments.active.rewrite(from.offset);
   }

@@ -107,7 +107,7 @@ export class Segment {
       } catch {
         // Unfinished, the file does not count, and the next start removes it. But if it may have its name already, records
         // written to the segment before it would stand in both: then there is no way back, not even from a full disk.
-        if (isNamed) throw nameInDoubt(segment.path, error);
+        if (isNamed) throw brokenDisk(`it is not known whether ${segment.path} has its name on the disk`, error);
       }
       throw error;
     }
@@ -151,14 +151,19 @@ export class Segment {
     return this.#writable().preallocate(this.#end, bytesMax);
   }
 
-  datasync(): Promise<void> {
-    return this.#writable().datasync();
+  /** Its failure is final, and so is never told as a lack of room. */
+  async datasync(): Promise<void> {
+    try {
+      await this.#writable().datasync();
+    } catch (error) {
+      throw brokenDisk(`${this.path} could not be synced`, error);
+    }
   }
 
   /** Cuts off zeros written ahead, and whatever a failed write left, and syncs. */
   async trimAndSync(): Promise<void> {
     await this.#writable().trim(this.#end);
-    await this.#writable().datasync();
+    await this.datasync();
   }
 
   /** Ends the segment at `offset`, a frame's beginning, after which `lastSeq` is the last record; synced on return. */
@@ -168,7 +173,7 @@ export class Segment {
     this.#lastSeq = lastSeq;
     this.#index.cut(offset);
     await this.#writable().truncate(offset);
-    await this.#writable().datasync();
+    await this.datasync();
   }
 
   /** Writes the data at `offset`..end once more and syncs: a sync that failed earlier may have left it in memory only. */
@@ -182,7 +187,7 @@ export class Segment {
       await file.write(window.view(at, length), at);
       at += length;
     }
-    await file.datasync();
+    await this.datasync();
   }
 
   /** Closes the file of a segment that is trimmed and synced, and writes its index beside it. */
@@ -318,9 +323,10 @@ export class Segment {
   }
 }
 
-function nameInDoubt(path: string, cause: unknown): FileSystemError {
+/** What nothing can be built on any more, whatever the system calls it. */
+function brokenDisk(what: string, cause: unknown): FileSystemError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new FileSystemError("EIO", `it is not known whether ${path} has its name on the disk: ${reason}`, { cause });
+  return new FileSystemError("EIO", `${what}: ${reason}`, { cause });
 }
 
 /** Gathers the records of a read out of the frames that it meets. */

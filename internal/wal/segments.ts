@@ -132,10 +132,10 @@ export class Segments {
       fill: (segment) => copyRecords(old, segment, lastSeq, appliedSeq),
     });
     // A segment of the same first seq has replaced the old file under its name, and only its handle is left.
-    if (replacesAll) await old.close();
-    else await endAt(old, from.offset, before.seq);
     if (replacesAll) this.#list.pop();
     this.#list.push(segment);
+    if (replacesAll) await old.close();
+    else await endAt(old, from.offset, before.seq);
   }
 
   /** Closes the active segment's file. */
