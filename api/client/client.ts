@@ -5,6 +5,7 @@
  * itself; a write is sent a second time only when it is certain that it was not done, so a write that fails with
  * `outcomeUnknown` is the caller's to look into. An absent key is a value (`undefined`), not an error.
  */
+import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
 import { type ClusterStatus, type MemberStatus, toClusterStatus, toMemberStatus } from "./cluster-status.js";
 import { EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
@@ -352,6 +353,41 @@ export class CambiumClient {
     options: CallOptions = {},
   ): Promise<void> {
     await this.#pool.write((endpoint, call) => endpoint.cluster.removeReplica(which, call), this.#call(options));
+  }
+
+  /**
+   * Lets the first node that answers write a snapshot to its disk; on the disk when this resolves. It takes as long as the
+   * node's state is large: give it the time.
+   */
+  async createSnapshot(options: CallOptions = {}): Promise<SnapshotReceipt> {
+    return this.#pool.read(
+      async (endpoint, call) => toSnapshotReceipt(endpoint.url, await endpoint.cluster.createSnapshot({}, call)),
+      this.#call(options),
+    );
+  }
+
+  /**
+   * Begins a backup at the first node that answers, within the call's time; the bytes then take what they take, and come from
+   * that node alone. Over `fetch` all of it together counts as one answer, see `readMaxBytes`: use Node's transport.
+   */
+  async backup(options: CallOptions = {}): Promise<Backup> {
+    let from = "";
+    const messages = this.#pool.stream(
+      (endpoint, call) => {
+        from = endpoint.url;
+        return endpoint.cluster.backup({}, call);
+      },
+      {
+        ...this.#call(options),
+        retry: () => false,
+        // Another node's bytes are those of another file.
+        broke: (error) => {
+          throw error;
+        },
+      },
+    );
+    const first = await messages.next();
+    return toBackup(from, first.done === true ? undefined : first.value.header, messages);
   }
 
   /** Gives back all connections; calls in flight fail, later ones too. */

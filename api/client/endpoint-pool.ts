@@ -60,8 +60,8 @@ export type StreamCall<T> = (endpoint: Endpoint, options: CallOptions) => AsyncI
 export interface StreamCallOptions extends PoolCallOptions {
   /** As for a read. */
   readonly retry: (error: CambiumError) => boolean;
-  /** Called when a stream that had begun has broken off, before the next one is opened. */
-  readonly broke: () => void;
+  /** Called when a stream that had begun has broken off, before the next one is opened; what it throws ends the matter. */
+  readonly broke: (error: CambiumError) => void;
 }
 
 export interface EndpointPoolOptions {
@@ -171,7 +171,7 @@ export class EndpointPool {
           else if (!retry(error)) throw error;
           failures.push(error);
           if (!hasBegun) continue;
-          broke();
+          broke(error);
           round = 0;
           roundsMax = Number.POSITIVE_INFINITY;
           deadlineMs = performance.now() + timeoutMs;

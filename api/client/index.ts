@@ -2,6 +2,7 @@
  * The client for browsers and for Node, over `fetch`. Nothing here or below imports a module of Node; `node.ts` adds what
  * only Node has.
  */
+export type { Backup, SnapshotReceipt } from "./backup.js";
 export { CambiumError, type CambiumErrorCode, type CambiumErrorDetails } from "./cambium-error.js";
 export {
   type CallOptions,

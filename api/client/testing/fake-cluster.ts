@@ -153,7 +153,9 @@ export type FakeMethod =
   | "getRange"
   | "status"
   | "addReplica"
-  | "removeReplica";
+  | "removeReplica"
+  | "createSnapshot"
+  | "backup";
 
 /** One node of a fake cluster. */
 export class FakeNode {
@@ -165,6 +167,10 @@ export class FakeNode {
   ownRecords: FakeRecordLog | undefined;
   /** Called before each method (set, delete and write are all `write`): it may throw, or wait. */
   before: (method: FakeMethod, signal: AbortSignal) => void | Promise<void> = () => {};
+  /** What a backup sends. */
+  backupChunks: Uint8Array[] = [];
+  /** Called before each chunk of a backup, with its number: it may throw, or wait. */
+  beforeChunk: (index: number) => void | Promise<void> = () => {};
   /** The address given in NotMaster, when it is not the master's. */
   masterHint: string | undefined;
   /** Requests that were taken, in order, with the HTTP method. */
@@ -368,8 +374,25 @@ export class FakeNode {
         cluster.removed.push(node.nodeId);
         return {};
       },
+      createSnapshot: async (_, context) => {
+        await enter("createSnapshot", context);
+        const entries = BigInt(cluster.stateAt(this.#applied).size);
+        return { fromSeq: this.#applied, toSeq: this.#applied, entries, bytes: 2048n, durationMs: 12n };
+      },
+      backup: (_, context) => this.#backup(() => enter("backup", context)),
     });
   };
+
+  async *#backup(enter: () => Promise<void>) {
+    await enter();
+    const bytesEstimate = BigInt(this.backupChunks.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    yield { header: { clusterId: this.#cluster.clusterId, position: this.#position, formatVersion: 1, bytesEstimate } };
+    for (const [index, chunk] of this.backupChunks.entries()) {
+      await this.beforeChunk(index);
+      yield { chunk };
+      yield {};
+    }
+  }
 
   #member(node: FakeNode): MessageInitShape<typeof MemberStatusSchema> {
     const lag = this.#cluster.seq - node.#applied;
