@@ -117,7 +117,8 @@ function newNodeState(role: NodeRole, random: RandomSource): NodeState {
   return { nodeId: newNodeId(random), role, hasLog: false, caughtUp: false, promised: { epoch: epoch(0) } };
 }
 
-async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | undefined> {
+/** The state of a data directory, only read; undefined when it has none. Throws `NodeFileError`, `FileSystemError`. */
+export async function readNodeFile(fileSystem: FileSystem): Promise<NodeState | undefined> {
   let text: string;
   try {
     text = await readText(fileSystem, FILE);

@@ -67,15 +67,34 @@ export async function lockDirectory(options: DirectoryLockOptions): Promise<Dire
     const seen = await machine.read(LOCK_FILE);
     // Released since then.
     if (!seen) continue;
-    if (await isAlive(options, content, seen)) throw inUse(options, seen.text);
+    if (await isHolderAlive(options, content, seen)) throw inUse(options, seen.text);
     await removeStale(options, content, seen.text);
   }
   throw inUse(options, (await machine.read(LOCK_FILE))?.text ?? "");
 }
 
+/** Who is named in the lock of a data directory. */
+export interface LockHolder {
+  readonly pid: number;
+  readonly host: string;
+  /** Whether it still lives. Telling that of a process on another machine takes some seconds. */
+  readonly isAlive: boolean;
+}
+
+/** Looks at the lock of a data directory without touching it; undefined when there is none, or none that can be read. */
+export async function lockHolder(
+  options: Pick<DirectoryLockOptions, "machine" | "clock">,
+): Promise<LockHolder | undefined> {
+  const seen = await options.machine.read(LOCK_FILE);
+  const holder = seen && parse(seen.text);
+  if (!holder) return undefined;
+  const isAlive = await isHolderAlive(options, await options.machine.identity(), seen);
+  return { pid: holder.pid, host: holder.host, isAlive };
+}
+
 /** Whether the holder of a lock still lives. */
-async function isAlive(
-  options: DirectoryLockOptions,
+async function isHolderAlive(
+  options: Pick<DirectoryLockOptions, "machine" | "clock">,
   own: ProcessIdentity,
   seen: { text: string; modifiedMs: number },
 ): Promise<boolean> {

@@ -5,7 +5,13 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { assert } from "../base/assert.js";
 import { SystemClock, type Clock } from "../base/clock.js";
-import { lockDirectory, type LockMachine, type ProcessIdentity } from "./directory-lock.js";
+import {
+  lockDirectory,
+  type LockHolder,
+  lockHolder,
+  type LockMachine,
+  type ProcessIdentity,
+} from "./directory-lock.js";
 import { FileSystemError, type DirectoryLock, type File, type FileSystem } from "./file-system.js";
 
 const FLAGS = {
@@ -77,18 +83,20 @@ export class NodeFileSystem implements FileSystem {
 
   async lock(): Promise<DirectoryLock> {
     await this.makeDirectory("");
-    // The clock's timers let a process end, and one that waits for a lock has nothing else that keeps it.
-    const alive = setInterval(() => {}, 1000);
-    try {
-      return await lockDirectory({
+    return stayingAlive(() =>
+      lockDirectory({
         machine: new NodeLockMachine((name) => this.#resolve(name)),
         clock: this.#clock,
         random: { bytes: (length) => randomBytes(length) },
         directory: this.root,
-      });
-    } finally {
-      clearInterval(alive);
-    }
+      }),
+    );
+  }
+
+  /** Who holds the data directory, or left its lock behind. Changes nothing. */
+  lockHolder(): Promise<LockHolder | undefined> {
+    const machine = new NodeLockMachine((name) => this.#resolve(name));
+    return stayingAlive(() => lockHolder({ machine, clock: this.#clock }));
   }
 
   #resolve(name: string): string {
@@ -97,6 +105,16 @@ export class NodeFileSystem implements FileSystem {
       full === this.root || full === `${this.root}${path.sep}` || full.startsWith(`${this.root}${path.sep}`);
     assert(isInside, `${name} leads out of the data directory`);
     return full;
+  }
+}
+
+/** The clock's timers let a process end, and one that waits for a lock has nothing else that keeps it. */
+async function stayingAlive<T>(act: () => Promise<T>): Promise<T> {
+  const alive = setInterval(() => {}, 1000);
+  try {
+    return await act();
+  } finally {
+    clearInterval(alive);
   }
 }
 

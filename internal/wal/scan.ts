@@ -62,6 +62,16 @@ export type ScanEnd =
   /** With a frame whose checksums are right and whose content cannot be: no crash leaves that. */
   | { readonly kind: "impossible"; readonly offset: number; readonly expected: string; readonly found: string };
 
+/** A whole, sound frame, as it is shown. */
+export interface ScannedFrame {
+  readonly offset: number;
+  readonly header: FrameHeader;
+  /** The seq of its first record; the next one's when it has none. */
+  readonly firstSeq: Seq;
+  /** Its records. The view is valid until what it was shown to is done. */
+  readonly body: Buffer;
+}
+
 export interface ScanResult {
   readonly end: ScanEnd;
   readonly index: SegmentIndex;
@@ -79,6 +89,8 @@ export interface ScanOptions {
   /** The last record before the next segment, when that has taken over this one's end: nothing past it is looked at. */
   readonly takenOverAfter?: number;
   readonly replay?: ((record: LogRecord) => void) | undefined;
+  /** Shown each sound frame; the next one is read once it is done. What it throws ends the scan. */
+  readonly onFrame?: ((frame: ScannedFrame) => Promise<void> | void) | undefined;
 }
 
 export async function scanSegment(options: ScanOptions): Promise<ScanResult> {
@@ -117,6 +129,9 @@ export async function scanSegment(options: ScanOptions): Promise<ScanResult> {
     const firstSeq = cursor.seq + 1;
     const nonsense = followFrame(window, body, header, cursor, options.replay);
     if (nonsense) return result({ kind: "impossible", offset, ...nonsense });
+    if (options.onFrame) {
+      await options.onFrame({ offset, header, firstSeq: firstSeq as Seq, body: window.view(body, header.bodyLength) });
+    }
 
     if (cursor.syncedSeq >= firstSeq - 1) seqs.length = offsets.length = 0;
     if (header.recordCount > 0) {

@@ -203,11 +203,16 @@ export class Segment {
     await file?.close();
   }
 
+  /** What the index file of the segment holds when it is right. */
+  indexBytes(): Buffer {
+    return this.#index.encode(this.header, this.#end);
+  }
+
   /** Writes the index file unless it is there and right. It is a cache: a failure costs a line in the log of events. */
   async writeIndex(): Promise<void> {
     const { fileSystem, directory, logger } = this.#place;
     const path = `${directory}/${indexName(this.firstSeq)}`;
-    const bytes = this.#index.encode(this.header, this.#end);
+    const bytes = this.indexBytes();
     try {
       if (await holds(fileSystem, path, bytes)) return;
       const file = await createAnew(fileSystem, path);

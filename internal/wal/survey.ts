@@ -10,7 +10,7 @@ import { epoch, epochMs, seq, type Seq } from "../base/position.js";
 import { ByteWindow } from "./byte-window.js";
 import { reading } from "./files.js";
 import { chainSeed, type LogEnd, type LogRecord } from "./record.js";
-import { isZeroToEnd, LogCursor, scanSegment, type ScanResult } from "./scan.js";
+import { isZeroToEnd, LogCursor, scanSegment, type ScannedFrame, type ScanResult } from "./scan.js";
 import {
   decodeSegmentHeader,
   firstSeqOfName,
@@ -32,6 +32,8 @@ export interface SurveyOptions extends SegmentPlace {
   readonly recover?: "truncate-tail" | undefined;
   readonly mustExist?: boolean | undefined;
   readonly replay?: ((record: LogRecord) => void) | undefined;
+  /** Shown each sound frame, with the path of its segment. */
+  readonly onFrame?: ((path: string, frame: ScannedFrame) => Promise<void> | void) | undefined;
   /** Where a log that is not there yet goes on from. */
   readonly start?: LogEnd | undefined;
 }
@@ -65,6 +67,8 @@ export interface Survey {
   /** Stands after the last sound record. */
   readonly cursor: LogCursor;
   readonly cut: Cut | undefined;
+  /** Why it has to be cut, unless a crash tore it; only with `truncate-tail`. */
+  readonly damage: WalError | undefined;
   /** The next segment has taken over what segment number `index` holds from `offset` on. */
   readonly voidEnd: Cut | undefined;
 }
@@ -95,7 +99,11 @@ export async function surveyLog(options: SurveyOptions): Promise<Survey> {
   return { names, found, cut, ...reader.result };
 }
 
-async function findSegment(options: SurveyOptions, firstSeq: Seq): Promise<FoundSegment> {
+/** A segment file and its header. Rejects with `WalError` "newer_format", "foreign_cluster". */
+export async function findSegment(
+  options: Pick<SurveyOptions, "fileSystem" | "directory" | "clusterId">,
+  firstSeq: Seq,
+): Promise<FoundSegment> {
   const path = `${options.directory}/${segmentName(firstSeq)}`;
   return reading(options.fileSystem, path, async (file) => {
     const size = await file.size();
@@ -145,6 +153,7 @@ class Reader {
   readonly #cursor: LogCursor;
   #lastScan: ScanResult | undefined;
   #voidEnd: Cut | undefined;
+  #damage: WalError | undefined;
 
   constructor(options: SurveyOptions, found: readonly FoundSegment[]) {
     this.#options = options;
@@ -152,8 +161,14 @@ class Reader {
     this.#cursor = new LogCursor(options.start ?? beginning(options.clusterId));
   }
 
-  get result(): Pick<Survey, "segments" | "lastScan" | "cursor" | "voidEnd"> {
-    return { segments: this.#segments, lastScan: this.#lastScan, cursor: this.#cursor, voidEnd: this.#voidEnd };
+  get result(): Pick<Survey, "segments" | "lastScan" | "cursor" | "voidEnd" | "damage"> {
+    return {
+      segments: this.#segments,
+      lastScan: this.#lastScan,
+      cursor: this.#cursor,
+      voidEnd: this.#voidEnd,
+      damage: this.#damage,
+    };
   }
 
   /** Reads all segments in order; gives the place where the log has to be cut, if it has to be. */
@@ -167,6 +182,7 @@ class Reader {
         // Without the first header no frame can be told from chance. All would be lost, and nobody asked for that.
         if (error.cut.index === 0 && error.cut.offset === 0) throw error;
         this.#options.logger.warn("the log is damaged and is cut there, as was asked for", { reason: error.message });
+        this.#damage = error;
         return error.cut;
       }
     }
@@ -183,6 +199,7 @@ class Reader {
     this.#cursor.syncedSeq = this.#cursor.seq;
     this.#cursor.clean = false;
 
+    const { onFrame } = this.#options;
     const takenOver = next?.header.kind === "header" && next.header.header.takesOver;
     return reading(this.#options.fileSystem, found.path, async (file) => {
       const scan = await scanSegment({
@@ -191,6 +208,7 @@ class Reader {
         cursor: this.#cursor,
         ...(next && takenOver ? { takenOverAfter: next.firstSeq - 1 } : {}),
         replay: this.#options.replay,
+        ...(onFrame && { onFrame: (frame) => onFrame(found.path, frame) }),
       });
       const { end } = scan;
       const content = { end: end.offset, lastSeq: this.#cursor.seq, index: scan.index };
