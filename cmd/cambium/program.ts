@@ -3,12 +3,15 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.js";
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, exitCodeOf, isBrokenPipe, sentenceOf } from "./cli-error.js";
 import { addGlobalOptions } from "./command-context.js";
+import { addBackupCommand } from "./backup-command.js";
 import { addExportCommand } from "./export-command.js";
 import { addImportCommand } from "./import-command.js";
 import { addKeyCommands } from "./key-commands.js";
 import { addLogCommand } from "./log-command.js";
 import { addMemberCommands } from "./member-commands.js";
+import { addRestoreCommand } from "./restore-command.js";
 import { addScanCommand } from "./scan-command.js";
+import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
 import { addUpdatesCommand } from "./updates-command.js";
@@ -55,6 +58,9 @@ function createProgram(terminal: Terminal): Command {
   addLogCommand(program, terminal);
   addImportCommand(program, terminal);
   addExportCommand(program, terminal);
+  addSnapshotCommand(program, terminal);
+  addBackupCommand(program, terminal);
+  addRestoreCommand(program, terminal);
   program.addHelpText(
     "after",
     "\nExamples:\n  $ cambium set greeting hello\n  $ cambium get greeting --endpoints 127.0.0.1:8081\n" +

@@ -23,6 +23,9 @@ test("a narrow terminal gets the numbers, cut to its width", () => {
 test("work that is done, or empty, or more than was foreseen, is at 100 % and has no time left", () => {
   const done = { ...state, files: 120, total: { files: 100, bytes: 1_048_576 } };
   expect(renderProgress(done, 120)).toContain("100%  120/100 files, 1 MiB/1 MiB, 102 KiB/s");
+  expect(renderProgress({ ...state, total: { bytes: 2_097_152 } }, 120)).toBe(
+    "importing [###############---------------]  50%  1 MiB/2 MiB, 102 KiB/s, 10 s left",
+  );
   const empty = { label: "exporting", files: 0, bytes: 0, elapsedMs: 0, total: { files: 0, bytes: 0 } };
   expect(renderProgress(empty, 120)).toMatch(/100% {2}0\/0 files, 0 B\/0 B, 0 B\/s$/);
 });

@@ -8,7 +8,8 @@ import { counted, formatBytes, formatDuration } from "./units.js";
 
 /** What there is to do, as far as it is known. */
 export interface ProgressTotal {
-  readonly files: number;
+  /** Absent where it is bytes alone. */
+  readonly files?: number;
   readonly bytes: number;
 }
 
@@ -33,7 +34,8 @@ export function renderProgress(state: ProgressState, columns: number): string {
   const share = shareOf(state, total);
   const etaMs = share > 0 && share < 1 ? (elapsedMs * (1 - share)) / share : 0;
   const numbers =
-    `${String(Math.floor(share * 100)).padStart(3)}%  ${files.toLocaleString("en-US")}/${counted(total.files, "file")}, ` +
+    `${String(Math.floor(share * 100)).padStart(3)}%  ` +
+    (total.files === undefined ? "" : `${files.toLocaleString("en-US")}/${counted(total.files, "file")}, `) +
     `${formatBytes(bytes)}/${formatBytes(total.bytes)}, ${rate}${etaMs > 0 ? `, ${formatDuration(etaMs)} left` : ""}`;
   const room = Math.min(BAR_COLUMNS_MAX, columns - label.length - numbers.length - 4);
   if (room < 5) return clip(`${label} ${numbers}`, columns);
@@ -43,6 +45,7 @@ export function renderProgress(state: ProgressState, columns: number): string {
 
 /** Small files cost by number, large ones by size: the mean of both is a fair guess of the time. */
 function shareOf({ files, bytes }: ProgressState, total: ProgressTotal): number {
+  if (total.files === undefined) return total.bytes > 0 ? Math.min(1, bytes / total.bytes) : 0;
   const ofFiles = total.files > 0 ? files / total.files : 1;
   const ofBytes = total.bytes > 0 ? bytes / total.bytes : ofFiles;
   return Math.min(1, (ofFiles + ofBytes) / 2);

@@ -14,6 +14,7 @@
  * chunks (chunk-codec.ts) behind the header, in this order; `…` stands for any number of them
  *
  * kind 1  state     from: place   to: place   produced, start: place   produced, end (8)   produced, chain (4)
+ *                   keys (8)
  *                   where place = { seq, or offset (8)  epoch (8)  timestamp ms (8)  chain (4) }
  * kind 2  epochs    as in a snapshot, those that began up to `to`
  * kind 3  members   as in a snapshot, as they were at `to`
@@ -66,6 +67,8 @@ export interface BackupState {
   readonly producedEnd: number;
   /** The record log's chain value after its last record. */
   readonly producedChain: number;
+  /** Keys at `to`, those past their deadline included until they are removed. */
+  readonly keys: number;
 }
 
 export interface BackupEnd {
@@ -119,7 +122,7 @@ export function decodeBackupHeader(bytes: Uint8Array): BackupHeader {
 }
 
 export function encodeState(state: BackupState): Uint8Array {
-  const writer = new ByteWriter(Buffer.allocUnsafe(3 * PLACE_BYTES + 12));
+  const writer = new ByteWriter(Buffer.allocUnsafe(3 * PLACE_BYTES + 20));
   const start = { ...state.producedStart, seq: state.producedStart.offset };
   for (const place of [state.from, state.to, start]) {
     writer.uint64(place.seq);
@@ -129,6 +132,7 @@ export function encodeState(state: BackupState): Uint8Array {
   }
   writer.uint64(state.producedEnd);
   writer.uint32(state.producedChain);
+  writer.uint64(state.keys);
   return writer.bytes;
 }
 
@@ -147,6 +151,7 @@ export function decodeState(content: Uint8Array): BackupState {
     producedStart: { offset, ...start },
     producedEnd: reader.uint64(),
     producedChain: reader.uint32(),
+    keys: reader.uint64(),
   };
 }
 

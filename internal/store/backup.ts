@@ -61,6 +61,8 @@ export interface BackupsOptions {
   readonly pins: Pins;
   readonly applied: () => Position;
   readonly members: () => readonly Member[];
+  /** How many there are at the applied position. */
+  readonly keys: () => number;
   readonly bytesEstimate: () => number;
   readonly createSnapshot: () => Promise<unknown>;
 }
@@ -89,6 +91,7 @@ export class Backups {
       to: this.#options.applied().seq,
       epochs: this.#options.lineage.history.starts,
       members: this.#options.members(),
+      keys: this.#options.keys(),
       producedEnd: end,
       producedChain: this.#options.records.chain,
     };
@@ -147,8 +150,8 @@ export class Backups {
       const from = await log.endAt(header.from.seq);
       if (from.chain !== header.from.chain) throw new FormatError("it does not fit the log");
       const to = await log.endAt(capture.to);
-      const { producedEnd, producedChain } = capture;
-      yield writer.chunk("state", encodeState({ from, to, producedStart, producedEnd, producedChain }));
+      const { producedEnd, producedChain, keys } = capture;
+      yield writer.chunk("state", encodeState({ from, to, producedStart, producedEnd, producedChain, keys }));
       const epochs = capture.epochs.filter(({ firstSeq }) => firstSeq <= to.seq);
       yield writer.chunk("epochs", encodeEpochs(epochs));
       yield writer.chunk("members", encodeMembers(capture.members));
@@ -187,6 +190,7 @@ interface Capture {
   readonly to: Seq;
   readonly epochs: Lineage["history"]["starts"];
   readonly members: readonly Member[];
+  readonly keys: number;
   readonly producedEnd: number;
   readonly producedChain: number;
 }

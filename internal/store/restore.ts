@@ -143,6 +143,11 @@ async function load({ engine, read, onProgress }: RestoreOptions): Promise<Backu
     },
     taken: (piece) => onProgress?.(piece.length),
   });
+  const { keys } = summary.state;
+  if (engine.entryCount !== keys) {
+    const message = `the backup gives ${engine.entryCount} keys, ${keys} were there; take another one, and report this`;
+    throw new BackupError(0, message);
+  }
   return { summary, epochs };
 }
 

@@ -707,6 +707,7 @@ export class Store {
       pins,
       applied: () => this.#applier.applied,
       members: () => this.members,
+      keys: () => engine.entryCount,
       bytesEstimate: () => engine.dataBytes + engine.entryCount * ENTRY_OVERHEAD_BYTES + records.sizeBytes,
       createSnapshot: () => snapshotter.create(),
     });
