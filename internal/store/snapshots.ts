@@ -37,9 +37,13 @@ export interface SnapshotsOptions {
   readonly isPinned?: (path: string) => boolean;
 }
 
-const DIRECTORY = "snapshots";
+export const SNAPSHOT_DIRECTORY = "snapshots";
+const DIRECTORY = SNAPSHOT_DIRECTORY;
 const UNFINISHED = `${DIRECTORY}/unfinished`;
 const NAME = /^(\d{20})-(\d{20})\.snapshot$/;
+
+/** Whether a file in the directory of the snapshots is one, rather than unfinished. */
+export const isSnapshotName = (name: string): boolean => NAME.test(name);
 
 export class Snapshots {
   readonly #fileSystem: FileSystem;
