@@ -85,10 +85,11 @@ class Repair {
   }
 
   async run(): Promise<{ tornBytes: number; tornFile?: string }> {
-    const { voidEnd, cut } = this.#survey;
+    const { takenOver, voidEnd, cut } = this.#survey;
     // When the segment that took over is given up, the end that it took over goes the same way, saved.
     const losesBoth = voidEnd && cut && cut.offset === 0 && cut.index === voidEnd.index + 1;
-    if (voidEnd && !losesBoth) await this.#cutSegment(voidEnd);
+    // Also when it is cut off already: the run that did so may not have come to sync it, and the end would be back.
+    if (!losesBoth) for (const end of new Set([voidEnd, takenOver])) if (end) await this.#cutSegment(end);
     if (cut) await this.#cutLog(losesBoth ? voidEnd : cut);
     return { tornBytes: this.#tornBytes, ...(this.#tornFile === undefined ? {} : { tornFile: this.#tornFile }) };
   }

@@ -69,6 +69,8 @@ export interface Survey {
   readonly cut: Cut | undefined;
   /** Why it has to be cut, unless a crash tore it; only with `truncate-tail`. */
   readonly damage: WalError | undefined;
+  /** The last place from which on the next segment has taken over; what comes there may be cut off already. */
+  readonly takenOver: Cut | undefined;
   /** The next segment has taken over what segment number `index` holds from `offset` on. */
   readonly voidEnd: Cut | undefined;
 }
@@ -152,6 +154,7 @@ class Reader {
   readonly #segments: Segment[] = [];
   readonly #cursor: LogCursor;
   #lastScan: ScanResult | undefined;
+  #takenOver: Cut | undefined;
   #voidEnd: Cut | undefined;
   #damage: WalError | undefined;
 
@@ -161,11 +164,12 @@ class Reader {
     this.#cursor = new LogCursor(options.start ?? beginning(options.clusterId));
   }
 
-  get result(): Pick<Survey, "segments" | "lastScan" | "cursor" | "voidEnd" | "damage"> {
+  get result(): Pick<Survey, "segments" | "lastScan" | "cursor" | "takenOver" | "voidEnd" | "damage"> {
     return {
       segments: this.#segments,
       lastScan: this.#lastScan,
       cursor: this.#cursor,
+      takenOver: this.#takenOver,
       voidEnd: this.#voidEnd,
       damage: this.#damage,
     };
@@ -216,7 +220,10 @@ class Reader {
       this.#segments.push(segment);
       this.#lastScan = scan;
       const place = { index, offset: end.offset };
-      if (end.kind === "taken-over" && end.offset < found.size) this.#voidEnd = place;
+      if (end.kind === "taken-over") {
+        this.#takenOver = place;
+        if (end.offset < found.size) this.#voidEnd = place;
+      }
       if (end.kind === "taken-over" || end.kind === "end") return undefined;
 
       const reason = next
