@@ -4,8 +4,9 @@ import { CambiumError } from "../../api/client/node.js";
 /**
  * - `usage`: the command makes no sense as it was given.
  * - `failed`: it made sense and could not be done. An empty message says nothing: the command has said it all already.
+ * - `torn`: all is sound but for what the next start of the node repairs by itself.
  */
-export type CliErrorCode = "usage" | "failed";
+export type CliErrorCode = "usage" | "failed" | "torn";
 
 export class CliError extends Error {
   override readonly name = "CliError";
@@ -21,11 +22,13 @@ export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 export const EXIT_UNREACHABLE = 3;
+export const EXIT_TORN = 4;
 export const EXIT_INTERRUPTED = 130;
 
 /** The exit code for what a command threw. An error of ours that only says more of another has the other's. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CliError && error.code === "usage") return EXIT_USAGE;
+  if (error instanceof CliError && error.code === "torn") return EXIT_TORN;
   if (error instanceof CliError && error.cause !== undefined) return exitCodeOf(error.cause);
   if (error instanceof CambiumError && (error.code === "unreachable" || error.code === "unavailable")) {
     return EXIT_UNREACHABLE;

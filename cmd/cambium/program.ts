@@ -15,6 +15,7 @@ import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
 import { addUpdatesCommand } from "./updates-command.js";
+import { addWalCommand } from "./wal-command.js";
 
 /**
  * Runs one command, given without the program's name. Never rejects. What went wrong is one line on stderr; with
@@ -61,6 +62,7 @@ function createProgram(terminal: Terminal): Command {
   addSnapshotCommand(program, terminal);
   addBackupCommand(program, terminal);
   addRestoreCommand(program, terminal);
+  addWalCommand(program, terminal);
   program.addHelpText(
     "after",
     "\nExamples:\n  $ cambium set greeting hello\n  $ cambium get greeting --endpoints 127.0.0.1:8081\n" +

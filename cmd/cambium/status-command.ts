@@ -1,8 +1,8 @@
 /** `status`: the nodes as a table, or as JSON. */
-import Table from "cli-table3";
 import type { Command } from "commander";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
+import { type Column, plainTable } from "./plain-table.js";
 import { gatherStatus, type NodeRow } from "./status-report.js";
 import { type Colors, colorsFor, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatCount, formatDuration } from "./units.js";
@@ -41,34 +41,22 @@ function toJson(rows: readonly NodeRow[]): unknown {
   };
 }
 
-const NO_BORDERS = Object.fromEntries(
-  [
-    ["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left", "bottom-right"],
-    ["left", "left-mid", "mid", "mid-mid", "right", "right-mid"],
-  ]
-    .flat()
-    .map((name) => [name, ""]),
-);
+const COLUMNS: readonly Column[] = [
+  ...["NODE", "ROLE", "STATE"].map((head): Column => ({ head })),
+  ...["EPOCH", "APPLIED", "COMMITTED", "LAG", "KEYS", "DATA", "LOG", "UP"].map((head): Column => ({
+    head,
+    align: "right",
+  })),
+  { head: "VERSION" },
+];
 
 /** A line for the cluster, the table, and a line for each thing that is wrong. */
 export function renderStatus(rows: readonly NodeRow[], colors: Colors): string {
   const clusters = new Set(rows.flatMap(({ status: answer }) => answer?.clusterId ?? []));
   const lines: string[] = [];
   if (clusters.size === 1) lines.push(`cluster ${[...clusters][0]}`, "");
-  const table = new Table({
-    head: ["NODE", "ROLE", "STATE", "EPOCH", "APPLIED", "COMMITTED", "LAG", "KEYS", "DATA", "LOG", "UP", "VERSION"],
-    colAligns: ["left", "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left"],
-    // Columns without borders: easy to read, and to take apart with awk.
-    chars: { ...NO_BORDERS, middle: "  " },
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
-  });
-  for (const row of rows) table.push(cellsOf(row, colors));
-  lines.push(
-    ...table
-      .toString()
-      .split("\n")
-      .map((line) => line.trimEnd()),
-  );
+  const cells = rows.map((row) => cellsOf(row, colors));
+  lines.push(...plainTable(COLUMNS, cells));
   const troubles = rows.flatMap(troublesOf);
   if (clusters.size > 1) troubles.unshift(`these nodes belong to different clusters: ${[...clusters].join(", ")}`);
   if (troubles.length > 0) lines.push("", ...troubles.map((trouble) => colors.yellow(trouble)));

@@ -17,6 +17,8 @@ export interface ReadStop {
   readonly offset: number;
   readonly expected: string;
   readonly found: string;
+  /** In the last segment, where a running node may be writing, and where a crash may have torn the end. */
+  readonly isLast: boolean;
 }
 
 export interface ReadLogOptions {
@@ -84,7 +86,7 @@ class LogReader {
       });
       if (end.kind === "bad" || end.kind === "impossible") {
         const { offset, expected, found } = end;
-        return { file: path, offset, expected, found };
+        return { file: path, offset, expected, found, isLast };
       }
     }
     return undefined;
