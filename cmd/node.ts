@@ -29,6 +29,9 @@ import { NodeFileSystem } from "../internal/wal/node-file-system.js";
 import { createLogger } from "./logger.js";
 import { VERSION } from "./version.js";
 
+/** Some hundred deletions, or starts, on a full disk. */
+const RESERVE_BYTES = 256 * 1024;
+
 interface Flags {
   readonly config: string;
   readonly checkConfig?: true;
@@ -100,6 +103,7 @@ export async function startNode(options: {
     pendingBytesMax: config.limits.pendingBytesMax,
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
+    reserveBytes: RESERVE_BYTES,
     ...(options.recover && { recover: options.recover }),
   });
   if (store.role !== kind) {

@@ -8,7 +8,7 @@ import type { Fault } from "./testing/faulty-file-system.js";
 import { type Command, type Step, Trial, type TrialOptions } from "./testing/trial.js";
 
 /** More of them find more; `npm run prove` asks for many. */
-const RUNS = Number(process.env.CAMBIUM_FAULT_RUNS ?? 150);
+const RUNS = Number(process.env.CAMBIUM_FAULT_RUNS ?? 60);
 
 const length = fc.oneof({ weight: 4, arbitrary: fc.nat(60) }, { weight: 1, arbitrary: fc.nat(1500) });
 
@@ -63,6 +63,7 @@ const options: fc.Arbitrary<TrialOptions> = fc.record({
   segmentBytesMax: fc.constantFrom(1024, 4096),
   snapshotLogBytes: fc.constantFrom(4096, Infinity),
   snapshotsKept: fc.constantFrom(1, 2),
+  reserveBytes: fc.constantFrom(0, 4096),
 });
 
 test(

@@ -46,6 +46,7 @@ import type { RecordsMark } from "./snapshot-format.js";
 import { SnapshotError, Snapshots } from "./snapshots.js";
 import { type SnapshotPolicy, Snapshotter } from "./snapshotter.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
+import { Reserve } from "./reserve.js";
 import { closingError, StoreError } from "./store-error.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
@@ -136,10 +137,13 @@ export interface StoreOptions {
   readonly retainedBytesMax: number;
   /** Payload bytes of writes that are proposed and not applied yet, at most. */
   readonly pendingBytesMax: number;
+  /** Bytes of the disk that are kept back for deletions on a full disk, and for the next start; absent: none. */
+  readonly reserveBytes?: number;
   readonly recover?: "truncate-tail";
 }
 
 const LOG_DIRECTORY = "wal";
+const DISK_FULL = "the disk has no room; nothing was changed; free some and try again";
 /** Bytes that an entry takes in a backup beside its key and value, about. */
 const ENTRY_OVERHEAD_BYTES = 28;
 
@@ -159,6 +163,7 @@ export class Store {
   readonly #options: StoreOptions;
   readonly #lock: DirectoryLock;
   readonly #node: NodeFile;
+  readonly #reserve: Reserve;
   readonly #time: MasterTime;
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
@@ -173,10 +178,11 @@ export class Store {
   #failure: Error | undefined;
   #closing = false;
 
-  private constructor(options: StoreOptions, lock: DirectoryLock, node: NodeFile) {
+  private constructor(options: StoreOptions, lock: DirectoryLock, node: NodeFile, reserve: Reserve) {
     this.#options = options;
     this.#lock = lock;
     this.#node = node;
+    this.#reserve = reserve;
     this.#time = new MasterTime(options.clock, epochMs(0));
     this.#applier = new Applier({
       engine: options.engine,
@@ -203,12 +209,15 @@ export class Store {
    * `WalError` or `FileSystemError` when the directory cannot be trusted or used, having changed nothing.
    */
   static async open(options: StoreOptions): Promise<Store> {
-    const { fileSystem, initialRole, random } = options;
+    const { fileSystem, initialRole, random, clock, logger } = options;
     const lock = await fileSystem.lock();
+    const reserve = new Reserve({ fileSystem, clock, logger, bytes: options.reserveBytes ?? 0 });
     try {
+      // A start needs room too, if only to say who is master.
+      await reserve.release();
       const hasData = (await fileSystem.list(LOG_DIRECTORY)).length > 0;
       const node = await NodeFile.open({ fileSystem, initialRole, random, hasData });
-      const store = new Store(options, lock, node);
+      const store = new Store(options, lock, node, reserve);
       // Another process writes to the directory: whatever this one would still acknowledge could be overwritten.
       void lock.lost.then((error) => store.#fail(error));
       if (node.state.clusterId) await store.#openLog(node.state.clusterId);
@@ -333,6 +342,12 @@ export class Store {
    * `closing`, `outcome_unknown` (with the position).
    */
   async write(commands: readonly WriteCommand[]): Promise<WriteReceipt> {
+    if (commands.every(({ kind }) => kind === "delete")) return this.#withReserve(() => this.#write(commands));
+    this.#assertRoom();
+    return this.#write(commands);
+  }
+
+  async #write(commands: readonly WriteCommand[]): Promise<WriteReceipt> {
     this.#assertWritable();
     const { changes, results, seenSeq } = evaluate(commands, {
       engine: this.#applier.engine,
@@ -360,6 +375,7 @@ export class Store {
    */
   async produce(records: readonly Uint8Array[]): Promise<ProduceReceipt> {
     this.#assertWritable();
+    this.#assertRoom();
     const { lineage, produced } = this.#mustBeJoined();
     if (produced.unwrittenBytes > this.#options.pendingBytesMax) {
       throw new StoreError(
@@ -392,7 +408,8 @@ export class Store {
       );
     }
     if (below <= start) return { position: this.#applier.applied };
-    return { position: await this.#propose([{ kind: "truncate-records", below }]) };
+    const change: Change = { kind: "truncate-records", below };
+    return { position: await this.#withReserve(async () => this.#propose([change])) };
   }
 
   /** What of the record log is committed. Throws `StoreError` `not_ready`. */
@@ -591,6 +608,7 @@ export class Store {
   /** Says that this node holds all that its master had committed: from now on, restarts included, it serves reads. */
   async markCaughtUp(): Promise<void> {
     if (!this.caughtUp) await this.#node.save({ caughtUp: true });
+    void this.#reserve.hold();
   }
 
   status(): StoreStatus {
@@ -627,6 +645,7 @@ export class Store {
       await this.#joined?.records.close();
       await this.#joined?.log.close();
       await this.#node.settled();
+      await this.#reserve.close();
     } finally {
       await this.#lock.release();
     }
@@ -810,8 +829,7 @@ export class Store {
       dropped: (firstSeq, cause) => {
         this.#joined?.lineage.history.cutAfter(toSeq(firstSeq - 1));
         if (this.#mastership && this.#mastership.firstSeq >= firstSeq) this.#mastership = undefined;
-        const message = "the disk has no room; nothing was changed; free some and try again";
-        this.#proposals.failFrom(firstSeq, () => new StoreError("disk_full", message, { cause }));
+        this.#proposals.failFrom(firstSeq, () => new StoreError("disk_full", DISK_FULL, { cause }));
         this.#applier.wake();
         this.#tell((listener) => listener.dropped?.(firstSeq));
       },
@@ -837,6 +855,21 @@ export class Store {
           { position },
         ),
     );
+  }
+
+  /** What makes things smaller is tried again, on a full disk, with what is kept back for it. */
+  async #withReserve<T>(write: () => Promise<T>): Promise<T> {
+    try {
+      return await write();
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === "disk_full") || !this.#options.reserveBytes) throw error;
+      return this.#reserve.lend(write);
+    }
+  }
+
+  /** What grows leaves alone what is given up for what does not. */
+  #assertRoom(): void {
+    if (this.#reserve.isLent) throw new StoreError("disk_full", DISK_FULL);
   }
 
   #nextOffset(produced: Produced): number {

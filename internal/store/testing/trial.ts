@@ -47,6 +47,7 @@ export interface TrialOptions {
   readonly segmentBytesMax: number;
   readonly snapshotLogBytes: number;
   readonly snapshotsKept: number;
+  readonly reserveBytes: number;
 }
 
 const KEYS = 6;
@@ -339,7 +340,7 @@ export class Trial {
   }
 
   async #openStore(): Promise<void> {
-    const { durability, segmentBytesMax, snapshotLogBytes, snapshotsKept } = this.#options;
+    const { durability, segmentBytesMax, snapshotLogBytes, snapshotsKept, reserveBytes } = this.#options;
     const disk = this.#disk;
     const store = await openStore({
       fileSystem: disk,
@@ -348,6 +349,7 @@ export class Trial {
       durability,
       syncIntervalMs: SYNC_INTERVAL_MS,
       segmentBytesMax,
+      reserveBytes,
       snapshots: { intervalMs: 0, logBytes: snapshotLogBytes, keep: snapshotsKept },
     });
     store.listen({
