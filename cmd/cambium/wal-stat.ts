@@ -1,5 +1,6 @@
 /** `wal stat`: what a data directory holds. */
 import type { Command } from "commander";
+import type { SnapshotInspection } from "../../internal/store/inspect.js";
 import type { LogInspection, SegmentInspection } from "../../internal/wal/inspect.js";
 import { CliError } from "./cli-error.js";
 import { type Column, plainTable } from "./plain-table.js";
@@ -86,19 +87,7 @@ function render(inspection: InspectedDirectory, colors: Colors): string {
   lines.push("", logLine("log", log, 0));
   if (log.segments.length > 0) lines.push(...plainTable(SEGMENT_COLUMNS, log.segments.map(segmentCells)));
   if (snapshots.length > 0) {
-    const rows = snapshots.map(({ file, bytes, content }) => [
-      file,
-      ...(content
-        ? [
-            formatCount(content.from.seq),
-            formatCount(content.to),
-            formatCount(content.entries),
-            formatCount(content.members),
-            `${content.records.start}-${content.records.end}`,
-          ]
-        : ["damaged", "-", "-", "-", "-"]),
-      formatBytes(bytes),
-    ]);
+    const rows = snapshots.map(snapshotCells);
     lines.push("", ...plainTable(SNAPSHOT_COLUMNS, rows));
   }
   lines.push("", logLine("record log", records, 1));
@@ -125,6 +114,13 @@ function logLine(name: string, { before, end, segments }: LogInspection, shift: 
   const unit = shift === 0 ? "seqs" : "offsets";
   const range = `${unit} ${formatCount(before.seq + 1 - shift)} to ${formatCount(end.seq - shift)}`;
   return `${name}: ${size}, ${range}, epoch ${end.epoch}, ${new Date(end.timestampMs).toISOString()}`;
+}
+
+function snapshotCells({ file, bytes, content }: SnapshotInspection): string[] {
+  if (!content) return [file, "damaged", "-", "-", "-", "-", formatBytes(bytes)];
+  const { from, to, entries, members, records } = content;
+  const numbers = [from.seq, to, entries, members].map(formatCount);
+  return [file, ...numbers, `${records.start}-${records.end}`, formatBytes(bytes)];
 }
 
 function segmentCells(segment: SegmentInspection): string[] {
