@@ -77,14 +77,62 @@ export interface RunningNode {
   close(): Promise<void>;
 }
 
-/** Builds a node out of its rooms and starts it. When it resolves, the node serves. */
-export async function startNode(options: {
-  config: NodeConfig;
-  kind: NodeKind;
-  logger: Logger;
-  recover?: "truncate-tail";
-}): Promise<RunningNode> {
-  const { config, kind, logger } = options;
+export interface NodeOptions {
+  readonly config: NodeConfig;
+  readonly kind: NodeKind;
+  readonly logger: Logger;
+  readonly recover?: "truncate-tail";
+}
+
+/**
+ * Starts a node. When it resolves, the node serves. Where the node takes over a state that its master has sent, all its rooms
+ * are built anew, at the same address; should that fail, the process ends.
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { logger } = options;
+  let { port } = options.config.server;
+  let isClosing = false;
+  const start = async (): Promise<Rooms> => {
+    const rooms = await buildRooms({ ...options, port, restart });
+    ({ port } = rooms);
+    return rooms;
+  };
+  // Absent once they are closed for good.
+  let running: Promise<Rooms | undefined> = Promise.resolve(undefined);
+  const restart = (): void => {
+    running = running.then(async (rooms) => {
+      if (isClosing) return rooms;
+      await rooms?.close();
+      return isClosing ? undefined : start();
+    });
+    running.catch((error: unknown) => {
+      logger.error("the node could not be started anew; it stops", { error: String(error) });
+      process.exit(1);
+    });
+  };
+  const first = start();
+  running = first;
+  const { address } = await first;
+  return {
+    address,
+    close: async () => {
+      isClosing = true;
+      await (await running)?.close();
+    },
+  };
+}
+
+interface Rooms {
+  readonly address: string;
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Builds a node out of its rooms. */
+async function buildRooms(
+  options: NodeOptions & { readonly port: number; readonly restart: () => void },
+): Promise<Rooms> {
+  const { config, kind, logger, restart } = options;
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
   for (const sentence of notEnforced(config)) logger.warn(sentence);
@@ -133,6 +181,7 @@ export async function startNode(options: {
     heartbeatIntervalMs: config.master?.heartbeatIntervalMs ?? config.replication.heartbeatIntervalMs,
     batchBytes: config.replication.batchBytes,
     windowBytes: config.replication.windowBytes,
+    restart,
     ...(config.master?.address && { masterAddress: config.master.address }),
   });
   const retention = new RetentionLoop({
@@ -162,7 +211,7 @@ export async function startNode(options: {
       logger,
       version: VERSION,
       host: config.server.host,
-      port: config.server.port,
+      port: options.port,
       advertisedAddress: advertised,
       limits: config.limits,
       corsOrigins: config.server.corsOrigins,
@@ -179,6 +228,7 @@ export async function startNode(options: {
     const listening = server;
     return {
       address,
+      port: listening.port,
       close: async () => {
         await listening.close();
         await closeRooms();

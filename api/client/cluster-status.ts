@@ -10,7 +10,7 @@ import { CambiumError } from "./cambium-error.js";
 import { fromWire, type Position, toPosition } from "./wire.js";
 
 /** `unknown` stands for a word that this client is too old to know, or that the node left out. */
-export type MemberState = "self" | "disconnected" | "probing" | "streaming" | "refused" | "unknown";
+export type MemberState = "self" | "disconnected" | "probing" | "transferring" | "streaming" | "refused" | "unknown";
 export type MemberSource = "founder" | "listed" | "added" | "registered" | "unknown";
 
 export interface ClusterStatus {
@@ -137,6 +137,8 @@ function toState(state: WireState): MemberState {
       return "probing";
     case WireState.STREAMING:
       return "streaming";
+    case WireState.TRANSFERRING:
+      return "transferring";
     case WireState.REFUSED:
       return "refused";
     default:

@@ -9,6 +9,8 @@ export type ClusterId = string & { readonly [brand]: "ClusterId" };
 export type NodeId = string & { readonly [brand]: "NodeId" };
 /** Drawn anew with every epoch; 16 hexadecimal digits (8 bytes). */
 export type EpochId = string & { readonly [brand]: "EpochId" };
+/** Drawn anew with every file of the whole state that a master sends; 32 hexadecimal digits (16 bytes). */
+export type TransferId = string & { readonly [brand]: "TransferId" };
 
 /** Where randomness comes from; tests and the simulator give a seeded one. */
 export interface RandomSource {
@@ -28,9 +30,11 @@ function checked(text: string, bytes: number, what: string): string {
 export const clusterId = (hex: string): ClusterId => checked(hex, 16, "cluster id") as ClusterId;
 export const nodeId = (hex: string): NodeId => checked(hex, 16, "node id") as NodeId;
 export const epochId = (hex: string): EpochId => checked(hex, 8, "epoch id") as EpochId;
+export const transferId = (hex: string): TransferId => checked(hex, 16, "transfer id") as TransferId;
 
 export const idFromBytes = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-export const idToBytes = (id: ClusterId | NodeId | EpochId): Uint8Array => new Uint8Array(Buffer.from(id, "hex"));
+export const idToBytes = (id: ClusterId | NodeId | EpochId | TransferId): Uint8Array =>
+  new Uint8Array(Buffer.from(id, "hex"));
 
 export const newClusterId = (random: RandomSource): ClusterId => clusterId(idFromBytes(random.bytes(16)));
 export const newNodeId = (random: RandomSource): NodeId => nodeId(idFromBytes(random.bytes(16)));

@@ -10,9 +10,9 @@ const EVERYBODY = [MASTER, ...REPLICAS];
 
 /** Something that happens to the cluster; `n` chooses what exactly. */
 type Mishap =
-  | { readonly kind: "write" | "deliver" | "pass" | "tear"; readonly n: number }
+  | { readonly kind: "write" | "deliver" | "pass" | "tear" | "outrun"; readonly n: number }
   | {
-      readonly kind: "written" | "kept" | "crash" | "silence" | "sever" | "forget" | "drop";
+      readonly kind: "written" | "kept" | "crash" | "silence" | "sever" | "forget" | "drop" | "compact" | "rot";
       readonly at: string;
       readonly n: number;
     };
@@ -21,7 +21,7 @@ const anyMishap: fc.Arbitrary<Mishap> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant("write" as const), n: fc.nat(5) }) },
   { weight: 10, arbitrary: fc.record({ kind: fc.constant("deliver" as const), n: fc.nat(1000) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("pass" as const), n: fc.nat(3000) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("tear" as const), n: fc.nat(5) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("tear" as const, "outrun" as const), n: fc.nat(5) }) },
   {
     weight: 10,
     arbitrary: fc.record({
@@ -33,7 +33,15 @@ const anyMishap: fc.Arbitrary<Mishap> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      kind: fc.constantFrom("crash" as const, "silence" as const, "sever" as const, "forget" as const, "drop" as const),
+      kind: fc.constantFrom(
+        "crash" as const,
+        "silence" as const,
+        "sever" as const,
+        "forget" as const,
+        "drop" as const,
+        "compact" as const,
+        "rot" as const,
+      ),
       at: fc.constantFrom(...EVERYBODY),
       n: fc.nat(5),
     }),
@@ -83,6 +91,20 @@ class Watched {
         cluster.node(MASTER).store.pace = "told";
         break;
       }
+      case "outrun": {
+        // A replica is away for so long that the master's log no longer has what it lacks.
+        const address = must(REPLICAS[mishap.n % 2], "one of both");
+        const disk = await cluster.crash(address, mishap.n);
+        const { store } = cluster.node(MASTER);
+        for (let i = 0; i <= mishap.n && store.isMaster; i++) store.write(`write ${this.#writes++}`);
+        store.tellWritten();
+        store.tellKept();
+        await turn();
+        store.compact(0);
+        await cluster.start("replica", address, { masterAddress: MASTER, disk });
+        cluster.node(address).store.pace = "told";
+        break;
+      }
       case "pass":
         cluster.clock.advance(mishap.n);
         break;
@@ -108,12 +130,21 @@ class Watched {
         store.forgottenSeq = toSeq(Math.max(0, store.writtenSeq - mishap.n));
         break;
       }
+      case "compact":
+        cluster.node(mishap.at).store.compact(mishap.n >> 1);
+        break;
+      case "rot": {
+        const { incoming } = cluster.node(mishap.at).store.disk;
+        if (incoming && incoming.bytes.length > 0) incoming.bytes = Buffer.from(incoming.bytes).fill(0, 0, 1);
+        break;
+      }
       case "crash":
         await cluster.restart(mishap.at, mishap.n);
         cluster.node(mishap.at).store.pace = "told";
         break;
     }
     await turn();
+    await this.cluster.renew();
     this.check();
   }
 
@@ -152,7 +183,7 @@ class Watched {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test("whatever happens, what was applied stays applied, and once it is over all logs are the master's", async () => {
-  const seen = { cuts: 0, records: 0 };
+  const seen = { cuts: 0, records: 0, installs: 0 };
   await fc.assert(
     fc.asyncProperty(fc.array(anyMishap, { minLength: 10, maxLength: 80 }), async (mishaps) => {
       const watched = new Watched();
@@ -171,6 +202,7 @@ test("whatever happens, what was applied stays applied, and once it is over all 
           expect(replicator.stalenessMs()).toBeLessThanOrEqual(2000);
           seen.cuts += store.disk.diverged.length;
         }
+        seen.installs += cluster.renewals;
         seen.records += master.store.records.length;
         expect(
           master.replicator
@@ -186,4 +218,5 @@ test("whatever happens, what was applied stays applied, and once it is over all 
   );
   // Else the mishaps were too mild to show anything.
   expect(seen.cuts).toBeGreaterThan(10);
+  expect(seen.installs).toBeGreaterThan(10);
 }, 60_000);

@@ -8,19 +8,30 @@
 import { AssertionError } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { EpochHistory } from "../base/epoch-history.js";
-import type { LogMark } from "../base/position.js";
 import type { Effect } from "./core/effect.js";
 import type { Batch, Happening, LogView, Outcome } from "./core/event.js";
 import type { ReplicaMessage } from "./core/message.js";
 import type { CoreState } from "./core/state.js";
 import { nextDueMs, step } from "./core/step.js";
 import type { PeerConnection, PeerNetwork, PushSession } from "./peer.js";
-import type { ReplicatedStore } from "./store-port.js";
+import type { ReplicatedStore, TransferFile } from "./store-port.js";
 
 /** What the core reports, and the driver passes on. */
 export type Report = Extract<
   Effect,
-  { kind: "stepDown" | "met" | "streaming" | "refused" | "unreached" | "follow" | "orphaned" | "closeSession" }
+  {
+    kind:
+      | "stepDown"
+      | "met"
+      | "transferring"
+      | "streaming"
+      | "refused"
+      | "unreached"
+      | "follow"
+      | "orphaned"
+      | "closeSession"
+      | "restart";
+  }
 >;
 
 export interface DriverOptions {
@@ -44,6 +55,8 @@ export class Driver {
   readonly #clock: Clock;
   readonly #report: (report: Report) => void;
   readonly #connections = new Map<number, PeerConnection>();
+  /** By connection: what is being sent to it. */
+  readonly #transfers = new Map<number, TransferFile>();
   readonly #callers = new Map<number, Caller>();
   #nextSession = 1;
 
@@ -55,6 +68,7 @@ export class Driver {
   #timer: { readonly timer: Timer; readonly atMs: number } | undefined;
   /** Calls of the store that have not come back. */
   readonly #calls = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
   #closed = false;
 
   constructor({ state, store, network, clock, report }: DriverOptions) {
@@ -105,6 +119,8 @@ export class Driver {
     // Callers whom the core does not know, since it turned them away or its role had ended.
     for (const { close } of this.#callers.values()) close(reason);
     this.#callers.clear();
+    this.#transfers.clear();
+    this.#closing.abort(new Error(reason));
     while (this.#calls.size > 0) await Promise.all(this.#calls);
   }
 
@@ -176,7 +192,7 @@ export class Driver {
   }
 
   #takeLog(): void {
-    const { last, writtenSeq, keptSeq, appliedSeq, history } = this.#store;
+    const { last, writtenSeq, keptSeq, appliedSeq, compactSeq, floorSeq, history } = this.#store;
     const known = this.#state.log;
     const sameHistory = haveSameEpochs(history, known.history);
     if (
@@ -186,7 +202,9 @@ export class Driver {
       last.epoch === known.last.epoch &&
       writtenSeq === known.writtenSeq &&
       keptSeq === known.keptSeq &&
-      appliedSeq === known.appliedSeq
+      appliedSeq === known.appliedSeq &&
+      compactSeq === known.compactSeq &&
+      floorSeq === known.floorSeq
     ) {
       return;
     }
@@ -195,6 +213,8 @@ export class Driver {
       writtenSeq,
       keptSeq,
       appliedSeq,
+      compactSeq,
+      floorSeq,
       history: sameHistory ? known.history : new EpochHistory(history.starts),
     };
     this.#step({ kind: "log", log });
@@ -214,7 +234,7 @@ export class Driver {
         return this.#connections.get(effect.connection)?.send(effect.message);
       case "disconnect": {
         const connection = this.#connections.get(effect.connection);
-        this.#connections.delete(effect.connection);
+        this.#forget(effect.connection);
         return connection?.close();
       }
       case "readMark":
@@ -235,6 +255,17 @@ export class Driver {
           batch: this.#batch(await store.readRecords(afterSeq, maxBytes)),
         }));
 
+      case "openTransfer":
+        return this.#openTransfer(effect);
+      case "readTransfer":
+        return this.#read(effect, async ({ connection, offset, maxBytes }) => {
+          const file = this.#transfers.get(connection);
+          if (!file) throw new Error("the connection is gone");
+          return { kind: "transferRead", connection, bytes: await file.read(offset, maxBytes) };
+        });
+      case "spoilTransfer":
+        return this.#transfers.get(effect.connection)?.spoil();
+
       case "reply":
         return this.#callers.get(effect.session)?.send(effect.message);
       case "closeSession": {
@@ -244,13 +275,34 @@ export class Driver {
         return this.#report(effect);
       }
       case "join":
-        return this.#work(effect.operation, () => store.joinCluster(effect.clusterId));
+        return this.#work(effect.operation, async () => {
+          await store.joinCluster(effect.clusterId);
+          return DONE;
+        });
       case "promise":
-        return this.#work(effect.operation, () => store.promise(effect.promise));
+        return this.#work(effect.operation, async () => {
+          await store.promise(effect.promise);
+          return DONE;
+        });
       case "cut":
-        return this.#work(effect.operation, () => store.cutAfter(effect.seq));
+        return this.#work(effect.operation, async () => {
+          await store.cutAfter(effect.seq);
+          return DONE;
+        });
       case "compare":
-        return this.#work(effect.operation, () => store.mark(effect.seq));
+        return this.#work(effect.operation, async () => ({ kind: "mark", mark: await store.mark(effect.seq) }));
+      case "stageTransfer":
+        return this.#work(effect.operation, async () => ({
+          kind: "staged",
+          received: await store.stageTransfer(effect.id, effect.size),
+        }));
+      case "installTransfer":
+        return this.#work(effect.operation, async () => {
+          const { damage } = await store.installTransfer();
+          return damage === undefined ? DONE : { kind: "damaged", detail: damage };
+        });
+      case "writeTransfer":
+        return this.#writeTransfer(effect);
       case "append":
         return this.#append(effect);
       case "observeTime":
@@ -260,11 +312,13 @@ export class Driver {
 
       case "stepDown":
       case "met":
+      case "transferring":
       case "streaming":
       case "refused":
       case "unreached":
       case "follow":
       case "orphaned":
+      case "restart":
         return this.#report(effect);
     }
   }
@@ -276,11 +330,36 @@ export class Driver {
         opened: () => this.dispatch({ kind: "opened", connection }),
         message: (message) => this.dispatch({ kind: "answered", connection, message }),
         closed: (reason) => {
-          this.#connections.delete(connection);
+          this.#forget(connection);
           this.dispatch({ kind: "lost", connection, reason });
         },
       }),
     );
+  }
+
+  #forget(connection: number): void {
+    this.#connections.delete(connection);
+    this.#transfers.delete(connection);
+  }
+
+  #openTransfer(effect: Extract<Effect, { kind: "openTransfer" }>): void {
+    this.#read(effect, async ({ connection }) => {
+      const file = await this.#store.openTransfer(this.#closing.signal);
+      if (this.#connections.has(connection)) this.#transfers.set(connection, file);
+      return { kind: "transferOpened", connection, id: file.id, size: file.size };
+    });
+  }
+
+  #writeTransfer({ session, offset, bytes }: Extract<Effect, { kind: "writeTransfer" }>): void {
+    this.#call(async () => {
+      try {
+        await this.#store.writeTransfer(offset, bytes);
+      } catch (error) {
+        this.dispatch({ kind: "transferUnwritten", session, detail: messageOf(error) });
+        return;
+      }
+      this.dispatch({ kind: "transferWritten", session, bytes: bytes.length });
+    });
   }
 
   #append({ session, records }: Extract<Effect, { kind: "append" }>): void {
@@ -311,12 +390,11 @@ export class Driver {
   }
 
   /** Work for a session: it ends in any case, and the core is told how. */
-  #work(operation: number, work: () => Promise<LogMark | void>): void {
+  #work(operation: number, work: () => Promise<Outcome>): void {
     this.#call(async () => {
       let outcome: Outcome;
       try {
-        const mark = await work();
-        outcome = mark ? { kind: "mark", mark } : { kind: "done" };
+        outcome = await work();
       } catch (error) {
         outcome = { kind: "failed", detail: messageOf(error) };
       }
@@ -330,6 +408,8 @@ export class Driver {
     void called.then(() => this.#calls.delete(called));
   }
 }
+
+const DONE: Outcome = { kind: "done" };
 
 function haveSameEpochs(a: EpochHistory, b: EpochHistory): boolean {
   return (

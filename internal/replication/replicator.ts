@@ -43,6 +43,8 @@ export interface ReplicatorOptions {
   readonly batchBytes: number;
   /** Nothing more is sent to a replica that has this many bytes of records unacknowledged. */
   readonly windowBytes: number;
+  /** A master has sent its whole state, and the next start of this node takes it over: close everything, and start anew. */
+  readonly restart: () => void;
 }
 
 /** A member as this node sees it. */
@@ -53,7 +55,7 @@ export interface MemberView {
   readonly voter: boolean;
   readonly source: MemberSource;
   /** Absent where it is not known: only the master knows more than `self`. */
-  readonly state?: "self" | "disconnected" | "probing" | "streaming" | "refused";
+  readonly state?: "self" | "disconnected" | "probing" | "transferring" | "streaming" | "refused";
   /** Highest seq that the member has acknowledged. */
   readonly matchSeq: Seq;
   readonly appliedSeq: Seq;
@@ -328,6 +330,13 @@ export class Replicator {
           after_seq: report.afterSeq,
         });
         return;
+      case "transferring":
+        logger.info("a replica lacks what the log no longer holds; sending it the whole state", {
+          address: report.address,
+          node_id: report.nodeId,
+          bytes: report.size,
+        });
+        return;
       case "refused":
         this.#complain(report.address, `a replica cannot be pushed to (${report.reason})`, report.detail);
         return this.#roster?.refused(report.address, report.reason, report.detail);
@@ -346,6 +355,9 @@ export class Replicator {
         this.#registration?.orphaned();
         this.#complain(MASTER, "no master pushes to this node", report.reason);
         return;
+      case "restart":
+        logger.info("the master's whole state has come; starting anew with it");
+        return this.#options.restart();
       case "closeSession":
         this.#complain(MASTER, "no master pushes to this node", report.reason);
         return;

@@ -3,11 +3,11 @@
  * another log in its place.
  */
 import type { EpochHistory } from "../base/epoch-history.js";
-import type { ClusterId, EpochId, NodeId } from "../base/ids.js";
+import type { ClusterId, EpochId, NodeId, TransferId } from "../base/ids.js";
 import type { Epoch, EpochMs, LogMark, Position, Seq } from "../base/position.js";
-import type { EpochPromise, Member, NodeRole, StoreListener } from "../store/store.js";
+import type { EpochPromise, Member, NodeRole, StoreListener, TransferFile } from "../store/store.js";
 
-export type { EpochPromise, Member, MemberSource } from "../store/store.js";
+export type { EpochPromise, Member, MemberSource, TransferFile } from "../store/store.js";
 
 export interface ReplicatedStore {
   readonly nodeId: NodeId;
@@ -23,6 +23,10 @@ export interface ReplicatedStore {
   readonly writtenSeq: Seq;
   readonly keptSeq: Seq;
   readonly appliedSeq: Seq;
+  /** The log holds what comes after it. */
+  readonly compactSeq: Seq;
+  /** The lowest seq after which the log can be cut, and the state still be told. */
+  readonly floorSeq: Seq;
   /** The masterships of the whole log, queued records included. */
   readonly history: EpochHistory;
   /** As far as the log is applied. */
@@ -49,6 +53,17 @@ export interface ReplicatedStore {
   commit(seq: Seq): void;
   /** Tells compaction after which seq some member lacks the log; undefined: none does. */
   retainLog(lackedAfter: () => Seq | undefined): void;
+  /** Of a master: the whole state as a file, from which the log goes on. Waits until it is ready. Rejects with the signal's reason. */
+  openTransfer(signal: AbortSignal): Promise<TransferFile>;
+  /** Of a replica: goes on with a master's file, or begins it; resolves to the bytes of it that are there. */
+  stageTransfer(id: TransferId, size: number): Promise<number>;
+  /** Adds to the file. Calls are carried out in their order. */
+  writeTransfer(offset: number, bytes: Uint8Array): Promise<void>;
+  /**
+   * Checks the whole file, and remembers durably that the next start puts it in the place of this node's state. Says what
+   * is damaged about a file that is; that file is gone then.
+   */
+  installTransfer(): Promise<{ readonly damage?: string }>;
   /** This node holds all that its master had committed. */
   markCaughtUp(): Promise<void>;
   proposeMember(member: Member): Promise<Position>;

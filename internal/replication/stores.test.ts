@@ -40,6 +40,7 @@ async function start(role: "master" | "replica", address: string, fileSystem = n
     listedReplicas: role === "master" ? ["r:1"] : [],
     heartbeatIntervalMs: 1000,
     batchBytes: 1 << 13,
+    restart: () => undefined,
     windowBytes: 1 << 15,
   });
   const node = { store, replicator, fileSystem };

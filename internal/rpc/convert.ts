@@ -110,6 +110,8 @@ function stateToWire(state: MemberView["state"]): WireState {
       return WireState.PROBING;
     case "streaming":
       return WireState.STREAMING;
+    case "transferring":
+      return WireState.TRANSFERRING;
     case "refused":
       return WireState.REFUSED;
     case undefined:

@@ -6,7 +6,7 @@ import {
   PushResponseSchema,
   type RejectReason as WireReason,
 } from "../../api/gen/cambium/v1/replication_pb.js";
-import { clusterId, epochId, nodeId } from "../base/ids.js";
+import { clusterId, epochId, nodeId, transferId } from "../base/ids.js";
 import { epoch, epochMs, seq, WireRangeError } from "../base/position.js";
 import type { MasterMessage, ReplicaMessage } from "../replication/replicator.js";
 import {
@@ -69,6 +69,19 @@ const masterMessage: fc.Arbitrary<MasterMessage> = fc.oneof(
     answer: fc.boolean(),
     masterTimeMs: anyNumber.map(epochMs),
   }),
+  fc.record({
+    kind: fc.constant("snapshotOffer" as const),
+    ...withCluster,
+    id: hex(32).map(transferId),
+    size: anyNumber,
+  }),
+  fc.record({
+    kind: fc.constant("snapshotChunk" as const),
+    ...withCluster,
+    id: hex(32).map(transferId),
+    offset: anyNumber,
+    bytes: fc.uint8Array(),
+  }),
 );
 
 const reasons = [
@@ -78,6 +91,7 @@ const reasons = [
   "misaligned",
   "protocol_version",
   "not_a_replica",
+  "damaged_snapshot",
   "unknown",
 ] as const;
 
@@ -89,6 +103,7 @@ const replicaMessage: fc.Arbitrary<ReplicaMessage> = fc.oneof(
     history,
     last: position,
     heartbeatIntervalMs: uint32,
+    floorSeq: anySeq,
   }),
   fc.record({
     kind: fc.constant("ack" as const),
@@ -96,6 +111,13 @@ const replicaMessage: fc.Arbitrary<ReplicaMessage> = fc.oneof(
     matchSeq: anySeq,
     appliedSeq: anySeq,
     probe: anyNumber,
+  }),
+  fc.record({ kind: fc.constant("snapshotAck" as const), ...withCluster, received: anyNumber }),
+  fc.record({
+    kind: fc.constant("snapshotAck" as const),
+    ...withCluster,
+    id: hex(32).map(transferId),
+    received: anyNumber,
   }),
   fc.record({
     kind: fc.constant("reject" as const),
@@ -153,6 +175,11 @@ describe("messages between nodes", () => {
     ["a short cluster id", { sender, clusterId: new Uint8Array(3) }, /^cluster_id must have 16 bytes, not 3/],
     ["no content", { sender }, /does not know/],
     ["no position", hello({}), /^hello\.last is missing/],
+    [
+      "a short id",
+      { sender, message: { case: "snapshotOffer", value: { id: new Uint8Array(3) } } },
+      /^snapshot_offer\.id must/,
+    ],
     ["no mark", { sender, message: { case: "align", value: {} } }, /^align\.agreement is missing/],
     [
       "an epoch below the one before",

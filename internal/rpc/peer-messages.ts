@@ -20,6 +20,7 @@ import {
   idToBytes,
   type NodeId,
   nodeId,
+  transferId,
 } from "../base/ids.js";
 import { epoch, epochMs, fromWire64, type LogMark, seq, toWire64 } from "../base/position.js";
 import type { MasterMessage, RejectReason, ReplicaMessage } from "../replication/replicator.js";
@@ -69,6 +70,13 @@ function masterBodyToWire(message: MasterMessage): Exclude<PushRequestInit["mess
           masterTimeMs: toWire64(message.masterTimeMs),
         },
       };
+    case "snapshotOffer":
+      return { case: "snapshotOffer", value: { id: idToBytes(message.id), size: toWire64(message.size) } };
+    case "snapshotChunk":
+      return {
+        case: "snapshotChunk",
+        value: { id: idToBytes(message.id), offset: toWire64(message.offset), bytes: message.bytes },
+      };
     default:
       return unreachable(message);
   }
@@ -109,6 +117,21 @@ export function masterMessageFromWire(request: PushRequest): MasterMessage {
         answer: message.value.answer,
         masterTimeMs: epochMs(fromWire64(message.value.masterTimeMs, "heartbeat.master_time_ms")),
       };
+    case "snapshotOffer":
+      return {
+        kind: "snapshotOffer",
+        ...envelope,
+        id: transferId(checkedId(message.value.id, "snapshot_offer.id")),
+        size: fromWire64(message.value.size, "snapshot_offer.size"),
+      };
+    case "snapshotChunk":
+      return {
+        kind: "snapshotChunk",
+        ...envelope,
+        id: transferId(checkedId(message.value.id, "snapshot_chunk.id")),
+        offset: fromWire64(message.value.offset, "snapshot_chunk.offset"),
+        bytes: message.value.bytes,
+      };
     case undefined:
       throw new RequestError("invalid", "the message of the master is of a kind that this version does not know");
     default:
@@ -130,6 +153,7 @@ function replicaBodyToWire(message: ReplicaMessage): Exclude<PushResponseInit["m
           history: message.history.map(epochStartToWire),
           last: positionToWire(message.last),
           heartbeatIntervalMs: message.heartbeatIntervalMs,
+          floorSeq: toWire64(message.floorSeq),
         },
       };
     case "ack":
@@ -139,6 +163,14 @@ function replicaBodyToWire(message: ReplicaMessage): Exclude<PushResponseInit["m
           matchSeq: toWire64(message.matchSeq),
           appliedSeq: toWire64(message.appliedSeq),
           probe: toWire64(message.probe),
+        },
+      };
+    case "snapshotAck":
+      return {
+        case: "snapshotAck",
+        value: {
+          id: message.id === undefined ? NO_BYTES : idToBytes(message.id),
+          received: toWire64(message.received),
         },
       };
     case "reject":
@@ -160,6 +192,7 @@ export function replicaMessageFromWire(response: PushResponse): ReplicaMessage {
         history: historyFromWire(message.value.history),
         last: positionFromWire(message.value.last, "welcome.last"),
         heartbeatIntervalMs: message.value.heartbeatIntervalMs,
+        floorSeq: seq(fromWire64(message.value.floorSeq, "welcome.floor_seq")),
       };
     case "ack":
       return {
@@ -169,6 +202,15 @@ export function replicaMessageFromWire(response: PushResponse): ReplicaMessage {
         appliedSeq: seq(fromWire64(message.value.appliedSeq, "ack.applied_seq")),
         probe: fromWire64(message.value.probe, "ack.probe"),
       };
+    case "snapshotAck": {
+      const { id } = message.value;
+      return {
+        kind: "snapshotAck",
+        ...envelope,
+        ...(id.length > 0 && { id: transferId(checkedId(id, "snapshot_ack.id")) }),
+        received: fromWire64(message.value.received, "snapshot_ack.received"),
+      };
+    }
     case "reject":
       return {
         kind: "reject",
@@ -270,6 +312,8 @@ function reasonToWire(reason: RejectReason): WireReason {
       return WireReason.PROTOCOL_VERSION;
     case "not_a_replica":
       return WireReason.NOT_A_REPLICA;
+    case "damaged_snapshot":
+      return WireReason.DAMAGED_SNAPSHOT;
     case "unknown":
       return WireReason.UNSPECIFIED;
     default:
@@ -291,6 +335,8 @@ function reasonFromWire(reason: WireReason): RejectReason {
       return "protocol_version";
     case WireReason.NOT_A_REPLICA:
       return "not_a_replica";
+    case WireReason.DAMAGED_SNAPSHOT:
+      return "damaged_snapshot";
     case WireReason.UNSPECIFIED:
       return "unknown";
     default:

@@ -80,6 +80,7 @@ const welcome: ReplicaMessage = {
   history: [],
   last: { epoch: epoch(0), seq: seq(0) },
   heartbeatIntervalMs: 500,
+  floorSeq: seq(0),
 };
 const ack = (matchSeq: number): ReplicaMessage => ({
   kind: "ack",

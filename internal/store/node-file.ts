@@ -14,6 +14,8 @@ import {
   type NodeId,
   nodeId,
   type RandomSource,
+  type TransferId,
+  transferId,
 } from "../base/ids.js";
 import { epoch, type Epoch } from "../base/position.js";
 import { type FileSystem, FileSystemError } from "../wal/file-system.js";
@@ -37,6 +39,8 @@ export interface NodeState {
   /** Whether the node has once held everything that its master had: until then it serves nothing. */
   readonly caughtUp: boolean;
   readonly promised: EpochPromise;
+  /** A master's whole state has come, and is to be put in the place of this node's own before anything else. */
+  readonly installing?: TransferId | undefined;
 }
 
 /** A data directory that this version must not touch. */
@@ -177,6 +181,7 @@ function parse(text: string): NodeState {
   const cluster = optionalId(fields["clusterId"], 16);
   const candidate = optionalId(promised["candidate"], 16);
   const promisedId = optionalId(promised["epochId"], 8);
+  const installing = optionalId(fields["installing"], 16);
   return {
     nodeId: nodeId(String(fields["nodeId"])),
     role: fields["role"] === "master" ? "master" : "replica",
@@ -188,6 +193,7 @@ function parse(text: string): NodeState {
       ...(candidate !== undefined && { candidate: nodeId(candidate) }),
       ...(promisedId !== undefined && { epochId: epochId(promisedId) }),
     },
+    ...(installing !== undefined && { installing: transferId(installing) }),
   };
 }
 

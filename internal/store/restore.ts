@@ -18,7 +18,7 @@ import { Log, type LogEnd, type LogListener } from "../wal/log.js";
 import { chainSeed } from "../wal/record.js";
 import type { WalError } from "../wal/wal-error.js";
 import { BackupError, BackupReader, type BackupSummary, type BackupVisitor } from "./backup-reader.js";
-import { decodeChanges } from "./change.js";
+import { decodeChanges, type Member } from "./change.js";
 import { NodeFile } from "./node-file.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { Snapshots } from "./snapshots.js";
@@ -80,7 +80,7 @@ const UNWRITTEN_BYTES_MAX = 8 * 1024 * 1024;
 export async function restoreBackup(options: RestoreOptions): Promise<RestoreSummary> {
   const { fileSystem } = options;
   await assertEmpty(fileSystem);
-  const content = await load(options);
+  const content = await loadBackup(options);
   const lock = await fileSystem.lock();
   try {
     // Another process may have been at it meanwhile.
@@ -110,9 +110,11 @@ export async function checkBackup(
   return reader.finish();
 }
 
-interface BackupContent {
+/** What a backup holds beside the entries and the records. */
+export interface BackupContent {
   readonly summary: BackupSummary;
   readonly epochs: readonly EpochStart[];
+  readonly members: readonly Member[];
 }
 
 async function assertEmpty(fileSystem: FileSystem): Promise<void> {
@@ -127,12 +129,14 @@ async function assertEmpty(fileSystem: FileSystem): Promise<void> {
 /** The file by which this process holds the directory. */
 const isLock = (name: string): boolean => name === "LOCK";
 
-/** Puts the state that the backup gives into the engine, checking the whole file. */
-async function load({ engine, read, onProgress }: RestoreOptions): Promise<BackupContent> {
+/** Puts the state that the backup gives into the engine, checking the whole file. Rejects with `BackupError`. */
+export async function loadBackup({ engine, read, onProgress }: RestoreOptions): Promise<BackupContent> {
   let epochs: readonly EpochStart[] = [];
+  let members: readonly Member[] = [];
   const summary = await checkBackup(read(), {
     visitor: {
       epochs: (starts) => (epochs = starts),
+      members: (all) => (members = all),
       entry: (entry) => engine.restore(entry),
       logRecord: ({ seq, timestampMs, payload }) => {
         for (const change of decodeChanges(payload)) {
@@ -148,14 +152,36 @@ async function load({ engine, read, onProgress }: RestoreOptions): Promise<Backu
     const message = `the backup gives ${engine.entryCount} keys, ${keys} were there; take another one, and report this`;
     throw new BackupError(0, message);
   }
-  return { summary, epochs };
+  return { summary, epochs, members };
 }
 
-async function build(options: RestoreOptions, { summary, epochs }: BackupContent): Promise<RestoreSummary> {
-  const { fileSystem, random, logger, engine, keepClusterId } = options;
-  const { header, state } = summary;
+async function build(options: RestoreOptions, content: BackupContent): Promise<RestoreSummary> {
+  const { fileSystem, random, engine, keepClusterId } = options;
+  const { header, state } = content.summary;
   const clusterId = keepClusterId ? header.clusterId : newClusterId(random);
   const nodeId = newNodeId(random);
+  // The node enters itself when its mastership begins; who else belonged to the old cluster is no matter of the new one.
+  await buildState(options, content, clusterId, []);
+  await NodeFile.create(fileSystem, {
+    nodeId,
+    role: "master",
+    clusterId,
+    hasLog: true,
+    caughtUp: true,
+    promised: { epoch: epoch(state.to.epoch + (keepClusterId ? EPOCHS_SKIPPED : 0)) },
+  });
+  return { backup: content.summary, clusterId, nodeId, keys: engine.entryCount };
+}
+
+/** Writes log, record log and snapshot into a directory that has none. All is durable when it resolves. */
+export async function buildState(
+  options: RestoreOptions,
+  { summary, epochs }: BackupContent,
+  clusterId: ClusterId,
+  members: readonly Member[],
+): Promise<void> {
+  const { fileSystem, random, logger, engine, keepClusterId } = options;
+  const { state } = summary;
   const { timestampMs, ...to } = { ...state.to, chain: keepClusterId ? state.to.chain : chainSeed(clusterId) };
   await makeLog(options, clusterId, { ...to, timestampMs });
   const records = await makeRecordLog(options, clusterId, summary);
@@ -164,8 +190,7 @@ async function build(options: RestoreOptions, { summary, epochs }: BackupContent
     {
       header: { clusterId, from: to, fromTimestampMs: timestampMs, salt: random.bytes(16) },
       epochs,
-      // The node enters itself when its mastership begins; who else belonged to the old cluster is no matter of the new one.
-      members: [],
+      members,
       records,
       engine,
       appliedSeq: () => to.seq,
@@ -174,15 +199,6 @@ async function build(options: RestoreOptions, { summary, epochs }: BackupContent
   );
   // The names of the directories made above, before the file that counts on them.
   await fileSystem.syncDirectory("");
-  await NodeFile.create(fileSystem, {
-    nodeId,
-    role: "master",
-    clusterId,
-    hasLog: true,
-    caughtUp: true,
-    promised: { epoch: epoch(to.epoch + (keepClusterId ? EPOCHS_SKIPPED : 0)) },
-  });
-  return { backup: summary, clusterId, nodeId, keys: engine.entryCount };
 }
 
 /** Makes an empty log that goes on from `start`. */

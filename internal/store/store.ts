@@ -10,8 +10,15 @@
  */
 import { assert, must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import { EpochHistory, type EpochStart } from "../base/epoch-history.js";
-import { type ClusterId, type EpochId, newClusterId, type NodeId, type RandomSource } from "../base/ids.js";
+import { agreementSeq, EpochHistory, type EpochStart, type HistoryEnd } from "../base/epoch-history.js";
+import {
+  type ClusterId,
+  type EpochId,
+  newClusterId,
+  type NodeId,
+  type RandomSource,
+  type TransferId,
+} from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import {
   type Epoch,
@@ -48,8 +55,13 @@ import { type SnapshotPolicy, Snapshotter } from "./snapshotter.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { Reserve } from "./reserve.js";
 import { closingError, StoreError } from "./store-error.js";
+import { installTransfer } from "./install.js";
+import { TransferSink } from "./transfer-sink.js";
+import { type TransferFile, TransferSource } from "./transfer-source.js";
+import { createSynced } from "../wal/files.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 
+export type { TransferFile } from "./transfer-source.js";
 export type { BackupStream } from "./backup.js";
 export { BACKUP_FORMAT } from "./backup-format.js";
 export type { Member, MemberSource } from "./change.js";
@@ -144,6 +156,7 @@ export interface StoreOptions {
 
 const LOG_DIRECTORY = "wal";
 const DISK_FULL = "the disk has no room; nothing was changed; free some and try again";
+const DIVERGED_READ_BYTES = 1024 * 1024;
 /** Bytes that an entry takes in a backup beside its key and value, about. */
 const ENTRY_OVERHEAD_BYTES = 28;
 
@@ -157,6 +170,7 @@ interface Joined {
   readonly produced: Produced;
   readonly pins: Pins;
   readonly backups: Backups;
+  readonly transfers: TransferSource;
 }
 
 export class Store {
@@ -165,6 +179,7 @@ export class Store {
   readonly #node: NodeFile;
   readonly #reserve: Reserve;
   readonly #time: MasterTime;
+  readonly #incoming: TransferSink;
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
   readonly #listeners: StoreListener[] = [];
@@ -183,6 +198,7 @@ export class Store {
     this.#lock = lock;
     this.#node = node;
     this.#reserve = reserve;
+    this.#incoming = new TransferSink(options.fileSystem, options.logger);
     this.#time = new MasterTime(options.clock, epochMs(0));
     this.#applier = new Applier({
       engine: options.engine,
@@ -217,6 +233,9 @@ export class Store {
       await reserve.release();
       const hasData = (await fileSystem.list(LOG_DIRECTORY)).length > 0;
       const node = await NodeFile.open({ fileSystem, initialRole, random, hasData });
+      const { installing } = node.state;
+      const recordSegmentBytesMax = options.recordSegmentBytesMax ?? options.segmentBytesMax;
+      if (installing) await installTransfer(node, installing, { ...options, recordSegmentBytesMax });
       const store = new Store(options, lock, node, reserve);
       // Another process writes to the directory: whatever this one would still acknowledge could be overwritten.
       void lock.lost.then((error) => store.#fail(error));
@@ -264,6 +283,12 @@ export class Store {
 
   get compactSeq(): Seq {
     return this.#joined?.log.compactSeq ?? toSeq(0);
+  }
+
+  /** The lowest seq after which the log can be cut, and the state still be told. */
+  get floorSeq(): Seq {
+    const oldest = this.#joined?.snapshots.files[0];
+    return oldest && this.compactSeq > 0 ? oldest.to : this.compactSeq;
   }
 
   get appliedSeq(): Seq {
@@ -595,6 +620,65 @@ export class Store {
     return this.#mustBeJoined().backups.begin();
   }
 
+  /**
+   * The whole state as a file that does not change, and from whose end on the log stays, for a replica that lacks what the
+   * log no longer holds. Rejects as a backup does, and with the signal's reason.
+   */
+  openTransfer(signal: AbortSignal): Promise<TransferFile> {
+    return this.#mustBeJoined().transfers.file(signal);
+  }
+
+  /** Goes on with a file that a master sends, or begins it; resolves to the bytes of it that are there. */
+  stageTransfer(id: TransferId, size: number): Promise<number> {
+    return this.#incoming.begin(id, size);
+  }
+
+  /** Adds to the file; calls are carried out in their order. */
+  writeTransfer(offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#incoming.write(offset, bytes);
+  }
+
+  /**
+   * Checks the whole file and chooses it: the next `open` puts it in the place of this node's state, and nothing that is
+   * kept from here on is kept. Records that only this node has are saved first. Says what is damaged about a file that is;
+   * that file is gone then, and nothing was changed.
+   */
+  async installTransfer(): Promise<{ readonly damage?: string }> {
+    assert(!this.#mastership, "a master never takes over another's state");
+    const { lineage } = this.#mustBeJoined();
+    const found = await this.#incoming.check(lineage.clusterId);
+    if (typeof found === "string") return { damage: found };
+    await this.#saveDiverged(found.end);
+    await this.#node.save({ installing: found.id });
+    return {};
+  }
+
+  /** Saves the records of this node that the history of others does not have, as far as they are there. */
+  async #saveDiverged(end: HistoryEnd): Promise<void> {
+    const { log, lineage } = this.#mustBeJoined();
+    const agreed = agreementSeq({ history: lineage.history, lastSeq: log.lastSeq }, end);
+    const after = toSeq(Math.max(agreed, log.compactSeq));
+    if (after >= log.lastSeq) return;
+    await log.flush();
+    const { fileSystem, clock, logger } = this.#options;
+    const saveAs = `diverged-${log.last.epoch}-${after + 1}-${log.lastSeq}-${clock.wallMs()}.log`;
+    logger.warn("the master's history does not have records that this node had", {
+      first_seq: after + 1,
+      last_seq: log.lastSeq,
+      applied_seq: this.appliedSeq,
+      saved_as: saveAs,
+    });
+    await createSynced(fileSystem, saveAs, async (file) => {
+      let written = 0;
+      for (let at = after; at < log.lastSeq;) {
+        const records = await log.read(at, DIVERGED_READ_BYTES);
+        await file.write(records, written);
+        written += records.length;
+        at = this.markAfter(records).seq;
+      }
+    });
+  }
+
   /** The master's time, as this node knows it. */
   masterTimeMs(): EpochMs {
     return this.#time.now();
@@ -607,6 +691,7 @@ export class Store {
 
   /** Says that this node holds all that its master had committed: from now on, restarts included, it serves reads. */
   async markCaughtUp(): Promise<void> {
+    await this.#incoming.forget();
     if (!this.caughtUp) await this.#node.save({ caughtUp: true });
     void this.#reserve.hold();
   }
@@ -641,6 +726,7 @@ export class Store {
     try {
       this.#joined?.pins.endAll(closingError());
       await this.#joined?.snapshotter.close(closingError());
+      await this.#joined?.transfers.close();
       await this.#applier.settled();
       await this.#joined?.records.close();
       await this.#joined?.log.close();
@@ -730,7 +816,8 @@ export class Store {
       bytesEstimate: () => engine.dataBytes + engine.entryCount * ENTRY_OVERHEAD_BYTES + records.sizeBytes,
       createSnapshot: () => snapshotter.create(),
     });
-    this.#joined = { log, lineage, snapshots, snapshotter, records, produced, pins, backups };
+    const transfers = await TransferSource.open({ fileSystem, clock, logger, pins, backup: () => this.backup() });
+    this.#joined = { log, lineage, snapshots, snapshotter, records, produced, pins, backups, transfers };
     this.#time.observe(new MasterTime(clock, log.lastTimestampMs).now());
     await this.#applier.attach(log);
     // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.

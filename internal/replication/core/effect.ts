@@ -1,5 +1,5 @@
 /** What the core wants done, in this order. `event.ts` tells which event answers which effect. */
-import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
+import type { ClusterId, EpochId, NodeId, TransferId } from "../../base/ids.js";
 import type { Epoch, EpochMs, Seq } from "../../base/position.js";
 import type { MasterMessage, RejectReason, ReplicaMessage } from "./message.js";
 
@@ -25,6 +25,13 @@ export type Effect =
   | { readonly kind: "readMark"; readonly connection: number; readonly seq: Seq }
   | { readonly kind: "readTail"; readonly connection: number; readonly afterSeq: Seq; readonly maxBytes: number }
   | { readonly kind: "readDisk"; readonly connection: number; readonly afterSeq: Seq; readonly maxBytes: number }
+  /** Have a file with the whole state ready for the connection, from which the log goes on. */
+  | { readonly kind: "openTransfer"; readonly connection: number }
+  | { readonly kind: "readTransfer"; readonly connection: number; readonly offset: number; readonly maxBytes: number }
+  /** The file was found damaged: nobody is sent it any more. */
+  | { readonly kind: "spoilTransfer"; readonly connection: number }
+  /** The whole state is being sent to a peer. */
+  | { readonly kind: "transferring"; readonly address: string; readonly nodeId: NodeId; readonly size: number }
   /** A newer mastership, or another one of the same number, was seen: this one has ended. */
   | { readonly kind: "stepDown"; readonly detail: string }
   /** The node at an address has said who it is. */
@@ -46,6 +53,14 @@ export type Effect =
   /** Set aside what lies after `seq`, durably. */
   | { readonly kind: "cut"; readonly operation: number; readonly seq: Seq }
   | { readonly kind: "append"; readonly session: number; readonly records: Uint8Array }
+  /** Go on with the file of that id where it was left, or begin it. */
+  | { readonly kind: "stageTransfer"; readonly operation: number; readonly id: TransferId; readonly size: number }
+  /** Add to the file; several may be under way, and are done in their order. */
+  | { readonly kind: "writeTransfer"; readonly session: number; readonly offset: number; readonly bytes: Uint8Array }
+  /** Check the whole file, and remember durably that the next start puts it in the place of this node's state. */
+  | { readonly kind: "installTransfer"; readonly operation: number }
+  /** Start anew: nothing that this process still has is true any more. */
+  | { readonly kind: "restart" }
   /** Deadlines are measured by the master's time. */
   | { readonly kind: "observeTime"; readonly masterTimeMs: EpochMs }
   /** A master is followed from now on, whose writes go to `address`. */

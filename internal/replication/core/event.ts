@@ -7,7 +7,7 @@
  * A `flush` follows every event in the same tick.
  */
 import type { EpochHistory } from "../../base/epoch-history.js";
-import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
+import type { ClusterId, EpochId, NodeId, TransferId } from "../../base/ids.js";
 import type { Epoch, LogMark, Seq } from "../../base/position.js";
 import type { MasterMessage, ReplicaMessage } from "./message.js";
 
@@ -18,6 +18,10 @@ export interface LogView {
   readonly writtenSeq: Seq;
   readonly keptSeq: Seq;
   readonly appliedSeq: Seq;
+  /** The log holds what comes after it; what lies before is gone. */
+  readonly compactSeq: Seq;
+  /** The lowest seq after which the log can be cut, and the state still be told. */
+  readonly floorSeq: Seq;
   /** Of the whole log, queued records included; nobody changes it. */
   readonly history: EpochHistory;
 }
@@ -41,6 +45,10 @@ export interface Batch {
 export type Outcome =
   | { readonly kind: "done" }
   | { readonly kind: "mark"; readonly mark: LogMark }
+  /** Of a transfer: so many bytes are there already. */
+  | { readonly kind: "staged"; readonly received: number }
+  /** Of a transfer: the file is not whole, and gone. */
+  | { readonly kind: "damaged"; readonly detail: string }
   | { readonly kind: "failed"; readonly detail: string };
 
 export type Happening =
@@ -77,7 +85,16 @@ export type Happening =
   | { readonly kind: "tail"; readonly connection: number; readonly batch: Batch | undefined }
   /** Answers `readDisk`. */
   | { readonly kind: "read"; readonly connection: number; readonly batch: Batch }
-  /** Answers `readMark` or `readDisk`. */
+  /** Answers `openTransfer`. */
+  | {
+      readonly kind: "transferOpened";
+      readonly connection: number;
+      readonly id: TransferId;
+      readonly size: number;
+    }
+  /** Answers `readTransfer`; at least one byte. */
+  | { readonly kind: "transferRead"; readonly connection: number; readonly bytes: Uint8Array }
+  /** Answers `readMark`, `readDisk`, `openTransfer` or `readTransfer`. */
   | { readonly kind: "unreadable"; readonly connection: number; readonly detail: string }
 
   // to a replica
@@ -85,12 +102,15 @@ export type Happening =
   | { readonly kind: "accepted"; readonly session: number }
   | { readonly kind: "pushed"; readonly session: number; readonly message: MasterMessage }
   | { readonly kind: "left"; readonly session: number }
-  /** Answers `join`, `promise`, `compare` and `cut`. */
+  /** Answers `join`, `promise`, `compare`, `cut`, `stageTransfer` and `installTransfer`. */
   | { readonly kind: "finished"; readonly operation: number; readonly outcome: Outcome }
   /** Answers `append`: the records are in the log, after a `log` event that shows them. */
   | { readonly kind: "appended"; readonly session: number }
   /** Answers `append`: they do not follow on the log's end, or the log takes none. */
   | { readonly kind: "unappended"; readonly session: number; readonly detail: string }
+  /** Answers `writeTransfer`. */
+  | { readonly kind: "transferWritten"; readonly session: number; readonly bytes: number }
+  | { readonly kind: "transferUnwritten"; readonly session: number; readonly detail: string }
   /** The disk had no room: records from `firstSeq` on are not in the log after all. */
   | { readonly kind: "dropped"; readonly firstSeq: Seq };
 

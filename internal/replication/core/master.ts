@@ -1,24 +1,34 @@
 /** The master's side: whom to connect to, where the logs agree, what to push, and what is committed. */
 import { must, unreachable } from "../../base/assert.js";
-import { epochMs, type LogMark, type Seq, seq } from "../../base/position.js";
+import { type EpochMs, epochMs, type LogMark, type Seq, seq } from "../../base/position.js";
 import { committedSeq } from "./commit.js";
 import type { Effect, Refusal } from "./effect.js";
 import type { Batch, EventOf, LogView } from "./event.js";
 import { agreementWith, readHistory } from "./history.js";
-import { type Ack, type Heartbeat, PROTOCOL_VERSION, type ReplicaMessage, type Welcome } from "./message.js";
+import {
+  type Ack,
+  type Heartbeat,
+  PROTOCOL_VERSION,
+  type ReplicaMessage,
+  type SnapshotAck,
+  type Welcome,
+} from "./message.js";
 import {
   askAtMs,
   connectionOf,
   isMet,
   newPeer,
   newStreaming,
+  newTransferring,
   noteAcknowledged,
+  noteChunkSent,
   noteHeard,
   noteLag,
   noteSent,
   type Peer,
   type Probing,
   type Streaming,
+  type Transferring,
 } from "./progress.js";
 import { type CoreState, envelope, type MasterRole, takeChance, takeNumber } from "./state.js";
 import { ALIGNING_MS, backoffMs, GREETING_MS, SUSPICION_MS } from "./timing.js";
@@ -101,6 +111,10 @@ export class MasterStep {
         this.#heartbeat(progress, true);
         progress.deadlineMs = Math.min(progress.deadlineMs, this.#nowMs + SUSPICION_MS);
         return;
+      case "transferring":
+        this.#ask(progress);
+        progress.deadlineMs = Math.min(progress.deadlineMs, this.#nowMs + SUSPICION_MS);
+        return;
       case "probing":
         return;
       default:
@@ -145,7 +159,12 @@ export class MasterStep {
     if (!peer) return;
     // An epoch of another cluster says nothing about ours.
     if (message.clusterId === this.#state.clusterId && this.#deposedBy(message)) return;
-    if (message.kind === "reject") return this.#refuse(peer, message.reason, message.detail);
+    if (message.kind === "reject") {
+      if (message.reason === "damaged_snapshot" && peer.progress.kind === "transferring") {
+        this.#out.push({ kind: "spoilTransfer", connection });
+      }
+      return this.#refuse(peer, message.reason, message.detail);
+    }
     if (message.clusterId !== this.#state.clusterId) {
       return this.#refuse(peer, "foreign_cluster", `the node belongs to cluster ${message.clusterId ?? "(none)"}`);
     }
@@ -157,6 +176,9 @@ export class MasterStep {
       return this.#aligned(peer, progress, progress.agreement, message);
     }
     if (message.kind === "ack" && progress.kind === "streaming") return this.#acknowledged(peer, progress, message);
+    if (message.kind === "snapshotAck" && progress.kind === "transferring") {
+      return this.#transferAcknowledged(peer, progress, message);
+    }
     this.#giveUp(peer, `the node sent ${message.kind} out of turn; are both of the same version?`);
   }
 
@@ -170,6 +192,36 @@ export class MasterStep {
       agreement: mark,
     };
     this.#out.push({ kind: "send", connection, message: { kind: "align", ...envelope(this.#state), agreement: mark } });
+  }
+
+  transferOpened({ connection, id, size }: EventOf<"transferOpened">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind !== "transferring") return;
+    const nodeId = must(peer.met, "a peer that is sent a state was met");
+    peer.progress.file = { id, size };
+    peer.progress.sentAtMs = this.#nowMs;
+    this.#out.push({
+      kind: "send",
+      connection,
+      message: { kind: "snapshotOffer", ...envelope(this.#state), id, size },
+    });
+    this.#out.push({ kind: "transferring", address: peer.address, nodeId, size });
+  }
+
+  transferRead({ connection, bytes }: EventOf<"transferRead">): void {
+    const peer = this.#role.byConnection.get(connection);
+    if (peer?.progress.kind !== "transferring") return;
+    const transfer = peer.progress;
+    const { id } = must(transfer.file, "what is read was opened");
+    const offset = transfer.sent;
+    transfer.reading = false;
+    noteChunkSent(transfer, bytes.length, this.#nowMs);
+    this.#out.push({
+      kind: "send",
+      connection,
+      message: { kind: "snapshotChunk", ...envelope(this.#state), id, offset, bytes },
+    });
+    this.#pumpTransfer(transfer);
   }
 
   /** The log's tail in memory has, or has not, what comes next. */
@@ -209,10 +261,13 @@ export class MasterStep {
         case "probing":
           if (progress.deadlineMs <= this.#nowMs) this.#giveUp(peer, `the node does not answer (${progress.step})`);
           break;
+        case "transferring":
+          if (progress.deadlineMs <= this.#nowMs) this.#giveUp(peer, this.#silence(progress));
+          else if (askAtMs(progress) <= this.#nowMs) this.#ask(progress);
+          break;
         case "streaming":
           if (progress.deadlineMs <= this.#nowMs) {
-            const silentMs = Math.round(this.#nowMs - progress.heardAtMs);
-            this.#giveUp(peer, `the node has been silent for ${silentMs} ms`);
+            this.#giveUp(peer, this.#silence(progress));
             break;
           }
           if (askAtMs(progress) <= this.#nowMs) this.#heartbeat(progress, true);
@@ -257,6 +312,12 @@ export class MasterStep {
     if (agreed === undefined) {
       return this.#refuse(peer, "misaligned", "the node's epoch history contradicts this master's; its log is damaged");
     }
+    // Either log no longer goes back to where they agree: this one to go on from there, or the node's own to be cut there.
+    if (agreed < this.#state.log.compactSeq || (agreed < welcome.last.seq && agreed < welcome.floorSeq)) {
+      peer.progress = newTransferring(progress.connection, welcome.heartbeatIntervalMs, this.#nowMs);
+      this.#out.push({ kind: "openTransfer", connection: progress.connection });
+      return;
+    }
     peer.progress = { ...progress, step: "reading", heartbeatIntervalMs: welcome.heartbeatIntervalMs };
     this.#out.push({ kind: "readMark", connection: progress.connection, seq: agreed });
   }
@@ -275,6 +336,52 @@ export class MasterStep {
       afterSeq: agreement.seq,
     });
     this.#acknowledged(peer, stream, ack);
+  }
+
+  // ---- sending the whole state -----------------------------------------------------------------------------------------
+
+  #transferAcknowledged(peer: Peer, transfer: Transferring, { id, received }: SnapshotAck): void {
+    noteHeard(transfer, this.#nowMs);
+    // Before the offer has reached it, the replica can say nothing but that it is there.
+    if (transfer.file === undefined || id === undefined) return;
+    const begins = transfer.startedAt === undefined;
+    const most = begins ? transfer.file.size : transfer.sent;
+    if (id !== transfer.file.id || received > most || received < transfer.received) {
+      const detail = `the node says that it has ${received} bytes of transfer ${id}, it was sent ${most} of ${transfer.file.id}`;
+      return this.#giveUp(peer, detail);
+    }
+    if (begins) {
+      transfer.startedAt = received;
+      transfer.sent = received;
+    }
+    transfer.received = received;
+    if (received > must(transfer.startedAt, "the transfer has begun")) peer.attempts = 0;
+    this.#pumpTransfer(transfer);
+  }
+
+  #pumpTransfer(transfer: Transferring): void {
+    const { batchBytes, windowBytes } = this.#state.settings;
+    const { file, sent, received, connection } = transfer;
+    const room = windowBytes - (sent - received);
+    if (!file || transfer.reading || sent === file.size || room <= 0) return;
+    transfer.reading = true;
+    const maxBytes = Math.min(batchBytes, room, file.size - sent);
+    this.#out.push({ kind: "readTransfer", connection, offset: sent, maxBytes });
+  }
+
+  /** Whether the replica is still there. It learns of no commit while it lacks what comes before. */
+  #ask(transfer: Transferring): void {
+    transfer.askedAtMs = this.#nowMs;
+    transfer.sentAtMs = this.#nowMs;
+    const message = {
+      kind: "heartbeat",
+      ...envelope(this.#state),
+      answer: true,
+      commitSeq: seq(0),
+      echo: 0,
+      masterTimeMs: this.#masterTimeMs(),
+    } as const;
+    this.#out.push({ kind: "send", connection: transfer.connection, message });
   }
 
   // ---- pushing ---------------------------------------------------------------------------------------------------------
@@ -340,8 +447,12 @@ export class MasterStep {
     return {
       commitSeq: this.#state.commitSeq,
       echo: stream.echoed,
-      masterTimeMs: epochMs(Math.floor(this.#role.masterTimeOffsetMs + this.#nowMs)),
+      masterTimeMs: this.#masterTimeMs(),
     };
+  }
+
+  #masterTimeMs(): EpochMs {
+    return epochMs(Math.floor(this.#role.masterTimeOffsetMs + this.#nowMs));
   }
 
   // ---- endings ---------------------------------------------------------------------------------------------------------
@@ -384,6 +495,10 @@ export class MasterStep {
     peer.detail = detail;
     peer.progress = { kind: "disconnected", opening: undefined, dueAtMs: this.#nowMs + this.#pause(peer) };
     this.#out.push({ kind: "unreached", address: peer.address, detail });
+  }
+
+  #silence({ heardAtMs }: Streaming | Transferring): string {
+    return `the node has been silent for ${Math.round(this.#nowMs - heardAtMs)} ms`;
   }
 
   #pause(peer: Peer): number {

@@ -3,7 +3,7 @@
  * fields are described in replication.proto, which is the contract; here stand only the types.
  */
 import type { EpochStart } from "../../base/epoch-history.js";
-import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
+import type { ClusterId, EpochId, NodeId, TransferId } from "../../base/ids.js";
 import type { Epoch, EpochMs, LogMark, Position, Seq } from "../../base/position.js";
 
 /** The version of the protocol that this code speaks. */
@@ -51,7 +51,22 @@ export interface Heartbeat extends Envelope {
   readonly masterTimeMs: EpochMs;
 }
 
-export type MasterMessage = Hello | Align | Append | Heartbeat;
+/** In the place of Align, when the log no longer reaches back to where the two agree. */
+export interface SnapshotOffer extends Envelope {
+  readonly kind: "snapshotOffer";
+  readonly id: TransferId;
+  readonly size: number;
+}
+
+export interface SnapshotChunk extends Envelope {
+  readonly kind: "snapshotChunk";
+  readonly id: TransferId;
+  readonly offset: number;
+  /** At least one. Never changed by anybody once the message is made. */
+  readonly bytes: Uint8Array;
+}
+
+export type MasterMessage = Hello | Align | Append | Heartbeat | SnapshotOffer | SnapshotChunk;
 
 export interface Welcome extends Envelope {
   readonly kind: "welcome";
@@ -59,6 +74,7 @@ export interface Welcome extends Envelope {
   readonly history: readonly EpochStart[];
   readonly last: Position;
   readonly heartbeatIntervalMs: number;
+  readonly floorSeq: Seq;
 }
 
 export interface Ack extends Envelope {
@@ -68,6 +84,13 @@ export interface Ack extends Envelope {
   readonly probe: number;
 }
 
+export interface SnapshotAck extends Envelope {
+  readonly kind: "snapshotAck";
+  /** Absent while nothing was offered. */
+  readonly id?: TransferId;
+  readonly received: number;
+}
+
 export type RejectReason =
   | "foreign_cluster"
   | "stale_epoch"
@@ -75,6 +98,7 @@ export type RejectReason =
   | "misaligned"
   | "protocol_version"
   | "not_a_replica"
+  | "damaged_snapshot"
   /** A reason that this version does not know; `detail` still says it for people. */
   | "unknown";
 
@@ -84,4 +108,4 @@ export interface Reject extends Envelope {
   readonly detail: string;
 }
 
-export type ReplicaMessage = Welcome | Ack | Reject;
+export type ReplicaMessage = Welcome | Ack | SnapshotAck | Reject;

@@ -4,13 +4,15 @@
  * ```
  *                    opened, Hello        Welcome, mark read, Align       Ack
  *   disconnected ───────────────► probing ────────────────────────► streaming
- *        ▲  ▲                        │                                   │
- *        │  └────────────────────────┴───────── lost, silent ────────────┤
+ *        ▲  ▲                        │ Welcome from before compact       │
+ *        │  │                        └─────────► transferring            │
+ *        │  │                                         │ (it starts anew) │
+ *        │  └────────────────────── lost, silent ─────┴──────────────────┤
  *        └──────────── after a pause ────── refused ◄── Reject ──────────┘
  * ```
  */
-import { assert } from "../../base/assert.js";
-import type { NodeId } from "../../base/ids.js";
+import { assert, must } from "../../base/assert.js";
+import type { NodeId, TransferId } from "../../base/ids.js";
 import { type LogMark, type Seq, seq } from "../../base/position.js";
 import type { Refusal } from "./effect.js";
 import type { Batch, LogView, PeerSpec } from "./event.js";
@@ -72,6 +74,27 @@ export interface Streaming {
   deadlineMs: number;
 }
 
+/** Connected, and the master sends its whole state, since its log no longer reaches back to what the replica has. */
+export interface Transferring {
+  readonly kind: "transferring";
+  readonly connection: number;
+  /** The file; absent until it is ready, which may take as long as a snapshot takes. */
+  file: { readonly id: TransferId; readonly size: number } | undefined;
+  /** What the replica had when it was offered the file; absent until it has said so. */
+  startedAt: number | undefined;
+  /** Bytes from the file's first on. Invariant: received ≤ sent ≤ size. */
+  sent: number;
+  received: number;
+  /** A read of the file is under way. */
+  reading: boolean;
+  readonly heartbeatIntervalMs: number;
+  sentAtMs: number;
+  heardAtMs: number;
+  askedAtMs: number;
+  /** Silent until then, the peer is given up. */
+  deadlineMs: number;
+}
+
 /** The member refused the master, or the master will not have it. Tried again after a pause, for either may change. */
 export interface Refused {
   readonly kind: "refused";
@@ -79,7 +102,7 @@ export interface Refused {
   readonly retryAtMs: number;
 }
 
-export type Progress = Disconnected | Probing | Streaming | Refused;
+export type Progress = Disconnected | Probing | Transferring | Streaming | Refused;
 
 export interface Peer {
   readonly address: string;
@@ -118,7 +141,10 @@ export function newPeer(spec: PeerSpec, nowMs: number): Peer {
 
 /** Whether whom the peer was `met` as is who is there now. */
 export function isMet({ progress }: Peer): boolean {
-  return progress.kind === "streaming" || (progress.kind === "probing" && progress.step !== "greeting");
+  const { kind } = progress;
+  return (
+    kind === "streaming" || kind === "transferring" || (progress.kind === "probing" && progress.step !== "greeting")
+  );
 }
 
 /** The peer's open or opening connection. */
@@ -127,6 +153,7 @@ export function connectionOf({ progress }: Peer): number | undefined {
     case "disconnected":
       return progress.opening;
     case "probing":
+    case "transferring":
     case "streaming":
       return progress.connection;
     case "refused":
@@ -160,12 +187,37 @@ export function newStreaming(
   };
 }
 
+export function newTransferring(connection: number, heartbeatIntervalMs: number, nowMs: number): Transferring {
+  const intervalMs = boundHeartbeat(heartbeatIntervalMs);
+  return {
+    kind: "transferring",
+    connection,
+    file: undefined,
+    startedAt: undefined,
+    sent: 0,
+    received: 0,
+    reading: false,
+    heartbeatIntervalMs: intervalMs,
+    sentAtMs: nowMs,
+    heardAtMs: nowMs,
+    askedAtMs: nowMs,
+    deadlineMs: nowMs + silenceMs(intervalMs),
+  };
+}
+
 export function noteSent(stream: Streaming, { records, end }: Batch, log: LogView): void {
   assert(end.seq > stream.sent.seq, `a batch that ends at ${end.seq} brings nothing after ${stream.sent.seq}`);
   assert(end.seq <= log.writtenSeq, `seq ${end.seq} is pushed, but only ${log.writtenSeq} is written`);
   stream.sent = end;
   stream.inFlight.push({ lastSeq: end.seq, bytes: records.length });
   stream.inFlightBytes += records.length;
+}
+
+export function noteChunkSent(transfer: Transferring, bytes: number, nowMs: number): void {
+  const { size } = must(transfer.file, "what is sent was opened");
+  assert(bytes > 0 && transfer.sent + bytes <= size, `${bytes} bytes after ${transfer.sent} of a file of ${size}`);
+  transfer.sent += bytes;
+  transfer.sentAtMs = nowMs;
 }
 
 /** Cumulative. The peer can acknowledge only what it was sent; the caller has checked that. */
@@ -179,7 +231,7 @@ export function noteAcknowledged(peer: Peer, stream: Streaming, matchSeq: Seq, l
   noteLag(peer, log, nowMs);
 }
 
-export function noteHeard(stream: Streaming, nowMs: number): void {
+export function noteHeard(stream: Streaming | Transferring, nowMs: number): void {
   stream.heardAtMs = nowMs;
   stream.deadlineMs = nowMs + silenceMs(stream.heartbeatIntervalMs);
 }
@@ -199,7 +251,7 @@ export function noteLag(peer: Peer, log: LogView, nowMs: number): void {
 }
 
 /** When the stream owes the replica a heartbeat that asks for an answer: when either side has been quiet. */
-export function askAtMs(stream: Streaming): number {
+export function askAtMs(stream: Streaming | Transferring): number {
   return Math.max(stream.askedAtMs, Math.min(stream.sentAtMs, stream.heardAtMs)) + stream.heartbeatIntervalMs;
 }
 
@@ -210,6 +262,7 @@ export function dueAtMs({ progress }: Peer): number {
       return progress.dueAtMs;
     case "probing":
       return progress.deadlineMs;
+    case "transferring":
     case "streaming":
       return Math.min(askAtMs(progress), progress.deadlineMs);
     case "refused":

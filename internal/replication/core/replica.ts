@@ -12,8 +12,10 @@ import {
   type MasterMessage,
   PROTOCOL_VERSION,
   type RejectReason,
+  type SnapshotChunk,
+  type SnapshotOffer,
 } from "./message.js";
-import { type Following, newSession, type Session, type Work } from "./session.js";
+import { type Following, newSession, type Receiving, type Session, type Work } from "./session.js";
 import { Staleness } from "./staleness.js";
 import { type CoreState, envelope, takeNumber } from "./state.js";
 import { boundHeartbeat, GREETING_MS, silenceMs } from "./timing.js";
@@ -93,7 +95,12 @@ export class ReplicaStep {
   pushed({ session: id, message }: EventOf<"pushed">): void {
     const session = this.#role.sessions.get(id);
     if (!session) return;
-    if (this.#role.work === undefined) return this.#hear(session, message);
+    const { work } = this.#role;
+    if (work === undefined) return this.#hear(session, message);
+    if (work.what.kind === "installing" && work.session === id && message.kind === "heartbeat") {
+      // To check a large file takes its time, and the master must not give up meanwhile.
+      return this.#answerHeartbeat(session, message);
+    }
     if (this.#role.waiting.length < WAITING_MAX) this.#role.waiting.push({ session: id, message });
     else this.#close(session, "too many messages came while this node was busy");
   }
@@ -128,6 +135,21 @@ export class ReplicaStep {
   unappended({ session: id, detail }: EventOf<"unappended">): void {
     const session = this.#role.sessions.get(id);
     if (session) this.#reject(session, "misaligned", detail);
+  }
+
+  transferWritten({ session: id, bytes }: EventOf<"transferWritten">): void {
+    const session = this.#role.sessions.get(id);
+    if (session?.phase.kind !== "receiving") return;
+    const { phase } = session;
+    phase.received += bytes;
+    assert(phase.received <= phase.heard, `${phase.received} bytes are written, ${phase.heard} have come`);
+    this.#acknowledgeTransfer(session, phase);
+    this.#installWhenWhole(session, phase);
+  }
+
+  transferUnwritten({ session: id, detail }: EventOf<"transferUnwritten">): void {
+    const session = this.#role.sessions.get(id);
+    if (session) this.#close(session, `the state that the master sends cannot be written: ${detail}`);
   }
 
   dropped({ firstSeq }: EventOf<"dropped">): void {
@@ -166,7 +188,18 @@ export class ReplicaStep {
       if (session.phase.kind !== "welcomed") return this.#close(session, "the master sent Align out of turn");
       return this.#align(session, message);
     }
+    if (message.kind === "snapshotOffer") {
+      if (session.phase.kind !== "welcomed") return this.#close(session, "the master sent SnapshotOffer out of turn");
+      return this.#offered(session, message);
+    }
     const { phase } = session;
+    if (message.kind === "snapshotChunk") {
+      if (phase.kind !== "receiving") return this.#close(session, "the master sent SnapshotChunk out of turn");
+      return this.#receive(session, phase, message);
+    }
+    if (message.kind === "heartbeat" && (phase.kind === "welcomed" || phase.kind === "receiving")) {
+      return this.#answerHeartbeat(session, message);
+    }
     if (phase.kind !== "following") return this.#close(session, `the master sent ${message.kind} before Align`);
     session.deadlineMs = this.#nowMs + this.#silenceMs();
     this.#out.push({ kind: "observeTime", masterTimeMs: message.masterTimeMs });
@@ -219,6 +252,7 @@ export class ReplicaStep {
         history: [...history.starts],
         last: { epoch: last.epoch, seq: last.seq },
         heartbeatIntervalMs: this.#state.settings.heartbeatIntervalMs,
+        floorSeq: this.#state.log.floorSeq,
       },
     });
   }
@@ -317,6 +351,70 @@ export class ReplicaStep {
     this.#out.push({ kind: "follow", nodeId: master.sender, epoch: master.epoch, address: master.masterAddress });
   }
 
+  // ---- the master's whole state ----------------------------------------------------------------------------------------
+
+  #offered(session: Session, offer: SnapshotOffer): void {
+    session.phase = { kind: "offered" };
+    const operation = this.#begin(session, { kind: "staging", offer });
+    this.#out.push({ kind: "stageTransfer", operation, id: offer.id, size: offer.size });
+  }
+
+  #staged(session: Session, { id, size }: SnapshotOffer, received: number): void {
+    assert(received <= size, `${received} bytes are staged of a file of ${size}`);
+    const master = must(session.master, "a session with an offer said Hello");
+    const receiving: Receiving = { kind: "receiving", id, size, received, heard: received };
+    session.phase = receiving;
+    session.deadlineMs = this.#nowMs + this.#silenceMs();
+    this.#out.push({ kind: "follow", nodeId: master.sender, epoch: master.epoch, address: master.masterAddress });
+    this.#acknowledgeTransfer(session, receiving);
+    this.#installWhenWhole(session, receiving);
+  }
+
+  #receive(session: Session, phase: Receiving, { id, offset, bytes }: SnapshotChunk): void {
+    if (id !== phase.id || offset !== phase.heard || bytes.length === 0 || offset + bytes.length > phase.size) {
+      const came = `${bytes.length} bytes at ${offset} of transfer ${id} came`;
+      return this.#close(session, `${came}, but those at ${phase.heard} of ${phase.id} (${phase.size}) come next`);
+    }
+    session.deadlineMs = this.#nowMs + this.#silenceMs();
+    phase.heard += bytes.length;
+    this.#out.push({ kind: "writeTransfer", session: session.id, offset, bytes });
+  }
+
+  #installWhenWhole(session: Session, receiving: Receiving): void {
+    if (receiving.received < receiving.size) return;
+    const operation = this.#begin(session, { kind: "installing", receiving });
+    this.#out.push({ kind: "installTransfer", operation });
+  }
+
+  /** The next start of this node has another log: nothing may be acknowledged any more that only this one holds. */
+  #restart(): void {
+    const why = "this node starts anew with the state that its master sent";
+    this.end(why);
+    this.#state.role = { kind: "idle", why };
+    this.#out.push({ kind: "restart" });
+  }
+
+  /** Before this node is aligned, a heartbeat asks only whether it is there. */
+  #answerHeartbeat(session: Session, { answer, masterTimeMs }: Heartbeat): void {
+    session.deadlineMs = this.#nowMs + this.#silenceMs();
+    this.#out.push({ kind: "observeTime", masterTimeMs });
+    const { phase } = session;
+    if (answer) this.#acknowledgeTransfer(session, phase.kind === "receiving" ? phase : undefined);
+  }
+
+  #acknowledgeTransfer({ id: session }: Session, receiving: Receiving | undefined): void {
+    this.#out.push({
+      kind: "reply",
+      session,
+      message: {
+        kind: "snapshotAck",
+        ...envelope(this.#state),
+        ...(receiving && { id: receiving.id }),
+        received: receiving?.received ?? 0,
+      },
+    });
+  }
+
   // ---- the store's work ------------------------------------------------------------------------------------------------
 
   #begin(session: Session, what: Work): number {
@@ -349,6 +447,15 @@ export class ReplicaStep {
       case "cutting":
         this.#haveCut(work.agreement);
         if (session) this.#follow(session, work.agreement);
+        return;
+      case "staging":
+        assert(outcome.kind === "staged", "what was looked up is there or not");
+        if (session) this.#staged(session, work.offer, outcome.received);
+        return;
+      case "installing":
+        if (outcome.kind === "done") return this.#restart();
+        assert(outcome.kind === "damaged", "a file is whole or damaged");
+        if (session) this.#reject(session, "damaged_snapshot", outcome.detail);
         return;
       default:
         unreachable(work);
@@ -443,7 +550,8 @@ export class ReplicaStep {
     this.#role.sessions.delete(session.id);
     if (this.#role.current !== session) return;
     this.#role.current = undefined;
-    if (session.phase.kind === "following") this.#out.push({ kind: "orphaned", reason });
+    const { kind } = session.phase;
+    if (kind === "following" || kind === "receiving") this.#out.push({ kind: "orphaned", reason });
   }
 }
 

@@ -1,6 +1,7 @@
 /** A master's connection as the replica sees it. */
+import type { TransferId } from "../../base/ids.js";
 import type { LogMark, Seq } from "../../base/position.js";
-import type { Hello } from "./message.js";
+import type { Hello, SnapshotOffer } from "./message.js";
 import { GREETING_MS } from "./timing.js";
 
 /** The store's work for the session is under way; what the master sends meanwhile waits. */
@@ -12,7 +13,11 @@ export type Work =
   /** This node's own mark at the agreement is being read. */
   | { readonly kind: "comparing"; readonly agreement: LogMark }
   /** What lies after the agreement is being set aside. */
-  | { readonly kind: "cutting"; readonly agreement: LogMark };
+  | { readonly kind: "cutting"; readonly agreement: LogMark }
+  /** What is there already of the master's file is being looked up. */
+  | { readonly kind: "staging"; readonly offer: SnapshotOffer }
+  /** The whole file is being checked, and chosen for the next start. */
+  | { readonly kind: "installing"; readonly receiving: Receiving };
 
 export type Phase =
   /** Nothing was heard yet. */
@@ -23,6 +28,18 @@ export type Phase =
   | { readonly kind: "welcomed" }
   /** Align was heard, and cannot be answered yet. */
   | { readonly kind: "aligning" }
+  /** SnapshotOffer was heard, and cannot be answered yet. */
+  | { readonly kind: "offered" }
+  /** The master's whole state is coming in. */
+  | {
+      readonly kind: "receiving";
+      readonly id: TransferId;
+      readonly size: number;
+      /** Bytes that are in the file. Invariant: received ≤ heard ≤ size. */
+      received: number;
+      /** Bytes that have come, those that are still being written included. */
+      heard: number;
+    }
   /** The log's end is the master's, up to `verified`: every record there came from it, or was compared with it. */
   | {
       readonly kind: "following";
@@ -38,6 +55,8 @@ export type Phase =
     };
 
 export type Following = Extract<Phase, { kind: "following" }>;
+
+export type Receiving = Extract<Phase, { kind: "receiving" }>;
 
 export interface Session {
   readonly id: number;

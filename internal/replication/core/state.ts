@@ -77,6 +77,8 @@ export const EMPTY_LOG: LogView = {
   writtenSeq: seq(0),
   keptSeq: seq(0),
   appliedSeq: seq(0),
+  compactSeq: seq(0),
+  floorSeq: seq(0),
   history: new EpochHistory(),
 };
 

@@ -108,6 +108,10 @@ function stepMaster(master: MasterStep, event: Event): void {
       return master.tailRead(event);
     case "read":
       return master.diskRead(event);
+    case "transferOpened":
+      return master.transferOpened(event);
+    case "transferRead":
+      return master.transferRead(event);
     case "unreadable":
       return master.unreadable(event);
     default:
@@ -130,6 +134,10 @@ function stepReplica(replica: ReplicaStep, event: Event): void {
       return replica.appended(event);
     case "unappended":
       return replica.unappended(event);
+    case "transferWritten":
+      return replica.transferWritten(event);
+    case "transferUnwritten":
+      return replica.transferUnwritten(event);
     case "dropped":
       return replica.dropped(event);
     default:

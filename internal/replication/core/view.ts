@@ -8,7 +8,7 @@ export interface PeerView {
   readonly address: string;
   /** Who answered there last. */
   readonly nodeId: NodeId | undefined;
-  readonly state: "disconnected" | "probing" | "streaming" | "refused";
+  readonly state: "disconnected" | "probing" | "transferring" | "streaming" | "refused";
   readonly matchSeq: Seq;
   readonly appliedSeq: Seq;
   readonly lagRecords: number;

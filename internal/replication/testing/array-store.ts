@@ -5,7 +5,15 @@
 import { assert, must } from "../../base/assert.js";
 import { crc32 } from "../../base/crc32.js";
 import { EpochHistory } from "../../base/epoch-history.js";
-import { type ClusterId, clusterId, type EpochId, nodeId, type NodeId } from "../../base/ids.js";
+import {
+  type ClusterId,
+  clusterId,
+  type EpochId,
+  nodeId,
+  type NodeId,
+  type TransferId,
+  transferId,
+} from "../../base/ids.js";
 import {
   epoch as toEpoch,
   type Epoch,
@@ -18,7 +26,7 @@ import {
   seq as toSeq,
 } from "../../base/position.js";
 import type { NodeRole, StoreListener } from "../../store/store.js";
-import type { EpochPromise, Member, ReplicatedStore } from "../store-port.js";
+import type { EpochPromise, Member, ReplicatedStore, TransferFile } from "../store-port.js";
 
 export interface ArrayRecord {
   readonly seq: Seq;
@@ -41,6 +49,11 @@ export interface ArrayDisk {
   appliedSeq: Seq;
   /** What was cut, a list a cut. */
   diverged: ArrayRecord[][];
+  /** Records up to here cannot be read any more, as if they had been removed. */
+  compactSeq: Seq;
+  incoming: { readonly id: TransferId; readonly size: number; bytes: Buffer } | undefined;
+  /** Takes the place of the records when the next process begins. */
+  installing: ArrayRecord[] | undefined;
 }
 
 export function emptyDisk(role: NodeRole, name: number): ArrayDisk {
@@ -53,6 +66,9 @@ export function emptyDisk(role: NodeRole, name: number): ArrayDisk {
     records: [],
     appliedSeq: toSeq(0),
     diverged: [],
+    compactSeq: toSeq(0),
+    incoming: undefined,
+    installing: undefined,
   };
 }
 
@@ -79,6 +95,12 @@ export class ArrayStore implements ReplicatedStore {
   readonly commits: Seq[] = [];
   readonly masterTimes: EpochMs[] = [];
   readonly members: Member[] = [];
+  /** Files that were found damaged. */
+  spoiled = 0;
+  /** Whether the process began with what a master had sent. */
+  readonly installed: boolean = false;
+  /** What is sent to replicas that lack it. */
+  #transfer: { readonly bytes: Buffer; readonly seq: Seq } | undefined;
   /** What compaction would ask. */
   lackedAfter: () => Seq | undefined = () => undefined;
 
@@ -93,6 +115,15 @@ export class ArrayStore implements ReplicatedStore {
 
   constructor(disk: ArrayDisk) {
     this.disk = disk;
+    if (disk.installing) {
+      const { installing } = disk;
+      const diverged = disk.records.filter(({ seq, chain }) => installing[seq - 1]?.chain !== chain);
+      if (diverged.length > 0) disk.diverged.push(diverged);
+      disk.records = installing;
+      disk.compactSeq = disk.appliedSeq = toSeq(installing.length);
+      disk.incoming = disk.installing = undefined;
+      this.installed = true;
+    }
     this.#records = [...disk.records];
     this.#writtenSeq = this.#keptSeq = toSeq(this.#records.length);
     for (const record of this.#records) this.#learnEpoch(record);
@@ -125,6 +156,13 @@ export class ArrayStore implements ReplicatedStore {
   }
   get appliedSeq(): Seq {
     return this.#appliedSeq;
+  }
+
+  get compactSeq(): Seq {
+    return this.disk.compactSeq;
+  }
+  get floorSeq(): Seq {
+    return this.disk.compactSeq;
   }
 
   listen(listener: StoreListener): void {
@@ -214,6 +252,7 @@ export class ArrayStore implements ReplicatedStore {
 
   async mark(seq: Seq): Promise<LogMark> {
     await this.#slow();
+    this.#assertThere(seq);
     if (seq > this.#records.length) throw new Error(`the log ends at ${this.#records.length}`);
     return this.#markAt(seq);
   }
@@ -224,7 +263,7 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
-    return afterSeq < this.forgottenSeq ? undefined : this.#encoded(afterSeq, maxBytes);
+    return afterSeq < Math.max(this.forgottenSeq, this.compactSeq) ? undefined : this.#encoded(afterSeq, maxBytes);
   }
 
   async readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
@@ -233,6 +272,7 @@ export class ArrayStore implements ReplicatedStore {
     try {
       await this.#slow();
       if (this.failing) throw this.failing;
+      this.#assertThere(afterSeq);
       return this.#encoded(afterSeq, maxBytes);
     } finally {
       this.reading--;
@@ -244,6 +284,53 @@ export class ArrayStore implements ReplicatedStore {
     if (seq <= this.#appliedSeq) return;
     this.commits.push(seq);
     this.#apply(seq);
+  }
+
+  async openTransfer(): Promise<TransferFile> {
+    await this.#slow();
+    if (this.failing) throw this.failing;
+    if (!this.#transfer || this.#transfer.seq < this.compactSeq) {
+      const lines = this.#records.slice(0, this.#appliedSeq).map((record) => `${JSON.stringify(record)}\n`);
+      this.#transfer = { bytes: Buffer.from(lines.join("")), seq: this.#appliedSeq };
+    }
+    const transfer = this.#transfer;
+    return {
+      id: transferOf(transfer.bytes),
+      size: transfer.bytes.length,
+      read: async (offset, maxBytes) => {
+        await this.#slow();
+        return transfer.bytes.subarray(offset, offset + maxBytes);
+      },
+      spoil: () => {
+        this.spoiled++;
+        this.#transfer = undefined;
+      },
+    };
+  }
+
+  async stageTransfer(id: TransferId, size: number): Promise<number> {
+    await this.#slow();
+    if (this.disk.incoming?.id !== id) this.disk.incoming = { id, size, bytes: Buffer.alloc(0) };
+    return this.disk.incoming.bytes.length;
+  }
+
+  async writeTransfer(offset: number, bytes: Uint8Array): Promise<void> {
+    const incoming = must(this.disk.incoming, "a transfer has begun");
+    if (this.failing) throw this.failing;
+    if (offset !== incoming.bytes.length) throw new Error(`the file ends at ${incoming.bytes.length}`);
+    incoming.bytes = Buffer.concat([incoming.bytes, bytes]);
+    await this.#slow();
+  }
+
+  async installTransfer(): Promise<{ readonly damage?: string }> {
+    await this.#slow();
+    const { id, size, bytes } = must(this.disk.incoming, "a transfer has come");
+    if (bytes.length !== size || transferOf(bytes) !== id) {
+      this.disk.incoming = undefined;
+      return { damage: "a bit is wrong" };
+    }
+    this.disk.installing = [...decode(bytes)];
+    return {};
   }
 
   markCaughtUp(): Promise<void> {
@@ -260,6 +347,12 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   // ---- what a test does ------------------------------------------------------------------------------------------------
+
+  /** What is applied and kept is compacted away, but for the last `count` of it. */
+  compact(count: number): void {
+    const seq = Math.min(this.#appliedSeq, this.#keptSeq) - count;
+    this.disk.compactSeq = toSeq(Math.max(this.compactSeq, seq));
+  }
 
   /** `write()` has returned for all that was appended. */
   tellWritten(): void {
@@ -358,6 +451,10 @@ export class ArrayStore implements ReplicatedStore {
     return Buffer.concat(lines);
   }
 
+  #assertThere(seq: Seq): void {
+    if (seq < this.compactSeq) throw new Error(`the log begins after seq ${this.compactSeq}`);
+  }
+
   async #slow(): Promise<void> {
     if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve));
     else await Promise.resolve();
@@ -366,6 +463,10 @@ export class ArrayStore implements ReplicatedStore {
 
 export function* decode(records: Uint8Array): Generator<ArrayRecord> {
   for (const line of Buffer.from(records).toString().split("\n")) if (line) yield JSON.parse(line) as ArrayRecord;
+}
+
+function transferOf(bytes: Buffer): TransferId {
+  return transferId(crc32(bytes).toString(16).padStart(8, "0").repeat(4));
 }
 
 function chainOf({ seq, epoch, text, chainBefore }: Omit<ArrayRecord, "chain">): number {

@@ -40,6 +40,7 @@ export class TestNode {
       heartbeatIntervalMs: 1000,
       batchBytes: 1000,
       windowBytes: 4000,
+      restart: () => void cluster.renewing.add(this),
       ...options,
     });
   }
@@ -57,6 +58,10 @@ export class Cluster {
   readonly network = new MemoryNetwork();
   readonly random: RandomSource;
   readonly nodes = new Map<string, TestNode>();
+  /** Nodes that want to start anew. */
+  readonly renewing = new Set<TestNode>();
+  /** How often one has. */
+  renewals = 0;
   #names = 1;
   readonly #options = new Map<string, Partial<ReplicatorOptions>>();
 
@@ -101,6 +106,23 @@ export class Cluster {
     return this.start(disk.role, address, { ...this.#options.get(address), disk });
   }
 
+  /** Starts the nodes anew that want it; what it leads to happens later. */
+  async renew(): Promise<void> {
+    for (const node of this.renewing) {
+      this.renewing.delete(node);
+      const { address, store } = node;
+      if (this.nodes.get(address) !== node) continue;
+      this.renewals++;
+      const { pace } = store;
+      const disk = await this.crash(address, Infinity);
+      const again = new TestNode(address, disk, this, this.#options.get(address) ?? {});
+      again.store.pace = pace;
+      this.nodes.set(address, again);
+      this.network.add(address, again.replicator);
+      await again.replicator.start();
+    }
+  }
+
   node(address: string): TestNode {
     return must(this.nodes.get(address), `a node runs at ${address}`);
   }
@@ -109,6 +131,7 @@ export class Cluster {
   async settle(): Promise<void> {
     for (let quiet = 0; quiet < 3;) {
       await new Promise((resolve) => setImmediate(resolve));
+      await this.renew();
       if (this.network.deliver()) quiet = 0;
       else quiet++;
     }

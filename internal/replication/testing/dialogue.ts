@@ -7,7 +7,16 @@
  */
 import { assert, must } from "../../base/assert.js";
 import { EpochHistory, type EpochStart } from "../../base/epoch-history.js";
-import { type ClusterId, clusterId, type EpochId, epochId, nodeId, type NodeId } from "../../base/ids.js";
+import {
+  type ClusterId,
+  clusterId,
+  type EpochId,
+  epochId,
+  nodeId,
+  type NodeId,
+  type TransferId,
+  transferId,
+} from "../../base/ids.js";
 import { epoch as toEpoch, epochMs, type LogMark, type Position, type Seq, seq as toSeq } from "../../base/position.js";
 import type { Effect } from "../core/effect.js";
 import type { Batch, Happening, LogView, PeerSpec } from "../core/event.js";
@@ -28,7 +37,8 @@ export const RECORD_BYTES = 100;
 
 /** `a` … `z`, each the name of a node. */
 export const nodeNamed = (name: string): NodeId => nodeId(name.charCodeAt(0).toString(16).repeat(16));
-const nameOf = (id: NodeId): string => String.fromCharCode(parseInt(id.slice(0, 2), 16));
+const transferNamed = (name: string): TransferId => transferId(nodeNamed(name));
+const nameOf = (id: NodeId | TransferId): string => String.fromCharCode(parseInt(id.slice(0, 2), 16));
 
 export interface LogOptions {
   readonly history?: string;
@@ -37,6 +47,8 @@ export interface LogOptions {
   readonly written?: number;
   readonly kept?: number;
   readonly applied?: number;
+  readonly compact?: number;
+  readonly floor?: number;
 }
 
 export function logOf({ history = "", last = "0/0", ...seqs }: LogOptions): LogView {
@@ -46,6 +58,8 @@ export function logOf({ history = "", last = "0/0", ...seqs }: LogOptions): LogV
     writtenSeq: toSeq(seqs.written ?? end.seq),
     keptSeq: toSeq(seqs.kept ?? end.seq),
     appliedSeq: toSeq(seqs.applied ?? seqs.kept ?? end.seq),
+    compactSeq: toSeq(seqs.compact ?? 0),
+    floorSeq: toSeq(seqs.floor ?? 0),
     history: new EpochHistory(historyOf(history)),
   };
 }
@@ -154,6 +168,8 @@ function eventOf(state: CoreState, command: string, words: string[]): Happening 
           writtenSeq: toSeq(number("written", state.log.writtenSeq)),
           keptSeq: toSeq(number("kept", state.log.keptSeq)),
           appliedSeq: toSeq(number("applied", state.log.appliedSeq)),
+          compactSeq: toSeq(number("compact", state.log.compactSeq)),
+          floorSeq: state.log.floorSeq,
           history: fields.has("history") ? new EpochHistory(historyOf(fields.get("history") ?? "")) : state.log.history,
         },
       };
@@ -180,6 +196,26 @@ function eventOf(state: CoreState, command: string, words: string[]): Happening 
       return { kind: "read", connection, batch: batchOf(must(words[0], "seqs"), state) };
     case "unreadable":
       return { kind: "unreadable", connection, detail: "no such record" };
+    case "transfer":
+      return { kind: "transferOpened", connection, id: transferNamed(must(words[0], "a name")), size: number("size") };
+    case "bytes":
+      return { kind: "transferRead", connection, bytes: new Uint8Array(Number(words[0])) };
+    case "staged":
+      return {
+        kind: "finished",
+        operation: outstanding(state),
+        outcome: { kind: "staged", received: Number(words[0]) },
+      };
+    case "damaged":
+      return {
+        kind: "finished",
+        operation: outstanding(state),
+        outcome: { kind: "damaged", detail: "a chunk is damaged" },
+      };
+    case "wrote":
+      return { kind: "transferWritten", session, bytes: Number(words[0]) };
+    case "unwritten":
+      return { kind: "transferUnwritten", session, detail: "no room" };
     case "accepted":
       return { kind: "accepted", session };
     case "left":
@@ -230,6 +266,7 @@ function replicaMessage(words: string[], state: CoreState): ReplicaMessage {
         history: historyOf(fields.get("history") ?? ""),
         last: markOf(fields.get("last") ?? "0/0"),
         heartbeatIntervalMs: Number(fields.get("heartbeat") ?? 1000),
+        floorSeq: toSeq(number("floor")),
       };
     case "ack":
       return {
@@ -239,6 +276,15 @@ function replicaMessage(words: string[], state: CoreState): ReplicaMessage {
         appliedSeq: toSeq(number("applied")),
         probe: number("probe"),
       };
+    case "snapshotAck": {
+      const id = fields.get("id");
+      return {
+        kind,
+        ...head,
+        ...(id !== undefined && { id: transferNamed(id) }),
+        received: number("received"),
+      };
+    }
     case "reject":
       return { kind, ...head, reason: reason as RejectReason, detail: "as it says" };
     default:
@@ -271,6 +317,18 @@ function masterMessage(words: string[]): MasterMessage {
       const [first, last] = must(fields.get("records"), "records").split("-").map(Number);
       const records = new Uint8Array((must(last, "last") - must(first, "first") + 1) * RECORD_BYTES);
       return { kind: "append", ...head, previous: markOf(must(fields.get("after"), "after")), records, ...news };
+    }
+    case "offer":
+      return { kind: "snapshotOffer", ...head, id: transferNamed(must(words[1], "a name")), size: number("size") };
+    case "chunk": {
+      const bytes = new Uint8Array(number("bytes"));
+      return {
+        kind: "snapshotChunk",
+        ...head,
+        id: transferNamed(must(words[1], "a name")),
+        offset: number("offset"),
+        bytes,
+      };
     }
     case "heartbeat":
       return { kind: "heartbeat", ...head, answer: words.includes("answer"), ...news };
@@ -360,6 +418,22 @@ function showEffect(effect: Effect): string {
       const where = effect.kind === "readTail" ? "tail" : "disk";
       return `read ${where} after ${effect.afterSeq} up to ${effect.maxBytes} for #${effect.connection}`;
     }
+    case "openTransfer":
+      return `open transfer for #${effect.connection}`;
+    case "readTransfer":
+      return `read transfer at ${effect.offset} up to ${effect.maxBytes} for #${effect.connection}`;
+    case "spoilTransfer":
+      return `spoil transfer of #${effect.connection}`;
+    case "transferring":
+      return `transferring ${effect.size} bytes to ${effect.address}`;
+    case "stageTransfer":
+      return `stage ${nameOf(effect.id)}, ${effect.size} bytes`;
+    case "writeTransfer":
+      return `write ${effect.bytes.length} bytes at ${effect.offset}`;
+    case "installTransfer":
+      return `install`;
+    case "restart":
+      return `restart`;
     case "stepDown":
       return `step down`;
     case "met":
@@ -411,6 +485,12 @@ export function showMessage(message: MasterMessage | ReplicaMessage): string {
       return `welcome promised ${message.epoch}, history ${showHistory(message.history)}, last ${showPlace(message.last)}`;
     case "ack":
       return `ack match ${message.matchSeq}, applied ${message.appliedSeq}, probe ${message.probe}`;
+    case "snapshotOffer":
+      return `offer ${nameOf(message.id)}, ${message.size} bytes`;
+    case "snapshotChunk":
+      return `chunk of ${nameOf(message.id)} at ${message.offset}, ${message.bytes.length} bytes`;
+    case "snapshotAck":
+      return `snapshot ack ${message.id ? nameOf(message.id) : "-"}, received ${message.received}`;
     case "reject":
       return `reject ${message.reason}, promised ${message.epoch}`;
   }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/replication.proto.
  */
 export const file_cambium_v1_replication: GenFile = /*@__PURE__*/
-  fileDesc("ChxjYW1iaXVtL3YxL3JlcGxpY2F0aW9uLnByb3RvEgpjYW1iaXVtLnYxIkAKCkVwb2NoU3RhcnQSDQoFZXBvY2gYASABKAQSEAoIZXBvY2hfaWQYAiABKAYSEQoJZmlyc3Rfc2VxGAMgASgEIkAKB0xvZ01hcmsSJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBWNoYWluGAIgASgHIuUBCgtQdXNoUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBnNlbmRlchgDIAEoDBIiCgVoZWxsbxgEIAEoCzIRLmNhbWJpdW0udjEuSGVsbG9IABIiCgVhbGlnbhgFIAEoCzIRLmNhbWJpdW0udjEuQWxpZ25IABIkCgZhcHBlbmQYBiABKAsyEi5jYW1iaXVtLnYxLkFwcGVuZEgAEioKCWhlYXJ0YmVhdBgHIAEoCzIVLmNhbWJpdW0udjEuSGVhcnRiZWF0SABCCQoHbWVzc2FnZSKYAQoFSGVsbG8SGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRIQCghlcG9jaF9pZBgCIAEoBhIWCg5tYXN0ZXJfYWRkcmVzcxgDIAEoCRInCgdoaXN0b3J5GAQgAygLMhYuY2FtYml1bS52MS5FcG9jaFN0YXJ0EiIKBGxhc3QYBSABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uIi8KBUFsaWduEiYKCWFncmVlbWVudBgBIAEoCzITLmNhbWJpdW0udjEuTG9nTWFyayJ6CgZBcHBlbmQSJQoIcHJldmlvdXMYASABKAsyEy5jYW1iaXVtLnYxLkxvZ01hcmsSDwoHcmVjb3JkcxgCIAEoDBISCgpjb21taXRfc2VxGAMgASgEEgwKBGVjaG8YBCABKAQSFgoObWFzdGVyX3RpbWVfbXMYBSABKAQiVQoJSGVhcnRiZWF0EhIKCmNvbW1pdF9zZXEYASABKAQSDAoEZWNobxgCIAEoBBIOCgZhbnN3ZXIYAyABKAgSFgoObWFzdGVyX3RpbWVfbXMYBCABKAQiugEKDFB1c2hSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBnNlbmRlchgDIAEoDBImCgd3ZWxjb21lGAQgASgLMhMuY2FtYml1bS52MS5XZWxjb21lSAASHgoDYWNrGAUgASgLMg8uY2FtYml1bS52MS5BY2tIABIkCgZyZWplY3QYBiABKAsyEi5jYW1iaXVtLnYxLlJlamVjdEgAQgkKB21lc3NhZ2UijwEKB1dlbGNvbWUSGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRInCgdoaXN0b3J5GAIgAygLMhYuY2FtYml1bS52MS5FcG9jaFN0YXJ0EiIKBGxhc3QYAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEh0KFWhlYXJ0YmVhdF9pbnRlcnZhbF9tcxgEIAEoDSI8CgNBY2sSEQoJbWF0Y2hfc2VxGAEgASgEEhMKC2FwcGxpZWRfc2VxGAIgASgEEg0KBXByb2JlGAMgASgEIkIKBlJlamVjdBIoCgZyZWFzb24YASABKA4yGC5jYW1iaXVtLnYxLlJlamVjdFJlYXNvbhIOCgZkZXRhaWwYAiABKAkiRwoPUmVnaXN0ZXJSZXF1ZXN0EhIKCmNsdXN0ZXJfaWQYASABKAwSDwoHbm9kZV9pZBgCIAEoDBIPCgdhZGRyZXNzGAMgASgJIk0KEFJlZ2lzdGVyUmVzcG9uc2USEgoKY2x1c3Rlcl9pZBgBIAEoDBIWCg5tYXN0ZXJfbm9kZV9pZBgCIAEoDBINCgVlcG9jaBgDIAEoBCr0AQoMUmVqZWN0UmVhc29uEh0KGVJFSkVDVF9SRUFTT05fVU5TUEVDSUZJRUQQABIhCh1SRUpFQ1RfUkVBU09OX0ZPUkVJR05fQ0xVU1RFUhABEh0KGVJFSkVDVF9SRUFTT05fU1RBTEVfRVBPQ0gQAhIgChxSRUpFQ1RfUkVBU09OX0VQT0NIX0NPTkZMSUNUEAMSHAoYUkVKRUNUX1JFQVNPTl9NSVNBTElHTkVEEAQSIgoeUkVKRUNUX1JFQVNPTl9QUk9UT0NPTF9WRVJTSU9OEAUSHwobUkVKRUNUX1JFQVNPTl9OT1RfQV9SRVBMSUNBEAYylwEKC1JlcGxpY2F0aW9uEj8KBFB1c2gSFy5jYW1iaXVtLnYxLlB1c2hSZXF1ZXN0GhguY2FtYml1bS52MS5QdXNoUmVzcG9uc2UiACgBMAESRwoIUmVnaXN0ZXISGy5jYW1iaXVtLnYxLlJlZ2lzdGVyUmVxdWVzdBocLmNhbWJpdW0udjEuUmVnaXN0ZXJSZXNwb25zZSIAYgZwcm90bzM", [file_cambium_v1_types]);
+  fileDesc("ChxjYW1iaXVtL3YxL3JlcGxpY2F0aW9uLnByb3RvEgpjYW1iaXVtLnYxIkAKCkVwb2NoU3RhcnQSDQoFZXBvY2gYASABKAQSEAoIZXBvY2hfaWQYAiABKAYSEQoJZmlyc3Rfc2VxGAMgASgEIkAKB0xvZ01hcmsSJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBWNoYWluGAIgASgHIs8CCgtQdXNoUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBnNlbmRlchgDIAEoDBIiCgVoZWxsbxgEIAEoCzIRLmNhbWJpdW0udjEuSGVsbG9IABIiCgVhbGlnbhgFIAEoCzIRLmNhbWJpdW0udjEuQWxpZ25IABIkCgZhcHBlbmQYBiABKAsyEi5jYW1iaXVtLnYxLkFwcGVuZEgAEioKCWhlYXJ0YmVhdBgHIAEoCzIVLmNhbWJpdW0udjEuSGVhcnRiZWF0SAASMwoOc25hcHNob3Rfb2ZmZXIYCCABKAsyGS5jYW1iaXVtLnYxLlNuYXBzaG90T2ZmZXJIABIzCg5zbmFwc2hvdF9jaHVuaxgJIAEoCzIZLmNhbWJpdW0udjEuU25hcHNob3RDaHVua0gAQgkKB21lc3NhZ2UimAEKBUhlbGxvEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SEAoIZXBvY2hfaWQYAiABKAYSFgoObWFzdGVyX2FkZHJlc3MYAyABKAkSJwoHaGlzdG9yeRgEIAMoCzIWLmNhbWJpdW0udjEuRXBvY2hTdGFydBIiCgRsYXN0GAUgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiIvCgVBbGlnbhImCglhZ3JlZW1lbnQYASABKAsyEy5jYW1iaXVtLnYxLkxvZ01hcmsiegoGQXBwZW5kEiUKCHByZXZpb3VzGAEgASgLMhMuY2FtYml1bS52MS5Mb2dNYXJrEg8KB3JlY29yZHMYAiABKAwSEgoKY29tbWl0X3NlcRgDIAEoBBIMCgRlY2hvGAQgASgEEhYKDm1hc3Rlcl90aW1lX21zGAUgASgEIlUKCUhlYXJ0YmVhdBISCgpjb21taXRfc2VxGAEgASgEEgwKBGVjaG8YAiABKAQSDgoGYW5zd2VyGAMgASgIEhYKDm1hc3Rlcl90aW1lX21zGAQgASgEIikKDVNuYXBzaG90T2ZmZXISCgoCaWQYASABKAwSDAoEc2l6ZRgCIAEoBCI6Cg1TbmFwc2hvdENodW5rEgoKAmlkGAEgASgMEg4KBm9mZnNldBgCIAEoBBINCgVieXRlcxgDIAEoDCLrAQoMUHVzaFJlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAwSDQoFZXBvY2gYAiABKAQSDgoGc2VuZGVyGAMgASgMEiYKB3dlbGNvbWUYBCABKAsyEy5jYW1iaXVtLnYxLldlbGNvbWVIABIeCgNhY2sYBSABKAsyDy5jYW1iaXVtLnYxLkFja0gAEiQKBnJlamVjdBgGIAEoCzISLmNhbWJpdW0udjEuUmVqZWN0SAASLwoMc25hcHNob3RfYWNrGAcgASgLMhcuY2FtYml1bS52MS5TbmFwc2hvdEFja0gAQgkKB21lc3NhZ2UiogEKB1dlbGNvbWUSGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRInCgdoaXN0b3J5GAIgAygLMhYuY2FtYml1bS52MS5FcG9jaFN0YXJ0EiIKBGxhc3QYAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEh0KFWhlYXJ0YmVhdF9pbnRlcnZhbF9tcxgEIAEoDRIRCglmbG9vcl9zZXEYBSABKAQiPAoDQWNrEhEKCW1hdGNoX3NlcRgBIAEoBBITCgthcHBsaWVkX3NlcRgCIAEoBBINCgVwcm9iZRgDIAEoBCIrCgtTbmFwc2hvdEFjaxIKCgJpZBgBIAEoDBIQCghyZWNlaXZlZBgCIAEoBCJCCgZSZWplY3QSKAoGcmVhc29uGAEgASgOMhguY2FtYml1bS52MS5SZWplY3RSZWFzb24SDgoGZGV0YWlsGAIgASgJIkcKD1JlZ2lzdGVyUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEg8KB25vZGVfaWQYAiABKAwSDwoHYWRkcmVzcxgDIAEoCSJNChBSZWdpc3RlclJlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAwSFgoObWFzdGVyX25vZGVfaWQYAiABKAwSDQoFZXBvY2gYAyABKAQqmAIKDFJlamVjdFJlYXNvbhIdChlSRUpFQ1RfUkVBU09OX1VOU1BFQ0lGSUVEEAASIQodUkVKRUNUX1JFQVNPTl9GT1JFSUdOX0NMVVNURVIQARIdChlSRUpFQ1RfUkVBU09OX1NUQUxFX0VQT0NIEAISIAocUkVKRUNUX1JFQVNPTl9FUE9DSF9DT05GTElDVBADEhwKGFJFSkVDVF9SRUFTT05fTUlTQUxJR05FRBAEEiIKHlJFSkVDVF9SRUFTT05fUFJPVE9DT0xfVkVSU0lPThAFEh8KG1JFSkVDVF9SRUFTT05fTk9UX0FfUkVQTElDQRAGEiIKHlJFSkVDVF9SRUFTT05fREFNQUdFRF9TTkFQU0hPVBAHMpcBCgtSZXBsaWNhdGlvbhI/CgRQdXNoEhcuY2FtYml1bS52MS5QdXNoUmVxdWVzdBoYLmNhbWJpdW0udjEuUHVzaFJlc3BvbnNlIgAoATABEkcKCFJlZ2lzdGVyEhsuY2FtYml1bS52MS5SZWdpc3RlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlJlZ2lzdGVyUmVzcG9uc2UiAGIGcHJvdG8z", [file_cambium_v1_types]);
 
 /**
  * The start of one mastership in the log.
@@ -123,6 +123,18 @@ export type PushRequest = Message<"cambium.v1.PushRequest"> & {
      */
     value: Heartbeat;
     case: "heartbeat";
+  } | {
+    /**
+     * @generated from field: cambium.v1.SnapshotOffer snapshot_offer = 8;
+     */
+    value: SnapshotOffer;
+    case: "snapshotOffer";
+  } | {
+    /**
+     * @generated from field: cambium.v1.SnapshotChunk snapshot_chunk = 9;
+     */
+    value: SnapshotChunk;
+    case: "snapshotChunk";
   } | { case: undefined; value?: undefined };
 };
 
@@ -281,6 +293,63 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_cambium_v1_replication, 6);
 
 /**
+ * The master's whole state, as the bytes of one file that does not change.
+ *
+ * @generated from message cambium.v1.SnapshotOffer
+ */
+export type SnapshotOffer = Message<"cambium.v1.SnapshotOffer"> & {
+  /**
+   * 16 random bytes; another file has another id.
+   *
+   * @generated from field: bytes id = 1;
+   */
+  id: Uint8Array;
+
+  /**
+   * Of the file, in bytes.
+   *
+   * @generated from field: uint64 size = 2;
+   */
+  size: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.SnapshotOffer.
+ * Use `create(SnapshotOfferSchema)` to create a new message.
+ */
+export const SnapshotOfferSchema: GenMessage<SnapshotOffer> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 7);
+
+/**
+ * Bytes of the file that was offered; each chunk follows on the one before, the first on what the replica has already.
+ *
+ * @generated from message cambium.v1.SnapshotChunk
+ */
+export type SnapshotChunk = Message<"cambium.v1.SnapshotChunk"> & {
+  /**
+   * @generated from field: bytes id = 1;
+   */
+  id: Uint8Array;
+
+  /**
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * @generated from field: bytes bytes = 3;
+   */
+  bytes: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.SnapshotChunk.
+ * Use `create(SnapshotChunkSchema)` to create a new message.
+ */
+export const SnapshotChunkSchema: GenMessage<SnapshotChunk> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 8);
+
+/**
  * @generated from message cambium.v1.PushResponse
  */
 export type PushResponse = Message<"cambium.v1.PushResponse"> & {
@@ -326,6 +395,12 @@ export type PushResponse = Message<"cambium.v1.PushResponse"> & {
      */
     value: Reject;
     case: "reject";
+  } | {
+    /**
+     * @generated from field: cambium.v1.SnapshotAck snapshot_ack = 7;
+     */
+    value: SnapshotAck;
+    case: "snapshotAck";
   } | { case: undefined; value?: undefined };
 };
 
@@ -334,7 +409,7 @@ export type PushResponse = Message<"cambium.v1.PushResponse"> & {
  * Use `create(PushResponseSchema)` to create a new message.
  */
 export const PushResponseSchema: GenMessage<PushResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 7);
+  messageDesc(file_cambium_v1_replication, 9);
 
 /**
  * @generated from message cambium.v1.Welcome
@@ -367,6 +442,13 @@ export type Welcome = Message<"cambium.v1.Welcome"> & {
    * @generated from field: uint32 heartbeat_interval_ms = 4;
    */
   heartbeatIntervalMs: number;
+
+  /**
+   * The lowest seq after which the replica can cut its log and still tell its state.
+   *
+   * @generated from field: uint64 floor_seq = 5;
+   */
+  floorSeq: bigint;
 };
 
 /**
@@ -374,7 +456,7 @@ export type Welcome = Message<"cambium.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 8);
+  messageDesc(file_cambium_v1_replication, 10);
 
 /**
  * Cumulative: it holds for every seq up to the one given.
@@ -407,7 +489,35 @@ export type Ack = Message<"cambium.v1.Ack"> & {
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema: GenMessage<Ack> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 9);
+  messageDesc(file_cambium_v1_replication, 11);
+
+/**
+ * Answers SnapshotOffer, and comes again as the file grows; also every heartbeat that wants an answer before Align.
+ *
+ * @generated from message cambium.v1.SnapshotAck
+ */
+export type SnapshotAck = Message<"cambium.v1.SnapshotAck"> & {
+  /**
+   * Of the file that the replica receives; empty while it was offered none.
+   *
+   * @generated from field: bytes id = 1;
+   */
+  id: Uint8Array;
+
+  /**
+   * Bytes of it, from the first on, that the replica has.
+   *
+   * @generated from field: uint64 received = 2;
+   */
+  received: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.SnapshotAck.
+ * Use `create(SnapshotAckSchema)` to create a new message.
+ */
+export const SnapshotAckSchema: GenMessage<SnapshotAck> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 12);
 
 /**
  * @generated from message cambium.v1.Reject
@@ -431,7 +541,7 @@ export type Reject = Message<"cambium.v1.Reject"> & {
  * Use `create(RejectSchema)` to create a new message.
  */
 export const RejectSchema: GenMessage<Reject> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 10);
+  messageDesc(file_cambium_v1_replication, 13);
 
 /**
  * @generated from message cambium.v1.RegisterRequest
@@ -464,7 +574,7 @@ export type RegisterRequest = Message<"cambium.v1.RegisterRequest"> & {
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema: GenMessage<RegisterRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 11);
+  messageDesc(file_cambium_v1_replication, 14);
 
 /**
  * @generated from message cambium.v1.RegisterResponse
@@ -495,7 +605,7 @@ export type RegisterResponse = Message<"cambium.v1.RegisterResponse"> & {
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema: GenMessage<RegisterResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 12);
+  messageDesc(file_cambium_v1_replication, 15);
 
 /**
  * @generated from enum cambium.v1.RejectReason
@@ -547,6 +657,13 @@ export enum RejectReason {
    * @generated from enum value: REJECT_REASON_NOT_A_REPLICA = 6;
    */
   NOT_A_REPLICA = 6,
+
+  /**
+   * The file that the master sent is damaged; the replica wants another one.
+   *
+   * @generated from enum value: REJECT_REASON_DAMAGED_SNAPSHOT = 7;
+   */
+  DAMAGED_SNAPSHOT = 7,
 }
 
 /**
@@ -564,6 +681,9 @@ export const Replication: GenService<{
   /**
    * Opened by the master on each replica. The master sends Hello; the replica answers Welcome or Reject; the master sends
    * Align; the replica answers Ack; from then on the master sends Append and Heartbeat, the replica Ack.
+   * When the master's log no longer reaches back to where the two agree, it sends SnapshotOffer in the place of Align, and
+   * the replica answers SnapshotAck; from then on the master sends SnapshotChunk and Heartbeat, the replica SnapshotAck,
+   * until the replica has the whole file and starts anew with it.
    *
    * @generated from rpc cambium.v1.Replication.Push
    */
