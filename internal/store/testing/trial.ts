@@ -207,7 +207,7 @@ export class Trial {
     if (!refused) {
       record.outcome = "acknowledged";
       if (known !== undefined) record.seq = known;
-    } else if (refused instanceof StoreError && refused.code === "outcome_unknown") {
+    } else if (refused instanceof StoreError && refused.code === "outcome_unknown" && refused.position) {
       record.outcome = "unknown";
     } else {
       assert(
@@ -215,7 +215,8 @@ export class Trial {
         `a write is refused by a StoreError, not ${refused.name}: ${refused.message}`,
       );
       assert(
-        ["disk_full", "failed", "not_ready", "offset_out_of_range"].includes(refused.code),
+        // Without a position: it changed nothing, and what its answer rested on was refused.
+        ["disk_full", "failed", "not_ready", "offset_out_of_range", "outcome_unknown"].includes(refused.code),
         `a write is refused with ${refused.code}`,
       );
       record.outcome = "refused";
