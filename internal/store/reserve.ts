@@ -1,6 +1,6 @@
 /**
- * Room on the disk that nothing grows into: a file of zeros, given up when something must be written although the disk is full,
- * such as a deletion, or what a start needs. Best effort: others may take what is given up.
+ * Room on the disk that nothing grows into: a file of zeros, given up when something must be written although the disk is full.
+ * A deletion gets the larger part of it, the next start of the process the whole. Best effort: others may take what is given up.
  */
 import { assert } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
@@ -9,6 +9,8 @@ import { type FileSystem, FileSystemError } from "../wal/file-system.js";
 
 const FILE = "reserve";
 const STEP_BYTES = 16 * 1024;
+/** The part that only a start gets. */
+const START_PART = 1 / 4;
 /** How often it is tried to make a reserve whole that is not. */
 const RETRY_MS = 10_000;
 
@@ -45,9 +47,14 @@ export class Reserve {
     return this.#heldBytes;
   }
 
-  /** Gives up what is kept back, by the run before too. Rejects with `FileSystemError`. */
+  /** Gives up what the run before kept back, for the start of this one. Rejects with `FileSystemError`. */
   release(): Promise<void> {
-    return this.#inTurn(() => this.#release());
+    return this.#inTurn(async () => {
+      const { fileSystem } = this.#options;
+      if (!(await fileSystem.list("")).includes(FILE)) return;
+      await fileSystem.remove(FILE);
+      await fileSystem.syncDirectory("");
+    });
   }
 
   /** Keeps back as much as there is room for, up to the whole. What fails costs a line in the log of events. */
@@ -60,7 +67,7 @@ export class Reserve {
   async lend<T>(act: () => Promise<T>): Promise<T> {
     this.#borrowers++;
     try {
-      await this.#inTurn(() => this.#warned(() => this.#release()));
+      await this.#inTurn(() => this.#warned(() => this.#shrink()));
       return await act();
     } finally {
       this.#borrowers--;
@@ -81,21 +88,24 @@ export class Reserve {
     return turn;
   }
 
-  async #release(): Promise<void> {
-    const { fileSystem } = this.#options;
-    if (!(await fileSystem.list("")).includes(FILE)) return;
-    await fileSystem.remove(FILE);
-    await fileSystem.syncDirectory("");
-    this.#heldBytes = 0;
+  async #shrink(): Promise<void> {
+    const keptBytes = Math.floor(this.#options.bytes * START_PART);
+    if (this.#heldBytes <= keptBytes) return;
+    const file = await this.#options.fileSystem.open(FILE, "write");
+    try {
+      await file.truncate(keptBytes);
+      this.#heldBytes = keptBytes;
+      // The room is there for others once this is on the disk.
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
   }
 
   async #hold(): Promise<void> {
     if (this.isLent || this.#closed || this.#heldBytes === this.#options.bytes) return;
     this.#retry?.cancel();
-    await this.#warned(async () => {
-      await this.#release();
-      await this.#fill();
-    });
+    await this.#warned(() => this.#fill());
     if (this.#heldBytes < this.#options.bytes)
       this.#retry = this.#options.clock.after(RETRY_MS, () => void this.hold());
   }
@@ -113,9 +123,10 @@ export class Reserve {
 
   async #fill(): Promise<void> {
     const { fileSystem, bytes } = this.#options;
-    const file = await fileSystem.open(FILE, "create");
+    const isThere = (await fileSystem.list("")).includes(FILE);
+    const file = await fileSystem.open(FILE, isThere ? "write" : "create");
     try {
-      for (let at = 0; at < bytes; this.#heldBytes = at) {
+      for (let at = this.#heldBytes; at < bytes; this.#heldBytes = at) {
         const written = await writeIfRoom(() => file.write(ZEROS.subarray(0, Math.min(STEP_BYTES, bytes - at)), at));
         if (written === 0) break;
         at += written;
