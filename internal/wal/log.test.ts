@@ -268,6 +268,24 @@ test("a cut waits for the reads that are under way, and reads wait for the cut",
   expect([...decodeRecords(await during, true)].map((record) => record.seq)).toEqual([3]);
 });
 
+test("a read that is under way in the last segment outlives the rotation that closes it", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log } = await opened({ fileSystem, tailBytesMax: 1 });
+  const texts = someTexts(500);
+  for (const text of texts) appendText(log, text);
+  await log.flush();
+  const read = fileSystem.holdNext("read");
+  const slow = log.read(seq(2), 1000);
+  await read.reached;
+  // Writers do not wait for it either.
+  await log.rotate();
+  appendText(log, "in the next segment");
+  await log.flush();
+  read.release();
+  expect([...decodeRecords(await slow, true)][0]).toMatchObject({ seq: 3 });
+  expect((await textsOf(log)).slice(-2)).toEqual([texts.at(-1), "in the next segment"]);
+});
+
 test("nothing is appended while the log is being cut, which would be a bug of the caller", async () => {
   const { log } = await opened({});
   for (const text of someTexts(5)) appendText(log, text);

@@ -2,6 +2,7 @@
  * The data file of a segment: bytes at positions, without format. It sees to it that a write is whole, keeps zeros
  * written ahead of it, and knows how far they reach. One write at a time; reads may go on beside it.
  */
+import { assert } from "../base/assert.js";
 import { FileSystemError, type File } from "./file-system.js";
 import { isDiskFull } from "./wal-error.js";
 
@@ -17,6 +18,8 @@ export class SegmentFile {
   /** Up to here the file holds data and then zeros; never less than the data. */
   #allocatedEnd: number;
   #preallocates: boolean;
+  #readers = 0;
+  #closing = false;
 
   constructor(file: File, size: number, preallocates: boolean) {
     this.#file = file;
@@ -66,12 +69,20 @@ export class SegmentFile {
     return this.#file.datasync();
   }
 
-  close(): Promise<void> {
-    return this.#file.close();
+  /** Lends the file to a read; it stays open until `use` is done. */
+  async lend<T>(use: (file: File) => Promise<T>): Promise<T> {
+    assert(!this.#closing, "a file that is closed is lent to nobody");
+    this.#readers++;
+    try {
+      return await use(this.#file);
+    } finally {
+      if (--this.#readers === 0 && this.#closing) await this.#file.close();
+    }
   }
 
-  /** The file, for reads. */
-  get file(): File {
-    return this.#file;
+  /** Closes the file; when reads have it still, the last of them does so, and nobody waits for them here. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    if (this.#readers === 0) await this.#file.close();
   }
 }

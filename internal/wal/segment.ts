@@ -179,14 +179,16 @@ export class Segment {
   /** Writes the data at `offset`..end once more and syncs: a sync that failed earlier may have left it in memory only. */
   async rewrite(offset: number): Promise<void> {
     const file = this.#writable();
-    const window = new ByteWindow(file.file, this.#end, READ_CHUNK_BYTES_MAX);
-    for (let at = offset; at < this.#end;) {
-      await window.fill(at, 1);
-      const length = window.available(at);
-      assert(length > 0, "what was scanned can be read again");
-      await file.write(window.view(at, length), at);
-      at += length;
-    }
+    await file.lend(async (readable) => {
+      const window = new ByteWindow(readable, this.#end, READ_CHUNK_BYTES_MAX);
+      for (let at = offset; at < this.#end;) {
+        await window.fill(at, 1);
+        const length = window.available(at);
+        assert(length > 0, "what was scanned can be read again");
+        await file.write(window.view(at, length), at);
+        at += length;
+      }
+    });
     await this.datasync();
   }
 
@@ -319,7 +321,7 @@ export class Segment {
   }
 
   async #withFile<T>(use: (file: File) => Promise<T>): Promise<T> {
-    if (this.#file) return use(this.#file.file);
+    if (this.#file) return this.#file.lend(use);
     return reading(this.#place.fileSystem, this.path, use);
   }
 
