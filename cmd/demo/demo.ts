@@ -31,7 +31,11 @@ export class Demo {
 
   /** `host:port` of the master and the replicas, once it is started. */
   get addresses(): string[] {
-    return this.#servers.map((server) => server.spec.address);
+    // They start at once, in whatever order their folders are made; the master's name comes first.
+    return this.#servers
+      .map(({ spec }) => spec)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map(({ address }) => address);
   }
 
   /** All three serve reads when it resolves. It resolves early, to false, when it is stopped or a server crashes. */

@@ -1,6 +1,7 @@
 /** The committed events of the log, a page at a time. */
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import { decodeRecords, type LogRecord } from "../wal/record.js";
+import { WalError } from "../wal/wal-error.js";
 import { decodeChanges } from "./change.js";
 import { StoreError } from "./store-error.js";
 
@@ -85,7 +86,7 @@ async function collect(events: UpdateEvent[], from: Seq, request: UpdatesRequest
     request.signal.throwIfAborted();
     // The end is taken before the read: a cut meanwhile must not let records through that were never applied.
     const end = source.appliedSeq();
-    for (const record of decodeRecords(await source.read(at, READ_BYTES))) {
+    for (const record of decodeRecords(await readAfter(at, source))) {
       if (record.seq > end) break;
       const added = eventsOf(record);
       const addedBytes = added.reduce(
@@ -100,6 +101,16 @@ async function collect(events: UpdateEvent[], from: Seq, request: UpdatesRequest
     }
   }
   return at;
+}
+
+/** The records after `at`; compaction may take them away while the read waits for the disk. */
+async function readAfter(at: Seq, source: UpdatesSource): Promise<Uint8Array> {
+  try {
+    return await source.read(at, READ_BYTES);
+  } catch (error) {
+    if (error instanceof WalError && error.code === "out_of_range") throw outOfRange(at, source);
+    throw error;
+  }
 }
 
 function eventsOf(record: LogRecord): UpdateEvent[] {
