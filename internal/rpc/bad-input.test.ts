@@ -211,6 +211,30 @@ describe("messages that are none", () => {
     expect(answer.text).toContain('"code":"invalid_argument"');
   });
 
+  test.each([
+    ["Set", { key: "k", value: "dg==", ifAbsent: true }, "ifAbsent"],
+    ["Write", { operations: [{ set: { key: "k", ttl: "5" } }] }, "ttl"],
+  ])(
+    "JSON for %s with a field that there is not is refused, and the message names it",
+    async (method, message, field) => {
+      const { status, json } = await callJson(running.port, `cambium.v1.KVStore/${method}`, message);
+      expect({ status, json }).toMatchObject({
+        status: 400,
+        json: { code: "invalid_argument", message: expect.stringContaining(`key "${field}" is unknown`) },
+      });
+    },
+  );
+
+  test("a query with a field that there is not is refused, and the message names it", async () => {
+    const message = encodeURIComponent('{"key":"k","fresh":true}');
+    const answer = await send(running.port, `${GET}?connect=v1&encoding=json&message=${message}`, { method: "GET" });
+    expect(answer.status).toBe(400);
+    expect(JSON.parse(answer.text)).toMatchObject({
+      code: "invalid_argument",
+      message: expect.stringContaining('key "fresh" is unknown'),
+    });
+  });
+
   test("JSON that is cut, and JSON of another shape", async () => {
     for (const body of ['{"key":', '{"key":7}', "[]", "", '{"nobody":1}'.repeat(2)]) {
       const answer = await send(running.port, GET, { headers: { "content-type": "application/json" }, body });

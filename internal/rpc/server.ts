@@ -286,11 +286,13 @@ export class RpcServer {
 }
 
 /**
- * JSON shows every field, those with the value of nothing too: `exists: false` is an answer. And without a decoder of our
- * own, which the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
+ * JSON shows every field, those with the value of nothing too: `exists: false` is an answer. A field that there is not is
+ * refused, since a condition that is misspelt would be a write without one. And without a decoder of our own,
+ * which the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
  */
 const jsonOptions: Partial<JsonReadOptions & JsonWriteOptions> & { textDecoder: InstanceType<typeof TextDecoder> } = {
   alwaysEmitImplicit: true,
+  ignoreUnknownFields: false,
   textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
 
