@@ -4,7 +4,7 @@ import { constants, type Http2ServerRequest, type Http2ServerResponse } from "no
 import { Code, type ConnectError } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
-import { correctStatus, frameCorrector } from "./library-errors.js";
+import { correctStatus, encodeStatusMessage, frameCorrector } from "./library-errors.js";
 
 export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
@@ -36,7 +36,7 @@ export function answerError(
     writeHead(response, 200, {
       "content-type": "application/grpc+proto",
       "grpc-status": String(error.code),
-      "grpc-message": encodeURIComponent(error.rawMessage),
+      "grpc-message": encodeStatusMessage(error.rawMessage),
     });
     response.end();
     return;

@@ -60,11 +60,25 @@ export function frameCorrector(contentType: string): ((frame: Uint8Array) => Uin
 export function correctStatus(trailer: Headers): boolean {
   if (trailer.get("grpc-status") === "0") return false;
   const error = errorOf(() => findTrailerError(trailer));
-  const instead = error && corrected(error);
-  if (!instead) return false;
-  trailer.delete("grpc-status-details-bin");
-  setTrailerStatus(trailer, instead);
+  if (!error) return false;
+  const instead = corrected(error);
+  if (instead) {
+    trailer.delete("grpc-status-details-bin");
+    setTrailerStatus(trailer, instead);
+  }
+  trailer.set("grpc-message", encodeStatusMessage((instead ?? error).rawMessage));
   return true;
+}
+
+/**
+ * A message as gRPC sends it: only `%` and what is no printable ASCII is percent-encoded, as UTF-8. Clients of gRPC may
+ * leave in place what should not have been encoded, as the library does with `;` and more.
+ */
+export function encodeStatusMessage(message: string): string {
+  // A character of latin1 is a byte. Spaces at the ends would be lost, as they are of every header.
+  return Buffer.from(message)
+    .toString("latin1")
+    .replace(/[^\x20-\x7e]|%|^ | $/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
 }
 
 /** Puts right an error of the Connect protocol that is sent as JSON. */
