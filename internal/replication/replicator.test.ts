@@ -419,13 +419,14 @@ describe("registering", () => {
     await expect(master.replicator.register(request)).rejects.toMatchObject({ code });
   });
 
-  test("at a replica is refused, and names the master", async () => {
+  test("at a replica is refused, and the replica knows the master", async () => {
     const { replica } = await pair();
     const request = { nodeId: nodeId("55".repeat(16)), address: "x:1" };
     await expect(replica.replicator.register(request)).rejects.toMatchObject({
       code: "not_master",
-      message: "this node is a replica; the master is at m:1",
+      message: "this node is a replica",
     });
+    expect(replica.replicator.masterAddress).toBe("m:1");
   });
 
   test("a replica that was wiped takes the place of the one before", async () => {

@@ -275,10 +275,7 @@ export class Replicator {
     const { role } = this.#state;
     if (this.#roster && role.kind === "master") return { roster: this.#roster, epoch: role.epoch };
     if (role.kind === "idle") throw notMaster(role.why);
-    const where = this.#masterAddress === undefined ? "" : `; the master is at ${this.#masterAddress}`;
-    throw notMaster(
-      role.kind === "master" ? "this node's mastership has not begun yet" : `this node is a replica${where}`,
-    );
+    throw notMaster(role.kind === "master" ? "this node's mastership has not begun yet" : "this node is a replica");
   }
 
   #stepDown(detail: string): void {

@@ -110,12 +110,12 @@ describe("the error map", () => {
   test("tells where the master is, in words and as a detail, or that it is not known", () => {
     for (const error of [new StoreError("not_master", "a replica"), new ReplicationError("not_master", "a replica")]) {
       const known = newMap().of(error);
-      expect(known.rawMessage).toBe("a replica, which is at node-1:8080");
+      expect(known.rawMessage).toBe("a replica; the master is at node-1:8080");
       expect(known.findDetails(NotMasterSchema)).toMatchObject([{ masterAddress: "node-1:8080" }]);
     }
     const map = new ErrorMap({ logger: silentLogger, masterAddress: () => undefined, onBug: () => undefined });
     const unknown = map.toConnectError(new StoreError("not_master", "a replica"), "m");
-    expect(unknown.rawMessage).toBe("a replica, which it does not know at present");
+    expect(unknown.rawMessage).toBe("a replica; this node does not know at present where the master is");
     expect(unknown.findDetails(NotMasterSchema)).toMatchObject([{ masterAddress: "" }]);
   });
 

@@ -103,10 +103,14 @@ export class ErrorMap {
     return refuse(logCodeOf(error.code), "the log of this node could not be read; ask another node");
   }
 
+  /** The rooms say why this node is not the master; where the master is, is added here, once for all of them. */
   #notMaster(message: string): ConnectError {
     const masterAddress = this.#options.masterAddress() ?? "";
-    const where = masterAddress === "" ? "which it does not know at present" : `which is at ${masterAddress}`;
-    return refuse(Code.FailedPrecondition, `${message}, ${where}`, [
+    const where =
+      masterAddress === ""
+        ? "this node does not know at present where the master is"
+        : `the master is at ${masterAddress}`;
+    return refuse(Code.FailedPrecondition, `${message}; ${where}`, [
       { desc: NotMasterSchema, value: { masterAddress } },
     ]);
   }

@@ -1013,7 +1013,7 @@ export class Store {
       throw new StoreError("failed", message, { cause: this.#failure });
     }
     if (this.role !== "master") {
-      throw new StoreError("not_master", "this node is a replica; send writes to the master");
+      throw new StoreError("not_master", "this node is a replica and takes no writes");
     }
     if (!this.isServingMaster) {
       throw new StoreError("not_ready", "the mastership of this node has not begun yet; try again shortly");
