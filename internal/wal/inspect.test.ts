@@ -137,6 +137,19 @@ test("damage in several segments is told of each", async () => {
   );
 });
 
+test("a last segment that was emptied or zeroed is damage, alone and behind other damage", async () => {
+  const { fileSystem, segments } = await madeLog();
+  const last = segments.at(-1)!;
+  for (const bytes of [Buffer.alloc(0), Buffer.alloc(5000)]) {
+    const harmed = fileSystem.copy();
+    harmed.setBytes(last, bytes);
+    const finding = { kind: "corrupt", file: last, offset: 0, found: `${bytes.length} bytes without one` };
+    expect((await inspect(harmed)).findings).toMatchObject([finding]);
+    const both = await inspect(flipped(harmed, segments[1]!, 200));
+    expect(both.findings).toMatchObject([{ kind: "corrupt", file: segments[1] }, finding]);
+  }
+});
+
 test("damage that a living node's log shows twice is damage; what is gone at the second look was in flight", async () => {
   const { fileSystem, segments } = await madeLog();
   const damaged = flipped(fileSystem, segments[1]!, 200);

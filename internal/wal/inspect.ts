@@ -218,7 +218,6 @@ class Inspection {
   /** Checks a segment as if the log began with it. */
   async #readAlone(found: FoundSegment, isLast: boolean): Promise<void> {
     const { header } = found;
-    if (header.kind === "unborn" && isLast) return;
     if (header.kind !== "header") {
       const what =
         header.kind === "damaged" ? header : { expected: "a header", found: `${found.size} bytes without one` };

@@ -45,7 +45,7 @@ export interface FoundSegment {
   readonly size: number;
   readonly header:
     | { readonly kind: "header"; readonly header: SegmentHeader }
-    /** The file is shorter than a header, or all zero: its making was interrupted. */
+    /** The file is shorter than a header, or all zero. */
     | { readonly kind: "unborn" }
     | { readonly kind: "damaged"; readonly expected: string; readonly found: string };
 }
@@ -196,7 +196,7 @@ class Reader {
   async #readSegment(index: number): Promise<Cut | undefined> {
     const found = must(this.#found[index], "the segment was found");
     const next = this.#found[index + 1];
-    if (!next && found.header.kind === "unborn" && this.#mayBeUnborn(index)) return { index, offset: 0 };
+    if (!next && found.header.kind === "unborn" && this.#mayBeginAnew(index)) return { index, offset: 0 };
     const header = this.#checkedHeader(index, found);
     if (index === 0) this.#cursor.follow(header.before);
     // A segment begins only after the one before it is synced.
@@ -248,10 +248,14 @@ class Reader {
     });
   }
 
-  /** Whether a last segment without a header can be one whose making was interrupted; nothing was written to it then. */
-  #mayBeUnborn(index: number): boolean {
+  /**
+   * Whether a segment without a header, and with none after it, is taken for a log that was never there: only the very
+   * first one, and only while the caller knows of no log. No crash leaves one behind others: a segment gets its name
+   * once its header is synced, so what has lost it may have held records that were acknowledged.
+   */
+  #mayBeginAnew(index: number): boolean {
     const { firstSeq } = must(this.#found[index], "the segment was found");
-    return index > 0 ? firstSeq === this.#cursor.seq + 1 : firstSeq === 1 && !this.#options.mustExist;
+    return index === 0 && firstSeq === 1 && !this.#options.mustExist;
   }
 
   /** The header of a segment, when it is sound and continues the segments before. */
