@@ -20,6 +20,7 @@ import {
   printConfig,
 } from "../internal/config/config.js";
 import { MapEngine } from "../internal/engine/map-engine.js";
+import { protectedModeWarning } from "../internal/identity/access.js";
 import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
 import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
@@ -136,6 +137,8 @@ async function buildRooms(
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
   for (const sentence of notEnforced(config)) logger.warn(sentence);
+  const exposed = protectedModeWarning(config.server);
+  if (exposed !== undefined) logger.warn(exposed);
 
   const store = await Store.open({
     fileSystem: new NodeFileSystem(config.wal.directory),

@@ -3,8 +3,10 @@
  * nobody, and a node does not start while it serves one. The roles of a caller follow from where it calls and from what
  * it proves.
  */
+import { isIP } from "node:net";
+import { isWildcardHost } from "../base/address.js";
 import { IdentityError } from "./identity-error.js";
-import { isLoopbackAddress } from "./loopback.js";
+import { isLoopbackAddress, isLoopbackHost } from "./loopback.js";
 import { provesPeer } from "./peer-proof.js";
 
 /** `client`: reads, writes and operates the cluster. `peer`: another node of it. */
@@ -58,6 +60,21 @@ export interface AccessOptions {
   readonly table?: ReadonlyMap<string, readonly Role[]>;
 }
 
+const PROTECTED_MODE_ADVICE =
+  "let server.address be 127.0.0.1, or set server.protected_mode: false where the network itself keeps strangers out";
+
+/** What the operator should know at start of a node in protected mode; undefined where it listens on loopback alone. */
+export function protectedModeWarning(server: { host: string; protectedMode: boolean }): string | undefined {
+  const { host, protectedMode } = server;
+  if (!protectedMode || isLoopbackHost(host)) return undefined;
+  // A call to an address of the machine that is not loopback has such an address as its source too. Names may be loopback.
+  const who =
+    isWildcardHost(host) || isIP(host) === 0
+      ? `only clients that call over loopback (127.0.0.1 or ::1) are served, although the node listens at ${host}`
+      : `no client can call over ${host}, since only calls over loopback (127.0.0.1 or ::1) would be served`;
+  return `protected mode: ${who}; ${PROTECTED_MODE_ADVICE}`;
+}
+
 export class Access {
   readonly #protectedMode: boolean;
   readonly #clusterSecret: Uint8Array | undefined;
@@ -90,8 +107,8 @@ export class Access {
     if (!this.#protectedMode || isLoopbackAddress(caller.address)) return undefined;
     return new IdentityError(
       "protected_mode",
-      `this node is in protected mode: it listens beyond loopback without authentication, so it serves callers on its own machine only, and you call from ${caller.address ?? "a closed connection"}; ` +
-        "let server.address be 127.0.0.1, or set server.protected_mode: false where the network itself keeps strangers out",
+      `this node is in protected mode: it listens beyond loopback without authentication, so it serves calls over loopback only (127.0.0.1 or ::1), and you call from ${caller.address ?? "a closed connection"}; ` +
+        PROTECTED_MODE_ADVICE,
     );
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Access, accessTable, type Caller } from "./access.js";
+import { Access, accessTable, type Caller, protectedModeWarning } from "./access.js";
 import { HostNames } from "./host-names.js";
 import { IdentityError } from "./identity-error.js";
 import { isLoopbackAddress, isLoopbackHost } from "./loopback.js";
@@ -82,8 +82,26 @@ describe("access", () => {
     const access = new Access({ protectedMode: true });
     expect(codeOf(access, "cambium.v1.KVStore/Get", here)).toBe("allowed");
     expect(codeOf(access, "cambium.v1.KVStore/Get", afar)).toBe("protected_mode");
-    expect(() => access.check("cambium.v1.KVStore/Get", afar)).toThrow(/192\.0\.2\.7.*server\.protected_mode: false/);
+    expect(() => access.check("cambium.v1.KVStore/Get", afar)).toThrow(
+      /serves calls over loopback only \(127\.0\.0\.1 or ::1\).*192\.0\.2\.7.*server\.protected_mode: false/,
+    );
     expect(codeOf(new Access({ protectedMode: false }), "cambium.v1.KVStore/Get", afar)).toBe("allowed");
+  });
+
+  test("the operator of a node that listens beyond loopback in protected mode is told whom it serves", () => {
+    for (const host of ["0.0.0.0", "::", "node-1.example"]) {
+      expect(protectedModeWarning({ host, protectedMode: true })).toMatch(
+        /^protected mode: .* over loopback \(127\.0\.0\.1 or ::1\) are served, .*server\.protected_mode: false/,
+      );
+      expect(protectedModeWarning({ host, protectedMode: false })).toBeUndefined();
+    }
+    // Calls to such an address come from such an address, on this machine too.
+    for (const host of ["192.0.2.1", "2001:db8::1"]) {
+      expect(protectedModeWarning({ host, protectedMode: true })).toContain(`no client can call over ${host}`);
+    }
+    for (const host of ["127.0.0.1", "::1", "localhost"]) {
+      expect(protectedModeWarning({ host, protectedMode: true })).toBeUndefined();
+    }
   });
 
   test("without a secret only callers on this machine are peers", () => {
