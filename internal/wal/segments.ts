@@ -92,9 +92,9 @@ export class Segments {
     await this.openLast();
     const segment = this.active;
     if (segment.lastSeq <= seq) return;
-    const at = await segment.locate(seq + 1);
-    if (at.firstSeq > seq) await segment.cut(at.offset, seq);
-    else await this.moveEnd(at, seq, appliedSeq);
+    // Also where a frame ends: a crash in the middle of a truncation may leave the first blocks of what goes as zeros, and later
+    // ones, which prove that they were synced, as they were.
+    await this.moveEnd(await segment.locate(seq + 1), seq, appliedSeq);
   }
 
   /** Removes the segments that hold only records up to `seq`, but never the last one. A crash on the way leaves fewer removed. */
@@ -117,8 +117,8 @@ export class Segments {
   }
 
   /**
-   * Moves the end of the last segment into a new, synced one: the records from the frame `from` on, up to `lastSeq`; what
-   * lies after that is dropped. Until the new segment has its name, the old one is whole; from then on the new one
+   * Moves the end of the last segment into a new, synced one: the records from the frame `from` on, up to `lastSeq`, which may
+   * be none; what lies after that is dropped. Until the new segment has its name, the old one is whole; from then on the new one
    * counts, and says by its header that the old end is void.
    */
   async moveEnd(from: LocatedFrame, lastSeq: Seq, appliedSeq: number): Promise<void> {

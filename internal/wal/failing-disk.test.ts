@@ -1,4 +1,4 @@
-/** A segment's name on the disk, or the lack of one, when the system fails just then. */
+/** What a disk that fails, or a crash, at a bad moment must not make of a log. */
 import { describe, expect, test } from "vitest";
 import { seq } from "../base/position.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
@@ -121,4 +121,26 @@ test("an end that another segment took over stays gone, although the run that cu
   const last = await openLog({ fileSystem: left.crash() });
   expect(await textsOf(last.log)).toEqual(["1", "2"]);
   await last.log.close();
+});
+
+test("a cut between two frames survives a crash that zeroes the first block of what goes and leaves the later ones", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log } = await openLog({ fileSystem, durability: "os" });
+  for (const text of ["1", "2", "3"]) {
+    appendText(log, text.repeat(1500));
+    await log.flush();
+  }
+  const remains: MemoryFileSystem[] = [];
+  fileSystem.onOperation = () => {
+    remains.push(fileSystem.crash({ sector: (_path, sector, versions) => (sector === 4 ? versions : 0) }));
+  };
+  await log.cutAfter(seq(1));
+  fileSystem.onOperation = undefined;
+  await log.close();
+  expect(remains.length).toBeGreaterThan(3);
+  for (const fileSystem of remains) {
+    const again = await openLog({ fileSystem });
+    expect((await textsOf(again.log))[0]).toBe("1".repeat(1500));
+    await again.log.close();
+  }
 });
