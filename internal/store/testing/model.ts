@@ -15,6 +15,8 @@ export interface ModelRecord {
   outcome: "pending" | "acknowledged" | "refused" | "unknown";
   /** Its place in the log, as far as somebody was told. */
   seq?: number;
+  /** The place that it was given first. */
+  firstSeq?: number;
   /** Survives the loss of power, in every mode. */
   synced?: true;
 }
@@ -28,6 +30,8 @@ export interface ModelState {
 }
 
 export class Model {
+  /** The record log begins here at least. */
+  #startMin = 0;
   /** In the order in which the log has them. */
   #records: ModelRecord[] = [];
 
@@ -35,6 +39,24 @@ export class Model {
     const record: ModelRecord = { changes, outcome: "pending" };
     this.#records.push(record);
     return record;
+  }
+
+  /**
+   * The log has dropped everything from `firstSeq` on for lack of room. What makes things smaller is written again, behind
+   * everything else, if there is room kept back for it.
+   */
+  drop(firstSeq: number, hasReserve: boolean): void {
+    const isDropped = (record: ModelRecord): boolean =>
+      record.outcome === "pending" && record.firstSeq !== undefined && record.firstSeq >= firstSeq;
+    const dropped = this.#records.filter(isDropped);
+    const isSmaller = ({ changes }: ModelRecord): boolean =>
+      changes.every(({ kind }) => kind === "delete" || kind === "truncate");
+    const again = hasReserve ? dropped.filter(isSmaller) : [];
+    this.#records = [...this.#records.filter((record) => !dropped.includes(record)), ...again];
+    for (const record of dropped) {
+      delete record.firstSeq;
+      if (!again.includes(record)) record.outcome = "refused";
+    }
   }
 
   /** The process ends: whoever had no answer gets none. With the power goes what was not synced, if that may be lost. */
@@ -62,6 +84,14 @@ export class Model {
   /** The record log's end after everything that may be there. */
   get endMax(): number {
     return this.#stateWith(Infinity).end;
+  }
+
+  /**
+   * What was truncated may be gone from the disk although the power took the truncation; then the record log begins at
+   * `start` all the same.
+   */
+  adoptStart(start: number): void {
+    this.#startMin = Math.max(this.#startMin, start);
   }
 
   /** With the acknowledged records alone. */
@@ -113,7 +143,7 @@ export class Model {
   #stateWith(known: number): ModelState {
     const entries = new Map<string, string>();
     const records: string[] = [];
-    let start = 0;
+    let start = this.#startMin;
     let left = known;
     for (const { changes, outcome } of this.#records) {
       if (outcome === "refused" || outcome === "pending") continue;

@@ -69,6 +69,8 @@ export class Trial {
   /** What the process that was stopped leaves. */
   #remains: MemoryFileSystem | undefined;
   #values = 0;
+  /** The highest start of the record log that was ever asked for. */
+  #startAsked = 0;
   /** Answers that were no success, for those who want to know that faults come up at all. */
   readonly refusals = new Map<string, number>();
 
@@ -170,6 +172,7 @@ export class Trial {
       case "truncate": {
         // With what is in flight, which may be refused; then the offset may lie beyond the end, and is refused too.
         const below = Math.floor((this.#model.endMax * command.permille) / 1000);
+        this.#startAsked = Math.max(this.#startAsked, below);
         const record = this.#model.add([{ kind: "truncate", below }]);
         return this.#answered(
           record,
@@ -200,6 +203,8 @@ export class Trial {
 
   /** `seq`: of the record that the write became, if it is known to have become one. */
   async #answered(record: ModelRecord, seq: Promise<number | undefined>): Promise<Error | undefined> {
+    // What is proposed is in the log's queue by now.
+    record.firstSeq = must(this.#store, "a store is open").last.seq;
     let known: number | undefined;
     const refused = await this.#settled(seq.then((found) => (known = found)));
     // After the end of its process no answer reaches anybody.
@@ -355,7 +360,10 @@ export class Trial {
     });
     store.listen({
       kept: (kept) => store.commit(kept),
-      dropped: () => (this.#dropped = true),
+      dropped: (firstSeq) => {
+        this.#dropped = true;
+        if (this.#disk === disk && !this.#remains) this.#model.drop(firstSeq, reserveBytes > 0);
+      },
       failed: (error) => {
         if (this.#disk === disk) this.#failed = error;
       },
@@ -390,14 +398,21 @@ export class Trial {
   #settle(): void {
     const found = JSON.stringify(this.#visibleEntries());
     const range = must(this.#store, "a store is open").recordRange();
-    const candidates = this.#model.candidates();
-    const known = candidates.findIndex(
-      (state) => JSON.stringify(sorted(state)) === found && state.end === range.end && state.start === range.start,
-    );
+    const find = (): number =>
+      this.#model
+        .candidates()
+        .findIndex(
+          (state) => JSON.stringify(sorted(state)) === found && state.end === range.end && state.start === range.start,
+        );
+    let known = find();
+    if (known < 0 && this.#options.durability !== "always" && range.start <= this.#startAsked) {
+      this.#model.adoptStart(range.start);
+      known = find();
+    }
     if (known < 0) {
-      const { start, end } = candidates[0]!;
+      const { state } = this.#model;
       throw new Error(
-        `what is there after a restart is none of what may be there: ${found} and offsets ${range.start} to ${range.end}, instead of at least ${JSON.stringify(sorted(candidates[0]!))} and ${start} to ${end}`,
+        `what is there after a restart is none of what may be there: ${found} and offsets ${range.start} to ${range.end}, instead of at least ${JSON.stringify(sorted(state))} and ${state.start} to ${state.end}`,
       );
     }
     this.#model.settle(known);
