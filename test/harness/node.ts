@@ -22,6 +22,11 @@ export interface NodeOptions {
   readonly config?: ConfigSections;
 }
 
+export interface StartOptions {
+  /** See `RunOptions.under`. */
+  readonly under?: readonly string[];
+}
+
 interface LogLine {
   readonly msg: string;
   readonly [field: string]: unknown;
@@ -66,9 +71,9 @@ export class TestNode {
    * Starts the process and resolves once it has started: it listens, and a master takes writes. Later runs listen at the
    * port of the first.
    */
-  async start(): Promise<this> {
+  async start(options: StartOptions = {}): Promise<this> {
     const earlier = this.log.length;
-    await this.#spawn();
+    await this.#spawn(options);
     const said = (msg: string): LogLine | undefined => this.log.slice(earlier).find((line) => line.msg === msg);
     await until(`the ${this.options.program} starts`, () => said("started") !== undefined || !this.#running);
     const listening = said("listening");
@@ -117,12 +122,12 @@ export class TestNode {
     await this.ended();
   }
 
-  async #spawn(): Promise<void> {
+  async #spawn(options: StartOptions): Promise<void> {
     if (this.#running) throw new Error("the node runs already");
     const configFile = path.join(this.options.directory, "node.yaml");
     await mkdir(this.options.directory, { recursive: true });
     await writeFile(configFile, this.#configText());
-    const child = spawnProgram(this.options.program, ["--config", configFile]);
+    const child = spawnProgram(this.options.program, ["--config", configFile], options);
     this.#child = child;
     this.#running = true;
     createInterface({ input: child.stdout! }).on("line", (line) => this.log.push(parseLine(line)));

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   /** Runs it as a user whom permissions bind, which they do not bind root. */
   readonly permissionsBind?: boolean;
+  /** A command that runs the program instead of this process doing so: "strace" and its arguments, for instance. */
+  readonly under?: readonly string[];
   /** Sees the child, to send it a signal for instance. */
   readonly started?: (child: ChildProcess) => void;
 }
@@ -35,6 +37,7 @@ export function spawnProgram(program: Program, args: readonly string[], options:
   if (options.permissionsBind && process.getuid?.() === 0) {
     command.unshift("setpriv", `--bounding-set=${rootsPower}`, `--inh-caps=${rootsPower}`);
   }
+  command.unshift(...(options.under ?? []));
   const [file, ...rest] = command as [string, ...string[]];
   return spawn(file, rest, { cwd: root, env: childEnvironment(options.env), stdio: ["pipe", "pipe", "pipe"] });
 }
