@@ -56,7 +56,7 @@ test("the directory is all that must be given", () => {
     file: "node.yaml",
     server: { host: "127.0.0.1", port: 8080, corsOrigins: [], protectedMode: true, drainTimeoutMs: 10_000 },
     wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
-    snapshots: { intervalMs: 600_000, logBytes: 2 ** 24, keep: 1 },
+    snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
     limits: { keyBytesMax: 4096, valueBytesMax: 2 ** 20, messageBytesMax: 2 ** 22, pendingBytesMax: 2 ** 26 },

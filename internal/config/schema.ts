@@ -76,8 +76,9 @@ function buildSchema(kind: NodeKind) {
       }).prefault("10m"),
       log_bytes: size({
         min: "64KiB",
-        description: "One is also taken when the log has grown by this, and by no less than the last one holds.",
-      }).prefault("16MiB"),
+        description:
+          "One is also taken when the log has grown by this, and by no less than the last one holds; and after a second without writes, when it has grown by a quarter of the last one.",
+      }).prefault("4MiB"),
       keep: wholeNumber({
         min: 1,
         max: 100,

@@ -11,7 +11,10 @@ import { StoreError } from "./store-error.js";
 export interface SnapshotPolicy {
   /** A snapshot is taken this often, if anything has changed; 0: not by time. */
   readonly intervalMs: number;
-  /** One is taken when the log has grown by this since the last, and by as much as that one holds. */
+  /**
+   * One is taken when the log has grown by this since the last, and by as much as that one holds; after a second without
+   * writes, a quarter of what that one holds is enough. Infinity: growth alone takes none.
+   */
   readonly logBytes: number;
   /** How many are kept, each with the log that it needs; at least 1. */
   readonly keep: number;
@@ -33,6 +36,12 @@ export interface SnapshotterOptions {
   readonly compact: () => Promise<void>;
 }
 
+/** Writes have ended for now when nothing was applied for this long. */
+const QUIET_MS = 1000;
+/** What the log may then have grown by, at most: as a part of what the newest snapshot holds … */
+const QUIET_PART = 1 / 4;
+/** … and of `logBytes`, but no more bytes than these. */
+const QUIET_BYTES = 64 * 1024;
 /** After a failure, growth alone does not try again sooner than this. */
 const PAUSE_AFTER_FAILURE_MS = 60_000;
 
@@ -41,6 +50,8 @@ export class Snapshotter {
   #running: Promise<SnapshotSummary> | undefined;
   #abort = new AbortController();
   #timer: Timer | undefined;
+  #quietTimer: Timer | undefined;
+  #appliedMs = 0;
   /** `appliedBytes` when the newest snapshot began. */
   #bytesAtNewest: number;
   #pausedUntilMs = -Infinity;
@@ -55,10 +66,36 @@ export class Snapshotter {
   /** Whether the log has grown enough is looked at here; call it whenever something was applied. */
   noteApplied(): void {
     if (this.#running || this.#closed) return;
-    const { policy, snapshots, appliedBytes, clock } = this.#options;
+    this.#appliedMs = this.#options.clock.monotonicMs();
+    if (this.#hasGrown(this.#options.policy.logBytes, 1)) this.#createInBackground();
+    else this.#watchForQuiet();
+  }
+
+  #hasGrown(bytes: number, part: number): boolean {
+    const { snapshots, appliedBytes, clock } = this.#options;
     const grown = appliedBytes() - this.#bytesAtNewest;
-    if (grown < policy.logBytes || grown < snapshots.newestBytes || clock.monotonicMs() < this.#pausedUntilMs) return;
-    this.#createInBackground();
+    return grown >= bytes && grown >= part * snapshots.newestBytes && clock.monotonicMs() >= this.#pausedUntilMs;
+  }
+
+  #isEnoughWhenQuiet(): boolean {
+    const { logBytes } = this.#options.policy;
+    return logBytes !== Infinity && this.#hasGrown(Math.min(QUIET_BYTES, QUIET_PART * logBytes), QUIET_PART);
+  }
+
+  #watchForQuiet(): void {
+    if (!this.#quietTimer && !this.#closed && this.#isEnoughWhenQuiet()) this.#awaitQuiet(QUIET_MS);
+  }
+
+  /** One timer for all writes: it is set anew only when it fires too early. */
+  #awaitQuiet(waitMs: number): void {
+    const { clock } = this.#options;
+    this.#quietTimer = clock.after(waitMs, () => {
+      this.#quietTimer = undefined;
+      if (this.#running || this.#closed || !this.#isEnoughWhenQuiet()) return;
+      const leftMs = this.#appliedMs + QUIET_MS - clock.monotonicMs();
+      if (leftMs > 0) this.#awaitQuiet(leftMs);
+      else this.#createInBackground();
+    });
   }
 
   /**
@@ -70,7 +107,11 @@ export class Snapshotter {
       .catch((error: unknown) => {
         throw translated(error);
       })
-      .finally(() => (this.#running = undefined));
+      .finally(() => {
+        this.#running = undefined;
+        // The last write may have come while the snapshot was being taken.
+        this.#watchForQuiet();
+      });
     return this.#running;
   }
 
@@ -84,6 +125,7 @@ export class Snapshotter {
   async close(reason: Error): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#quietTimer?.cancel();
     await this.abort(reason);
   }
 
