@@ -13,7 +13,6 @@ export function needs(context: TestContext, ...tools: readonly string[]): void {
   const missing = tools.filter((tool) => !isThere(tool));
   const reasons = missing.map((tool) => `${tool} is not installed`);
   if (process.platform !== "linux") reasons.unshift("it needs Linux");
-  else if (process.getuid?.() !== 0) reasons.unshift("it needs root");
   if (reasons.length > 0) notRun(context, reasons.join(", "));
 }
 
@@ -29,6 +28,19 @@ function isThere(tool: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Makes a disk that goes with the test. Where the machine does not allow that, the test does not run. */
+export async function diskFor(context: TestContext, kind: DiskKind, bytes: number): Promise<Disk> {
+  needs(context, "mount", ...(kind === "ext4" ? ["mkfs.ext4"] : []));
+  if (process.getuid?.() !== 0) notRun(context, "it needs root");
+  try {
+    const disk = await Disk.make(kind, bytes);
+    context.onTestFinished(() => disk.close());
+    return disk;
+  } catch (error) {
+    return notRun(context, `this machine does not mount: ${String(error)}`);
   }
 }
 

@@ -4,10 +4,12 @@ import os from "node:os";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { AuditedLoad } from "../harness/audited-load.js";
-import { Disk, type DiskKind, needs, notRun } from "../harness/disks.js";
+import { diskFor, type DiskKind, needs } from "../harness/disks.js";
 import { SMALL_FILES } from "../harness/kill-proof.js";
 import { TestNode } from "../harness/node.js";
 import { until } from "../harness/until.js";
+
+const DISK_BYTES = 32 * 1024 * 1024;
 
 async function masterIn(dataDirectory?: string): Promise<TestNode> {
   const directory = await mkdtemp(path.join(os.tmpdir(), "cambium-"));
@@ -98,11 +100,7 @@ test.for(INJECTIONS)(
 test.for<DiskKind>(["tmpfs", "ext4"])(
   "a file system (%s) that turns read-only loses nothing, and says what is wrong",
   async (kind, context) => {
-    needs(context, "mount", ...(kind === "ext4" ? ["mkfs.ext4"] : []));
-    const disk = await Disk.make(kind, 32 * 1024 * 1024).catch((error: unknown) =>
-      notRun(context, `this machine does not mount: ${String(error)}`),
-    );
-    onTestFinished(() => disk.close());
+    const disk = await diskFor(context, kind, DISK_BYTES);
     const node = await masterIn(path.join(disk.directory, "data"));
     const load = new AuditedLoad();
     await node.start();
@@ -125,11 +123,7 @@ test.for<DiskKind>(["tmpfs", "ext4"])(
 );
 
 test("an ext4 file system that turns itself read-only under load ends the process, and nothing acknowledged is lost", async (context) => {
-  needs(context, "mount", "mkfs.ext4");
-  const disk = await Disk.make("ext4", 32 * 1024 * 1024).catch((error: unknown) =>
-    notRun(context, `this machine does not mount: ${String(error)}`),
-  );
-  onTestFinished(() => disk.close());
+  const disk = await diskFor(context, "ext4", DISK_BYTES);
   const node = await masterIn(path.join(disk.directory, "data"));
   const load = new AuditedLoad();
   await node.start();

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { AuditedLoad } from "../harness/audited-load.js";
-import { Disk, type DiskKind, needs } from "../harness/disks.js";
+import { type Disk, diskFor, type DiskKind } from "../harness/disks.js";
 import { SMALL_FILES } from "../harness/kill-proof.js";
 import { TestNode } from "../harness/node.js";
 import { until } from "../harness/until.js";
@@ -20,7 +20,6 @@ async function masterOn(disk: Disk): Promise<TestNode> {
   onTestFinished(async () => {
     if (node.running) await node.kill();
     await rm(directory, { recursive: true, force: true });
-    await disk.close();
   });
   return node;
 }
@@ -28,8 +27,7 @@ async function masterOn(disk: Disk): Promise<TestNode> {
 test.for<DiskKind>(["tmpfs", "ext4"])(
   "a full disk (%s) refuses writes and changes nothing; reads go on, a restart works, and writes return by themselves",
   async (kind, context) => {
-    needs(context, "mount", ...(kind === "ext4" ? ["mkfs.ext4"] : []));
-    const disk = await Disk.make(kind, DISK_BYTES);
+    const disk = await diskFor(context, kind, DISK_BYTES);
     const node = await masterOn(disk);
     const load = new AuditedLoad({ valueBytesMax: 16 * 1024 });
     await node.start();

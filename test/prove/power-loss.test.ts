@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { expect, onTestFinished, test, type TestContext } from "vitest";
 import { AuditedLoad } from "../harness/audited-load.js";
-import { Disk, needs, notRun } from "../harness/disks.js";
+import { type Disk, diskFor, needs, notRun } from "../harness/disks.js";
 import { SMALL_FILES } from "../harness/kill-proof.js";
 import { TestNode } from "../harness/node.js";
 import { call, get } from "../harness/rpc.js";
@@ -19,18 +19,16 @@ const LATE_MS = 700;
 
 /** A disk whose power can be cut; on a machine that does not allow that, the test does not run. */
 async function powered(context: TestContext): Promise<Disk> {
-  needs(context, "mount", "mkfs.ext4", "perl");
-  let disk: Disk | undefined;
+  needs(context, "perl");
+  const disk = await diskFor(context, "ext4", 64 * 1024 * 1024);
   try {
-    disk = await Disk.make("ext4", 64 * 1024 * 1024);
     await disk.cutPower();
-    await disk.unmount();
-    await disk.mount();
-    return disk;
   } catch (error) {
-    await disk?.close();
-    return notRun(context, `this machine mounts no image, or does not shut one down: ${String(error)}`);
+    notRun(context, `this machine's kernel does not shut a file system down: ${String(error)}`);
   }
+  await disk.unmount();
+  await disk.mount();
+  return disk;
 }
 
 async function masterOn(disk: Disk, walConfig: Record<string, unknown>): Promise<TestNode> {
@@ -40,7 +38,6 @@ async function masterOn(disk: Disk, walConfig: Record<string, unknown>): Promise
   onTestFinished(async () => {
     if (node.running) await node.kill();
     await rm(directory, { recursive: true, force: true });
-    await disk.close();
   });
   return node;
 }
