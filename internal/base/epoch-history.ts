@@ -13,6 +13,8 @@ export interface EpochStart {
   readonly epochId: EpochId;
   /** Seq of the epoch's first record, the empty one. */
   readonly firstSeq: Seq;
+  /** Whether an operator forced it without a majority: committed history before it may have been lost. Absent: no. */
+  readonly forced?: boolean;
 }
 
 /** Invariant: epochs and first seqs both rise strictly. */

@@ -21,7 +21,7 @@ export interface ClusterOptions {
   readonly advertisedAddress: () => string;
 }
 
-export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
+export function clusterHandlers(options: ClusterOptions): Partial<ServiceImpl<typeof Cluster>> {
   const { store, backups, replicator, readiness, clock, version, advertisedAddress } = options;
   const startedMs = clock.monotonicMs();
   return {

@@ -25,14 +25,22 @@ const uint32 = fc.nat(2 ** 32 - 1);
 const position = fc.record({ epoch: anyEpoch, seq: anySeq });
 const mark = fc.record({ epoch: anyEpoch, seq: anySeq, chain: uint32 });
 const history = fc
-  .array(fc.record({ step: fc.integer({ min: 1, max: 1000 }), length: fc.integer({ min: 1, max: 1000 }), id: hex(16) }))
+  .array(
+    fc.record({
+      step: fc.integer({ min: 1, max: 1000 }),
+      length: fc.integer({ min: 1, max: 1000 }),
+      id: hex(16),
+      forced: fc.boolean(),
+    }),
+  )
   .map((parts) => {
     let at = 0;
     let first = 0;
-    return parts.map(({ step, length, id }) => ({
+    return parts.map(({ step, length, id, forced }) => ({
       epoch: epoch((at += step)),
       epochId: epochId(id),
       firstSeq: seq((first += length)),
+      ...(forced && { forced }),
     }));
   });
 const envelope = {
@@ -40,6 +48,22 @@ const envelope = {
   sender: hex(32).map(nodeId),
 };
 const withCluster = { ...envelope, clusterId: hex(32).map(clusterId) };
+
+const heartbeat = <T extends object>(more: fc.Arbitrary<T>) =>
+  fc
+    .tuple(
+      fc.record({
+        kind: fc.constant("heartbeat" as const),
+        ...withCluster,
+        commitSeq: anySeq,
+        echo: anyNumber,
+        answer: fc.boolean(),
+        masterTimeMs: anyNumber.map(epochMs),
+        round: anyNumber,
+      }),
+      more,
+    )
+    .map(([message, rest]) => ({ ...message, ...rest }));
 
 const masterMessage: fc.Arbitrary<MasterMessage> = fc.oneof(
   fc.record({
@@ -60,15 +84,11 @@ const masterMessage: fc.Arbitrary<MasterMessage> = fc.oneof(
     commitSeq: anySeq,
     echo: anyNumber,
     masterTimeMs: anyNumber.map(epochMs),
+    round: anyNumber,
   }),
-  fc.record({
-    kind: fc.constant("heartbeat" as const),
-    ...withCluster,
-    commitSeq: anySeq,
-    echo: anyNumber,
-    answer: fc.boolean(),
-    masterTimeMs: anyNumber.map(epochMs),
-  }),
+  heartbeat(fc.record({})),
+  heartbeat(fc.record({ check: fc.record({ seq: anySeq, checksum: uint32 }) })),
+  fc.record({ kind: fc.constant("takeOver" as const), ...withCluster }),
   fc.record({
     kind: fc.constant("snapshotOffer" as const),
     ...withCluster,
@@ -111,6 +131,7 @@ const replicaMessage: fc.Arbitrary<ReplicaMessage> = fc.oneof(
     matchSeq: anySeq,
     appliedSeq: anySeq,
     probe: anyNumber,
+    round: anyNumber,
   }),
   fc.record({ kind: fc.constant("snapshotAck" as const), ...withCluster, received: anyNumber }),
   fc.record({
@@ -158,6 +179,7 @@ describe("messages between nodes", () => {
       commitSeq: seq(1),
       echo: 0,
       masterTimeMs: epochMs(0),
+      round: 0,
     });
     expect(message.message.value).toMatchObject({ records });
     const bytes = toBinary(PushRequestSchema, message);

@@ -58,6 +58,7 @@ function masterBodyToWire(message: MasterMessage): Exclude<PushRequestInit["mess
           commitSeq: toWire64(message.commitSeq),
           echo: toWire64(message.echo),
           masterTimeMs: toWire64(message.masterTimeMs),
+          round: toWire64(message.round),
         },
       };
     case "heartbeat":
@@ -68,8 +69,12 @@ function masterBodyToWire(message: MasterMessage): Exclude<PushRequestInit["mess
           echo: toWire64(message.echo),
           answer: message.answer,
           masterTimeMs: toWire64(message.masterTimeMs),
+          round: toWire64(message.round),
+          ...(message.check && { check: { seq: toWire64(message.check.seq), checksum: message.check.checksum } }),
         },
       };
+    case "takeOver":
+      return { case: "takeOver", value: {} };
     case "snapshotOffer":
       return { case: "snapshotOffer", value: { id: idToBytes(message.id), size: toWire64(message.size) } };
     case "snapshotChunk":
@@ -107,8 +112,10 @@ export function masterMessageFromWire(request: PushRequest): MasterMessage {
         commitSeq: seq(fromWire64(message.value.commitSeq, "append.commit_seq")),
         echo: fromWire64(message.value.echo, "append.echo"),
         masterTimeMs: epochMs(fromWire64(message.value.masterTimeMs, "append.master_time_ms")),
+        round: fromWire64(message.value.round, "append.round"),
       };
-    case "heartbeat":
+    case "heartbeat": {
+      const { check } = message.value;
       return {
         kind: "heartbeat",
         ...envelope,
@@ -116,7 +123,14 @@ export function masterMessageFromWire(request: PushRequest): MasterMessage {
         echo: fromWire64(message.value.echo, "heartbeat.echo"),
         answer: message.value.answer,
         masterTimeMs: epochMs(fromWire64(message.value.masterTimeMs, "heartbeat.master_time_ms")),
+        round: fromWire64(message.value.round, "heartbeat.round"),
+        ...(check && {
+          check: { seq: seq(fromWire64(check.seq, "heartbeat.check.seq")), checksum: check.checksum },
+        }),
       };
+    }
+    case "takeOver":
+      return { kind: "takeOver", ...envelope };
     case "snapshotOffer":
       return {
         kind: "snapshotOffer",
@@ -163,6 +177,7 @@ function replicaBodyToWire(message: ReplicaMessage): Exclude<PushResponseInit["m
           matchSeq: toWire64(message.matchSeq),
           appliedSeq: toWire64(message.appliedSeq),
           probe: toWire64(message.probe),
+          round: toWire64(message.round),
         },
       };
     case "snapshotAck":
@@ -201,6 +216,7 @@ export function replicaMessageFromWire(response: PushResponse): ReplicaMessage {
         matchSeq: seq(fromWire64(message.value.matchSeq, "ack.match_seq")),
         appliedSeq: seq(fromWire64(message.value.appliedSeq, "ack.applied_seq")),
         probe: fromWire64(message.value.probe, "ack.probe"),
+        round: fromWire64(message.value.round, "ack.round"),
       };
     case "snapshotAck": {
       const { id } = message.value;
@@ -276,8 +292,13 @@ function markFromWire(mark: WireLogMark | undefined, field: string): LogMark {
 const epochIdToWire = (id: EpochId): bigint => BigInt(`0x${id}`);
 const epochIdFromWire = (id: bigint): EpochId => epochId(id.toString(16).padStart(16, "0"));
 
-function epochStartToWire(start: EpochStart): { epoch: bigint; epochId: bigint; firstSeq: bigint } {
-  return { epoch: toWire64(start.epoch), epochId: epochIdToWire(start.epochId), firstSeq: toWire64(start.firstSeq) };
+function epochStartToWire(start: EpochStart): { epoch: bigint; epochId: bigint; firstSeq: bigint; forced: boolean } {
+  return {
+    epoch: toWire64(start.epoch),
+    epochId: epochIdToWire(start.epochId),
+    firstSeq: toWire64(start.firstSeq),
+    forced: start.forced === true,
+  };
 }
 
 /** A history is refused unless it rises: inside, an `EpochHistory` takes that for granted. */
@@ -288,6 +309,7 @@ function historyFromWire(starts: readonly WireEpochStart[]): readonly EpochStart
       epoch: epoch(fromWire64(start.epoch, "history.epoch")),
       epochId: epochIdFromWire(start.epochId),
       firstSeq: seq(fromWire64(start.firstSeq, "history.first_seq")),
+      ...(start.forced && { forced: true }),
     };
     const last = history.at(-1);
     if (next.epoch < 1 || next.firstSeq < 1 || (last && (next.epoch <= last.epoch || next.firstSeq <= last.firstSeq))) {

@@ -70,6 +70,7 @@ const append = (records: Uint8Array): MasterMessage => ({
   commitSeq: seq(1),
   echo: 0,
   masterTimeMs: epochMs(1),
+  round: 0,
 });
 const welcome: ReplicaMessage = {
   kind: "welcome",
@@ -90,6 +91,7 @@ const ack = (matchSeq: number): ReplicaMessage => ({
   matchSeq: seq(matchSeq),
   appliedSeq: seq(0),
   probe: matchSeq,
+  round: 0,
 });
 /** Welcomes a master, and acknowledges what it appends. */
 function answer({ replicator }: TestServer): FakePush[] {

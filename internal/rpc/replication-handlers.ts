@@ -20,7 +20,11 @@ const ANSWER_BYTES = 128;
 /** Bytes of answers that a master has not read, at most. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 
-export function replicationHandlers({ replicator }: { replicator: RpcReplicator }): ServiceImpl<typeof Replication> {
+export function replicationHandlers({
+  replicator,
+}: {
+  replicator: RpcReplicator;
+}): Partial<ServiceImpl<typeof Replication>> {
   return {
     push: (requests, context) => push(requests, context, replicator),
 

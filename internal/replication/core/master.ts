@@ -380,6 +380,7 @@ export class MasterStep {
       commitSeq: seq(0),
       echo: 0,
       masterTimeMs: this.#masterTimeMs(),
+      round: 0,
     } as const;
     this.#out.push({ kind: "send", connection: transfer.connection, message });
   }
@@ -440,7 +441,7 @@ export class MasterStep {
   }
 
   /** What every message to a stream carries; from here on the replica counts as told. */
-  #news(stream: Streaming): Pick<Heartbeat, "commitSeq" | "echo" | "masterTimeMs"> {
+  #news(stream: Streaming): Pick<Heartbeat, "commitSeq" | "echo" | "masterTimeMs" | "round"> {
     stream.toldCommitSeq = this.#state.commitSeq;
     stream.echoed = stream.probe;
     stream.sentAtMs = this.#nowMs;
@@ -448,6 +449,7 @@ export class MasterStep {
       commitSeq: this.#state.commitSeq,
       echo: stream.echoed,
       masterTimeMs: this.#masterTimeMs(),
+      round: 0,
     };
   }
 

@@ -41,6 +41,14 @@ export interface Append extends Envelope {
   readonly commitSeq: Seq;
   readonly echo: number;
   readonly masterTimeMs: EpochMs;
+  readonly round: number;
+}
+
+/** The checksum of a node's whole replicated state at a seq; equal on every node that has applied up to there. */
+export interface StateCheck {
+  readonly seq: Seq;
+  /** Unsigned, 32 bits. */
+  readonly checksum: number;
 }
 
 export interface Heartbeat extends Envelope {
@@ -49,6 +57,13 @@ export interface Heartbeat extends Envelope {
   readonly echo: number;
   readonly answer: boolean;
   readonly masterTimeMs: EpochMs;
+  readonly round: number;
+  readonly check?: StateCheck;
+}
+
+/** The replica has everything, and the master hands over to it. */
+export interface TakeOver extends Envelope {
+  readonly kind: "takeOver";
 }
 
 /** In the place of Align, when the log no longer reaches back to where the two agree. */
@@ -66,7 +81,7 @@ export interface SnapshotChunk extends Envelope {
   readonly bytes: Uint8Array;
 }
 
-export type MasterMessage = Hello | Align | Append | Heartbeat | SnapshotOffer | SnapshotChunk;
+export type MasterMessage = Hello | Align | Append | Heartbeat | TakeOver | SnapshotOffer | SnapshotChunk;
 
 export interface Welcome extends Envelope {
   readonly kind: "welcome";
@@ -82,6 +97,7 @@ export interface Ack extends Envelope {
   readonly matchSeq: Seq;
   readonly appliedSeq: Seq;
   readonly probe: number;
+  readonly round: number;
 }
 
 export interface SnapshotAck extends Envelope {

@@ -201,6 +201,7 @@ export class ReplicaStep {
       return this.#answerHeartbeat(session, message);
     }
     if (phase.kind !== "following") return this.#close(session, `the master sent ${message.kind} before Align`);
+    if (message.kind === "takeOver") return;
     session.deadlineMs = this.#nowMs + this.#silenceMs();
     this.#out.push({ kind: "observeTime", masterTimeMs: message.masterTimeMs });
     if (message.kind === "append") this.#append(session, phase, message);
@@ -522,7 +523,7 @@ export class ReplicaStep {
     this.#out.push({
       kind: "reply",
       session: session.id,
-      message: { kind: "ack", ...envelope(this.#state), matchSeq, appliedSeq: log.appliedSeq, probe },
+      message: { kind: "ack", ...envelope(this.#state), matchSeq, appliedSeq: log.appliedSeq, probe, round: 0 },
     });
   }
 

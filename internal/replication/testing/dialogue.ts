@@ -275,6 +275,7 @@ function replicaMessage(words: string[], state: CoreState): ReplicaMessage {
         matchSeq: toSeq(number("match")),
         appliedSeq: toSeq(number("applied")),
         probe: number("probe"),
+        round: number("round"),
       };
     case "snapshotAck": {
       const id = fields.get("id");
@@ -296,7 +297,12 @@ function masterMessage(words: string[]): MasterMessage {
   const fields = fieldsOf(words.slice(1));
   const number = (name: string): number => Number(fields.get(name) ?? 0);
   const head = envelopeOf(fields, "m", 1);
-  const news = { commitSeq: toSeq(number("commit")), echo: number("echo"), masterTimeMs: epochMs(7000) };
+  const news = {
+    commitSeq: toSeq(number("commit")),
+    echo: number("echo"),
+    masterTimeMs: epochMs(7000),
+    round: number("round"),
+  };
   switch (words[0]) {
     case "hello": {
       const history = fields.get("history") ?? "";
@@ -332,6 +338,8 @@ function masterMessage(words: string[]): MasterMessage {
     }
     case "heartbeat":
       return { kind: "heartbeat", ...head, answer: words.includes("answer"), ...news };
+    case "takeOver":
+      return { kind: "takeOver", ...head };
     default:
       throw new Error(`the script says ${words[0]}`);
   }
@@ -481,6 +489,8 @@ export function showMessage(message: MasterMessage | ReplicaMessage): string {
     }
     case "heartbeat":
       return `heartbeat commit ${message.commitSeq}, echo ${message.echo}${message.answer ? ", answer" : ""}`;
+    case "takeOver":
+      return `take over`;
     case "welcome":
       return `welcome promised ${message.epoch}, history ${showHistory(message.history)}, last ${showPlace(message.last)}`;
     case "ack":

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/cluster.proto.
  */
 export const file_cambium_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIsUDCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCUIPCg1fc3RhbGVuZXNzX21zIu4BCgxNZW1iZXJTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBXZvdGVyGAMgASgIEigKBnNvdXJjZRgEIAEoDjIYLmNhbWJpdW0udjEuTWVtYmVyU291cmNlEiYKBXN0YXRlGAUgASgOMhcuY2FtYml1bS52MS5NZW1iZXJTdGF0ZRIRCgltYXRjaF9zZXEYBiABKAQSEwoLYXBwbGllZF9zZXEYByABKAQSEwoLbGFnX3JlY29yZHMYCCABKAQSDgoGbGFnX21zGAkgASgEEg4KBmRldGFpbBgKIAEoCSIkChFBZGRSZXBsaWNhUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJIj4KEkFkZFJlcGxpY2FSZXNwb25zZRIoCgZtZW1iZXIYASABKAsyGC5jYW1iaXVtLnYxLk1lbWJlclN0YXR1cyI4ChRSZW1vdmVSZXBsaWNhUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiFwoVUmVtb3ZlUmVwbGljYVJlc3BvbnNlIhcKFUNyZWF0ZVNuYXBzaG90UmVxdWVzdCJvChZDcmVhdGVTbmFwc2hvdFJlc3BvbnNlEhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIPCgdlbnRyaWVzGAMgASgEEg0KBWJ5dGVzGAQgASgEEhMKC2R1cmF0aW9uX21zGAUgASgEIg8KDUJhY2t1cFJlcXVlc3QiSQoOQmFja3VwUmVzcG9uc2USKAoGaGVhZGVyGAEgASgLMhguY2FtYml1bS52MS5CYWNrdXBIZWFkZXISDQoFY2h1bmsYAiABKAwiegoMQmFja3VwSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhYKDmZvcm1hdF92ZXJzaW9uGAMgASgNEhYKDmJ5dGVzX2VzdGltYXRlGAQgASgEKlIKCE5vZGVSb2xlEhkKFU5PREVfUk9MRV9VTlNQRUNJRklFRBAAEhQKEE5PREVfUk9MRV9NQVNURVIQARIVChFOT0RFX1JPTEVfUkVQTElDQRACKtABCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFNRU1CRVJfU1RBVEVfU0VMRhABEh0KGU1FTUJFUl9TVEFURV9ESVNDT05ORUNURUQQAhIYChRNRU1CRVJfU1RBVEVfUFJPQklORxADEhoKFk1FTUJFUl9TVEFURV9TVFJFQU1JTkcQBBIYChRNRU1CRVJfU1RBVEVfUkVGVVNFRBAFEh0KGU1FTUJFUl9TVEFURV9UUkFOU0ZFUlJJTkcQBiqZAQoMTWVtYmVyU291cmNlEh0KGU1FTUJFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIZChVNRU1CRVJfU09VUkNFX0ZPVU5ERVIQARIYChRNRU1CRVJfU09VUkNFX0xJU1RFRBACEhcKE01FTUJFUl9TT1VSQ0VfQURERUQQAxIcChhNRU1CRVJfU09VUkNFX1JFR0lTVEVSRUQQBDKWAwoHQ2x1c3RlchJECgZTdGF0dXMSGS5jYW1iaXVtLnYxLlN0YXR1c1JlcXVlc3QaGi5jYW1iaXVtLnYxLlN0YXR1c1Jlc3BvbnNlIgOQAgESTQoKQWRkUmVwbGljYRIdLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlcXVlc3QaHi5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXNwb25zZSIAElYKDVJlbW92ZVJlcGxpY2ESIC5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXF1ZXN0GiEuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVzcG9uc2UiABJZCg5DcmVhdGVTbmFwc2hvdBIhLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXF1ZXN0GiIuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlIgASQwoGQmFja3VwEhkuY2FtYml1bS52MS5CYWNrdXBSZXF1ZXN0GhouY2FtYml1bS52MS5CYWNrdXBSZXNwb25zZSIAMAFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIowFCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAlCDwoNX3N0YWxlbmVzc19tc0IOCgxfbGFnX3JlY29yZHNCEgoQX2Rpc2tfZnJlZV9ieXRlcyLuAQoMTWVtYmVyU3RhdHVzEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgV2b3RlchgDIAEoCBIoCgZzb3VyY2UYBCABKA4yGC5jYW1iaXVtLnYxLk1lbWJlclNvdXJjZRImCgVzdGF0ZRgFIAEoDjIXLmNhbWJpdW0udjEuTWVtYmVyU3RhdGUSEQoJbWF0Y2hfc2VxGAYgASgEEhMKC2FwcGxpZWRfc2VxGAcgASgEEhMKC2xhZ19yZWNvcmRzGAggASgEEg4KBmxhZ19tcxgJIAEoBBIOCgZkZXRhaWwYCiABKAkiJAoRQWRkUmVwbGljYVJlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCSI+ChJBZGRSZXBsaWNhUmVzcG9uc2USKAoGbWVtYmVyGAEgASgLMhguY2FtYml1bS52MS5NZW1iZXJTdGF0dXMiOAoUUmVtb3ZlUmVwbGljYVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIhcKFVJlbW92ZVJlcGxpY2FSZXNwb25zZSIXChVDcmVhdGVTbmFwc2hvdFJlcXVlc3QibwoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIQCghmcm9tX3NlcRgBIAEoBBIOCgZ0b19zZXEYAiABKAQSDwoHZW50cmllcxgDIAEoBBINCgVieXRlcxgEIAEoBBITCgtkdXJhdGlvbl9tcxgFIAEoBCIPCg1CYWNrdXBSZXF1ZXN0IkkKDkJhY2t1cFJlc3BvbnNlEigKBmhlYWRlchgBIAEoCzIYLmNhbWJpdW0udjEuQmFja3VwSGVhZGVyEg0KBWNodW5rGAIgASgMInoKDEJhY2t1cEhlYWRlchISCgpjbHVzdGVyX2lkGAEgASgJEiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIWCg5mb3JtYXRfdmVyc2lvbhgDIAEoDRIWCg5ieXRlc19lc3RpbWF0ZRgEIAEoBCIfCg5Qcm9tb3RlUmVxdWVzdBINCgVmb3JjZRgBIAEoCCJoCg9Qcm9tb3RlUmVzcG9uc2USJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhEKCXVucmVhY2hlZBgCIAMoCRIaChJrbm93bl9sb3N0X3JlY29yZHMYAyABKAQiMwoPVHJhbnNmZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSJVChBUcmFuc2ZlclJlc3BvbnNlEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghwYXVzZV9tcxgEIAEoBCpSCghOb2RlUm9sZRIZChVOT0RFX1JPTEVfVU5TUEVDSUZJRUQQABIUChBOT0RFX1JPTEVfTUFTVEVSEAESFQoRTk9ERV9ST0xFX1JFUExJQ0EQAirQAQoLTWVtYmVyU3RhdGUSHAoYTUVNQkVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRTUVNQkVSX1NUQVRFX1NFTEYQARIdChlNRU1CRVJfU1RBVEVfRElTQ09OTkVDVEVEEAISGAoUTUVNQkVSX1NUQVRFX1BST0JJTkcQAxIaChZNRU1CRVJfU1RBVEVfU1RSRUFNSU5HEAQSGAoUTUVNQkVSX1NUQVRFX1JFRlVTRUQQBRIdChlNRU1CRVJfU1RBVEVfVFJBTlNGRVJSSU5HEAYqmQEKDE1lbWJlclNvdXJjZRIdChlNRU1CRVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASGQoVTUVNQkVSX1NPVVJDRV9GT1VOREVSEAESGAoUTUVNQkVSX1NPVVJDRV9MSVNURUQQAhIXChNNRU1CRVJfU09VUkNFX0FEREVEEAMSHAoYTUVNQkVSX1NPVVJDRV9SRUdJU1RFUkVEEAQypQQKB0NsdXN0ZXISRAoGU3RhdHVzEhkuY2FtYml1bS52MS5TdGF0dXNSZXF1ZXN0GhouY2FtYml1bS52MS5TdGF0dXNSZXNwb25zZSIDkAIBEk0KCkFkZFJlcGxpY2ESHS5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXF1ZXN0Gh4uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVzcG9uc2UiABJWCg1SZW1vdmVSZXBsaWNhEiAuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVxdWVzdBohLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlc3BvbnNlIgASRAoHUHJvbW90ZRIaLmNhbWJpdW0udjEuUHJvbW90ZVJlcXVlc3QaGy5jYW1iaXVtLnYxLlByb21vdGVSZXNwb25zZSIAEkcKCFRyYW5zZmVyEhsuY2FtYml1bS52MS5UcmFuc2ZlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlRyYW5zZmVyUmVzcG9uc2UiABJZCg5DcmVhdGVTbmFwc2hvdBIhLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXF1ZXN0GiIuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlIgASQwoGQmFja3VwEhkuY2FtYml1bS52MS5CYWNrdXBSZXF1ZXN0GhouY2FtYml1bS52MS5CYWNrdXBSZXNwb25zZSIAMAFiBnByb3RvMw", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.StatusRequest
@@ -192,6 +192,57 @@ export type NodeStatus = Message<"cambium.v1.NodeStatus"> & {
    * @generated from field: string durability = 19;
    */
   durability: string;
+
+  /**
+   * Records that the master has committed and this node has not applied, as it heard last; absent when it follows no master.
+   *
+   * @generated from field: optional uint64 lag_records = 20;
+   */
+  lagRecords?: bigint | undefined;
+
+  /**
+   * The highest epoch that this node has promised to follow.
+   *
+   * @generated from field: uint64 promised_epoch = 21;
+   */
+  promisedEpoch: bigint;
+
+  /**
+   * Records that this node had, and the present history does not; each was saved in a `diverged-…` file of the data
+   * directory. Counted since the process started.
+   *
+   * @generated from field: uint64 diverged_records = 22;
+   */
+  divergedRecords: bigint;
+
+  /**
+   * Where the data of this node was set aside that was found damaged, or that differed from the master's; a folder of the
+   * data directory, the newest one. Empty when there is none.
+   *
+   * @generated from field: string set_aside = 23;
+   */
+  setAside: string;
+
+  /**
+   * Bytes that are free on the disk of the data directory; absent when the system does not tell.
+   *
+   * @generated from field: optional uint64 disk_free_bytes = 24;
+   */
+  diskFreeBytes?: bigint | undefined;
+
+  /**
+   * Whether this node is about to become master.
+   *
+   * @generated from field: bool is_candidate = 25;
+   */
+  isCandidate: boolean;
+
+  /**
+   * `master` or `majority`, as the replicated state says; empty before there is any.
+   *
+   * @generated from field: string commit = 26;
+   */
+  commit: string;
 };
 
 /**
@@ -491,6 +542,123 @@ export const BackupHeaderSchema: GenMessage<BackupHeader> = /*@__PURE__*/
   messageDesc(file_cambium_v1_cluster, 12);
 
 /**
+ * @generated from message cambium.v1.PromoteRequest
+ */
+export type PromoteRequest = Message<"cambium.v1.PromoteRequest"> & {
+  /**
+   * Become master although no majority can be had. Records that only unreachable nodes have are lost, and a master that is
+   * merely out of reach may still be acknowledging writes, which will be lost too. In a cluster with listed voters those that
+   * do not answer lose their vote, until they are added again.
+   *
+   * @generated from field: bool force = 1;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.PromoteRequest.
+ * Use `create(PromoteRequestSchema)` to create a new message.
+ */
+export const PromoteRequestSchema: GenMessage<PromoteRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 13);
+
+/**
+ * @generated from message cambium.v1.PromoteResponse
+ */
+export type PromoteResponse = Message<"cambium.v1.PromoteResponse"> & {
+  /**
+   * The epoch that began, and its first record.
+   *
+   * @generated from field: cambium.v1.Position position = 1;
+   */
+  position?: Position | undefined;
+
+  /**
+   * With `force`: members that did not promise, by address.
+   *
+   * @generated from field: repeated string unreached = 2;
+   */
+  unreached: string[];
+
+  /**
+   * With `force`: records that this node knows to have been in the log of another node, and lacks; there may be more.
+   *
+   * @generated from field: uint64 known_lost_records = 3;
+   */
+  knownLostRecords: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.PromoteResponse.
+ * Use `create(PromoteResponseSchema)` to create a new message.
+ */
+export const PromoteResponseSchema: GenMessage<PromoteResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 14);
+
+/**
+ * @generated from message cambium.v1.TransferRequest
+ */
+export type TransferRequest = Message<"cambium.v1.TransferRequest"> & {
+  /**
+   * The node to hand over to; either may be given, both must fit the same member when both are. Without either: the connected
+   * member that has the most of the log.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message cambium.v1.TransferRequest.
+ * Use `create(TransferRequestSchema)` to create a new message.
+ */
+export const TransferRequestSchema: GenMessage<TransferRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 15);
+
+/**
+ * @generated from message cambium.v1.TransferResponse
+ */
+export type TransferResponse = Message<"cambium.v1.TransferResponse"> & {
+  /**
+   * The new master.
+   *
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * Its epoch.
+   *
+   * @generated from field: uint64 epoch = 3;
+   */
+  epoch: bigint;
+
+  /**
+   * Milliseconds during which no writes were taken.
+   *
+   * @generated from field: uint64 pause_ms = 4;
+   */
+  pauseMs: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.TransferResponse.
+ * Use `create(TransferResponseSchema)` to create a new message.
+ */
+export const TransferResponseSchema: GenMessage<TransferResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 16);
+
+/**
  * @generated from enum cambium.v1.NodeRole
  */
 export enum NodeRole {
@@ -661,6 +829,33 @@ export const Cluster: GenService<{
     methodKind: "unary";
     input: typeof RemoveReplicaRequestSchema;
     output: typeof RemoveReplicaResponseSchema;
+  },
+  /**
+   * Makes this node the master. It asks the voters for the next epoch, begins it, and answers once it takes writes; the master
+   * before it steps down and follows. For a master that still runs, Transfer is the better way: it loses nothing.
+   * Errors: FAILED_PRECONDITION when a majority of the voters cannot be had, or when a voter has records that this node lacks
+   * (the message says which, and what `force` would lose); UNAVAILABLE (the node has never caught up, or shuts down).
+   *
+   * @generated from rpc cambium.v1.Cluster.Promote
+   */
+  promote: {
+    methodKind: "unary";
+    input: typeof PromoteRequestSchema;
+    output: typeof PromoteResponseSchema;
+  },
+  /**
+   * Hands the mastership over, in well under a second: this master pauses writes, waits until the other node has everything,
+   * and lets it take over. Nothing is lost. Writes that came in the pause are answered NotMaster with the new address, without
+   * having changed anything. When it answers, the other node takes writes.
+   * Errors: FAILED_PRECONDITION with NotMaster, or when no fitting member is connected and nearly caught up; NOT_FOUND when no member fits;
+   * UNAVAILABLE when the other node did not take over in time: this node goes on as master.
+   *
+   * @generated from rpc cambium.v1.Cluster.Transfer
+   */
+  transfer: {
+    methodKind: "unary";
+    input: typeof TransferRequestSchema;
+    output: typeof TransferResponseSchema;
   },
   /**
    * Writes a snapshot of everything that is replicated to the disk of this node, while everything goes on, and removes the log

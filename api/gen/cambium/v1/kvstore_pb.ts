@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Position } from "./types_pb.js";
+import type { Acknowledge, Consistency, Position } from "./types_pb.js";
 import { file_cambium_v1_types } from "./types_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/kvstore.proto.
  */
 export const file_cambium_v1_kvstore: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAki1AEKC0dldFJlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBINCgV2YWx1ZRgCIAEoDBImCghwb3NpdGlvbhgDIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SEgoKY3JlYXRlX3NlcRgEIAEoBBIPCgdtb2Rfc2VxGAUgASgEEhMKBnR0bF9tcxgGIAEoBEgAiAEBEhkKDHN0YWxlbmVzc19tcxgHIAEoBEgBiAEBEg0KBXRva2VuGAggASgMQgkKB190dGxfbXNCDwoNX3N0YWxlbmVzc19tcyIfCg9CYXRjaEdldFJlcXVlc3QSDAoEa2V5cxgBIAMoCSKhAQoQQmF0Y2hHZXRSZXNwb25zZRIqCgdlbnRyaWVzGAEgAygLMhkuY2FtYml1bS52MS5CYXRjaEdldEVudHJ5EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAyABKARIAIgBARINCgV0b2tlbhgEIAEoDEIPCg1fc3RhbGVuZXNzX21zInMKDUJhdGNoR2V0RW50cnkSDgoGZXhpc3RzGAEgASgIEg0KBXZhbHVlGAIgASgMEhIKCmNyZWF0ZV9zZXEYAyABKAQSDwoHbW9kX3NlcRgEIAEoBBITCgZ0dGxfbXMYBSABKARIAIgBAUIJCgdfdHRsX21zIoIBCgtTY2FuUmVxdWVzdBIOCgZwcmVmaXgYASABKAkSDQoFc3RhcnQYAiABKAkSCwoDZW5kGAMgASgJEg0KBWxpbWl0GAUgASgNEhEKCWtleXNfb25seRgGIAEoCBIRCgltYXhfYnl0ZXMYByABKA0SEgoKcGFnZV90b2tlbhgIIAEoDCKyAQoMU2NhblJlc3BvbnNlEiYKB2VudHJpZXMYASADKAsyFS5jYW1iaXVtLnYxLlNjYW5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgEIAEoBEgAiAEBEg0KBXRva2VuGAUgASgMQg8KDV9zdGFsZW5lc3NfbXMigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMiOAoKU2V0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSDgoGdHRsX21zGAMgASgEIkQKC1NldFJlc3BvbnNlEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgCIAEoDCIcCg1EZWxldGVSZXF1ZXN0EgsKA2tleRgBIAEoCSJYCg5EZWxldGVSZXNwb25zZRIPCgdleGlzdGVkGAEgASgIEiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDCI+CgxXcml0ZVJlcXVlc3QSLgoKb3BlcmF0aW9ucxgBIAMoCzIaLmNhbWJpdW0udjEuV3JpdGVPcGVyYXRpb24icQoOV3JpdGVPcGVyYXRpb24SJQoDc2V0GAEgASgLMhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0SAASKwoGZGVsZXRlGAIgASgLMhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0SABCCwoJb3BlcmF0aW9uInAKDVdyaXRlUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLmNhbWJpdW0udjEuV3JpdGVSZXN1bHQSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMIh4KC1dyaXRlUmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiVwoRR2V0VXBkYXRlc1JlcXVlc3QSDQoFYWZ0ZXIYASABKAQSDQoFbGltaXQYAiABKA0SDwoHd2FpdF9tcxgDIAEoDRITCgthZnRlcl90b2tlbhgEIAEoDCKBAQoSR2V0VXBkYXRlc1Jlc3BvbnNlEiEKBmV2ZW50cxgBIAMoCzIRLmNhbWJpdW0udjEuRXZlbnQSDAoEbmV4dBgCIAEoBBISCgpuZXh0X3Rva2VuGAMgASgMEiYKCHBvc2l0aW9uGAQgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiK0AQoFRXZlbnQSIwoEdHlwZRgBIAEoDjIVLmNhbWJpdW0udjEuRXZlbnRUeXBlEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SFAoMdGltZXN0YW1wX21zGAUgASgEEhoKDWV4cGlyZXNfYXRfbXMYBiABKARIAIgBAUIQCg5fZXhwaXJlc19hdF9tcypSCglFdmVudFR5cGUSGgoWRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkVWRU5UX1RZUEVfUFVUEAESFQoRRVZFTlRfVFlQRV9ERUxFVEUQAjLqAwoHS1ZTdG9yZRI7CgNHZXQSFi5jYW1iaXVtLnYxLkdldFJlcXVlc3QaFy5jYW1iaXVtLnYxLkdldFJlc3BvbnNlIgOQAgESSgoIQmF0Y2hHZXQSGy5jYW1iaXVtLnYxLkJhdGNoR2V0UmVxdWVzdBocLmNhbWJpdW0udjEuQmF0Y2hHZXRSZXNwb25zZSIDkAIBEj4KBFNjYW4SFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0GhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UiA5ACARI7CgNTZXQSFi5jYW1iaXVtLnYxLlNldFJlcXVlc3QaFy5jYW1iaXVtLnYxLlNldFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0GhouY2FtYml1bS52MS5EZWxldGVSZXNwb25zZSIDkAICEkEKBVdyaXRlEhguY2FtYml1bS52MS5Xcml0ZVJlcXVlc3QaGS5jYW1iaXVtLnYxLldyaXRlUmVzcG9uc2UiA5ACAhJQCgpHZXRVcGRhdGVzEh0uY2FtYml1bS52MS5HZXRVcGRhdGVzUmVxdWVzdBoeLmNhbWJpdW0udjEuR2V0VXBkYXRlc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiRwoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5ItQBCgtHZXRSZXNwb25zZRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhIKCmNyZWF0ZV9zZXEYBCABKAQSDwoHbW9kX3NlcRgFIAEoBBITCgZ0dGxfbXMYBiABKARIAIgBARIZCgxzdGFsZW5lc3NfbXMYByABKARIAYgBARINCgV0b2tlbhgIIAEoDEIJCgdfdHRsX21zQg8KDV9zdGFsZW5lc3NfbXMiTQoPQmF0Y2hHZXRSZXF1ZXN0EgwKBGtleXMYASADKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5IqEBChBCYXRjaEdldFJlc3BvbnNlEioKB2VudHJpZXMYASADKAsyGS5jYW1iaXVtLnYxLkJhdGNoR2V0RW50cnkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgDIAEoBEgAiAEBEg0KBXRva2VuGAQgASgMQg8KDV9zdGFsZW5lc3NfbXMicwoNQmF0Y2hHZXRFbnRyeRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBQgkKB190dGxfbXMisAEKC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhEKCW1heF9ieXRlcxgHIAEoDRISCgpwYWdlX3Rva2VuGAggASgMEiwKC2NvbnNpc3RlbmN5GAkgASgLMhcuY2FtYml1bS52MS5Db25zaXN0ZW5jeSKyAQoMU2NhblJlc3BvbnNlEiYKB2VudHJpZXMYASADKAsyFS5jYW1iaXVtLnYxLlNjYW5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgEIAEoBEgAiAEBEg0KBXRva2VuGAUgASgMQg8KDV9zdGFsZW5lc3NfbXMigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMiZgoKU2V0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSDgoGdHRsX21zGAMgASgEEiwKC2Fja25vd2xlZGdlGAQgASgOMhcuY2FtYml1bS52MS5BY2tub3dsZWRnZSJECgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwiSgoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkSLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlIlgKDkRlbGV0ZVJlc3BvbnNlEg8KB2V4aXN0ZWQYASABKAgSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMImwKDFdyaXRlUmVxdWVzdBIuCgpvcGVyYXRpb25zGAEgAygLMhouY2FtYml1bS52MS5Xcml0ZU9wZXJhdGlvbhIsCgthY2tub3dsZWRnZRgCIAEoDjIXLmNhbWJpdW0udjEuQWNrbm93bGVkZ2UicQoOV3JpdGVPcGVyYXRpb24SJQoDc2V0GAEgASgLMhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0SAASKwoGZGVsZXRlGAIgASgLMhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0SABCCwoJb3BlcmF0aW9uInAKDVdyaXRlUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLmNhbWJpdW0udjEuV3JpdGVSZXN1bHQSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMIh4KC1dyaXRlUmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiVwoRR2V0VXBkYXRlc1JlcXVlc3QSDQoFYWZ0ZXIYASABKAQSDQoFbGltaXQYAiABKA0SDwoHd2FpdF9tcxgDIAEoDRITCgthZnRlcl90b2tlbhgEIAEoDCKBAQoSR2V0VXBkYXRlc1Jlc3BvbnNlEiEKBmV2ZW50cxgBIAMoCzIRLmNhbWJpdW0udjEuRXZlbnQSDAoEbmV4dBgCIAEoBBISCgpuZXh0X3Rva2VuGAMgASgMEiYKCHBvc2l0aW9uGAQgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiK0AQoFRXZlbnQSIwoEdHlwZRgBIAEoDjIVLmNhbWJpdW0udjEuRXZlbnRUeXBlEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SFAoMdGltZXN0YW1wX21zGAUgASgEEhoKDWV4cGlyZXNfYXRfbXMYBiABKARIAIgBAUIQCg5fZXhwaXJlc19hdF9tcypSCglFdmVudFR5cGUSGgoWRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkVWRU5UX1RZUEVfUFVUEAESFQoRRVZFTlRfVFlQRV9ERUxFVEUQAjLqAwoHS1ZTdG9yZRI7CgNHZXQSFi5jYW1iaXVtLnYxLkdldFJlcXVlc3QaFy5jYW1iaXVtLnYxLkdldFJlc3BvbnNlIgOQAgESSgoIQmF0Y2hHZXQSGy5jYW1iaXVtLnYxLkJhdGNoR2V0UmVxdWVzdBocLmNhbWJpdW0udjEuQmF0Y2hHZXRSZXNwb25zZSIDkAIBEj4KBFNjYW4SFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0GhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UiA5ACARI7CgNTZXQSFi5jYW1iaXVtLnYxLlNldFJlcXVlc3QaFy5jYW1iaXVtLnYxLlNldFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0GhouY2FtYml1bS52MS5EZWxldGVSZXNwb25zZSIDkAICEkEKBVdyaXRlEhguY2FtYml1bS52MS5Xcml0ZVJlcXVlc3QaGS5jYW1iaXVtLnYxLldyaXRlUmVzcG9uc2UiA5ACAhJQCgpHZXRVcGRhdGVzEh0uY2FtYml1bS52MS5HZXRVcGRhdGVzUmVxdWVzdBoeLmNhbWJpdW0udjEuR2V0VXBkYXRlc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.GetRequest
@@ -22,6 +22,13 @@ export type GetRequest = Message<"cambium.v1.GetRequest"> & {
    * @generated from field: string key = 1;
    */
   key: string;
+
+  /**
+   * Absent: this node's state as it is.
+   *
+   * @generated from field: cambium.v1.Consistency consistency = 2;
+   */
+  consistency?: Consistency | undefined;
 };
 
 /**
@@ -107,6 +114,13 @@ export type BatchGetRequest = Message<"cambium.v1.BatchGetRequest"> & {
    * @generated from field: repeated string keys = 1;
    */
   keys: string[];
+
+  /**
+   * As in GetRequest.
+   *
+   * @generated from field: cambium.v1.Consistency consistency = 2;
+   */
+  consistency?: Consistency | undefined;
 };
 
 /**
@@ -255,6 +269,13 @@ export type ScanRequest = Message<"cambium.v1.ScanRequest"> & {
    * @generated from field: bytes page_token = 8;
    */
   pageToken: Uint8Array;
+
+  /**
+   * As in GetRequest; it holds for this page.
+   *
+   * @generated from field: cambium.v1.Consistency consistency = 9;
+   */
+  consistency?: Consistency | undefined;
 };
 
 /**
@@ -383,6 +404,13 @@ export type SetRequest = Message<"cambium.v1.SetRequest"> & {
    * @generated from field: uint64 ttl_ms = 3;
    */
   ttlMs: bigint;
+
+  /**
+   * When the answer comes. Not inside a WriteRequest, which has its own.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 4;
+   */
+  acknowledge: Acknowledge;
 };
 
 /**
@@ -426,6 +454,13 @@ export type DeleteRequest = Message<"cambium.v1.DeleteRequest"> & {
    * @generated from field: string key = 1;
    */
   key: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 2;
+   */
+  acknowledge: Acknowledge;
 };
 
 /**
@@ -478,6 +513,13 @@ export type WriteRequest = Message<"cambium.v1.WriteRequest"> & {
    * @generated from field: repeated cambium.v1.WriteOperation operations = 1;
    */
   operations: WriteOperation[];
+
+  /**
+   * When the answer comes.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 2;
+   */
+  acknowledge: Acknowledge;
 };
 
 /**
@@ -746,6 +788,8 @@ export const KVStore: GenService<{
   /**
    * Reads one key from this node's committed state. An absent key is an answer, not an error. No side effects; may be
    * sent as an HTTP GET.
+   * Errors of all reads with a `consistency`: ABORTED with LineageLost; UNAVAILABLE or DEADLINE_EXCEEDED with
+   * NotFreshEnough; INVALID_ARGUMENT for a token that is none.
    *
    * @generated from rpc cambium.v1.KVStore.Get
    */
@@ -782,7 +826,8 @@ export const KVStore: GenService<{
   /**
    * Writes one key. When it answers, the write is committed, and applied on the answering node.
    * Errors: FAILED_PRECONDITION with NotMaster; RESOURCE_EXHAUSTED (disk full, too many writes in flight; nothing was
-   * changed); UNAVAILABLE with OutcomeUnknown.
+   * changed); UNAVAILABLE with OutcomeUnknown, also when the quorum did not answer in time
+   * (`replication.write_timeout`).
    *
    * @generated from rpc cambium.v1.KVStore.Set
    */

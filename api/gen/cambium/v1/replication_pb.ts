@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/replication.proto.
  */
 export const file_cambium_v1_replication: GenFile = /*@__PURE__*/
-  fileDesc("ChxjYW1iaXVtL3YxL3JlcGxpY2F0aW9uLnByb3RvEgpjYW1iaXVtLnYxIkAKCkVwb2NoU3RhcnQSDQoFZXBvY2gYASABKAQSEAoIZXBvY2hfaWQYAiABKAYSEQoJZmlyc3Rfc2VxGAMgASgEIkAKB0xvZ01hcmsSJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBWNoYWluGAIgASgHIs8CCgtQdXNoUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBnNlbmRlchgDIAEoDBIiCgVoZWxsbxgEIAEoCzIRLmNhbWJpdW0udjEuSGVsbG9IABIiCgVhbGlnbhgFIAEoCzIRLmNhbWJpdW0udjEuQWxpZ25IABIkCgZhcHBlbmQYBiABKAsyEi5jYW1iaXVtLnYxLkFwcGVuZEgAEioKCWhlYXJ0YmVhdBgHIAEoCzIVLmNhbWJpdW0udjEuSGVhcnRiZWF0SAASMwoOc25hcHNob3Rfb2ZmZXIYCCABKAsyGS5jYW1iaXVtLnYxLlNuYXBzaG90T2ZmZXJIABIzCg5zbmFwc2hvdF9jaHVuaxgJIAEoCzIZLmNhbWJpdW0udjEuU25hcHNob3RDaHVua0gAQgkKB21lc3NhZ2UimAEKBUhlbGxvEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SEAoIZXBvY2hfaWQYAiABKAYSFgoObWFzdGVyX2FkZHJlc3MYAyABKAkSJwoHaGlzdG9yeRgEIAMoCzIWLmNhbWJpdW0udjEuRXBvY2hTdGFydBIiCgRsYXN0GAUgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiIvCgVBbGlnbhImCglhZ3JlZW1lbnQYASABKAsyEy5jYW1iaXVtLnYxLkxvZ01hcmsiegoGQXBwZW5kEiUKCHByZXZpb3VzGAEgASgLMhMuY2FtYml1bS52MS5Mb2dNYXJrEg8KB3JlY29yZHMYAiABKAwSEgoKY29tbWl0X3NlcRgDIAEoBBIMCgRlY2hvGAQgASgEEhYKDm1hc3Rlcl90aW1lX21zGAUgASgEIlUKCUhlYXJ0YmVhdBISCgpjb21taXRfc2VxGAEgASgEEgwKBGVjaG8YAiABKAQSDgoGYW5zd2VyGAMgASgIEhYKDm1hc3Rlcl90aW1lX21zGAQgASgEIikKDVNuYXBzaG90T2ZmZXISCgoCaWQYASABKAwSDAoEc2l6ZRgCIAEoBCI6Cg1TbmFwc2hvdENodW5rEgoKAmlkGAEgASgMEg4KBm9mZnNldBgCIAEoBBINCgVieXRlcxgDIAEoDCLrAQoMUHVzaFJlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAwSDQoFZXBvY2gYAiABKAQSDgoGc2VuZGVyGAMgASgMEiYKB3dlbGNvbWUYBCABKAsyEy5jYW1iaXVtLnYxLldlbGNvbWVIABIeCgNhY2sYBSABKAsyDy5jYW1iaXVtLnYxLkFja0gAEiQKBnJlamVjdBgGIAEoCzISLmNhbWJpdW0udjEuUmVqZWN0SAASLwoMc25hcHNob3RfYWNrGAcgASgLMhcuY2FtYml1bS52MS5TbmFwc2hvdEFja0gAQgkKB21lc3NhZ2UiogEKB1dlbGNvbWUSGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRInCgdoaXN0b3J5GAIgAygLMhYuY2FtYml1bS52MS5FcG9jaFN0YXJ0EiIKBGxhc3QYAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEh0KFWhlYXJ0YmVhdF9pbnRlcnZhbF9tcxgEIAEoDRIRCglmbG9vcl9zZXEYBSABKAQiPAoDQWNrEhEKCW1hdGNoX3NlcRgBIAEoBBITCgthcHBsaWVkX3NlcRgCIAEoBBINCgVwcm9iZRgDIAEoBCIrCgtTbmFwc2hvdEFjaxIKCgJpZBgBIAEoDBIQCghyZWNlaXZlZBgCIAEoBCJCCgZSZWplY3QSKAoGcmVhc29uGAEgASgOMhguY2FtYml1bS52MS5SZWplY3RSZWFzb24SDgoGZGV0YWlsGAIgASgJIkcKD1JlZ2lzdGVyUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEg8KB25vZGVfaWQYAiABKAwSDwoHYWRkcmVzcxgDIAEoCSJNChBSZWdpc3RlclJlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAwSFgoObWFzdGVyX25vZGVfaWQYAiABKAwSDQoFZXBvY2gYAyABKAQqmAIKDFJlamVjdFJlYXNvbhIdChlSRUpFQ1RfUkVBU09OX1VOU1BFQ0lGSUVEEAASIQodUkVKRUNUX1JFQVNPTl9GT1JFSUdOX0NMVVNURVIQARIdChlSRUpFQ1RfUkVBU09OX1NUQUxFX0VQT0NIEAISIAocUkVKRUNUX1JFQVNPTl9FUE9DSF9DT05GTElDVBADEhwKGFJFSkVDVF9SRUFTT05fTUlTQUxJR05FRBAEEiIKHlJFSkVDVF9SRUFTT05fUFJPVE9DT0xfVkVSU0lPThAFEh8KG1JFSkVDVF9SRUFTT05fTk9UX0FfUkVQTElDQRAGEiIKHlJFSkVDVF9SRUFTT05fREFNQUdFRF9TTkFQU0hPVBAHMpcBCgtSZXBsaWNhdGlvbhI/CgRQdXNoEhcuY2FtYml1bS52MS5QdXNoUmVxdWVzdBoYLmNhbWJpdW0udjEuUHVzaFJlc3BvbnNlIgAoATABEkcKCFJlZ2lzdGVyEhsuY2FtYml1bS52MS5SZWdpc3RlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlJlZ2lzdGVyUmVzcG9uc2UiAGIGcHJvdG8z", [file_cambium_v1_types]);
+  fileDesc("ChxjYW1iaXVtL3YxL3JlcGxpY2F0aW9uLnByb3RvEgpjYW1iaXVtLnYxIlAKCkVwb2NoU3RhcnQSDQoFZXBvY2gYASABKAQSEAoIZXBvY2hfaWQYAiABKAYSEQoJZmlyc3Rfc2VxGAMgASgEEg4KBmZvcmNlZBgEIAEoCCJACgdMb2dNYXJrEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgVjaGFpbhgCIAEoByL6AgoLUHVzaFJlcXVlc3QSEgoKY2x1c3Rlcl9pZBgBIAEoDBINCgVlcG9jaBgCIAEoBBIOCgZzZW5kZXIYAyABKAwSIgoFaGVsbG8YBCABKAsyES5jYW1iaXVtLnYxLkhlbGxvSAASIgoFYWxpZ24YBSABKAsyES5jYW1iaXVtLnYxLkFsaWduSAASJAoGYXBwZW5kGAYgASgLMhIuY2FtYml1bS52MS5BcHBlbmRIABIqCgloZWFydGJlYXQYByABKAsyFS5jYW1iaXVtLnYxLkhlYXJ0YmVhdEgAEjMKDnNuYXBzaG90X29mZmVyGAggASgLMhkuY2FtYml1bS52MS5TbmFwc2hvdE9mZmVySAASMwoOc25hcHNob3RfY2h1bmsYCSABKAsyGS5jYW1iaXVtLnYxLlNuYXBzaG90Q2h1bmtIABIpCgl0YWtlX292ZXIYCiABKAsyFC5jYW1iaXVtLnYxLlRha2VPdmVySABCCQoHbWVzc2FnZSKYAQoFSGVsbG8SGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRIQCghlcG9jaF9pZBgCIAEoBhIWCg5tYXN0ZXJfYWRkcmVzcxgDIAEoCRInCgdoaXN0b3J5GAQgAygLMhYuY2FtYml1bS52MS5FcG9jaFN0YXJ0EiIKBGxhc3QYBSABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uIi8KBUFsaWduEiYKCWFncmVlbWVudBgBIAEoCzITLmNhbWJpdW0udjEuTG9nTWFyayKJAQoGQXBwZW5kEiUKCHByZXZpb3VzGAEgASgLMhMuY2FtYml1bS52MS5Mb2dNYXJrEg8KB3JlY29yZHMYAiABKAwSEgoKY29tbWl0X3NlcRgDIAEoBBIMCgRlY2hvGAQgASgEEhYKDm1hc3Rlcl90aW1lX21zGAUgASgEEg0KBXJvdW5kGAYgASgEIosBCglIZWFydGJlYXQSEgoKY29tbWl0X3NlcRgBIAEoBBIMCgRlY2hvGAIgASgEEg4KBmFuc3dlchgDIAEoCBIWCg5tYXN0ZXJfdGltZV9tcxgEIAEoBBINCgVyb3VuZBgFIAEoBBIlCgVjaGVjaxgGIAEoCzIWLmNhbWJpdW0udjEuU3RhdGVDaGVjayIrCgpTdGF0ZUNoZWNrEgsKA3NlcRgBIAEoBBIQCghjaGVja3N1bRgCIAEoByIKCghUYWtlT3ZlciIpCg1TbmFwc2hvdE9mZmVyEgoKAmlkGAEgASgMEgwKBHNpemUYAiABKAQiOgoNU25hcHNob3RDaHVuaxIKCgJpZBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSDQoFYnl0ZXMYAyABKAwi6wEKDFB1c2hSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBnNlbmRlchgDIAEoDBImCgd3ZWxjb21lGAQgASgLMhMuY2FtYml1bS52MS5XZWxjb21lSAASHgoDYWNrGAUgASgLMg8uY2FtYml1bS52MS5BY2tIABIkCgZyZWplY3QYBiABKAsyEi5jYW1iaXVtLnYxLlJlamVjdEgAEi8KDHNuYXBzaG90X2FjaxgHIAEoCzIXLmNhbWJpdW0udjEuU25hcHNob3RBY2tIAEIJCgdtZXNzYWdlIqIBCgdXZWxjb21lEhgKEHByb3RvY29sX3ZlcnNpb24YASABKA0SJwoHaGlzdG9yeRgCIAMoCzIWLmNhbWJpdW0udjEuRXBvY2hTdGFydBIiCgRsYXN0GAMgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIdChVoZWFydGJlYXRfaW50ZXJ2YWxfbXMYBCABKA0SEQoJZmxvb3Jfc2VxGAUgASgEIksKA0FjaxIRCgltYXRjaF9zZXEYASABKAQSEwoLYXBwbGllZF9zZXEYAiABKAQSDQoFcHJvYmUYAyABKAQSDQoFcm91bmQYBCABKAQiKwoLU25hcHNob3RBY2sSCgoCaWQYASABKAwSEAoIcmVjZWl2ZWQYAiABKAQiQgoGUmVqZWN0EigKBnJlYXNvbhgBIAEoDjIYLmNhbWJpdW0udjEuUmVqZWN0UmVhc29uEg4KBmRldGFpbBgCIAEoCSJHCg9SZWdpc3RlclJlcXVlc3QSEgoKY2x1c3Rlcl9pZBgBIAEoDBIPCgdub2RlX2lkGAIgASgMEg8KB2FkZHJlc3MYAyABKAkiTQoQUmVnaXN0ZXJSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgMEhYKDm1hc3Rlcl9ub2RlX2lkGAIgASgMEg0KBWVwb2NoGAMgASgEIjQKDVN1cnZleVJlcXVlc3QSEgoKY2x1c3Rlcl9pZBgBIAEoDBIPCgdub2RlX2lkGAIgASgMIsgBCg5TdXJ2ZXlSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgMEg8KB25vZGVfaWQYAiABKAwSFgoOcHJvbWlzZWRfZXBvY2gYAyABKAQSGgoScHJvbWlzZWRfY2FuZGlkYXRlGAQgASgMEiIKBGxhc3QYBSABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhEKCWlzX21hc3RlchgGIAEoCBIOCgZmb3VuZHMYByABKAgSFgoObWFzdGVyX2FkZHJlc3MYCCABKAkipAEKFVJlcXVlc3RQcm9taXNlUmVxdWVzdBISCgpjbHVzdGVyX2lkGAEgASgMEhEKCWNhbmRpZGF0ZRgCIAEoDBIPCgdhZGRyZXNzGAMgASgJEg0KBWVwb2NoGAQgASgEEhAKCGVwb2NoX2lkGAUgASgGEiIKBGxhc3QYBiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg4KBmZvcmNlZBgHIAEoCCKzAQoWUmVxdWVzdFByb21pc2VSZXNwb25zZRIPCgdub2RlX2lkGAEgASgMEisKB3JlZnVzYWwYAiABKA4yGi5jYW1iaXVtLnYxLlByb21pc2VSZWZ1c2FsEg4KBmRldGFpbBgDIAEoCRIPCgd1bmNsZWFuGAQgASgIEhYKDnByb21pc2VkX2Vwb2NoGAUgASgEEiIKBGxhc3QYBiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uIjcKEFJlYWRJbmRleFJlcXVlc3QSEgoKY2x1c3Rlcl9pZBgBIAEoDBIPCgdub2RlX2lkGAIgASgMIjsKEVJlYWRJbmRleFJlc3BvbnNlEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiqYAgoMUmVqZWN0UmVhc29uEh0KGVJFSkVDVF9SRUFTT05fVU5TUEVDSUZJRUQQABIhCh1SRUpFQ1RfUkVBU09OX0ZPUkVJR05fQ0xVU1RFUhABEh0KGVJFSkVDVF9SRUFTT05fU1RBTEVfRVBPQ0gQAhIgChxSRUpFQ1RfUkVBU09OX0VQT0NIX0NPTkZMSUNUEAMSHAoYUkVKRUNUX1JFQVNPTl9NSVNBTElHTkVEEAQSIgoeUkVKRUNUX1JFQVNPTl9QUk9UT0NPTF9WRVJTSU9OEAUSHwobUkVKRUNUX1JFQVNPTl9OT1RfQV9SRVBMSUNBEAYSIgoeUkVKRUNUX1JFQVNPTl9EQU1BR0VEX1NOQVBTSE9UEAcqygEKDlByb21pc2VSZWZ1c2FsEh8KG1BST01JU0VfUkVGVVNBTF9VTlNQRUNJRklFRBAAEiMKH1BST01JU0VfUkVGVVNBTF9GT1JFSUdOX0NMVVNURVIQARIfChtQUk9NSVNFX1JFRlVTQUxfU1RBTEVfRVBPQ0gQAhIaChZQUk9NSVNFX1JFRlVTQUxfQkVISU5EEAMSGwoXUFJPTUlTRV9SRUZVU0FMX05PX1ZPVEUQBBIYChRQUk9NSVNFX1JFRlVTQUxfQlVTWRAFMoEDCgtSZXBsaWNhdGlvbhI/CgRQdXNoEhcuY2FtYml1bS52MS5QdXNoUmVxdWVzdBoYLmNhbWJpdW0udjEuUHVzaFJlc3BvbnNlIgAoATABEkcKCFJlZ2lzdGVyEhsuY2FtYml1bS52MS5SZWdpc3RlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlJlZ2lzdGVyUmVzcG9uc2UiABJBCgZTdXJ2ZXkSGS5jYW1iaXVtLnYxLlN1cnZleVJlcXVlc3QaGi5jYW1iaXVtLnYxLlN1cnZleVJlc3BvbnNlIgASWQoOUmVxdWVzdFByb21pc2USIS5jYW1iaXVtLnYxLlJlcXVlc3RQcm9taXNlUmVxdWVzdBoiLmNhbWJpdW0udjEuUmVxdWVzdFByb21pc2VSZXNwb25zZSIAEkoKCVJlYWRJbmRleBIcLmNhbWJpdW0udjEuUmVhZEluZGV4UmVxdWVzdBodLmNhbWJpdW0udjEuUmVhZEluZGV4UmVzcG9uc2UiAGIGcHJvdG8z", [file_cambium_v1_types]);
 
 /**
  * The start of one mastership in the log.
@@ -38,6 +38,13 @@ export type EpochStart = Message<"cambium.v1.EpochStart"> & {
    * @generated from field: uint64 first_seq = 3;
    */
   firstSeq: bigint;
+
+  /**
+   * Whether an operator forced it, without a majority: history before it may have been lost.
+   *
+   * @generated from field: bool forced = 4;
+   */
+  forced: boolean;
 };
 
 /**
@@ -135,6 +142,12 @@ export type PushRequest = Message<"cambium.v1.PushRequest"> & {
      */
     value: SnapshotChunk;
     case: "snapshotChunk";
+  } | {
+    /**
+     * @generated from field: cambium.v1.TakeOver take_over = 10;
+     */
+    value: TakeOver;
+    case: "takeOver";
   } | { case: undefined; value?: undefined };
 };
 
@@ -245,6 +258,13 @@ export type Append = Message<"cambium.v1.Append"> & {
    * @generated from field: uint64 master_time_ms = 5;
    */
   masterTimeMs: bigint;
+
+  /**
+   * Counts up; the replica gives back the newest that it has had, and by that says that it still follows.
+   *
+   * @generated from field: uint64 round = 6;
+   */
+  round: bigint;
 };
 
 /**
@@ -283,6 +303,20 @@ export type Heartbeat = Message<"cambium.v1.Heartbeat"> & {
    * @generated from field: uint64 master_time_ms = 4;
    */
   masterTimeMs: bigint;
+
+  /**
+   * As in Append.
+   *
+   * @generated from field: uint64 round = 5;
+   */
+  round: bigint;
+
+  /**
+   * What the replica's state must be; absent now and then, or always.
+   *
+   * @generated from field: cambium.v1.StateCheck check = 6;
+   */
+  check?: StateCheck | undefined;
 };
 
 /**
@@ -291,6 +325,45 @@ export type Heartbeat = Message<"cambium.v1.Heartbeat"> & {
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_cambium_v1_replication, 6);
+
+/**
+ * The checksum of the whole replicated state at a seq: of two nodes that have applied up to there, both have the same.
+ *
+ * @generated from message cambium.v1.StateCheck
+ */
+export type StateCheck = Message<"cambium.v1.StateCheck"> & {
+  /**
+   * @generated from field: uint64 seq = 1;
+   */
+  seq: bigint;
+
+  /**
+   * @generated from field: fixed32 checksum = 2;
+   */
+  checksum: number;
+};
+
+/**
+ * Describes the message cambium.v1.StateCheck.
+ * Use `create(StateCheckSchema)` to create a new message.
+ */
+export const StateCheckSchema: GenMessage<StateCheck> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 7);
+
+/**
+ * The master hands over: the replica, which has everything, is to ask for the next epoch at once.
+ *
+ * @generated from message cambium.v1.TakeOver
+ */
+export type TakeOver = Message<"cambium.v1.TakeOver"> & {
+};
+
+/**
+ * Describes the message cambium.v1.TakeOver.
+ * Use `create(TakeOverSchema)` to create a new message.
+ */
+export const TakeOverSchema: GenMessage<TakeOver> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 8);
 
 /**
  * The master's whole state, as the bytes of one file that does not change.
@@ -318,7 +391,7 @@ export type SnapshotOffer = Message<"cambium.v1.SnapshotOffer"> & {
  * Use `create(SnapshotOfferSchema)` to create a new message.
  */
 export const SnapshotOfferSchema: GenMessage<SnapshotOffer> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 7);
+  messageDesc(file_cambium_v1_replication, 9);
 
 /**
  * Bytes of the file that was offered; each chunk follows on the one before, the first on what the replica has already.
@@ -347,7 +420,7 @@ export type SnapshotChunk = Message<"cambium.v1.SnapshotChunk"> & {
  * Use `create(SnapshotChunkSchema)` to create a new message.
  */
 export const SnapshotChunkSchema: GenMessage<SnapshotChunk> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 8);
+  messageDesc(file_cambium_v1_replication, 10);
 
 /**
  * @generated from message cambium.v1.PushResponse
@@ -409,7 +482,7 @@ export type PushResponse = Message<"cambium.v1.PushResponse"> & {
  * Use `create(PushResponseSchema)` to create a new message.
  */
 export const PushResponseSchema: GenMessage<PushResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 9);
+  messageDesc(file_cambium_v1_replication, 11);
 
 /**
  * @generated from message cambium.v1.Welcome
@@ -456,7 +529,7 @@ export type Welcome = Message<"cambium.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 10);
+  messageDesc(file_cambium_v1_replication, 12);
 
 /**
  * Cumulative: it holds for every seq up to the one given.
@@ -482,6 +555,13 @@ export type Ack = Message<"cambium.v1.Ack"> & {
    * @generated from field: uint64 probe = 3;
    */
   probe: bigint;
+
+  /**
+   * The newest `round` that came; 0 before the first.
+   *
+   * @generated from field: uint64 round = 4;
+   */
+  round: bigint;
 };
 
 /**
@@ -489,7 +569,7 @@ export type Ack = Message<"cambium.v1.Ack"> & {
  * Use `create(AckSchema)` to create a new message.
  */
 export const AckSchema: GenMessage<Ack> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 11);
+  messageDesc(file_cambium_v1_replication, 13);
 
 /**
  * Answers SnapshotOffer, and comes again as the file grows; also every heartbeat that wants an answer before Align.
@@ -517,7 +597,7 @@ export type SnapshotAck = Message<"cambium.v1.SnapshotAck"> & {
  * Use `create(SnapshotAckSchema)` to create a new message.
  */
 export const SnapshotAckSchema: GenMessage<SnapshotAck> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 12);
+  messageDesc(file_cambium_v1_replication, 14);
 
 /**
  * @generated from message cambium.v1.Reject
@@ -541,7 +621,7 @@ export type Reject = Message<"cambium.v1.Reject"> & {
  * Use `create(RejectSchema)` to create a new message.
  */
 export const RejectSchema: GenMessage<Reject> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 13);
+  messageDesc(file_cambium_v1_replication, 15);
 
 /**
  * @generated from message cambium.v1.RegisterRequest
@@ -574,7 +654,7 @@ export type RegisterRequest = Message<"cambium.v1.RegisterRequest"> & {
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema: GenMessage<RegisterRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 14);
+  messageDesc(file_cambium_v1_replication, 16);
 
 /**
  * @generated from message cambium.v1.RegisterResponse
@@ -605,7 +685,255 @@ export type RegisterResponse = Message<"cambium.v1.RegisterResponse"> & {
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema: GenMessage<RegisterResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_replication, 15);
+  messageDesc(file_cambium_v1_replication, 17);
+
+/**
+ * @generated from message cambium.v1.SurveyRequest
+ */
+export type SurveyRequest = Message<"cambium.v1.SurveyRequest"> & {
+  /**
+   * Of the asking node, 16 bytes; empty while it belongs to no cluster.
+   *
+   * @generated from field: bytes cluster_id = 1;
+   */
+  clusterId: Uint8Array;
+
+  /**
+   * Node id of the asking node, 16 bytes.
+   *
+   * @generated from field: bytes node_id = 2;
+   */
+  nodeId: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.SurveyRequest.
+ * Use `create(SurveyRequestSchema)` to create a new message.
+ */
+export const SurveyRequestSchema: GenMessage<SurveyRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 18);
+
+/**
+ * @generated from message cambium.v1.SurveyResponse
+ */
+export type SurveyResponse = Message<"cambium.v1.SurveyResponse"> & {
+  /**
+   * 16 bytes; empty while the node belongs to no cluster.
+   *
+   * @generated from field: bytes cluster_id = 1;
+   */
+  clusterId: Uint8Array;
+
+  /**
+   * Node id, 16 bytes.
+   *
+   * @generated from field: bytes node_id = 2;
+   */
+  nodeId: Uint8Array;
+
+  /**
+   * The highest epoch that the node has promised, and to whom: 16 bytes, empty before the first.
+   *
+   * @generated from field: uint64 promised_epoch = 3;
+   */
+  promisedEpoch: bigint;
+
+  /**
+   * @generated from field: bytes promised_candidate = 4;
+   */
+  promisedCandidate: Uint8Array;
+
+  /**
+   * The end of the node's log.
+   *
+   * @generated from field: cambium.v1.Position last = 5;
+   */
+  last?: Position | undefined;
+
+  /**
+   * Whether the node is a master, and has begun its epoch.
+   *
+   * @generated from field: bool is_master = 6;
+   */
+  isMaster: boolean;
+
+  /**
+   * Whether an empty directory becomes a master there; only of a node that belongs to no cluster.
+   *
+   * @generated from field: bool founds = 7;
+   */
+  founds: boolean;
+
+  /**
+   * `host:port` of the master that the node is or follows; empty when it knows none.
+   *
+   * @generated from field: string master_address = 8;
+   */
+  masterAddress: string;
+};
+
+/**
+ * Describes the message cambium.v1.SurveyResponse.
+ * Use `create(SurveyResponseSchema)` to create a new message.
+ */
+export const SurveyResponseSchema: GenMessage<SurveyResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 19);
+
+/**
+ * @generated from message cambium.v1.RequestPromiseRequest
+ */
+export type RequestPromiseRequest = Message<"cambium.v1.RequestPromiseRequest"> & {
+  /**
+   * 16 bytes.
+   *
+   * @generated from field: bytes cluster_id = 1;
+   */
+  clusterId: Uint8Array;
+
+  /**
+   * Node id of the candidate, 16 bytes.
+   *
+   * @generated from field: bytes candidate = 2;
+   */
+  candidate: Uint8Array;
+
+  /**
+   * `host:port` at which the candidate will take writes.
+   *
+   * @generated from field: string address = 3;
+   */
+  address: string;
+
+  /**
+   * @generated from field: uint64 epoch = 4;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: fixed64 epoch_id = 5;
+   */
+  epochId: bigint;
+
+  /**
+   * The end of what the candidate keeps: a node whose log goes further refuses.
+   *
+   * @generated from field: cambium.v1.Position last = 6;
+   */
+  last?: Position | undefined;
+
+  /**
+   * An operator forces it: the node promises although its own log goes further.
+   *
+   * @generated from field: bool forced = 7;
+   */
+  forced: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.RequestPromiseRequest.
+ * Use `create(RequestPromiseRequestSchema)` to create a new message.
+ */
+export const RequestPromiseRequestSchema: GenMessage<RequestPromiseRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 20);
+
+/**
+ * @generated from message cambium.v1.RequestPromiseResponse
+ */
+export type RequestPromiseResponse = Message<"cambium.v1.RequestPromiseResponse"> & {
+  /**
+   * Node id, 16 bytes.
+   *
+   * @generated from field: bytes node_id = 1;
+   */
+  nodeId: Uint8Array;
+
+  /**
+   * Unspecified: granted.
+   *
+   * @generated from field: cambium.v1.PromiseRefusal refusal = 2;
+   */
+  refusal: PromiseRefusal;
+
+  /**
+   * For people; empty when granted.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * Whether the node may have lost records that it once acknowledged, and has not caught up since.
+   *
+   * @generated from field: bool unclean = 4;
+   */
+  unclean: boolean;
+
+  /**
+   * The highest epoch that the node has promised, this one included.
+   *
+   * @generated from field: uint64 promised_epoch = 5;
+   */
+  promisedEpoch: bigint;
+
+  /**
+   * The end of the node's log.
+   *
+   * @generated from field: cambium.v1.Position last = 6;
+   */
+  last?: Position | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.RequestPromiseResponse.
+ * Use `create(RequestPromiseResponseSchema)` to create a new message.
+ */
+export const RequestPromiseResponseSchema: GenMessage<RequestPromiseResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 21);
+
+/**
+ * @generated from message cambium.v1.ReadIndexRequest
+ */
+export type ReadIndexRequest = Message<"cambium.v1.ReadIndexRequest"> & {
+  /**
+   * 16 bytes.
+   *
+   * @generated from field: bytes cluster_id = 1;
+   */
+  clusterId: Uint8Array;
+
+  /**
+   * Node id of the asking node, 16 bytes.
+   *
+   * @generated from field: bytes node_id = 2;
+   */
+  nodeId: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.ReadIndexRequest.
+ * Use `create(ReadIndexRequestSchema)` to create a new message.
+ */
+export const ReadIndexRequestSchema: GenMessage<ReadIndexRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 22);
+
+/**
+ * @generated from message cambium.v1.ReadIndexResponse
+ */
+export type ReadIndexResponse = Message<"cambium.v1.ReadIndexResponse"> & {
+  /**
+   * A node that has applied up to here sees every write that was answered before the call came.
+   *
+   * @generated from field: cambium.v1.Position position = 1;
+   */
+  position?: Position | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.ReadIndexResponse.
+ * Use `create(ReadIndexResponseSchema)` to create a new message.
+ */
+export const ReadIndexResponseSchema: GenMessage<ReadIndexResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_replication, 23);
 
 /**
  * @generated from enum cambium.v1.RejectReason
@@ -673,6 +1001,57 @@ export const RejectReasonSchema: GenEnum<RejectReason> = /*@__PURE__*/
   enumDesc(file_cambium_v1_replication, 0);
 
 /**
+ * @generated from enum cambium.v1.PromiseRefusal
+ */
+export enum PromiseRefusal {
+  /**
+   * @generated from enum value: PROMISE_REFUSAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node belongs to another cluster.
+   *
+   * @generated from enum value: PROMISE_REFUSAL_FOREIGN_CLUSTER = 1;
+   */
+  FOREIGN_CLUSTER = 1,
+
+  /**
+   * The node has promised this epoch to another candidate, or a higher one.
+   *
+   * @generated from enum value: PROMISE_REFUSAL_STALE_EPOCH = 2;
+   */
+  STALE_EPOCH = 2,
+
+  /**
+   * The node's log goes further than the candidate's.
+   *
+   * @generated from enum value: PROMISE_REFUSAL_BEHIND = 3;
+   */
+  BEHIND = 3,
+
+  /**
+   * The node has no vote to give: it is no voter, or its vote has gone to another node with the mastership.
+   *
+   * @generated from enum value: PROMISE_REFUSAL_NO_VOTE = 4;
+   */
+  NO_VOTE = 4,
+
+  /**
+   * The node is busy with work on its log; ask again.
+   *
+   * @generated from enum value: PROMISE_REFUSAL_BUSY = 5;
+   */
+  BUSY = 5,
+}
+
+/**
+ * Describes the enum cambium.v1.PromiseRefusal.
+ */
+export const PromiseRefusalSchema: GenEnum<PromiseRefusal> = /*@__PURE__*/
+  enumDesc(file_cambium_v1_replication, 1);
+
+/**
  * For the nodes of a cluster only. A caller beyond loopback proves itself by the secret of `cluster.secret_file`.
  *
  * @generated from service cambium.v1.Replication
@@ -702,6 +1081,39 @@ export const Replication: GenService<{
     methodKind: "unary";
     input: typeof RegisterRequestSchema;
     output: typeof RegisterResponseSchema;
+  },
+  /**
+   * What a node says of itself, whatever its role, to one that looks for the present master or is about to become one.
+   *
+   * @generated from rpc cambium.v1.Replication.Survey
+   */
+  survey: {
+    methodKind: "unary";
+    input: typeof SurveyRequestSchema;
+    output: typeof SurveyResponseSchema;
+  },
+  /**
+   * A candidate asks for the promise of its epoch. What is granted is durable: the node follows no lower epoch any more, and
+   * grants this one to nobody else. A master that grants it has stepped down.
+   *
+   * @generated from rpc cambium.v1.Replication.RequestPromise
+   */
+  requestPromise: {
+    methodKind: "unary";
+    input: typeof RequestPromiseRequestSchema;
+    output: typeof RequestPromiseResponseSchema;
+  },
+  /**
+   * Called by a replica on its master, for a linearizable read. Answers once a majority of the voters has confirmed, after the
+   * call came, that this is the master.
+   * Errors: FAILED_PRECONDITION with NotMaster; UNAVAILABLE when no majority answers in time.
+   *
+   * @generated from rpc cambium.v1.Replication.ReadIndex
+   */
+  readIndex: {
+    methodKind: "unary";
+    input: typeof ReadIndexRequestSchema;
+    output: typeof ReadIndexResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cambium_v1_replication, 0);

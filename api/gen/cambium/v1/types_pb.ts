@@ -2,15 +2,15 @@
 // @generated from file cambium/v1/types.proto (package cambium.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file cambium/v1/types.proto.
  */
 export const file_cambium_v1_types: GenFile = /*@__PURE__*/
-  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCIjCglOb3RNYXN0ZXISFgoObWFzdGVyX2FkZHJlc3MYASABKAkiPwoNTGltaXRFeGNlZWRlZBINCgVsaW1pdBgBIAEoCRIPCgdtYXhpbXVtGAIgASgEEg4KBmFjdHVhbBgDIAEoBCI4Cg5PdXRjb21lVW5rbm93bhImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24iNAoITG9nUmFuZ2USEwoLY29tcGFjdF9zZXEYASABKAQSEwoLYXBwbGllZF9zZXEYAiABKAQiKQoLT2Zmc2V0UmFuZ2USDQoFc3RhcnQYASABKAQSCwoDZW5kGAIgASgEYgZwcm90bzM");
+  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCJ/CgtDb25zaXN0ZW5jeRIQCghhdF9sZWFzdBgBIAEoDBIUCgxhdF9sZWFzdF9zZXEYAiABKAQSHQoQbWF4X3N0YWxlbmVzc19tcxgDIAEoBEgAiAEBEhQKDGxpbmVhcml6YWJsZRgEIAEoCEITChFfbWF4X3N0YWxlbmVzc19tcyIxCgtMaW5lYWdlTG9zdBIiCgRmb3JrGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiJjCg5Ob3RGcmVzaEVub3VnaBIlCgdhcHBsaWVkGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAiABKARIAIgBAUIPCg1fc3RhbGVuZXNzX21zIiMKCU5vdE1hc3RlchIWCg5tYXN0ZXJfYWRkcmVzcxgBIAEoCSI/Cg1MaW1pdEV4Y2VlZGVkEg0KBWxpbWl0GAEgASgJEg8KB21heGltdW0YAiABKAQSDgoGYWN0dWFsGAMgASgEIjgKDk91dGNvbWVVbmtub3duEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiI0CghMb2dSYW5nZRITCgtjb21wYWN0X3NlcRgBIAEoBBITCgthcHBsaWVkX3NlcRgCIAEoBCIpCgtPZmZzZXRSYW5nZRINCgVzdGFydBgBIAEoBBILCgNlbmQYAiABKAQqcgoLQWNrbm93bGVkZ2USGwoXQUNLTk9XTEVER0VfVU5TUEVDSUZJRUQQABIWChJBQ0tOT1dMRURHRV9NQVNURVIQARIZChVBQ0tOT1dMRURHRV9DT01NSVRURUQQAhITCg9BQ0tOT1dMRURHRV9BTEwQA2IGcHJvdG8z");
 
 /**
  * A place in the history of a cluster. Two positions of one cluster are compared by epoch first, then by seq.
@@ -42,6 +42,101 @@ export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
   messageDesc(file_cambium_v1_types, 0);
 
 /**
+ * How fresh a read must be. All that is given must hold; what is left out asks for nothing. Without any of it a node answers
+ * at once from its own committed state, which may be older than that of the others.
+ *
+ * @generated from message cambium.v1.Consistency
+ */
+export type Consistency = Message<"cambium.v1.Consistency"> & {
+  /**
+   * A token of any answer of this cluster: the read sees what that answer saw or wrote, and everything before it, on every
+   * node. It waits until this node has it. ABORTED with LineageLost when a failover lost it, or may have.
+   *
+   * @generated from field: bytes at_least = 1;
+   */
+  atLeast: Uint8Array;
+
+  /**
+   * The same by a plain seq, without the check of the lineage: after a failover that lost history it may see another one.
+   *
+   * @generated from field: uint64 at_least_seq = 2;
+   */
+  atLeastSeq: bigint;
+
+  /**
+   * The answer is at most this old, in milliseconds; UNAVAILABLE with NotFreshEnough when this node cannot show that it is.
+   *
+   * @generated from field: optional uint64 max_staleness_ms = 3;
+   */
+  maxStalenessMs?: bigint | undefined;
+
+  /**
+   * The read sees every write that was answered before it was sent, to whomever. It costs a round trip to a majority of the
+   * voters, and on a replica one to the master before that. Where the master alone keeps a write (`replication.commit:
+   * master`) it holds between failovers only.
+   *
+   * @generated from field: bool linearizable = 4;
+   */
+  linearizable: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.Consistency.
+ * Use `create(ConsistencySchema)` to create a new message.
+ */
+export const ConsistencySchema: GenMessage<Consistency> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 1);
+
+/**
+ * Detail of ABORTED: what the caller's token or cursor stands on was lost in a failover.
+ *
+ * @generated from message cambium.v1.LineageLost
+ */
+export type LineageLost = Message<"cambium.v1.LineageLost"> & {
+  /**
+   * The last position that the lost history and this node's have in common; absent when this node cannot tell.
+   *
+   * @generated from field: cambium.v1.Position fork = 1;
+   */
+  fork?: Position | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.LineageLost.
+ * Use `create(LineageLostSchema)` to create a new message.
+ */
+export const LineageLostSchema: GenMessage<LineageLost> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 2);
+
+/**
+ * Detail of UNAVAILABLE and DEADLINE_EXCEEDED: this node cannot answer a read as fresh as it was asked for.
+ *
+ * @generated from message cambium.v1.NotFreshEnough
+ */
+export type NotFreshEnough = Message<"cambium.v1.NotFreshEnough"> & {
+  /**
+   * What this node has applied.
+   *
+   * @generated from field: cambium.v1.Position applied = 1;
+   */
+  applied?: Position | undefined;
+
+  /**
+   * How old that is at most, in milliseconds; absent when this node cannot tell.
+   *
+   * @generated from field: optional uint64 staleness_ms = 2;
+   */
+  stalenessMs?: bigint | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.NotFreshEnough.
+ * Use `create(NotFreshEnoughSchema)` to create a new message.
+ */
+export const NotFreshEnoughSchema: GenMessage<NotFreshEnough> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 3);
+
+/**
  * Detail of FAILED_PRECONDITION: this node is a replica, and only the master takes writes.
  *
  * @generated from message cambium.v1.NotMaster
@@ -60,7 +155,7 @@ export type NotMaster = Message<"cambium.v1.NotMaster"> & {
  * Use `create(NotMasterSchema)` to create a new message.
  */
 export const NotMasterSchema: GenMessage<NotMaster> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_types, 1);
+  messageDesc(file_cambium_v1_types, 4);
 
 /**
  * Detail of INVALID_ARGUMENT and RESOURCE_EXHAUSTED: a limit of this node was passed. Nothing was changed.
@@ -95,7 +190,7 @@ export type LimitExceeded = Message<"cambium.v1.LimitExceeded"> & {
  * Use `create(LimitExceededSchema)` to create a new message.
  */
 export const LimitExceededSchema: GenMessage<LimitExceeded> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_types, 2);
+  messageDesc(file_cambium_v1_types, 5);
 
 /**
  * Detail of UNKNOWN and UNAVAILABLE answers to a write: the record is in this node's log, but it is not known whether it
@@ -115,7 +210,7 @@ export type OutcomeUnknown = Message<"cambium.v1.OutcomeUnknown"> & {
  * Use `create(OutcomeUnknownSchema)` to create a new message.
  */
 export const OutcomeUnknownSchema: GenMessage<OutcomeUnknown> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_types, 3);
+  messageDesc(file_cambium_v1_types, 6);
 
 /**
  * Detail of OUT_OF_RANGE: the log of this node does not hold the requested records.
@@ -143,7 +238,7 @@ export type LogRange = Message<"cambium.v1.LogRange"> & {
  * Use `create(LogRangeSchema)` to create a new message.
  */
 export const LogRangeSchema: GenMessage<LogRange> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_types, 4);
+  messageDesc(file_cambium_v1_types, 7);
 
 /**
  * Detail of OUT_OF_RANGE: the record log of this node does not hold the requested offset.
@@ -171,5 +266,48 @@ export type OffsetRange = Message<"cambium.v1.OffsetRange"> & {
  * Use `create(OffsetRangeSchema)` to create a new message.
  */
 export const OffsetRangeSchema: GenMessage<OffsetRange> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_types, 5);
+  messageDesc(file_cambium_v1_types, 8);
+
+/**
+ * When a write is answered.
+ *
+ * @generated from enum cambium.v1.Acknowledge
+ */
+export enum Acknowledge {
+  /**
+   * As ACKNOWLEDGE_COMMITTED.
+   *
+   * @generated from enum value: ACKNOWLEDGE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Once the master keeps it, by its durability. Unless it is committed by then it may still be lost in a failover, and
+   * reads do not see it yet.
+   *
+   * @generated from enum value: ACKNOWLEDGE_MASTER = 1;
+   */
+  MASTER = 1,
+
+  /**
+   * Once the commit quorum keeps it, and the master has applied it.
+   *
+   * @generated from enum value: ACKNOWLEDGE_COMMITTED = 2;
+   */
+  COMMITTED = 2,
+
+  /**
+   * Once it is committed, and every voter that is connected to the master keeps it too. Where no voters are listed, every
+   * connected member.
+   *
+   * @generated from enum value: ACKNOWLEDGE_ALL = 3;
+   */
+  ALL = 3,
+}
+
+/**
+ * Describes the enum cambium.v1.Acknowledge.
+ */
+export const AcknowledgeSchema: GenEnum<Acknowledge> = /*@__PURE__*/
+  enumDesc(file_cambium_v1_types, 0);
 
