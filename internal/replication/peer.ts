@@ -73,6 +73,8 @@ export interface PromiseRequest {
   /** The end of what the candidate keeps. */
   readonly last: Position;
   readonly forced: boolean;
+  /** The highest epoch that the candidate itself has promised. */
+  readonly promisedEpoch: Epoch;
 }
 
 export type PromiseRefusal =
