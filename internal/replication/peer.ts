@@ -103,8 +103,17 @@ export interface PromiseReply {
 export interface PeerNetwork {
   /** Opens `Replication.Push`. Never throws; failures come through `closed`. */
   connect(address: string, listener: PeerListener): PeerConnection;
-  /** Calls `Replication.Register` on a master. Rejects with an error whose message is for an operator. */
+  /**
+   * Calls `Replication.Register` on a master. Rejects with an error whose message is for an operator; a node that is no
+   * master leads to a `ReplicationError` `not_master`, which carries the master's address where that node knows it.
+   */
   register(masterAddress: string, request: RegisterRequest, signal: AbortSignal): Promise<RegisterReply>;
+  /** Calls `Replication.Survey`. Rejects with an error whose message is for an operator, or with the signal's reason. */
+  survey(address: string, asker: Asker, signal: AbortSignal): Promise<SurveyReply>;
+  /** Calls `Replication.RequestPromise`. A refusal is an answer. Rejects as `survey`; the promise may have been given then. */
+  requestPromise(address: string, request: PromiseRequest, signal: AbortSignal): Promise<PromiseReply>;
+  /** Calls `Replication.ReadIndex` on a master. Rejects as `register`. */
+  readIndex(masterAddress: string, asker: Asker, signal: AbortSignal): Promise<Position>;
 }
 
 /** The replica's end of a push connection that a master has opened. */

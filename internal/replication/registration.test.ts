@@ -26,10 +26,14 @@ beforeEach(() => {
   clock = new FakeClock();
   calls = [];
   warnings = [];
+  const never = (): never => {
+    throw new Error("a registration asks for nothing else");
+  };
   const network: PeerNetwork = {
-    connect: () => {
-      throw new Error("a replica connects to nobody");
-    },
+    connect: never,
+    survey: never,
+    requestPromise: never,
+    readIndex: never,
     register: (_, __, signal) =>
       new Promise((resolve, reject) => {
         calls.push({ atMs: clock.monotonicMs(), signal, resolve, reject });

@@ -7,15 +7,25 @@ import { unreachable } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { newEpochId, type NodeId, type RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
-import { epoch as toEpoch, type Epoch, type Seq, seq as toSeq } from "../base/position.js";
+import { epoch as toEpoch, type Epoch, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import { StoreError } from "../store/store.js";
 import { normalAddress } from "./address.js";
 import type { ReplicaMessage } from "./core/message.js";
 import { newReplicaRole } from "./core/replica.js";
 import { type CoreState, EMPTY_LOG, newCoreState } from "./core/state.js";
 import { peerAt, type PeerView, stalenessMs } from "./core/view.js";
+import type { CommitMode } from "./core/commit.js";
 import { Driver, type Report } from "./driver.js";
-import type { PeerNetwork, PushSession, RegisterReply, RegisterRequest } from "./peer.js";
+import type {
+  Asker,
+  PeerNetwork,
+  PromiseReply,
+  PromiseRequest,
+  PushSession,
+  RegisterReply,
+  RegisterRequest,
+  SurveyReply,
+} from "./peer.js";
 import { Registration } from "./registration.js";
 import { ReplicationError } from "./replication-error.js";
 import { Roster } from "./roster.js";
@@ -23,7 +33,19 @@ import type { Member, MemberSource, ReplicatedStore } from "./store-port.js";
 
 export { ReplicationError, type ReplicationErrorCode } from "./replication-error.js";
 export type { MasterMessage, ReplicaMessage, RejectReason } from "./core/message.js";
-export type { PeerConnection, PeerListener, PeerNetwork, PushSession, RegisterReply, RegisterRequest } from "./peer.js";
+export type {
+  Asker,
+  PeerConnection,
+  PeerListener,
+  PeerNetwork,
+  PromiseRefusal,
+  PromiseReply,
+  PromiseRequest,
+  PushSession,
+  RegisterReply,
+  RegisterRequest,
+  SurveyReply,
+} from "./peer.js";
 
 export interface ReplicatorOptions {
   readonly store: ReplicatedStore;
@@ -43,6 +65,10 @@ export interface ReplicatorOptions {
   readonly batchBytes: number;
   /** Nothing more is sent to a replica that has this many bytes of records unacknowledged. */
   readonly windowBytes: number;
+  /** `cluster.nodes`: the addresses of all voters, this node's among them; absent or empty: there is one vote, and it moves. */
+  readonly nodes?: readonly string[];
+  /** `replication.commit` of the file. */
+  readonly commit?: CommitMode | undefined;
   /** A master has sent its whole state, and the next start of this node takes it over: close everything, and start anew. */
   readonly restart: () => void;
 }
@@ -65,6 +91,26 @@ export interface MemberView {
   readonly lagMs: number;
   /** What went wrong last; empty when all is well. */
   readonly detail: string;
+}
+
+/** What a promotion has brought about. */
+export interface PromoteResult {
+  readonly epoch: Epoch;
+  /** Of the epoch's first record. */
+  readonly firstSeq: Seq;
+  /** When forced: the addresses of members that did not promise. */
+  readonly unreached: readonly string[];
+  /** When forced: records that are known to be in another node's log, and lost; there may be more. */
+  readonly knownLostRecords: number;
+}
+
+/** Who has taken over. */
+export interface TransferResult {
+  readonly nodeId: NodeId;
+  readonly address: string;
+  readonly epoch: Epoch;
+  /** How long no writes were taken. */
+  readonly pauseMs: number;
 }
 
 interface AppliedWaiter {
@@ -198,6 +244,76 @@ export class Replicator {
    */
   async removeReplica(which: { nodeId?: NodeId; address?: string }): Promise<void> {
     await this.#mastership().roster.remove(which);
+  }
+
+  /** What this node says of itself, whatever its role. */
+  survey(_asker: Asker): SurveyReply {
+    return this.#notBuilt();
+  }
+
+  /** A candidate asks for this node's promise. What is granted is durable when it resolves; a refusal is an answer. */
+  requestPromise(_request: PromiseRequest): Promise<PromiseReply> {
+    return this.#notBuilt();
+  }
+
+  /** As `linearizableSeq`, for another node. Rejects with `ReplicationError`: `not_master`, `foreign_cluster`, `closing`. */
+  readIndex(_asker: Asker, _signal: AbortSignal): Promise<Position> {
+    return this.#notBuilt();
+  }
+
+  /**
+   * Makes this node the master. Resolves once it serves. Rejects with `ReplicationError`: `no_majority`, `behind`,
+   * `not_caught_up`, `closing`; then everything is as it was.
+   */
+  promote(_options: { readonly force: boolean }): Promise<PromoteResult> {
+    return this.#notBuilt();
+  }
+
+  /**
+   * Hands this mastership over to a member; without a name, to the one that has the most. Resolves once that one serves.
+   * Rejects with `ReplicationError`: `not_master`, `not_found`, `no_target`, `handover_failed`, `closing`, and with the
+   * signal's reason.
+   */
+  transfer(
+    _which: { readonly nodeId?: NodeId; readonly address?: string },
+    _signal: AbortSignal,
+  ): Promise<TransferResult> {
+    return this.#notBuilt();
+  }
+
+  /**
+   * The seq that a linearizable read must see, confirmed after this call. Rejects with `ReplicationError`: `not_master` (a
+   * replica that knows of no master), `unreachable`, `timeout`, `closing`, and with the signal's reason.
+   */
+  linearizableSeq(_signal: AbortSignal): Promise<Seq> {
+    return this.#notBuilt();
+  }
+
+  /**
+   * Resolves once all connected voters have acknowledged `seq`; where the vote moves, all connected members. Rejects with
+   * `ReplicationError`: `not_master`, `closing`, and with the signal's reason.
+   */
+  whenReplicated(_seq: Seq, _signal: AbortSignal): Promise<void> {
+    return this.#notBuilt();
+  }
+
+  /** Records that the master had committed, as far as this node knows, and that are not applied here; of a replica that follows. */
+  get lagRecords(): number | undefined {
+    return this.#notBuilt();
+  }
+
+  /** Whether this node is about to become master. */
+  get isCandidate(): boolean {
+    return false;
+  }
+
+  /** Why this node, which is meant to be master, does not serve yet; empty otherwise. */
+  notServing(): string {
+    return this.#notBuilt();
+  }
+
+  #notBuilt(): never {
+    throw new Error("this is not built yet");
   }
 
   /** The members, and on a master the state of replication to each; listed addresses not reached yet included. */

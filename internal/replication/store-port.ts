@@ -5,14 +5,41 @@
 import type { EpochHistory } from "../base/epoch-history.js";
 import type { ClusterId, EpochId, NodeId, TransferId } from "../base/ids.js";
 import type { Epoch, EpochMs, LogMark, Position, Seq } from "../base/position.js";
+import type { CommitMode } from "./core/commit.js";
+import type { StateCheck } from "./core/message.js";
 import type { EpochPromise, Member, NodeRole, StoreListener, TransferFile } from "../store/store.js";
 
-export type { EpochPromise, Member, MemberSource, TransferFile } from "../store/store.js";
+export type { EpochPromise, Member, MemberSource, NodeRole, TransferFile } from "../store/store.js";
+export type { CommitMode } from "./core/commit.js";
+
+/** What the replicated state says about how the cluster decides. */
+export interface ClusterSettings {
+  readonly commit: CommitMode;
+  /** `listed`: the members marked as voters. `master`: one vote, which goes with the mastership. */
+  readonly voters: "listed" | "master";
+}
+
+/** Before the first record that says otherwise. */
+export const INITIAL_SETTINGS: ClusterSettings = { commit: "master", voters: "master" };
+
+/** What the first record of an epoch may carry beside the epoch itself. */
+export type EpochChange =
+  | { readonly kind: "member"; readonly member: Member }
+  | { readonly kind: "settings"; readonly settings: ClusterSettings };
+
+/** What the store tells replication of. */
+export interface ReplicatedStoreListener extends StoreListener {
+  /** The applied settings have changed. */
+  settingsChanged?(): void;
+  /** The applied state is not what `expectState` was told. */
+  stateDiffers?(detail: string): void;
+}
 
 export interface ReplicatedStore {
   readonly nodeId: NodeId;
   /** Absent until the node founds or joins a cluster. */
   readonly clusterId: ClusterId | undefined;
+  /** Durable. */
   readonly role: NodeRole;
   /** The highest mastership that this node has promised to follow; durable. */
   readonly promised: EpochPromise;
@@ -31,14 +58,36 @@ export interface ReplicatedStore {
   readonly history: EpochHistory;
   /** As far as the log is applied. */
   readonly members: readonly Member[];
-  listen(listener: StoreListener): void;
+  /** As far as the log is applied. */
+  readonly settings: ClusterSettings;
+  /** Whether this node once held everything that its master had. */
+  readonly caughtUp: boolean;
+  /** This node may have lost what it once acknowledged: until it has caught up, its vote counts for little. */
+  readonly mustCatchUp: boolean;
+  /** There is no record, whether the node belongs to a cluster or not. */
+  readonly isEmpty: boolean;
+  /** What an empty directory becomes here is a master. */
+  readonly foundsWhenEmpty: boolean;
+  listen(listener: ReplicatedStoreListener): void;
 
   foundCluster(): Promise<ClusterId>;
   joinCluster(id: ClusterId): Promise<void>;
+  /** Durable when it resolves, the role too when one is given, in the same write. */
+  promise(promise: EpochPromise, role?: NodeRole): Promise<void>;
   /** Durable when it resolves. */
-  promise(promise: EpochPromise): Promise<void>;
-  beginEpoch(epoch: Epoch, epochId: EpochId): Seq;
+  saveRole(role: NodeRole): Promise<void>;
+  /** Appends the first record of an epoch that was promised: the epoch itself, and the changes after it. */
+  beginEpoch(
+    epoch: Epoch,
+    epochId: EpochId,
+    options?: { readonly forced?: boolean; readonly changes?: readonly EpochChange[] },
+  ): Seq;
+  /** Writes in flight end with an unknown outcome, paused ones learn that this node is no master. */
   endMastership(): void;
+  /** Whatever would write waits until `resume`; what is in flight goes on. */
+  pauseWrites(): { resume(): void };
+  /** Nothing that was proposed is in flight. */
+  writesSettled(): Promise<void>;
 
   /** Appends a master's records; throws an operating error when they do not follow on the log's end. */
   appendRecords(records: Uint8Array): Seq;
@@ -67,6 +116,13 @@ export interface ReplicatedStore {
   /** This node holds all that its master had committed. */
   markCaughtUp(): Promise<void>;
   proposeMember(member: Member): Promise<Position>;
+
+  /** The checksum of the applied state. */
+  stateCheck(): StateCheck;
+  /** What the applied state must be, compared once exactly that seq is applied; skipped when it has passed. */
+  expectState(check: StateCheck): void;
+  /** Durably: the next start begins with an empty log, what was there is kept beside it, and this node must catch up. */
+  setAside(reason: string): Promise<void>;
 
   observeMasterTime(masterMs: EpochMs): void;
   masterTimeMs(): EpochMs;

@@ -25,8 +25,18 @@ import {
   type Seq,
   seq as toSeq,
 } from "../../base/position.js";
-import type { NodeRole, StoreListener } from "../../store/store.js";
-import type { EpochPromise, Member, ReplicatedStore, TransferFile } from "../store-port.js";
+import type { StateCheck } from "../core/message.js";
+import {
+  type ClusterSettings,
+  type EpochChange,
+  type EpochPromise,
+  INITIAL_SETTINGS,
+  type Member,
+  type NodeRole,
+  type ReplicatedStore,
+  type ReplicatedStoreListener,
+  type TransferFile,
+} from "../store-port.js";
 
 export interface ArrayRecord {
   readonly seq: Seq;
@@ -34,17 +44,20 @@ export interface ArrayRecord {
   readonly chainBefore: number;
   readonly chain: number;
   readonly text: string;
-  readonly epochId?: EpochId;
-  readonly member?: Member;
+  /** Of an epoch's first record. */
+  readonly start?: { readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId };
+  readonly changes?: readonly EpochChange[];
 }
 
 /** What a process leaves behind. */
 export interface ArrayDisk {
   readonly nodeId: NodeId;
-  readonly role: NodeRole;
+  readonly initialRole: NodeRole;
+  role: NodeRole;
   clusterId: ClusterId | undefined;
   promised: EpochPromise;
   caughtUp: boolean;
+  mustCatchUp: boolean;
   records: ArrayRecord[];
   appliedSeq: Seq;
   /** What was cut, a list a cut. */
@@ -54,23 +67,41 @@ export interface ArrayDisk {
   incoming: { readonly id: TransferId; readonly size: number; bytes: Buffer } | undefined;
   /** Takes the place of the records when the next process begins. */
   installing: ArrayRecord[] | undefined;
+  /** The next process begins with an empty log. */
+  settingAside: string | undefined;
+  /** What was set aside, a list a time. */
+  readonly setAside: ArrayRecord[][];
+  /** The state is not what the records say: one bit of it is wrong. */
+  rotten: boolean;
 }
 
 export function emptyDisk(role: NodeRole, name: number): ArrayDisk {
   return {
     nodeId: nodeId(name.toString(16).padStart(2, "0").repeat(16)),
+    initialRole: role,
     role,
     clusterId: undefined,
     promised: { epoch: toEpoch(0) },
     caughtUp: false,
+    mustCatchUp: false,
     records: [],
     appliedSeq: toSeq(0),
     diverged: [],
     compactSeq: toSeq(0),
     incoming: undefined,
     installing: undefined,
+    settingAside: undefined,
+    setAside: [],
+    rotten: false,
   };
 }
+
+interface PausedWrite {
+  readonly go: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+type Content = Pick<ArrayRecord, "text" | "start" | "changes">;
 
 export type DiskPace =
   /** Written and kept as soon as the present turn ends. */
@@ -95,6 +126,7 @@ export class ArrayStore implements ReplicatedStore {
   readonly commits: Seq[] = [];
   readonly masterTimes: EpochMs[] = [];
   readonly members: Member[] = [];
+  settings = INITIAL_SETTINGS;
   /** Files that were found damaged. */
   spoiled = 0;
   /** Whether the process began with what a master had sent. */
@@ -104,9 +136,13 @@ export class ArrayStore implements ReplicatedStore {
   /** What compaction would ask. */
   lackedAfter: () => Seq | undefined = () => undefined;
 
-  readonly #listeners: StoreListener[] = [];
+  readonly #listeners: ReplicatedStoreListener[] = [];
   readonly #records: ArrayRecord[];
   readonly #proposals: { seq: Seq; resolve: (position: Position) => void; reject: (error: Error) => void }[] = [];
+  /** While writes are paused: those that wait for the end of it. */
+  #paused: PausedWrite[] | undefined;
+  #settled: (() => void)[] = [];
+  #expected: StateCheck | undefined;
   #writtenSeq: Seq;
   #keptSeq: Seq;
   #appliedSeq = toSeq(0);
@@ -123,6 +159,14 @@ export class ArrayStore implements ReplicatedStore {
       disk.compactSeq = disk.appliedSeq = toSeq(installing.length);
       disk.incoming = disk.installing = undefined;
       this.installed = true;
+    }
+    if (disk.settingAside !== undefined) {
+      disk.setAside.push(disk.records);
+      disk.records = [];
+      disk.appliedSeq = disk.compactSeq = toSeq(0);
+      disk.incoming = disk.settingAside = undefined;
+      disk.caughtUp = disk.rotten = false;
+      disk.mustCatchUp = true;
     }
     this.#records = [...disk.records];
     this.#writtenSeq = this.#keptSeq = toSeq(this.#records.length);
@@ -141,6 +185,18 @@ export class ArrayStore implements ReplicatedStore {
   }
   get promised(): EpochPromise {
     return this.disk.promised;
+  }
+  get caughtUp(): boolean {
+    return this.disk.caughtUp;
+  }
+  get mustCatchUp(): boolean {
+    return this.disk.mustCatchUp;
+  }
+  get isEmpty(): boolean {
+    return this.#records.length === 0;
+  }
+  get foundsWhenEmpty(): boolean {
+    return this.disk.initialRole === "master";
   }
   get records(): readonly ArrayRecord[] {
     return this.#records;
@@ -165,7 +221,7 @@ export class ArrayStore implements ReplicatedStore {
     return this.disk.compactSeq;
   }
 
-  listen(listener: StoreListener): void {
+  listen(listener: ReplicatedStoreListener): void {
     this.#listeners.push(listener);
   }
 
@@ -181,21 +237,54 @@ export class ArrayStore implements ReplicatedStore {
     this.disk.clusterId = id;
   }
 
-  async promise(promise: EpochPromise): Promise<void> {
+  async promise(promise: EpochPromise, role = this.role): Promise<void> {
     assert(promise.epoch >= this.promised.epoch, "a promise never goes back");
     await this.#slow();
     this.disk.promised = promise;
+    this.disk.role = role;
   }
 
-  beginEpoch(epoch: Epoch, epochId: EpochId): Seq {
+  async saveRole(role: NodeRole): Promise<void> {
+    await this.#slow();
+    this.disk.role = role;
+  }
+
+  beginEpoch(
+    epoch: Epoch,
+    epochId: EpochId,
+    { forced = false, changes = [] }: { readonly forced?: boolean; readonly changes?: readonly EpochChange[] } = {},
+  ): Seq {
+    assert(this.role === "master", "only a master begins an epoch");
     assert(this.promised.epoch === epoch, "an epoch is promised before it begins");
+    assert(epoch > this.last.epoch, "an epoch begins once");
     this.#mastership = epoch;
-    return this.#append({ text: `epoch ${epoch}`, epochId });
+    return this.#append({ text: `epoch ${epoch}`, start: { epochId, forced, master: this.nodeId }, changes });
   }
 
   endMastership(): void {
     this.#mastership = undefined;
     for (const { reject } of this.#proposals.splice(0)) reject(new Error("no longer master"));
+    const paused = this.#paused ?? [];
+    this.#paused = undefined;
+    for (const { reject } of paused) reject(new Error("not master"));
+    this.#tellSettled();
+  }
+
+  pauseWrites(): { resume: () => void } {
+    assert(this.#paused === undefined, "writes are paused once");
+    const waiting: PausedWrite[] = [];
+    this.#paused = waiting;
+    return {
+      resume: () => {
+        if (this.#paused !== waiting) return;
+        this.#paused = undefined;
+        for (const { go } of waiting) go();
+      },
+    };
+  }
+
+  async writesSettled(): Promise<void> {
+    if (this.#proposals.length > 0) await new Promise<void>((resolve) => this.#settled.push(resolve));
   }
 
   get isMaster(): boolean {
@@ -212,9 +301,29 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   proposeMember(member: Member): Promise<Position> {
-    if (this.failing) return Promise.reject(this.failing);
-    const seq = this.#append({ text: `member ${member.address}`, member });
-    return new Promise((resolve, reject) => this.#proposals.push({ seq, resolve, reject }));
+    return this.#propose({ text: `member ${member.address}`, changes: [{ kind: "member", member }] });
+  }
+
+  /** A client's write that waits until it is committed and applied. */
+  propose(text: string): Promise<Position> {
+    return this.#propose({ text });
+  }
+
+  stateCheck(): StateCheck {
+    const told = JSON.stringify([this.members, this.settings]);
+    const state = this.#records.slice(0, this.#appliedSeq).map(({ text, chain }) => `${text} ${chain}`);
+    const checksum = crc32(Buffer.from(`${told} ${state.join()}`)) ^ (this.disk.rotten ? 1 : 0);
+    return { seq: this.#appliedSeq, checksum: checksum >>> 0 };
+  }
+
+  expectState(check: StateCheck): void {
+    this.#expected = check;
+    this.#compareState();
+  }
+
+  async setAside(reason: string): Promise<void> {
+    await this.#slow();
+    this.disk.settingAside = reason;
   }
 
   appendRecords(records: Uint8Array): Seq {
@@ -244,6 +353,8 @@ export class ArrayStore implements ReplicatedStore {
     this.#keptSeq = least(this.#keptSeq, seq);
     if (this.#appliedSeq > seq) {
       this.members.length = 0;
+      this.settings = INITIAL_SETTINGS;
+      this.#expected = undefined;
       this.#appliedSeq = toSeq(0);
       this.commits.push(seq);
       this.#apply(seq);
@@ -335,6 +446,7 @@ export class ArrayStore implements ReplicatedStore {
 
   markCaughtUp(): Promise<void> {
     this.disk.caughtUp = true;
+    this.disk.mustCatchUp = false;
     return Promise.resolve();
   }
 
@@ -375,6 +487,9 @@ export class ArrayStore implements ReplicatedStore {
     if (firstSeq > this.last.seq) return;
     this.#records.length = this.#writtenSeq;
     this.history.cutAfter(this.#writtenSeq);
+    const lost = this.#proposals.findIndex(({ seq }) => seq >= firstSeq);
+    for (const { reject } of lost < 0 ? [] : this.#proposals.splice(lost)) reject(new Error("no room"));
+    this.#tellSettled();
     for (const listener of this.#listeners) listener.dropped?.(firstSeq);
   }
 
@@ -391,7 +506,31 @@ export class ArrayStore implements ReplicatedStore {
 
   // ---- inside ----------------------------------------------------------------------------------------------------------
 
-  #append(content: { text: string; epochId?: EpochId; member?: Member }): Seq {
+  async #propose(content: Content): Promise<Position> {
+    if (this.failing) throw this.failing;
+    while (this.#paused) {
+      await new Promise<void>((go, reject) => must(this.#paused, "it is paused").push({ go, reject }));
+    }
+    if (!this.#mastership) throw new Error("not master");
+    const seq = this.#append(content);
+    return new Promise((resolve, reject) => this.#proposals.push({ seq, resolve, reject }));
+  }
+
+  #tellSettled(): void {
+    if (this.#proposals.length === 0) for (const settled of this.#settled.splice(0)) settled();
+  }
+
+  #compareState(): void {
+    const expected = this.#expected;
+    if (!expected || expected.seq > this.#appliedSeq) return;
+    this.#expected = undefined;
+    if (expected.seq < this.#appliedSeq) return;
+    const { checksum } = this.stateCheck();
+    if (checksum === expected.checksum) return;
+    for (const listener of this.#listeners) listener.stateDiffers?.(`at seq ${expected.seq}`);
+  }
+
+  #append(content: Content): Seq {
     const epoch = must(this.#mastership, "only a master writes");
     const { seq, chain: chainBefore } = this.last;
     const record = { ...content, seq: toSeq(seq + 1), epoch, chainBefore };
@@ -405,8 +544,9 @@ export class ArrayStore implements ReplicatedStore {
     this.#learnEpoch(record);
   }
 
-  #learnEpoch({ seq, epoch, epochId }: ArrayRecord): void {
-    if (epochId) this.history.push({ epoch, epochId, firstSeq: seq });
+  #learnEpoch({ seq, epoch, start }: ArrayRecord): void {
+    if (!start) return;
+    this.history.push({ epoch, epochId: start.epochId, firstSeq: seq, ...(start.forced && { forced: true }) });
   }
 
   #written(): void {
@@ -419,18 +559,44 @@ export class ArrayStore implements ReplicatedStore {
 
   #apply(upTo: Seq): void {
     while (this.#appliedSeq < upTo) {
-      const { seq, epoch, member } = must(this.#records[this.#appliedSeq], "what is committed is in the log");
+      const record = must(this.#records[this.#appliedSeq], "what is committed is in the log");
+      const { seq, epoch } = record;
       this.#appliedSeq = seq;
-      if (member) {
-        const at = this.members.findIndex((other) => other.nodeId === member.nodeId);
-        if (at < 0) this.members.push(member);
-        else this.members[at] = member;
-        for (const listener of this.#listeners) listener.membersChanged?.();
-      }
+      this.#applyChanges(record);
+      this.#compareState();
       if (this.#proposals[0]?.seq === seq) this.#proposals.shift()!.resolve({ epoch, seq });
     }
     this.disk.appliedSeq = this.#appliedSeq;
+    this.#tellSettled();
     for (const listener of this.#listeners) listener.applied?.(this.#appliedSeq);
+  }
+
+  #applyChanges({ start, changes = [] }: ArrayRecord): void {
+    let flipped = false;
+    if (start && this.settings.voters === "master") {
+      for (const [at, member] of this.members.entries()) {
+        const voter = member.nodeId === start.master;
+        if (member.voter === voter) continue;
+        this.members[at] = { ...member, voter };
+        flipped = true;
+      }
+    }
+    let settings: ClusterSettings | undefined;
+    for (const change of changes) {
+      if (change.kind === "settings") {
+        settings = this.settings = change.settings;
+        continue;
+      }
+      const { member } = change;
+      const at = this.members.findIndex((other) => other.nodeId === member.nodeId);
+      if (at < 0) this.members.push(member);
+      else this.members[at] = member;
+      flipped = true;
+    }
+    for (const listener of this.#listeners) {
+      if (settings) listener.settingsChanged?.();
+      if (flipped) listener.membersChanged?.();
+    }
   }
 
   #markAt(seq: number): LogMark {
@@ -469,8 +635,8 @@ function transferOf(bytes: Buffer): TransferId {
   return transferId(crc32(bytes).toString(16).padStart(8, "0").repeat(4));
 }
 
-function chainOf({ seq, epoch, text, chainBefore }: Omit<ArrayRecord, "chain">): number {
-  return crc32(Buffer.from(`${seq} ${epoch} ${text}`), chainBefore);
+function chainOf({ seq, epoch, text, chainBefore, start }: Omit<ArrayRecord, "chain">): number {
+  return crc32(Buffer.from(`${seq} ${epoch} ${text} ${start?.epochId ?? ""}`), chainBefore);
 }
 
 function least(a: Seq, b: Seq): Seq {

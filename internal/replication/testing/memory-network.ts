@@ -4,19 +4,91 @@
  */
 import { must } from "../../base/assert.js";
 import type { MasterMessage, ReplicaMessage } from "../core/message.js";
+import type { Position } from "../../base/position.js";
 import type {
+  Asker,
   PeerConnection,
   PeerListener,
   PeerNetwork,
+  PromiseReply,
+  PromiseRequest,
   PushSession,
   RegisterReply,
   RegisterRequest,
+  SurveyReply,
 } from "../peer.js";
 
 /** A node as the network sees it. */
 export interface Host {
   acceptPush(send: (message: ReplicaMessage) => void, close: (reason: string) => void): PushSession;
   register(request: RegisterRequest): Promise<RegisterReply>;
+  survey(asker: Asker): SurveyReply;
+  requestPromise(request: PromiseRequest): Promise<PromiseReply>;
+  readIndex(asker: Asker, signal: AbortSignal): Promise<Position>;
+}
+
+/** A question under way, and then its answer: each arrives when the test moves it. */
+class Call<T> {
+  readonly from: string;
+  readonly to: string;
+  readonly promise: Promise<T>;
+  readonly #ask: (host: Host, signal: AbortSignal) => T | Promise<T>;
+  readonly #gone = new AbortController();
+  #settle: { readonly resolve: (answer: T) => void; readonly reject: (error: Error) => void } | undefined;
+  #state: "asked" | "working" | "answered" | "ended" = "asked";
+  #answer: (() => void) | undefined;
+
+  constructor(from: string, to: string, signal: AbortSignal, ask: (host: Host, signal: AbortSignal) => T | Promise<T>) {
+    this.from = from;
+    this.to = to;
+    this.#ask = ask;
+    this.promise = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    const abort = (): void => this.#end(signal.reason as Error);
+    signal.addEventListener("abort", abort);
+    if (signal.aborted) abort();
+  }
+
+  get ended(): boolean {
+    return this.#state === "ended";
+  }
+
+  /** What is under way is lost, and the caller learns that, and no more. */
+  sever(reason: string): void {
+    this.#end(new Error(reason));
+  }
+
+  move(host: Host | undefined): boolean {
+    if (this.#state === "asked") {
+      if (!host) this.sever(`nothing listens at ${this.to}`);
+      else {
+        this.#state = "working";
+        void this.#work(host);
+      }
+      return true;
+    }
+    if (this.#state !== "answered") return false;
+    this.#answer?.();
+    this.#state = "ended";
+    return true;
+  }
+
+  async #work(host: Host): Promise<void> {
+    const settle = must(this.#settle, "it is set at once");
+    try {
+      const answer = await this.#ask(host, this.#gone.signal);
+      this.#answer = () => settle.resolve(answer);
+    } catch (error) {
+      this.#answer = () => settle.reject(error as Error);
+    }
+    if (!this.ended) this.#state = "answered";
+  }
+
+  #end(error: Error): void {
+    if (this.ended) return;
+    this.#state = "ended";
+    this.#settle?.reject(error);
+    this.#gone.abort(error);
+  }
 }
 
 /** One connection: two queues of what is under way. */
@@ -97,6 +169,7 @@ class Wire {
 export class MemoryNetwork {
   readonly #hosts = new Map<string, Host>();
   #wires: Wire[] = [];
+  #calls: Call<unknown>[] = [];
   /** Addresses whose traffic goes nowhere, both ways, without anybody noticing. */
   readonly silent = new Set<string>();
   /** Told of each message as it arrives. */
@@ -115,7 +188,14 @@ export class MemoryNetwork {
   }
 
   sever(address: string, reason = "connection reset"): void {
-    for (const wire of this.#wires) if (wire.from === address || wire.to === address) wire.sever(reason);
+    for (const wire of [...this.#wires, ...this.#calls]) {
+      if (wire.from === address || wire.to === address) wire.sever(reason);
+    }
+  }
+
+  /** Questions and answers between nodes that have not arrived. */
+  get calls(): readonly { readonly from: string; readonly to: string }[] {
+    return this.#calls.filter((call) => !call.ended);
   }
 
   get wires(): readonly { readonly from: string; readonly to: string; readonly isOpen: boolean }[] {
@@ -124,20 +204,36 @@ export class MemoryNetwork {
 
   /** Breaks one of the connections; `pick` chooses among so many. */
   severOne(pick: (count: number) => number): void {
-    const open = this.#wires.filter((wire) => !wire.ended);
+    const open = [...this.#wires, ...this.#calls].filter((wire) => !wire.ended);
     if (open.length > 0) must(open[pick(open.length)], "picked among them").sever("connection reset");
   }
 
-  /** Moves one thing on one connection; false when nothing can move. `pick` chooses where. */
+  /** Moves one thing on one connection, or one call; false when nothing can move. `pick` chooses where. */
   deliver(pick: (count: number) => number = () => 0): boolean {
     this.#wires = this.#wires.filter((wire) => !wire.ended);
-    const moving = this.#wires.filter(({ from, to }) => !this.silent.has(from) && !this.silent.has(to));
+    this.#calls = this.#calls.filter((call) => !call.ended);
+    const moving = [...this.#wires, ...this.#calls].filter(({ from, to }) => this.#isWay(from, to));
     const first = moving.length === 0 ? 0 : pick(moving.length);
     for (let i = 0; i < moving.length; i++) {
       const wire = must(moving[(first + i) % moving.length], "one of them");
       if (wire.move(this.#hosts.get(wire.to), this.heard)) return true;
     }
     return false;
+  }
+
+  #isWay(from: string, to: string): boolean {
+    return !this.silent.has(from) && !this.silent.has(to);
+  }
+
+  #call<T>(
+    from: string,
+    to: string,
+    signal: AbortSignal,
+    ask: (host: Host, signal: AbortSignal) => T | Promise<T>,
+  ): Promise<T> {
+    const call = new Call(from, to, signal, ask);
+    this.#calls.push(call as Call<unknown>);
+    return call.promise;
   }
 
   /** The network as the node at `from` sees it. */
@@ -148,16 +244,13 @@ export class MemoryNetwork {
         this.#wires.push(wire);
         return { send: (message) => wire.send(message), bufferedBytes: 0, close: () => wire.close() };
       },
-      register: async (to, request, signal): Promise<RegisterReply> => {
+      register: (to, request, signal) => {
         this.registrations++;
-        await Promise.resolve();
-        if (this.silent.has(to) || this.silent.has(from)) {
-          return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
-        }
-        const host = this.#hosts.get(to);
-        if (!host) throw new Error(`nothing listens at ${to}`);
-        return host.register(request);
+        return this.#call(from, to, signal, (host) => host.register(request));
       },
+      survey: (to, asker, signal) => this.#call(from, to, signal, (host) => host.survey(asker)),
+      requestPromise: (to, request, signal) => this.#call(from, to, signal, (host) => host.requestPromise(request)),
+      readIndex: (to, asker, signal) => this.#call(from, to, signal, (host, gone) => host.readIndex(asker, gone)),
     };
   }
 }
