@@ -16,7 +16,7 @@ import {
   loadConfig,
   type NodeConfig,
   type NodeKind,
-  notEnforced,
+  cautions,
   printConfig,
 } from "../internal/config/config.js";
 import { MapEngine } from "../internal/engine/map-engine.js";
@@ -136,7 +136,7 @@ async function buildRooms(
   const { config, kind, logger, restart } = options;
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
-  for (const sentence of notEnforced(config)) logger.warn(sentence);
+  for (const sentence of cautions(config)) logger.warn(sentence);
   const exposed = protectedModeWarning(config.server);
   if (exposed !== undefined) logger.warn(exposed);
 

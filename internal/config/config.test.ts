@@ -1,7 +1,15 @@
 import path from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
-import { ConfigError, type NodeConfig, type NodeKind, notEnforced, parseConfig, printConfig } from "./config.js";
+import {
+  addressOf,
+  cautions,
+  ConfigError,
+  type NodeConfig,
+  type NodeKind,
+  parseConfig,
+  printConfig,
+} from "./config.js";
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -54,21 +62,35 @@ test("the directory is all that must be given", () => {
   expect(config).toEqual({
     kind: "master",
     file: "node.yaml",
-    server: { host: "127.0.0.1", port: 8080, corsOrigins: [], protectedMode: true, drainTimeoutMs: 10_000 },
+    server: {
+      host: "127.0.0.1",
+      port: 8080,
+      corsOrigins: [],
+      protectedMode: true,
+      drainTimeoutMs: 10_000,
+      forwardWrites: false,
+      readyMaxStalenessMs: 0,
+    },
     wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
-    limits: { keyBytesMax: 4096, valueBytesMax: 2 ** 20, messageBytesMax: 2 ** 22, pendingBytesMax: 2 ** 26 },
+    limits: {
+      keyBytesMax: 4096,
+      valueBytesMax: 2 ** 20,
+      messageBytesMax: 2 ** 22,
+      pendingBytesMax: 2 ** 26,
+      maxReadWaitMs: 5000,
+    },
     replication: {
       replicas: [],
       heartbeatIntervalMs: 1000,
       batchBytes: 2 ** 20,
       windowBytes: 2 ** 23,
       retainedBytesMax: 2 ** 30,
-      commit: "master",
+      writeTimeoutMs: 10_000,
     },
-    cluster: {},
+    cluster: { nodes: [] },
     log: { level: "info", format: "auto" },
     settings: config.settings,
   });
@@ -85,11 +107,15 @@ test("every setting can be given", () => {
   cors_origins: [https://app.example.com, "http://localhost:5173", capacitor://localhost, "*"]
   protected_mode: false
   drain_timeout: 2m
+  forward_writes: true
+  ready_max_staleness: 500ms
 master: { address: "[2001:DB8:0::1]:8080", sync_interval: 250ms }
 wal: { directory: data, durability: interval, sync_interval: 100ms, max_file_size: 65536 }
 storage: { max_entries: 5, max_bytes: 1GiB, eviction_policy: ttl }
-limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB }
-replication: { replicas: ["a:1", "b:2"], sync_interval: 50ms, batch_bytes: 4KiB, window_bytes: 4KiB, commit: master }
+limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB, max_read_wait: 1s }
+replication:
+  { replicas: ["a:1", "b:2"], sync_interval: 50ms, batch_bytes: 4KiB, window_bytes: 4KiB, commit: majority, write_timeout: 3s }
+cluster: { nodes: [Node-1:9000, Replica-1:9000, "[::1]:9000"] }
 log: { level: debug, format: json }
 `,
     "replica",
@@ -102,12 +128,28 @@ log: { level: debug, format: json }
       corsOrigins: ["https://app.example.com", "http://localhost:5173", "capacitor://localhost", "*"],
       protectedMode: false,
       drainTimeoutMs: 120_000,
+      forwardWrites: true,
+      readyMaxStalenessMs: 500,
     },
     master: { address: "[2001:db8::1]:8080", heartbeatIntervalMs: 250 },
     wal: { directory: path.resolve("data"), durability: "interval", syncIntervalMs: 100, segmentBytesMax: 65_536 },
     storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl" },
-    limits: { keyBytesMax: 100, valueBytesMax: 2 ** 21, messageBytesMax: 8e6, pendingBytesMax: 8e6 },
-    replication: { replicas: ["a:1", "b:2"], heartbeatIntervalMs: 50, batchBytes: 4096, windowBytes: 4096 },
+    limits: {
+      keyBytesMax: 100,
+      valueBytesMax: 2 ** 21,
+      messageBytesMax: 8e6,
+      pendingBytesMax: 8e6,
+      maxReadWaitMs: 1000,
+    },
+    replication: {
+      replicas: ["a:1", "b:2"],
+      heartbeatIntervalMs: 50,
+      batchBytes: 4096,
+      windowBytes: 4096,
+      commit: "majority",
+      writeTimeoutMs: 3000,
+    },
+    cluster: { nodes: ["node-1:9000", "replica-1:9000", "[::1]:9000"] },
     log: { level: "debug", format: "json" },
   });
 });
@@ -138,6 +180,63 @@ test("an alias stands for the value of its anchor", () => {
 test("line ends of Windows and a byte order mark are no part of the configuration", () => {
   const text = "\uFEFFwal:\r\n  directory: /data\r\nserver:\r\n  prt: 1\r\n";
   expect(problems(text)).toEqual(["node.yaml:4:3: server.prt: is unknown; did you mean port?"]);
+});
+
+describe("cluster.nodes", () => {
+  const nodes = (list: string, more = ""): string => `${minimal}\n${more}\ncluster: { nodes: [${list}] }\n`;
+
+  test("names this node by what others reach it at", () => {
+    const own = addressOf("0.0.0.0", 8080);
+    expect(parse(nodes(`a:1, "${own}", b:2`, "server: { address: 0.0.0.0 }")).cluster.nodes).toEqual([
+      "a:1",
+      own,
+      "b:2",
+    ]);
+    expect(parse(nodes("a:1, B:2", 'server: { advertise: "b:2" }')).cluster.nodes).toEqual(["a:1", "b:2"]);
+    expect(parse(nodes('"127.0.0.1:8081"'), "replica").cluster.nodes).toEqual(["127.0.0.1:8081"]);
+  });
+
+  test("is not judged by an address that is wrong itself", () => {
+    expect(problems(nodes("a:1", "server: { port: 80800, drain_timeout: 1 }"))).toHaveLength(2);
+  });
+
+  test("is judged together with the rest whatever is wrong in sections that have nothing to do with it", () => {
+    const lines = problems(nodes("a:1", "storage: { max_entries: -1 }"));
+    expect(lines).toHaveLength(2);
+    expect(lines[1]).toContain("does not name this node");
+  });
+
+  test("has its place in the file, entry by entry", () => {
+    const text = `${minimal}\ncluster:\n  nodes:\n    - 127.0.0.1:8080\n    - a:1\n    - a:1\n`;
+    expect(problems(text)).toEqual(["node.yaml:6:7: cluster.nodes: names a:1 a second time; remove it"]);
+  });
+
+  test("leaves the commit mode to the number of nodes, unless the file says it", () => {
+    const three = '"127.0.0.1:8080", "127.0.0.1:1", "127.0.0.1:2"';
+    expect(parse(nodes(three)).replication.commit).toBeUndefined();
+    expect(parse(nodes(three, "replication: { commit: master }")).replication.commit).toBe("master");
+    expect(parse(nodes(three, "replication: { commit: majority }")).replication.commit).toBe("majority");
+  });
+
+  test("may be an even number, which is told at start", () => {
+    const [two, four] = [
+      '"127.0.0.1:8080", "127.0.0.1:1"',
+      '"127.0.0.1:8080", "[::1]:1", "127.0.0.1:2", "localhost:3"',
+    ];
+    expect(cautions(parse(nodes(two)))).toEqual([
+      "cluster.nodes lists 2 nodes, of which 2 are a majority: none of them may fail, as with 1; list 1 or 3",
+    ]);
+    expect(cautions(parse(nodes(four)))).toEqual([
+      "cluster.nodes lists 4 nodes, of which 3 are a majority: no more than 1 may fail, as with 3; list 3 or 5",
+    ]);
+    expect(cautions(parse(nodes(`${two}, "127.0.0.1:2"`)))).toEqual([]);
+  });
+
+  test("of other machines, without a secret, is told at start", () => {
+    expect(cautions(parse(nodes('"127.0.0.1:8080", "a:1", "b:1"')))).toEqual([
+      "cluster.nodes names a:1, and there is no cluster.secret_file: nodes refuse each other's calls from other machines",
+    ]);
+  });
 });
 
 describe("what is wrong", () => {
@@ -220,8 +319,29 @@ storage: { eviction_policy: lruu, max_entries: -1 }
     ["records: { retention_age: 36501d }", "must be a duration from 0s to 36500d"],
     ["replication: { window_bytes: 64KiB }", "window_bytes: is 64KiB, less than one batch has"],
     ["replication: { replicas: ['a:1', 'b:2', 'A:1'] }", "names a:1 a second time"],
-    ["replication: { commit: majority }", 'cannot be "majority": this version knows only "master"'],
-    ["replication: { commit: all }", 'must be "master", not "all"'],
+    ["replication: { commit: majority }", "replication.commit: majority needs cluster.nodes"],
+    ["replication: { commit: all }", 'must be one of master, majority, not "all"'],
+    ["replication: { write_timeout: 10ms }", "must be a duration from 100ms to 10m"],
+    ["cluster: { nodes: 'a:1' }", "must be a list of at most 9 entries"],
+    ["cluster: { nodes: [a:1, a:2, a:3, a:4, a:5, a:6, a:7, a:8, a:9, b:1] }", "has 10 entries; at most 9 are allowed"],
+    ["cluster: { nodes: ['127.0.0.1:8080', 'a:1', 'A:1'] }", "names a:1 a second time"],
+    ["cluster: { nodes: ['a:1', 'b:2'] }", "nodes: does not name this node, whose address is 127.0.0.1:8080"],
+    [
+      "server: { advertise: 'c:3' }\ncluster: { nodes: ['a:1', 'b:2'] }",
+      "nodes: does not name this node, whose server.advertise is c:3",
+    ],
+    [
+      "server: { port: 0 }\ncluster: { nodes: ['a:1'] }",
+      "server.port: is 0, any free port, and cluster.nodes needs one",
+    ],
+    [
+      "cluster: { nodes: ['127.0.0.1:8080'] }\nreplication: { replicas: ['127.0.0.1:8080'] }",
+      "replicas: names 127.0.0.1:8080, which is among cluster.nodes already",
+    ],
+    [
+      "server: { ready_max_staleness: 1500ms }",
+      "ready_max_staleness: is 1500ms, less than two heartbeats (replication.sync_interval, 1s)",
+    ],
     ["log: { level: verbose }", "must be one of debug, info, warn, error"],
     ["master: { address: 'a:1' }", "is a section of replicas"],
     ["__proto__: { a: 1 }", "__proto__: is no section"],
@@ -285,12 +405,14 @@ describe("the environment", () => {
       CAMBIUM_STORAGE__MAX_BYTES: "1GiB",
       CAMBIUM_REPLICATION__REPLICAS: "a:1, b:2",
       CAMBIUM_SERVER__CORS_ORIGINS: "",
+      CAMBIUM_CLUSTER__NODES: "127.0.0.1:9000,c:3",
     });
     expect(config).toMatchObject({
       server: { port: 9000, protectedMode: false, corsOrigins: [] },
       wal: { directory: path.resolve("/other"), syncIntervalMs: 5000, segmentBytesMax: 1_000_000 },
       storage: { bytesMax: 2 ** 30 },
       replication: { replicas: ["a:1", "b:2"] },
+      cluster: { nodes: ["127.0.0.1:9000", "c:3"] },
     });
   });
 
@@ -360,9 +482,9 @@ replication: { replicas: ["[::1]:80"] }
 });
 
 test("limits that this version does not hold are announced, each in a sentence", () => {
-  expect(notEnforced(parse(minimal))).toEqual([]);
+  expect(cautions(parse(minimal))).toEqual([]);
   const config = parse(`${minimal}\nstorage: { max_entries: 1000000, max_bytes: 1GB, eviction_policy: lru }`);
-  expect(notEnforced(config)).toEqual([
+  expect(cautions(config)).toEqual([
     "storage.max_entries (1000000) is not enforced by this version: the number of keys has no limit",
     "storage.max_bytes (1000000000) is not enforced by this version: memory is the only limit of what is stored",
     "storage.eviction_policy (lru) is not enforced by this version: no key is removed to make room",

@@ -15,7 +15,8 @@ import { readSecret, readUpTo, SecretError } from "./secret.js";
 
 export { ConfigError, type ConfigProblem, type FileProblem, type VariableProblem } from "./config-error.js";
 export type * from "./node-config.js";
-export { notEnforced } from "./not-enforced.js";
+export { cautions } from "./cautions.js";
+export { addressOf } from "./own-address.js";
 export { printConfig } from "./print.js";
 export { configJsonSchema } from "./schema.js";
 

@@ -1,6 +1,7 @@
 /** Settings that are right each by itself and wrong together. */
 import type { z } from "zod";
-import { formatSize } from "./unit.js";
+import { addressOf } from "./own-address.js";
+import { formatDuration, formatSize } from "./unit.js";
 
 /** What a message needs besides the key and the value that it carries. */
 const messageOverheadBytes = 64 * 1024;
@@ -22,6 +23,27 @@ interface Replication {
   readonly replicas: readonly string[];
   readonly batch_bytes: number;
   readonly window_bytes: number;
+}
+
+interface Cluster {
+  readonly nodes: readonly string[];
+}
+
+/** What is judged across sections. Durations in ms. */
+interface Together {
+  readonly server: {
+    readonly address: string;
+    readonly port: number;
+    readonly advertise?: string | undefined;
+    readonly ready_max_staleness: number;
+  };
+  readonly master?: { readonly sync_interval: number } | undefined;
+  readonly replication: {
+    readonly replicas: readonly string[];
+    readonly sync_interval: number;
+    readonly commit?: string | undefined;
+  };
+  readonly cluster: Cluster;
 }
 
 export function checkLimits(limits: Limits, context: z.RefinementCtx): void {
@@ -70,10 +92,82 @@ export function checkReplication(replication: Replication, context: z.Refinement
       [`is ${window}, less than one batch has (batch_bytes, ${batch}); make it larger`],
     );
   }
-  const seen = new Set<string>();
-  replication.replicas.forEach((address, index) => {
-    if (seen.has(address)) complain(context, ["replicas", index], [`names ${address} a second time; remove it`]);
-    seen.add(address);
+  complainOfDoubles(context, "replicas", replication.replicas);
+}
+
+export function checkCluster(cluster: Cluster, context: z.RefinementCtx): void {
+  complainOfDoubles(context, "nodes", cluster.nodes);
+}
+
+export function checkTogether(values: Together, context: z.RefinementCtx): void {
+  checkStaleness(values, context);
+  const { nodes } = values.cluster;
+  const { commit, replicas } = values.replication;
+  if (nodes.length === 0) {
+    if (commit !== "majority") return;
+    const why = "needs cluster.nodes, the nodes of which a majority must keep a write; list them, or make it master";
+    complain(context, ["replication", "commit"], [`majority ${why}`]);
+    return;
+  }
+  checkOwnAddress(values, context);
+  replicas.forEach((address, index) => {
+    if (!nodes.includes(address)) return;
+    const message = `names ${address}, which is among cluster.nodes already; remove it here`;
+    complain(context, ["replication", "replicas", index], [message]);
+  });
+}
+
+/** A replica hears how old it is with every heartbeat, so that a shorter limit would make it come and go. */
+function checkStaleness({ server, master, replication }: Together, context: z.RefinementCtx): void {
+  const heartbeatMs = master?.sync_interval ?? replication.sync_interval;
+  const limitMs = server.ready_max_staleness;
+  if (limitMs === 0 || limitMs >= 2 * heartbeatMs) return;
+  const [limit, heartbeat] = [formatDuration(limitMs), formatDuration(heartbeatMs)];
+  const key = master ? "master.sync_interval" : "replication.sync_interval";
+  complain(
+    context,
+    ["server", "ready_max_staleness"],
+    [`is ${limit}, less than two heartbeats (${key}, ${heartbeat}); make it longer, or the heartbeat shorter`],
+  );
+}
+
+function checkOwnAddress({ server, cluster }: Together, context: z.RefinementCtx): void {
+  const { nodes } = cluster;
+  if (server.advertise !== undefined) {
+    if (nodes.includes(server.advertise)) return;
+    const message = `does not name this node, whose server.advertise is ${server.advertise}; add it, or mend one of the two`;
+    complain(context, ["cluster", "nodes"], [message]);
+    return;
+  }
+  if (server.port === 0) {
+    const message =
+      "is 0, any free port, and cluster.nodes needs one that is known; choose it, or set server.advertise";
+    complain(context, ["server", "port"], [message]);
+    return;
+  }
+  const own = addressOf(server.address, server.port);
+  if (nodes.includes(own)) return;
+  complain(
+    context,
+    ["cluster", "nodes"],
+    [
+      `does not name this node, whose address is ${own}; add it, or set server.advertise to the entry that is this node`,
+    ],
+  );
+}
+
+/** Whether nothing is wrong yet in any of the sections. */
+export function isFreeOf(
+  issues: readonly { readonly path?: readonly PropertyKey[] | undefined }[],
+  sections: string[],
+): boolean {
+  return issues.every(({ path }) => path?.[0] !== undefined && !sections.includes(String(path[0])));
+}
+
+function complainOfDoubles(context: z.RefinementCtx, key: string, addresses: readonly string[]): void {
+  addresses.forEach((address, index) => {
+    if (addresses.indexOf(address) < index)
+      complain(context, [key, index], [`names ${address} a second time; remove it`]);
   });
 }
 

@@ -53,7 +53,7 @@ test("a value that contains itself is refused", () => {
 test("a list without end is refused by its length", () => {
   const list = `[${Array.from({ length: 1001 }, (_, index) => `a:${index + 1}`).join(", ")}]`;
   expect(outcome(`wal: { directory: d }\nreplication: { replicas: ${list} }`)).toContain(
-    "f:2:26: replication.replicas: must be a list of at most 1000 entries, not a list",
+    "f:2:26: replication.replicas: has 1001 entries; at most 1000 are allowed",
   );
 });
 

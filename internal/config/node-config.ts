@@ -38,6 +38,10 @@ export interface ServerConfig {
   readonly corsOrigins: readonly string[];
   readonly protectedMode: boolean;
   readonly drainTimeoutMs: number;
+  /** Whether a replica passes writes on to its master. */
+  readonly forwardWrites: boolean;
+  /** 0: age does not count. */
+  readonly readyMaxStalenessMs: number;
 }
 
 export interface MasterConfig {
@@ -80,7 +84,6 @@ export interface StorageConfig {
   readonly evictionPolicy: EvictionPolicy;
 }
 
-/** All in bytes. */
 export interface LimitsConfig {
   readonly keyBytesMax: number;
   readonly valueBytesMax: number;
@@ -88,6 +91,7 @@ export interface LimitsConfig {
   readonly messageBytesMax: number;
   /** Of all writes in flight; has room for a largest message. */
   readonly pendingBytesMax: number;
+  readonly maxReadWaitMs: number;
 }
 
 export interface ReplicationConfig {
@@ -99,10 +103,15 @@ export interface ReplicationConfig {
   readonly windowBytes: number;
   /** Of log, for members that lack it. */
   readonly retainedBytesMax: number;
-  readonly commit: "master";
+  /** Absent: what the number of nodes suggests. It counts when a cluster is founded. */
+  readonly commit?: "master" | "majority";
+  /** How long a write waits for its quorum. */
+  readonly writeTimeoutMs: number;
 }
 
 export interface ClusterConfig {
+  /** `host:port` of each voter, this node among them; empty: the vote goes with mastership. */
+  readonly nodes: readonly string[];
   /** Absolute. */
   readonly secretFile?: string;
   /** The content of `secretFile`, without its last line break. Not enumerable, so that no printing of a config shows it. */
@@ -135,6 +144,8 @@ export function toNodeConfig(options: {
       corsOrigins: server.cors_origins,
       protectedMode: server.protected_mode,
       drainTimeoutMs: server.drain_timeout,
+      forwardWrites: server.forward_writes,
+      readyMaxStalenessMs: server.ready_max_staleness,
     },
     ...(master && {
       master: {
@@ -168,6 +179,7 @@ export function toNodeConfig(options: {
       valueBytesMax: limits.max_value_bytes,
       messageBytesMax: limits.max_message_bytes,
       pendingBytesMax: limits.max_pending_bytes,
+      maxReadWaitMs: limits.max_read_wait,
     },
     replication: {
       replicas: replication.replicas,
@@ -175,16 +187,18 @@ export function toNodeConfig(options: {
       batchBytes: replication.batch_bytes,
       windowBytes: replication.window_bytes,
       retainedBytesMax: replication.retain_bytes,
-      commit: replication.commit,
+      ...(replication.commit !== undefined && { commit: replication.commit }),
+      writeTimeoutMs: replication.write_timeout,
     },
-    cluster: clusterConfig(cluster.secret_file, secret),
+    cluster: clusterConfig(cluster, secret),
     log: { level: log.level, format: log.format },
     settings,
   });
 }
 
-function clusterConfig(secretFile: string | undefined, secret: Uint8Array | undefined): ClusterConfig {
-  const cluster = secretFile === undefined ? {} : { secretFile: path.resolve(secretFile) };
+function clusterConfig(values: SettingValues["cluster"], secret: Uint8Array | undefined): ClusterConfig {
+  const { nodes, secret_file: secretFile } = values;
+  const cluster = { nodes, ...(secretFile !== undefined && { secretFile: path.resolve(secretFile) }) };
   if (secret) Object.defineProperty(cluster, "secret", { value: secret, enumerable: false });
   return cluster;
 }

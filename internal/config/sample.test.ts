@@ -43,7 +43,7 @@ describe.each<NodeKind>(["master", "replica"])("configs/%s", (kind) => {
       for (const [key, { preset }] of keys) {
         const at = block.findIndex((line) => new RegExp(`^ {2}(# )?${key}: `).test(line));
         expect(at, `${section}.${key}`).toBeGreaterThan(0);
-        const stated = preset === undefined ? /(Required|No default)\.$/ : /Default: (.*)\.$/;
+        const stated = preset === undefined ? /(Required|No default|Default: .*)\.$/ : /Default: (.*)\.$/;
         const match = stated.exec(block[at - 1] ?? "");
         expect(match, `${section}.${key}`).not.toBeNull();
         if (preset !== undefined) expect(match?.[1]).toBe(typeof preset === "object" ? "empty" : String(preset));

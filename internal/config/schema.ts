@@ -1,6 +1,6 @@
 /** Every setting there is: its section, key, meaning, range and default. */
 import { z } from "zod";
-import { checkLimits, checkRecords, checkReplication } from "./contradiction.js";
+import { checkCluster, checkLimits, checkRecords, checkReplication, checkTogether, isFreeOf } from "./contradiction.js";
 import type { NodeKind } from "./node-config.js";
 import { address, choice, duration, filePath, flag, host, list, origin, size, wholeNumber } from "./setting.js";
 
@@ -14,7 +14,7 @@ export function schemaOf(kind: NodeKind): ReturnType<typeof buildSchema> {
 const schemas = new Map<NodeKind, ReturnType<typeof buildSchema>>();
 
 function buildSchema(kind: NodeKind) {
-  return z.strictObject({
+  const root = z.strictObject({
     server: section("Where this node listens, and whom it serves.", {
       address: host({
         description:
@@ -43,6 +43,16 @@ function buildSchema(kind: NodeKind) {
         max: "1h",
         description: "How long a node that is told to stop waits for calls in flight before it breaks them off.",
       }).prefault("10s"),
+      forward_writes: flag({
+        description:
+          "Whether this node, while it is a replica, passes writes on to the master and gives back what the master answered. With false it refuses them and names the master.",
+      }).prefault(false),
+      ready_max_staleness: duration({
+        min: "0s",
+        max: "24h",
+        description:
+          "A replica that cannot show that it is at most this old says in /readyz, and to gRPC health checks, that it is not ready; it goes on answering reads. Not less than two heartbeats (sync_interval). 0s: age does not count.",
+      }).prefault("0s"),
     }),
     ...((kind === "replica" ? { master: masterSection() } : {}) as unknown as MasterShape),
     wal: z
@@ -122,7 +132,7 @@ function buildSchema(kind: NodeKind) {
       }).prefault("noeviction"),
     }),
     limits: section(
-      "How large requests may be. Larger ones are refused before anything is allocated for them.",
+      "How large requests may be, and how long they may wait. Larger ones are refused before anything is allocated for them.",
       {
         max_key_bytes: size({ min: "1B", max: "65535B", description: "The length of a key, as UTF-8." }).prefault(4096),
         max_value_bytes: size({ min: "1B", max: "32MiB", description: "The length of a value." }).prefault("1MiB"),
@@ -138,6 +148,12 @@ function buildSchema(kind: NodeKind) {
           description:
             "Bytes of the writes in flight, all callers together; beyond it writes are refused until there is room. Not less than max_message_bytes.",
         }).prefault("64MiB"),
+        max_read_wait: duration({
+          min: "10ms",
+          max: "10m",
+          description:
+            "How long a read waits, at most, until this node is as fresh as the read asks for. The caller's own deadline may be shorter.",
+        }).prefault("5s"),
       },
       checkLimits,
     ),
@@ -169,24 +185,39 @@ function buildSchema(kind: NodeKind) {
           description:
             "The bytes of log that are kept, at most, for members that have not acknowledged them; beyond it an absent member needs more than the log to catch up.",
         }).prefault("1GiB"),
-        commit: choice(["master"], {
-          elsewhere: {
-            majority:
-              'cannot be "majority": this version knows only "master", where a write counts once the master keeps it',
-          },
+        commit: choice(["master", "majority"], {
           description:
-            "Who must keep a write before it counts. master: the master alone; replicas follow, and the writes that they did not have yet are lost with the master's disk.",
-        }).prefault("master"),
+            "Who must keep a write before it counts. majority: more than half of cluster.nodes; such a write survives the loss of any one node of three. master: the master alone; replicas follow, and the writes that they did not have yet are lost with the master's disk, or when another node becomes master. It counts when the cluster is founded; afterwards the cluster knows it by itself, and a file that says otherwise is reported.",
+          otherwise: "majority with three or more cluster.nodes, else master",
+        }).optional(),
+        write_timeout: duration({
+          min: "100ms",
+          max: "10m",
+          description:
+            "How long a write waits for those who must keep it. After that the caller is told that the outcome is unknown, and at which position the write stands in the log.",
+        }).prefault("10s"),
       },
       checkReplication,
     ),
-    cluster: section("How nodes know each other.", {
-      secret_file: filePath({
-        description:
-          "A file whose content, 16 to 1024 bytes, all nodes of the cluster share; only its owner may read it (chmod 600). Needed as soon as nodes are on different machines.",
-        sample: "/etc/cambium/cluster.secret",
-      }).optional(),
-    }),
+    cluster: section(
+      "How nodes know each other.",
+      {
+        nodes: list(
+          address(),
+          {
+            description:
+              'The nodes that keep writes safe together and may become master, each as host:port, such as ["node-1:8080", "node-2:8080", "node-3:8080"]; the same list, in the same order, on every one of them. This node\'s own address (server.advertise) is one of them. Three or five are best. When all of them have started with empty directories they found the cluster; replicas beyond them register themselves. Empty: the master founds the cluster alone, and an operator decides who follows it.',
+          },
+          nodesMax,
+        ).prefault([]),
+        secret_file: filePath({
+          description:
+            "A file whose content, 16 to 1024 bytes, all nodes of the cluster share; only its owner may read it (chmod 600). Needed as soon as nodes are on different machines.",
+          sample: "/etc/cambium/cluster.secret",
+        }).optional(),
+      },
+      checkCluster,
+    ),
     log: section("What this node tells its operator, on standard output.", {
       level: choice(["debug", "info", "warn", "error"], {
         description: "The least important lines that are written.",
@@ -196,7 +227,14 @@ function buildSchema(kind: NodeKind) {
       }).prefault("auto"),
     }),
   });
+  // Sections that are right each by themselves are judged together, whatever is wrong with the others.
+  return root.superRefine((values, context) => checkTogether(values, context), {
+    when: ({ issues }) => isFreeOf(issues, ["server", "master", "replication", "cluster"]),
+  });
 }
+
+/** Entries of cluster.nodes: more would only be slower, for every write waits for more than half of them. */
+const nodesMax = 9;
 
 /** What masters do not have, replicas have with all defaults. */
 type MasterShape = { master: z.ZodOptional<ReturnType<typeof masterSection>> };
@@ -205,7 +243,7 @@ function masterSection() {
   return section("The master of this replica.", {
     address: address({
       description:
-        "The host:port of the master, where the replica registers itself under server.advertise. Without it the replica waits until a master that lists it comes.",
+        "The host:port of the master, where the replica registers itself under server.advertise. Not needed with cluster.nodes. Without both the replica waits until a master that lists it comes.",
       sample: "127.0.0.1:8080",
     }).optional(),
     sync_interval: duration({

@@ -12,6 +12,8 @@ export type About = {
   readonly description: string;
   /** A value that is worth showing, where there is no default. */
   readonly sample?: string;
+  /** What counts when it is left out, where that is no fixed value. */
+  readonly otherwise?: string;
 };
 
 /** Entries of a list. */
@@ -156,7 +158,9 @@ export function origin() {
 }
 
 /** A list of other settings. */
-export function list<Item extends z.ZodType>(item: Item, about: About) {
-  const error = mustBe(`a list of at most ${listMax} entries`);
-  return z.array(item, { error }).max(listMax, { error }).meta(about);
+export function list<Item extends z.ZodType>(item: Item, about: About, max = listMax) {
+  const error = mustBe(`a list of at most ${max} entries`);
+  const tooMany = (issue: { readonly input?: unknown }): string =>
+    Array.isArray(issue.input) ? `has ${issue.input.length} entries; at most ${max} are allowed` : error(issue);
+  return z.array(item, { error }).max(max, { error: tooMany }).meta(about);
 }

@@ -16,6 +16,7 @@ export interface Property {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly range?: string;
+  readonly otherwise?: string;
   readonly examples?: readonly string[];
   readonly required?: readonly string[];
   readonly properties?: Readonly<Record<string, Property>>;
@@ -59,7 +60,10 @@ function sectionLines(name: string, section: Property): string[] {
 }
 
 function lineOf(setting: string, key: string, property: Property): string {
-  const value = JSON.stringify(property.default ?? property.examples?.[0]).replace(/^"([a-z][\w]*)"$/, "$1");
+  const value = JSON.stringify(property.default ?? property.examples?.[0] ?? property.enum?.at(-1)).replace(
+    /^"([a-z][\w]*)"$/,
+    "$1",
+  );
   return isSet(setting, property) ? `  ${key}: ${value}` : `  # ${key}: ${value}`;
 }
 
@@ -79,6 +83,7 @@ function kindOf(property: Property): string {
 
 function presetOf(property: Property, required: boolean): string {
   if (required) return "Required.";
+  if (property.otherwise !== undefined) return `Default: ${property.otherwise}.`;
   if (property.default === undefined) return "No default.";
   return `Default: ${typeof property.default === "object" ? "empty" : String(property.default)}.`;
 }
