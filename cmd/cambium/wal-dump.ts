@@ -149,6 +149,10 @@ function changeOf(change: Change, withValues: boolean): Line {
     }
     case "truncate-records":
       return { json: { kind, below: change.below }, text: `truncate-records below ${change.below}` };
+    case "settings": {
+      const { commit, voters } = change.settings;
+      return { json: { kind, ...change.settings }, text: `settings: commit ${commit}, voters ${voters}` };
+    }
     default:
       return unreachable(change);
   }
