@@ -7,8 +7,8 @@ import type { Clock } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
 import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
+import { ClusterState } from "./cluster-state.js";
 import { type Change, decodeChanges, type RecordsChange } from "./change.js";
-import { Members } from "./members.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import { closingError, StoreError } from "./store-error.js";
 
@@ -22,11 +22,12 @@ export interface ApplierOptions {
   readonly engine: Engine;
   readonly proposals: Proposals;
   readonly clock: Clock;
-  /** Makes engine and members what the newest snapshot before the log's end says, and tells where that stands. */
-  readonly restore: (members: Members) => Promise<Position>;
+  /** Makes engine and cluster state what the newest snapshot before the log's end says, and tells where that stands. */
+  readonly restore: (cluster: ClusterState) => Promise<Position>;
   /** Called after the applied position moved, once for all that moved together. */
   readonly onApplied: (seq: Seq) => void;
   readonly onMembersChanged: () => void;
+  readonly onSettingsChanged: () => void;
   /** Carries out a change of the record log. */
   readonly applyRecords: (change: RecordsChange, position: Position, timestampMs: EpochMs) => void;
   /** The log could not be read; nothing more is applied. */
@@ -38,7 +39,7 @@ const SLICE_BYTES = 256 * 1024;
 
 export class Applier {
   readonly engine: Engine;
-  readonly members = new Members();
+  readonly cluster = new ClusterState();
   readonly #options: ApplierOptions;
   readonly #waiters = new Set<() => void>();
   #source: RecordSource | undefined;
@@ -97,6 +98,7 @@ export class Applier {
     await this.#restore();
     this.commit(commitSeq);
     await this.#reading;
+    this.#options.onSettingsChanged();
     this.#options.onMembersChanged();
   }
 
@@ -157,7 +159,7 @@ export class Applier {
   }
 
   async #restore(): Promise<void> {
-    this.#applied = await this.#options.restore(this.members);
+    this.#applied = await this.#options.restore(this.cluster);
     this.#commitSeq = this.#applied.seq;
   }
 
@@ -217,6 +219,7 @@ export class Applier {
   #applyChanges(seq: Seq, epoch: Epoch, timestampMs: EpochMs, changes: readonly Change[]): void {
     assert(seq === this.#applied.seq + 1, `record ${seq} is applied after ${this.#applied.seq}`);
     let membersChanged = false;
+    let settingsChanged = false;
     for (const change of changes) {
       switch (change.kind) {
         case "put":
@@ -224,18 +227,24 @@ export class Applier {
           this.engine.apply(seq, timestampMs, change);
           break;
         case "member":
-          this.members.apply(change.member);
+          this.cluster.applyMember(change.member);
           membersChanged = true;
+          break;
+        case "settings":
+          this.cluster.applySettings(change.settings);
+          settingsChanged = true;
           break;
         case "produce":
         case "truncate-records":
           this.#options.applyRecords(change, { epoch, seq }, timestampMs);
           break;
         case "epoch":
+          if (this.cluster.applyEpoch(change)) membersChanged = true;
           break;
       }
     }
     this.#applied = { epoch, seq };
+    if (settingsChanged) this.#options.onSettingsChanged();
     if (membersChanged) this.#options.onMembersChanged();
   }
 

@@ -24,9 +24,9 @@ import {
   kindOrder,
 } from "./backup-format.js";
 import { FormatError } from "./byte-codec.js";
-import type { Member } from "./change.js";
+import type { ClusterSettings, Member } from "./change.js";
 import { CHUNK_HEADER_BYTES, type ChunkCodec } from "./chunk-codec.js";
-import { decodeEpochs, decodeMembers, readEntries } from "./snapshot-format.js";
+import { decodeEpochs, decodeMembers, decodeSettings, readEntries } from "./snapshot-format.js";
 
 /** A backup that cannot be used: it is damaged, cut short, of a newer format, or none at all. */
 export class BackupError extends Error {
@@ -44,6 +44,7 @@ export class BackupError extends Error {
 export interface BackupVisitor {
   state?(state: BackupState): void;
   epochs?(starts: readonly EpochStart[]): void;
+  settings?(settings: ClusterSettings): void;
   members?(members: readonly Member[]): void;
   entry?(entry: KeyedEntry): void;
   /** The records of the log that are to be replayed over the entries. */
@@ -61,7 +62,7 @@ export interface BackupSummary {
 }
 
 /** Kinds of which there is exactly one chunk. */
-const SINGLE: readonly BackupKind[] = ["state", "epochs", "members", "end"];
+const SINGLE: readonly BackupKind[] = ["state", "epochs", "settings", "members", "end"];
 
 export class BackupReader {
   readonly #visitor: BackupVisitor;
@@ -168,6 +169,9 @@ export class BackupReader {
         return;
       case "epochs":
         this.#takeEpochs(decodeEpochs(content));
+        return;
+      case "settings":
+        this.#visitor.settings?.(decodeSettings(content));
         return;
       case "members":
         this.#visitor.members?.(decodeMembers(content));

@@ -25,12 +25,12 @@ import {
 } from "./backup-format.js";
 import { FormatError } from "./byte-codec.js";
 import type { ChunkCodec } from "./chunk-codec.js";
-import type { Member } from "./change.js";
+import type { ClusterSettings, Member } from "./change.js";
 import type { Lineage } from "./lineage.js";
 import type { Pin, Pins } from "./pins.js";
 import type { Produced } from "./produced.js";
 import { readChunks, readHeader } from "./snapshot-file.js";
-import { decodeEnd, encodeEpochs, encodeMembers } from "./snapshot-format.js";
+import { decodeEnd, encodeEpochs, encodeMembers, encodeSettings } from "./snapshot-format.js";
 import type { SnapshotFile, Snapshots } from "./snapshots.js";
 import { StoreError } from "./store-error.js";
 
@@ -60,6 +60,7 @@ export interface BackupsOptions {
   readonly produced: Produced;
   readonly pins: Pins;
   readonly applied: () => Position;
+  readonly settings: () => ClusterSettings;
   readonly members: () => readonly Member[];
   /** How many there are at the applied position. */
   readonly keys: () => number;
@@ -90,6 +91,7 @@ export class Backups {
     const capture: Capture = {
       to: this.#options.applied().seq,
       epochs: this.#options.lineage.history.starts,
+      settings: this.#options.settings(),
       members: this.#options.members(),
       keys: this.#options.keys(),
       producedEnd: end,
@@ -154,6 +156,7 @@ export class Backups {
       yield writer.chunk("state", encodeState({ from, to, producedStart, producedEnd, producedChain, keys }));
       const epochs = capture.epochs.filter(({ firstSeq }) => firstSeq <= to.seq);
       yield writer.chunk("epochs", encodeEpochs(epochs));
+      yield writer.chunk("settings", encodeSettings(capture.settings));
       yield writer.chunk("members", encodeMembers(capture.members));
       const { entries, checksum } = yield* this.#entries(writer, file, header);
       for (let after = from.seq as number; after < to.seq;) {
@@ -189,6 +192,7 @@ export class Backups {
 interface Capture {
   readonly to: Seq;
   readonly epochs: Lineage["history"]["starts"];
+  readonly settings: ClusterSettings;
   readonly members: readonly Member[];
   readonly keys: number;
   readonly producedEnd: number;

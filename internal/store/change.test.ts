@@ -35,6 +35,13 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
       removed: fc.boolean(),
     }),
   }),
+  fc.record({
+    kind: fc.constant("settings" as const),
+    settings: fc.record({
+      commit: fc.constantFrom("master" as const, "majority" as const),
+      voters: fc.constantFrom("listed" as const, "master" as const),
+    }),
+  }),
 );
 
 /** Views of bytes as plain arrays, whatever type they have. */

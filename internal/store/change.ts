@@ -5,13 +5,14 @@
  * ```
  * change        = kind (1 byte) body
  *
- * kind 1  epoch   epoch id (8)  flags (1)  node id of the master (16)     first record of an epoch, and its only change
+ * kind 1  epoch   epoch id (8)  flags (1)  node id of the master (16)     of the first record of an epoch, and its first change
  * kind 2  put     length key    length value
  * kind 3  put     deadline (8)  length key  length value                  deadline: ms since 1970, little-endian
  * kind 4  delete  length key
  * kind 5  member  node id (16)  flags (1)  source (1)  length address
  * kind 6  produce            offset (8)  length record
  * kind 7  truncate-records   below (8)
+ * kind 8  settings           commit (1)  voters (1)                       as places in COMMIT_MODES and VOTERS
  * ```
  *
  * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
@@ -37,11 +38,25 @@ export interface Member {
   readonly removed: boolean;
 }
 
+/** Whose copies make a record committed: the master's alone, or those of a majority of the voters. */
+export type CommitMode = "master" | "majority";
+
+/** How the cluster decides, as the replicated state says. */
+export interface ClusterSettings {
+  readonly commit: CommitMode;
+  /** `listed`: the members marked as voters. `master`: one vote, which goes with the mastership. */
+  readonly voters: "listed" | "master";
+}
+
+/** Before the first record that says otherwise. */
+export const INITIAL_SETTINGS: ClusterSettings = { commit: "master", voters: "master" };
+
 /** One part of a record. */
 export type Change =
   | Operation
   | { readonly kind: "epoch"; readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId }
   | { readonly kind: "member"; readonly member: Member }
+  | { readonly kind: "settings"; readonly settings: ClusterSettings }
   /** The record log's next record; offsets are dense, and given by the master. */
   | { readonly kind: "produce"; readonly offset: number; readonly record: Uint8Array }
   /** The record log begins at `below` from here on. */
@@ -50,11 +65,25 @@ export type Change =
 /** A change of the record log. */
 export type RecordsChange = Extract<Change, { kind: "produce" | "truncate-records" }>;
 
-const KIND = { epoch: 1, put: 2, putExpiring: 3, delete: 4, member: 5, produce: 6, truncateRecords: 7 } as const;
+/** A change of how the cluster decides, or of who belongs to it. */
+export type ClusterChange = Extract<Change, { kind: "member" | "settings" }>;
+
+const KIND = {
+  epoch: 1,
+  put: 2,
+  putExpiring: 3,
+  delete: 4,
+  member: 5,
+  produce: 6,
+  truncateRecords: 7,
+  settings: 8,
+} as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
 const FLAG_REMOVED = 2;
 const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registered"];
+const COMMIT_MODES: readonly CommitMode[] = ["master", "majority"];
+const VOTERS: readonly ClusterSettings["voters"][] = ["master", "listed"];
 const ID_BYTES = 16;
 const EPOCH_ID_BYTES = 8;
 
@@ -105,6 +134,8 @@ function sizeOf(change: Change): number {
       return 1 + 8 + prefixedSize(change.record.length);
     case "truncate-records":
       return 1 + 8;
+    case "settings":
+      return 1 + 2;
     default:
       return unreachable(change);
   }
@@ -149,6 +180,11 @@ function write(writer: ByteWriter, change: Change): void {
     case "truncate-records":
       writer.byte(KIND.truncateRecords);
       writer.uint64(change.below);
+      return;
+    case "settings":
+      writer.byte(KIND.settings);
+      writer.byte(COMMIT_MODES.indexOf(change.settings.commit));
+      writer.byte(VOTERS.indexOf(change.settings.voters));
       return;
     default:
       unreachable(change);
@@ -197,6 +233,12 @@ function read(reader: ByteReader): Change {
       return { kind: "produce", offset: reader.uint64(), record: reader.prefixed() };
     case KIND.truncateRecords:
       return { kind: "truncate-records", below: reader.uint64() };
+    case KIND.settings: {
+      const commit = COMMIT_MODES[reader.byte()];
+      const voters = VOTERS[reader.byte()];
+      if (!commit || !voters) throw new FormatError("a setting of the cluster is unknown to this version");
+      return { kind: "settings", settings: { commit, voters } };
+    }
     default:
       throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
   }

@@ -21,6 +21,7 @@ export interface EpochInspection {
   readonly epoch: Epoch;
   readonly epochId: EpochId;
   readonly firstSeq: Seq;
+  readonly forced?: boolean;
   /** Absent where only a snapshot tells of the epoch. */
   readonly master?: NodeId;
 }
@@ -162,8 +163,9 @@ async function inspectSnapshot(
   try {
     const { header, end, bytes } = await readSnapshot(fileSystem, file, {
       epochs: (starts) => {
-        for (const { epoch, epochId, firstSeq } of starts) epochs.set(epoch, { epoch, epochId, firstSeq });
+        for (const start of starts) epochs.set(start.epoch, start);
       },
+      settings: () => undefined,
       members: () => undefined,
       records: (mark) => (records = mark),
       entry: () => undefined,
@@ -238,7 +240,9 @@ const CHAIN_OFFSET = 48;
 function epochOf(record: LogRecord): EpochInspection | undefined {
   try {
     const change = epochChangeOf(record.payload);
-    return change && { epoch: record.epoch, epochId: change.epochId, firstSeq: record.seq, master: change.master };
+    if (!change) return undefined;
+    const { epochId, forced, master } = change;
+    return { epoch: record.epoch, epochId, firstSeq: record.seq, ...(forced && { forced }), master };
   } catch (error) {
     // Of a newer version: its changes are not for this one to read.
     if (error instanceof FormatError) return undefined;

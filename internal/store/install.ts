@@ -31,7 +31,7 @@ export async function installTransfer(node: NodeFile, id: TransferId, options: I
     // Nothing is removed before the file has been read to its end once more.
     const content = await loadBackup(restore);
     for (const directory of ["snapshots", "records", "wal"]) await removeAllIn(fileSystem, directory);
-    await buildState(restore, content, content.summary.header.clusterId, content.members);
+    await buildState(restore, content, content.summary.header.clusterId);
   } catch (error) {
     if (!(error instanceof BackupError)) throw error;
     throw new NodeFileError(

@@ -10,7 +10,9 @@ import { decodeToken, encodeToken, NO_EPOCH_ID } from "./token.js";
 /** The mastership that a record begins, when it begins one. */
 export function epochStartOf(record: LogRecord): EpochStart | undefined {
   const change = epochChangeOf(record.payload);
-  return change && { epoch: record.epoch, epochId: change.epochId, firstSeq: record.seq };
+  if (!change) return undefined;
+  const { epochId, forced } = change;
+  return { epoch: record.epoch, epochId, firstSeq: record.seq, ...(forced && { forced }) };
 }
 
 export class Lineage {

@@ -39,6 +39,8 @@ export interface NodeState {
   /** Whether the node has once held everything that its master had: until then it serves nothing. */
   readonly caughtUp: boolean;
   readonly promised: EpochPromise;
+  /** Whether the node may have lost what it once acknowledged, and has not caught up with a master since. */
+  readonly mustCatchUp: boolean;
   /** A master's whole state has come, and is to be put in the place of this node's own before anything else. */
   readonly installing?: TransferId | undefined;
 }
@@ -96,10 +98,13 @@ export class NodeFile {
     return this.#state;
   }
 
-  /** Changes some of the state; durable when it resolves, and not visible before. */
-  save(patch: Partial<NodeState>): Promise<void> {
+  /**
+   * Changes some of the state; durable when it resolves, and not visible before. A patch that depends on the state is made of
+   * what the writes before it have left; when it throws, nothing is written.
+   */
+  save(patch: Partial<NodeState> | ((state: NodeState) => Partial<NodeState>)): Promise<void> {
     const saved = this.#saving.then(async () => {
-      const next = { ...this.#state, ...patch };
+      const next = { ...this.#state, ...(typeof patch === "function" ? patch(this.#state) : patch) };
       await writeNodeFile(this.#fileSystem, next);
       this.#state = next;
     });
@@ -118,7 +123,14 @@ export class NodeFile {
 }
 
 function newNodeState(role: NodeRole, random: RandomSource): NodeState {
-  return { nodeId: newNodeId(random), role, hasLog: false, caughtUp: false, promised: { epoch: epoch(0) } };
+  return {
+    nodeId: newNodeId(random),
+    role,
+    hasLog: false,
+    caughtUp: false,
+    mustCatchUp: false,
+    promised: { epoch: epoch(0) },
+  };
 }
 
 /** The state of a data directory, only read; undefined when it has none. Throws `NodeFileError`, `FileSystemError`. */
@@ -188,6 +200,7 @@ function parse(text: string): NodeState {
     ...(cluster !== undefined && { clusterId: clusterId(cluster) }),
     hasLog: fields["hasLog"] === true,
     caughtUp: fields["caughtUp"] === true,
+    mustCatchUp: fields["mustCatchUp"] === true,
     promised: {
       epoch: epoch(Number(promised["epoch"])),
       ...(candidate !== undefined && { candidate: nodeId(candidate) }),

@@ -18,7 +18,7 @@ import { Log, type LogEnd, type LogListener } from "../wal/log.js";
 import { chainSeed } from "../wal/record.js";
 import type { WalError } from "../wal/wal-error.js";
 import { BackupError, BackupReader, type BackupSummary, type BackupVisitor } from "./backup-reader.js";
-import { decodeChanges, type Member } from "./change.js";
+import { type ClusterSettings, decodeChanges, INITIAL_SETTINGS, type Member } from "./change.js";
 import { NodeFile } from "./node-file.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { Snapshots } from "./snapshots.js";
@@ -114,6 +114,7 @@ export async function checkBackup(
 export interface BackupContent {
   readonly summary: BackupSummary;
   readonly epochs: readonly EpochStart[];
+  readonly settings: ClusterSettings;
   readonly members: readonly Member[];
 }
 
@@ -132,15 +133,17 @@ const isLock = (name: string): boolean => name === "LOCK";
 /** Puts the state that the backup gives into the engine, checking the whole file. Rejects with `BackupError`. */
 export async function loadBackup({ engine, read, onProgress }: RestoreOptions): Promise<BackupContent> {
   let epochs: readonly EpochStart[] = [];
+  let settings = INITIAL_SETTINGS;
   let members: readonly Member[] = [];
   const summary = await checkBackup(read(), {
     visitor: {
       epochs: (starts) => (epochs = starts),
+      settings: (all) => (settings = all),
       members: (all) => (members = all),
       entry: (entry) => engine.restore(entry),
       logRecord: ({ seq, timestampMs, payload }) => {
         for (const change of decodeChanges(payload)) {
-          // Members, epochs and the record log stand in the backup as they were at its end.
+          // Epochs, settings, members and the record log stand in the backup as they were at its end.
           if (change.kind === "put" || change.kind === "delete") engine.apply(seq, timestampMs, change);
         }
       },
@@ -152,7 +155,7 @@ export async function loadBackup({ engine, read, onProgress }: RestoreOptions): 
     const message = `the backup gives ${engine.entryCount} keys, ${keys} were there; take another one, and report this`;
     throw new BackupError(0, message);
   }
-  return { summary, epochs, members };
+  return { summary, epochs, settings, members };
 }
 
 async function build(options: RestoreOptions, content: BackupContent): Promise<RestoreSummary> {
@@ -160,14 +163,16 @@ async function build(options: RestoreOptions, content: BackupContent): Promise<R
   const { header, state } = content.summary;
   const clusterId = keepClusterId ? header.clusterId : newClusterId(random);
   const nodeId = newNodeId(random);
-  // The node enters itself when its mastership begins; who else belonged to the old cluster is no matter of the new one.
-  await buildState(options, content, clusterId, []);
+  // The node enters itself when its mastership begins; who else belonged to the old cluster is no matter of the new one,
+  // nor is how those decided.
+  await buildState(options, { ...content, settings: INITIAL_SETTINGS, members: [] }, clusterId);
   await NodeFile.create(fileSystem, {
     nodeId,
     role: "master",
     clusterId,
     hasLog: true,
     caughtUp: true,
+    mustCatchUp: false,
     promised: { epoch: epoch(state.to.epoch + (keepClusterId ? EPOCHS_SKIPPED : 0)) },
   });
   return { backup: content.summary, clusterId, nodeId, keys: engine.entryCount };
@@ -176,9 +181,8 @@ async function build(options: RestoreOptions, content: BackupContent): Promise<R
 /** Writes log, record log and snapshot into a directory that has none. All is durable when it resolves. */
 export async function buildState(
   options: RestoreOptions,
-  { summary, epochs }: BackupContent,
+  { summary, epochs, settings, members }: BackupContent,
   clusterId: ClusterId,
-  members: readonly Member[],
 ): Promise<void> {
   const { fileSystem, random, logger, engine, keepClusterId } = options;
   const { state } = summary;
@@ -190,6 +194,7 @@ export async function buildState(
     {
       header: { clusterId, from: to, fromTimestampMs: timestampMs, salt: random.bytes(16) },
       epochs,
+      settings,
       members,
       records,
       engine,

@@ -4,7 +4,7 @@ import type { Seq } from "../base/position.js";
 import type { Engine, KeyedEntry } from "../engine/engine.js";
 import { type File, type FileSystem } from "../wal/file-system.js";
 import { ByteWriter, FormatError } from "./byte-codec.js";
-import type { Member } from "./change.js";
+import type { ClusterSettings, Member } from "./change.js";
 import { CHUNK_HEADER_BYTES } from "./chunk-codec.js";
 import {
   CHUNK_BYTES,
@@ -14,11 +14,13 @@ import {
   decodeHeader,
   decodeMembers,
   decodeRecordsMark,
+  decodeSettings,
   encodeEnd,
   encodeEpochs,
   encodeHeader,
   encodeMembers,
   encodeRecordsMark,
+  encodeSettings,
   entryBytes,
   readEntries,
   type RecordsMark,
@@ -29,10 +31,11 @@ import {
   writeEntry,
 } from "./snapshot-format.js";
 
-/** What a snapshot is made of. Epochs and members are taken at once, entries while the state changes. */
+/** What a snapshot is made of. Epochs, settings and members are taken at once, entries while the state changes. */
 export interface SnapshotContent {
   readonly header: SnapshotHeader;
   readonly epochs: readonly EpochStart[];
+  readonly settings: ClusterSettings;
   readonly members: readonly Member[];
   readonly records: RecordsMark;
   readonly engine: Engine;
@@ -56,7 +59,7 @@ export async function writeSnapshot(
   content: SnapshotContent,
   signal: AbortSignal,
 ): Promise<SnapshotSummary> {
-  const { header, epochs, members, records, engine } = content;
+  const { header, epochs, settings, members, records, engine } = content;
   const file = await fileSystem.open(path, "create");
   try {
     const codec = snapshotChunks(header);
@@ -67,6 +70,7 @@ export async function writeSnapshot(
     };
     await write(encodeHeader(header));
     await write(codec.encode("epochs", encodeEpochs(epochs)));
+    await write(codec.encode("settings", encodeSettings(settings)));
     await write(codec.encode("members", encodeMembers(members)));
     await write(codec.encode("records", encodeRecordsMark(records)));
     const walk = engine.walk(header.from.seq);
@@ -100,6 +104,7 @@ export async function writeSnapshot(
 /** Where the parts of a snapshot go. */
 export interface SnapshotVisitor {
   epochs(starts: EpochStart[]): void;
+  settings(settings: ClusterSettings): void;
   members(members: Member[]): void;
   records(mark: RecordsMark): void;
   /** Key and value are valid during the call only. */
@@ -125,6 +130,9 @@ export async function readSnapshot(
       switch (kind) {
         case "epochs":
           visitor.epochs(decodeEpochs(content));
+          break;
+        case "settings":
+          visitor.settings(decodeSettings(content));
           break;
         case "members": {
           const found = decodeMembers(content);

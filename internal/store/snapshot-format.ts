@@ -9,11 +9,12 @@
  *
  * chunks (chunk-codec.ts), behind the header and behind each other
  *
- * kind 1  epochs    count × { epoch (8)  epoch id (8)  first seq (8) }
- * kind 2  members   changes of kind member, as in a record
- * kind 3  records   start (8)  end (8)  chain (4): the record log at `from`, which is synced up to there
- * kind 4  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
- * kind 5  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
+ * kind 1  epochs    count × { epoch (8)  epoch id (8)  first seq (8)  flags (1): bit 0 = forced }
+ * kind 2  settings  one change of kind settings, as in a record
+ * kind 3  members   changes of kind member, as in a record
+ * kind 4  records   start (8)  end (8)  chain (4): the record log at `from`, which is synced up to there
+ * kind 5  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
+ * kind 6  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
  * ```
  *
  * `from` and `to` are the applied seqs when the walk over the state began and ended. The snapshot with the records
@@ -25,7 +26,7 @@ import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../b
 import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
 import type { KeyedEntry } from "../engine/engine.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
-import { decodeChanges, encodeChanges, type Member } from "./change.js";
+import { type ClusterSettings, decodeChanges, encodeChanges, type Member } from "./change.js";
 import { ChunkCodec } from "./chunk-codec.js";
 
 export const SNAPSHOT_HEADER_BYTES = 80;
@@ -35,10 +36,11 @@ export const CHUNK_BYTES = 256 * 1024;
 const MAGIC = Buffer.from("CAMBSNAP");
 const FORMAT = 1;
 const SALT_BYTES = 16;
-const EPOCH_BYTES = 24;
+const EPOCH_BYTES = 25;
+const FLAG_FORCED = 1;
 const ENTRY_NUMBERS_BYTES = 24;
 
-const KINDS = [undefined, "epochs", "members", "records", "entries", "end"] as const;
+const KINDS = [undefined, "epochs", "settings", "members", "records", "entries", "end"] as const;
 export type ChunkKind = NonNullable<(typeof KINDS)[number]>;
 
 export interface SnapshotHeader {
@@ -119,6 +121,7 @@ export function encodeEpochs(starts: readonly EpochStart[]): Uint8Array {
     writer.uint64(start.epoch);
     writer.raw(idToBytes(start.epochId));
     writer.uint64(start.firstSeq);
+    writer.byte(start.forced ? FLAG_FORCED : 0);
   }
   return writer.bytes;
 }
@@ -127,13 +130,24 @@ export function decodeEpochs(content: Uint8Array): EpochStart[] {
   const reader = new ByteReader(content);
   const starts: EpochStart[] = [];
   while (!reader.atEnd) {
-    starts.push({
+    const start = {
       epoch: epoch(reader.uint64()),
       epochId: epochId(idFromBytes(reader.raw(8))),
       firstSeq: seq(reader.uint64()),
-    });
+    };
+    starts.push(reader.flags(FLAG_FORCED) === 0 ? start : { ...start, forced: true });
   }
   return starts;
+}
+
+export function encodeSettings(settings: ClusterSettings): Uint8Array {
+  return encodeChanges([{ kind: "settings", settings }]);
+}
+
+export function decodeSettings(content: Uint8Array): ClusterSettings {
+  const [change, ...rest] = decodeChanges(content);
+  if (change?.kind !== "settings" || rest.length > 0) throw new FormatError("a chunk of settings holds something else");
+  return change.settings;
 }
 
 export function encodeMembers(members: readonly Member[]): Uint8Array {

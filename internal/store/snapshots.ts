@@ -83,8 +83,11 @@ export class Snapshots {
       }
     }
     await snapshots.#removeUnfinished();
-    // A name that the run before could not sync is relied on from now on.
-    if (snapshots.#files.length > 0) await fileSystem.syncDirectory(DIRECTORY);
+    // What is there and what is not is relied on from now on, be it a name or a removal that the run before could not sync: a
+    // snapshot that came back with the power would rely on a record log that was cut without it.
+    await fileSystem.makeDirectory(DIRECTORY);
+    await fileSystem.syncDirectory("");
+    await fileSystem.syncDirectory(DIRECTORY);
     return snapshots;
   }
 
@@ -165,9 +168,6 @@ export class Snapshots {
     content: SnapshotContent,
     options: { beforeNaming: () => Promise<void>; signal: AbortSignal },
   ): Promise<SnapshotSummary> {
-    await this.#fileSystem.makeDirectory(DIRECTORY);
-    // A power cut may otherwise take the new directory's own name, with every snapshot that the log relies on.
-    await this.#fileSystem.syncDirectory("");
     await this.#removeUnfinished();
     await this.#removeDiscarded();
     try {

@@ -38,12 +38,12 @@ import { asBuffer } from "../wal/bytes.js";
 import { decodeRecords, logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import { Backups, type BackupStream } from "./backup.js";
-import { type Change, encodeChanges, type Member } from "./change.js";
+import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
 import { evaluate, type WriteCommand, type WriteResult } from "./evaluate.js";
 import { epochStartOf, Lineage } from "./lineage.js";
 import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
-import type { Members } from "./members.js";
+import type { ClusterState } from "./cluster-state.js";
 import { type ConsumedPage, Produced } from "./produced.js";
 import { Pins } from "./pins.js";
 import { Progress } from "./progress.js";
@@ -64,7 +64,14 @@ import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js
 export type { TransferFile } from "./transfer-source.js";
 export type { BackupStream } from "./backup.js";
 export { BACKUP_FORMAT } from "./backup-format.js";
-export type { Member, MemberSource } from "./change.js";
+export {
+  type ClusterChange,
+  type ClusterSettings,
+  type CommitMode,
+  INITIAL_SETTINGS,
+  type Member,
+  type MemberSource,
+} from "./change.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
@@ -117,6 +124,7 @@ export interface StoreStatus {
   readonly dataBytes: number;
   readonly walBytes: number;
   readonly durability: Durability;
+  readonly settings: ClusterSettings;
 }
 
 /** Told of the store's progress; every call is made after the fact, on the tick that brought it about. */
@@ -127,6 +135,7 @@ export interface StoreListener {
   /** The records from `firstSeq` on are not in the log after all: the disk had no room. */
   dropped?(firstSeq: Seq): void;
   membersChanged?(): void;
+  settingsChanged?(): void;
   /** The disk can no longer be believed. Nothing is acknowledged any more; the process must end. */
   failed?(error: Error): void;
 }
@@ -204,7 +213,7 @@ export class Store {
       engine: options.engine,
       proposals: this.#proposals,
       clock: options.clock,
-      restore: (members) => this.#restore(members),
+      restore: (cluster) => this.#restore(cluster),
       onApplied: (seq) => {
         this.#joined?.log.setAppliedSeq(seq);
         this.#joined?.snapshotter.noteApplied();
@@ -216,6 +225,7 @@ export class Store {
         produced.apply(change, { position, epochId, timestampMs });
       },
       onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
+      onSettingsChanged: () => this.#tell((listener) => listener.settingsChanged?.()),
       onFailed: (error) => this.#fail(error),
     });
   }
@@ -305,7 +315,30 @@ export class Store {
   }
 
   get members(): readonly Member[] {
-    return this.#applier.members.all;
+    return this.#applier.cluster.members;
+  }
+
+  /** How the cluster decides, as far as the log is applied. */
+  get settings(): ClusterSettings {
+    return this.#applier.cluster.settings;
+  }
+
+  /** There is no record, whether the node belongs to a cluster or not. */
+  get isEmpty(): boolean {
+    return this.last.seq === 0;
+  }
+
+  /** What an empty directory becomes here is a master. */
+  get foundsWhenEmpty(): boolean {
+    return this.#options.initialRole === "master";
+  }
+
+  /**
+   * This node may have lost what it once acknowledged, since its data was set aside or its machine died while the log was not
+   * synced: until it has caught up with a master, its vote counts for little.
+   */
+  get mustCatchUp(): boolean {
+    return this.#node.state.mustCatchUp;
   }
 
   listen(listener: StoreListener): void {
@@ -392,6 +425,12 @@ export class Store {
   async proposeMember(member: Member): Promise<Position> {
     this.#assertWritable();
     return this.#propose([{ kind: "member", member }]);
+  }
+
+  /** Writes how the cluster decides into the replicated state; resolves when that is committed. Rejects as `write`. */
+  async proposeSettings(settings: ClusterSettings): Promise<Position> {
+    this.#assertWritable();
+    return this.#propose([{ kind: "settings", settings }]);
   }
 
   /**
@@ -486,25 +525,49 @@ export class Store {
     await this.#openLog(id);
   }
 
-  /** Remembers the highest mastership that this node follows; durable when it resolves. Never goes back. */
-  async promise(promise: EpochPromise): Promise<void> {
-    const before = this.promised;
-    assert(promise.epoch >= before.epoch, `epoch ${promise.epoch} is below the promised ${before.epoch}`);
-    await this.#node.save({ promised: promise });
+  /**
+   * Remembers the highest mastership that this node follows, and the role when one is given, in one write; durable when it
+   * resolves. Never goes back, and an epoch is promised to one mastership only.
+   */
+  async promise(promise: EpochPromise, role?: NodeRole): Promise<void> {
+    if (role) this.#assertMayBecome(role);
+    await this.#node.save(({ promised: before }) => {
+      assert(promise.epoch >= before.epoch, `epoch ${promise.epoch} is below the promised ${before.epoch}`);
+      assert(
+        promise.epoch > before.epoch || !before.epochId || before.epochId === promise.epochId,
+        `epoch ${promise.epoch} was promised to ${before.epochId}, and cannot be to ${promise.epochId}`,
+      );
+      return { promised: promise, ...(role && { role }) };
+    });
+  }
+
+  /** Changes what this node is, from now on and after a restart; durable when it resolves. */
+  async saveRole(role: NodeRole): Promise<void> {
+    this.#assertMayBecome(role);
+    await this.#node.save({ role });
+  }
+
+  #assertMayBecome(role: NodeRole): void {
+    assert(role === "master" || !this.#mastership, "a master ends its mastership before it becomes a replica");
   }
 
   /**
-   * Begins a mastership: appends its first record, which is empty. Writes are taken once that record is committed and
-   * applied. The epoch must have been promised.
+   * Begins a mastership: appends its first record, the epoch itself with `changes` after it. Writes are taken once that record
+   * is committed and applied. The epoch must have been promised.
    */
-  beginEpoch(epoch: Epoch, epochId: EpochId): Seq {
+  beginEpoch(
+    epoch: Epoch,
+    epochId: EpochId,
+    options: { readonly forced?: boolean; readonly changes?: readonly ClusterChange[] } = {},
+  ): Seq {
+    const { forced = false, changes = [] } = options;
     const { log, lineage } = this.#mustBeJoined();
     assert(this.role === "master", "only a master begins an epoch");
     assert(this.promised.epoch === epoch, `epoch ${epoch} was not promised`);
     assert(epoch > log.last.epoch, `epoch ${epoch} does not follow epoch ${log.last.epoch} of the log`);
-    const payload = encodeChanges([{ kind: "epoch", epochId, forced: false, master: this.nodeId }]);
+    const payload = encodeChanges([{ kind: "epoch", epochId, forced, master: this.nodeId }, ...changes]);
     const seq = log.append({ epoch, timestampMs: this.#recordTime(log), payload });
-    lineage.history.push({ epoch, epochId, firstSeq: seq });
+    lineage.history.push({ epoch, epochId, firstSeq: seq, ...(forced && { forced }) });
     this.#mastership = { epoch, firstSeq: seq };
     return seq;
   }
@@ -692,7 +755,7 @@ export class Store {
   /** Says that this node holds all that its master had committed: from now on, restarts included, it serves reads. */
   async markCaughtUp(): Promise<void> {
     await this.#incoming.forget();
-    if (!this.caughtUp) await this.#node.save({ caughtUp: true });
+    if (!this.caughtUp || this.mustCatchUp) await this.#node.save({ caughtUp: true, mustCatchUp: false });
     void this.#reserve.hold();
   }
 
@@ -714,6 +777,7 @@ export class Store {
       dataBytes: this.#applier.engine.dataBytes,
       walBytes: this.#joined?.log.sizeBytes ?? 0,
       durability: this.#options.durability,
+      settings: this.settings,
     };
   }
 
@@ -811,6 +875,7 @@ export class Store {
       produced,
       pins,
       applied: () => this.#applier.applied,
+      settings: () => this.settings,
       members: () => this.members,
       keys: () => engine.entryCount,
       bytesEstimate: () => engine.dataBytes + engine.entryCount * ENTRY_OVERHEAD_BYTES + records.sizeBytes,
@@ -827,8 +892,8 @@ export class Store {
     if (this.#failure) throw this.#failure;
   }
 
-  /** Makes the engine and the members what the newest snapshot says; gives the place from where the log goes on. */
-  async #restore(members: Members): Promise<Position> {
+  /** Makes the engine and the cluster state what the newest snapshot says; gives the place from where the log goes on. */
+  async #restore(cluster: ClusterState): Promise<Position> {
     const { log, lineage, snapshots, produced } = this.#mustBeJoined();
     const { engine } = this.#applier;
     const progress = new Progress(this.#options.clock, this.#options.logger, "loading a snapshot");
@@ -843,11 +908,12 @@ export class Store {
       },
       reset: () => {
         engine.clear();
-        members.clear();
+        cluster.clear();
       },
       visitor: {
         epochs: (starts) => (epochs = starts),
-        members: (all) => all.forEach((member) => members.apply(member)),
+        settings: (settings) => cluster.applySettings(settings),
+        members: (all) => all.forEach((member) => cluster.applyMember(member)),
         records: (mark) => (recordsMark = mark),
         entry: (entry) => {
           engine.restore(entry);
@@ -862,7 +928,7 @@ export class Store {
         );
       }
       engine.clear();
-      members.clear();
+      cluster.clear();
       await produced.restore();
       return ORIGIN;
     }
@@ -876,7 +942,7 @@ export class Store {
   async #capture(): Promise<SnapshotContent> {
     const { log, lineage, produced } = this.#mustBeJoined();
     await log.rotate();
-    const { applied, engine, members } = this.#applier;
+    const { applied, engine, cluster } = this.#applier;
     const recordsMark = produced.mark();
     const { timestampMs, ...from } = await log.endAt(applied.seq);
     return {
@@ -887,7 +953,8 @@ export class Store {
         salt: this.#options.random.bytes(16),
       },
       epochs: lineage.history.starts.filter(({ firstSeq }) => firstSeq <= from.seq),
-      members: members.all,
+      settings: cluster.settings,
+      members: cluster.members,
       records: recordsMark,
       engine,
       appliedSeq: () => this.appliedSeq,
@@ -964,6 +1031,8 @@ export class Store {
   }
 
   #propose(changes: readonly Change[]): Promise<Position> {
+    // Whoever waited for room on the disk may find another world.
+    this.#assertWritable();
     const { log } = this.#mustBeJoined();
     const { epoch } = must(this.#mastership, "only a master proposes");
     const payload = encodeChanges(changes);
