@@ -24,6 +24,11 @@ export function createLogger(options: LoggerOptions): Logger {
     },
     destination,
   );
+  destination.on("error", (error: NodeJS.ErrnoException) => {
+    // Whoever read the log has gone. A node does not stop for that; without the reader, lines would gather in memory.
+    if (error.code !== "EPIPE") throw error;
+    sink.level = "silent";
+  });
   const at =
     (level: LoggerOptions["level"]) =>
     (message: string, fields: LogFields = {}): void =>

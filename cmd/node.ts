@@ -1,22 +1,24 @@
 /**
  * A server program: flags → config → construct → run → drain. Master and replica are the same node; which program was
- * started decides only what an empty data directory becomes.
+ * started decides only what an empty data directory becomes, and a node changes its role while it runs.
  *
- * Exit codes: 0 after a clean shutdown, 1 when the node could not start or run, 2 for bad flags or configuration.
+ * Exit codes: 0 after a clean shutdown, also one before the node had started, 1 when the node could not start or run, 2 for
+ * bad flags or configuration.
  */
 import { randomBytes } from "node:crypto";
-import { hostname } from "node:os";
+import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
-import { formatAddress, isWildcardHost } from "../internal/base/address.js";
+import { formatAddress } from "../internal/base/address.js";
 import { SystemClock } from "../internal/base/clock.js";
 import type { RandomSource } from "../internal/base/ids.js";
 import type { Logger } from "../internal/base/logger.js";
 import {
+  addressOf,
+  cautions,
   ConfigError,
   loadConfig,
   type NodeConfig,
   type NodeKind,
-  cautions,
   printConfig,
 } from "../internal/config/config.js";
 import { MapEngine } from "../internal/engine/map-engine.js";
@@ -27,8 +29,13 @@ import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
 import { RpcServer } from "../internal/rpc/server.js";
 import { Store } from "../internal/store/store.js";
 import { NodeFileSystem } from "../internal/wal/node-file-system.js";
+import { dataDirectoryWarning } from "./data-directory.js";
+import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
 import { createLogger } from "./logger.js";
 import { VERSION } from "./version.js";
+
+/** Another one after each boot of the machine; on Linux only. */
+const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
 
 /** Some hundred deletions, or starts, on a full disk. */
 const RESERVE_BYTES = 256 * 1024;
@@ -38,10 +45,11 @@ interface Flags {
   readonly checkConfig?: true;
   readonly printConfig?: true;
   readonly recover?: "truncate-tail";
+  readonly untilStdinEnds?: true;
 }
 
 /** Runs until a signal ends it, and then ends the process. */
-export async function runServer(program: { kind: NodeKind; program: string }): Promise<void> {
+export async function runServer(program: { kind: NodeKind; program: string; signals: LeaveSignals }): Promise<void> {
   const flags = parseFlags(program);
   const config = readConfig(program, flags);
   if (flags.checkConfig) {
@@ -62,20 +70,20 @@ export async function runServer(program: { kind: NodeKind; program: string }): P
     logger.error("bug: the node stops", { error: error.stack ?? String(error) });
     process.exit(1);
   });
-  let node: RunningNode;
+  const node = new RunningNode({
+    config,
+    kind: program.kind,
+    logger,
+    ...(flags.recover && { recover: flags.recover }),
+  });
+  drainOnSignals(node, program.signals, logger, config.server.drainTimeoutMs);
+  if (flags.untilStdinEnds) program.signals.watchStdin();
   try {
-    node = await startNode({ config, kind: program.kind, logger, ...(flags.recover && { recover: flags.recover }) });
+    await node.start();
   } catch (error) {
-    return die(error);
+    // Asked to leave meanwhile, it does not start any more; the drain ends the process.
+    if (!node.isClosing) die(error);
   }
-  drainOnSignals(node, logger, config.server.drainTimeoutMs);
-}
-
-export interface RunningNode {
-  /** `host:port` at which it listens. */
-  readonly address: string;
-  /** Answers what is in flight, writes the log's clean mark, and gives everything back. */
-  close(): Promise<void>;
 }
 
 export interface NodeOptions {
@@ -86,59 +94,95 @@ export interface NodeOptions {
 }
 
 /**
- * Starts a node. When it resolves, the node serves. Where the node takes over a state that its master has sent, all its rooms
- * are built anew, at the same address; should that fail, the process ends.
+ * A node, whatever its role. Where it takes over a state that its master has sent, or sets aside data that proved wrong, all
+ * its rooms are built anew, at the same address; should that fail, the process ends.
  */
-export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { logger } = options;
-  let { port } = options.config.server;
-  let isClosing = false;
-  const start = async (): Promise<Rooms> => {
-    const rooms = await buildRooms({ ...options, port, restart });
-    ({ port } = rooms);
-    return rooms;
-  };
-  // Absent once they are closed for good.
-  let running: Promise<Rooms | undefined> = Promise.resolve(undefined);
-  const restart = (): void => {
-    running = running.then(async (rooms) => {
-      if (isClosing) return rooms;
-      await rooms?.close();
-      return isClosing ? undefined : start();
+export class RunningNode {
+  readonly #options: NodeOptions;
+  readonly #closing = new AbortController();
+  #port: number;
+  /** The rooms, once they are built; absent once they are closed for good. */
+  #running: Promise<Rooms | undefined> = Promise.resolve(undefined);
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+    this.#port = options.config.server.port;
+  }
+
+  get isClosing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** When it resolves, the node serves. Rejects when it cannot, and when it is closed meanwhile. */
+  async start(): Promise<void> {
+    this.#running = this.#build();
+    await this.#running;
+  }
+
+  /** Answers what is in flight, writes the log's clean mark, and gives everything back. Ends a start that is under way. */
+  async close(): Promise<void> {
+    this.#closing.abort(new StartInterrupted());
+    let rooms: Rooms | undefined;
+    try {
+      rooms = await this.#running;
+    } catch {
+      // It had not started, or could not be started anew, which has been told; there is nothing left to give back.
+    }
+    await rooms?.close();
+  }
+
+  async #build(): Promise<Rooms> {
+    const rooms = await buildRooms({
+      ...this.#options,
+      port: this.#port,
+      restart: () => this.#restart(),
+      closing: this.#closing.signal,
     });
-    running.catch((error: unknown) => {
-      logger.error("the node could not be started anew; it stops", { error: String(error) });
+    this.#port = rooms.port;
+    return rooms;
+  }
+
+  #restart(): void {
+    this.#running = this.#running.then(async (rooms) => {
+      if (this.isClosing) return rooms;
+      await rooms?.close();
+      return this.isClosing ? undefined : this.#build();
+    });
+    this.#running.catch((error: unknown) => {
+      if (this.isClosing) return;
+      this.#options.logger.error("the node could not be started anew; it stops", { error: String(error) });
       process.exit(1);
     });
-  };
-  const first = start();
-  running = first;
-  const { address } = await first;
-  return {
-    address,
-    close: async () => {
-      isClosing = true;
-      await (await running)?.close();
-    },
-  };
+  }
+}
+
+/** Thrown by a start that was overtaken by `close`. */
+class StartInterrupted extends Error {
+  override readonly name = "StartInterrupted";
+
+  constructor() {
+    super("the node was asked to leave before it had started");
+  }
 }
 
 interface Rooms {
-  readonly address: string;
   readonly port: number;
   close(): Promise<void>;
 }
 
 /** Builds a node out of its rooms. */
 async function buildRooms(
-  options: NodeOptions & { readonly port: number; readonly restart: () => void },
+  options: NodeOptions & { readonly port: number; readonly restart: () => void; readonly closing: AbortSignal },
 ): Promise<Rooms> {
-  const { config, kind, logger, restart } = options;
+  const { config, kind, logger, restart, closing } = options;
+  closing.throwIfAborted();
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
   for (const sentence of cautions(config)) logger.warn(sentence);
   const exposed = protectedModeWarning(config.server);
   if (exposed !== undefined) logger.warn(exposed);
+  const openToOthers = dataDirectoryWarning(config.wal.directory);
+  if (openToOthers !== undefined) logger.warn(openToOthers);
 
   const store = await Store.open({
     fileSystem: new NodeFileSystem(config.wal.directory),
@@ -155,6 +199,7 @@ async function buildRooms(
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
     reserveBytes: RESERVE_BYTES,
+    ...bootIdOfMachine(),
     ...(options.recover && { recover: options.recover }),
   });
   if (store.role !== kind) {
@@ -171,7 +216,7 @@ async function buildRooms(
   const secret = config.cluster.secret && { clusterSecret: config.cluster.secret };
   const network = new ConnectPeerNetwork({ logger, ...secret });
   let server: RpcServer | undefined;
-  const advertised = (): string => config.server.advertise ?? defaultAddress(config.server.host, server?.port ?? 0);
+  const advertised = (): string => config.server.advertise ?? addressOf(config.server.host, server?.port ?? 0);
   const replicator = new Replicator({
     store,
     network,
@@ -180,6 +225,8 @@ async function buildRooms(
     logger,
     // Known once the server listens, which is before the replicator starts.
     address: advertised,
+    nodes: config.cluster.nodes,
+    commit: config.replication.commit,
     listedReplicas: config.replication.replicas,
     heartbeatIntervalMs: config.master?.heartbeatIntervalMs ?? config.replication.heartbeatIntervalMs,
     batchBytes: config.replication.batchBytes,
@@ -204,7 +251,11 @@ async function buildRooms(
     // Its last truncation ends with the store, if not before.
     await retentionEnded;
   };
+  // A start may wait for other nodes; who is asked to leave meanwhile waits no longer.
+  const leave = (): void => void replicator.close();
+  closing.addEventListener("abort", leave, { once: true });
   try {
+    closing.throwIfAborted();
     server = await RpcServer.listen({
       store,
       records: store,
@@ -224,13 +275,14 @@ async function buildRooms(
     });
     const address = formatAddress({ host: config.server.host, port: server.port });
     logger.info("listening", { address, role: store.role, node_id: store.nodeId, version: VERSION });
+    closing.throwIfAborted();
     await replicator.start();
+    closing.throwIfAborted();
     retention.start();
     const { applied, keys } = store.status();
     logger.info("started", { role: store.role, epoch: applied.epoch, seq: applied.seq, keys });
     const listening = server;
     return {
-      address,
       port: listening.port,
       close: async () => {
         await listening.close();
@@ -240,17 +292,21 @@ async function buildRooms(
   } catch (error) {
     await server?.close();
     await closeRooms();
-    throw error;
+    throw closing.aborted ? closing.reason : error;
+  } finally {
+    closing.removeEventListener("abort", leave);
   }
 }
 
-function drainOnSignals(node: RunningNode, logger: Logger, drainTimeoutMs: number): void {
+function drainOnSignals(node: RunningNode, signals: LeaveSignals, logger: Logger, drainTimeoutMs: number): void {
   let drainingSinceMs: number | undefined;
-  const drain = (signal: NodeJS.Signals): void => {
+  signals.listen((signal: LeaveSignal) => {
     const nowMs = performance.now();
     // npm passes a ctrl-C on that the terminal has given to the whole group already: one keystroke, two signals.
     if (drainingSinceMs !== undefined && nowMs - drainingSinceMs < SAME_KEYSTROKE_MS) return;
     if (drainingSinceMs !== undefined) {
+      // The end of standard input asks once; who is gone does not insist.
+      if (signal === "stdin") return;
       logger.warn("second signal: leaving at once", { signal });
       process.exit(1);
     }
@@ -271,9 +327,7 @@ function drainOnSignals(node: RunningNode, logger: Logger, drainTimeoutMs: numbe
         process.exit(1);
       },
     );
-  };
-  process.on("SIGTERM", drain);
-  process.on("SIGINT", drain);
+  });
 }
 
 function parseFlags(program: { kind: NodeKind; program: string }): Flags {
@@ -290,6 +344,7 @@ function parseFlags(program: { kind: NodeKind; program: string }): Flags {
         "start although the log is damaged; truncate-tail saves what follows the damage to a file and cuts it",
       ).choices(["truncate-tail"]),
     )
+    .option("--until-stdin-ends", "leave, as on SIGTERM, when standard input ends: for a program that started this one")
     .version(VERSION)
     .exitOverride();
   try {
@@ -313,7 +368,12 @@ function readConfig({ kind, program }: { kind: NodeKind; program: string }, flag
 
 const SAME_KEYSTROKE_MS = 500;
 
-/** Where others reach a node whose configuration does not say. */
-function defaultAddress(host: string, port: number): string {
-  return formatAddress({ host: isWildcardHost(host) ? hostname() : host, port });
+/** By it the store tells a crash of the process, which loses nothing, from one of the machine, which may. */
+function bootIdOfMachine(): { bootId?: string } {
+  try {
+    return { bootId: readFileSync(BOOT_ID_FILE, "utf8").trim() };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return {};
+  }
 }

@@ -1,4 +1,7 @@
 #!/usr/bin/env node
-import { runServer } from "../node.js";
+import { LeaveSignals } from "../leave-signals.js";
 
-await runServer({ kind: "master", program: "cambium-master" });
+// Before the rest is loaded, which takes a while: a signal that comes meanwhile is not to kill.
+const signals = new LeaveSignals();
+const { runServer } = await import("../node.js");
+await runServer({ kind: "master", program: "cambium-master", signals });
