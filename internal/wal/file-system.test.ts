@@ -120,6 +120,17 @@ describe.each<[string, () => Promise<FileSystem>]>([
     expect(await fileSystem.list("wal")).toEqual([]);
   });
 
+  test("renames a file into another directory", async () => {
+    const fileSystem = await open();
+    await fileSystem.makeDirectory("from");
+    await write(fileSystem, "from/a", "content");
+    await expect(fileSystem.rename("from/a", "to/a")).rejects.toMatchObject({ code: "ENOENT" });
+    await fileSystem.makeDirectory("to/deep");
+    await fileSystem.rename("from/a", "to/deep/a");
+    expect(await read(fileSystem, "to/deep/a")).toBe("content");
+    expect(await fileSystem.list("from")).toEqual([]);
+  });
+
   test("locks the directory against a second holder until it is released", async () => {
     const fileSystem = await open();
     const lock = await fileSystem.lock();
@@ -160,6 +171,11 @@ describe("NodeFileSystem", () => {
     );
     await write(fileSystem, "a", "1");
     await expect(fileSystem.makeDirectory("a/b")).rejects.toThrow("a part of the path is not a directory (ENOTDIR)");
+  });
+
+  test("tells how much of the disk is free", async () => {
+    expect(new NodeFileSystem(await newRoot()).freeBytes()).toBeGreaterThan(0);
+    expect(new NodeFileSystem(join(await newRoot(), "not-there")).freeBytes()).toBeUndefined();
   });
 
   test("does not lead out of its directory", async () => {
@@ -252,6 +268,20 @@ describe("MemoryFileSystem", () => {
     expect(fileSystem.crash().paths()).toEqual(["a", "b"]);
     expect(fileSystem.crash({ names: () => 1 }).paths()).toEqual(["b", "c"]);
     expect(fileSystem.crash({ names: (changes) => changes }).paths()).toEqual(["c"]);
+  });
+
+  test("keeps a file that is renamed into another directory in one of the two, wherever the power is cut", async () => {
+    const fileSystem = new MemoryFileSystem();
+    fileSystem.setBytes("from/a", Buffer.from("content"));
+    fileSystem.setBytes("to/b", Buffer.from("other"));
+    const where = (remains: MemoryFileSystem): string[] => remains.paths().filter((path) => path.endsWith("/a"));
+    await fileSystem.rename("from/a", "to/a");
+    const left = [0, 1, 2].map((kept) => where(fileSystem.crash({ names: () => kept })));
+    expect(left).toEqual([["from/a"], ["from/a", "to/a"], ["to/a"]]);
+    await fileSystem.syncDirectory("to");
+    expect(where(fileSystem.crash())).toEqual(["from/a", "to/a"]);
+    await fileSystem.syncDirectory("from");
+    expect(where(fileSystem.crash())).toEqual(["to/a"]);
   });
 
   test("writes what fits on a full disk and then refuses", async () => {

@@ -52,7 +52,10 @@ export interface FileSystem {
   list(directory: string): Promise<string[]>;
   /** Makes a directory (0700) and those above it; no error when it exists. */
   makeDirectory(path: string): Promise<void>;
-  /** Puts a file in the place of another, atomically; durable after `syncDirectory`. */
+  /**
+   * Puts a file in the place of another, atomically; durable after `syncDirectory`. Into another directory: durable there after
+   * `syncDirectory` of that one, gone here after that of this one; sync them in this order, and it is always in one of them.
+   */
   rename(from: string, to: string): Promise<void>;
   /** Removes a file; durable after `syncDirectory`. */
   remove(path: string): Promise<void>;
@@ -63,4 +66,6 @@ export interface FileSystem {
    * process that is gone is taken over.
    */
   lock(): Promise<DirectoryLock>;
+  /** Bytes that this process could still write to the disk of the data directory; undefined when nobody tells. */
+  freeBytes?(): number | undefined;
 }

@@ -150,8 +150,17 @@ export class MemoryFileSystem implements FileSystem {
 
   async rename(from: string, to: string): Promise<void> {
     await this.#before("rename", from);
-    assert(directoryOf(from) === directoryOf(to), "a rename stays in its directory");
-    this.#changeName({ directory: directoryOf(to), remove: from, set: { path: to, inode: this.#inode(from) } });
+    const inode = this.#inode(from);
+    if (directoryOf(from) === directoryOf(to)) {
+      this.#changeName({ directory: directoryOf(to), remove: from, set: { path: to, inode } });
+      return;
+    }
+    if (!this.#directories.has(directoryOf(to))) {
+      throw new FileSystemError("ENOENT", `cannot rename ${from} to ${to}: its directory does not exist`);
+    }
+    // Each directory is synced for itself; the new name comes to the disk first, or not at all.
+    this.#changeName({ directory: directoryOf(to), set: { path: to, inode } });
+    this.#changeName({ directory: directoryOf(from), remove: from });
   }
 
   async remove(path: string): Promise<void> {

@@ -93,6 +93,16 @@ export class NodeFileSystem implements FileSystem {
     );
   }
 
+  freeBytes(): number | undefined {
+    try {
+      const { bavail, bsize } = fs.statfsSync(this.root);
+      return bavail * bsize;
+    } catch {
+      // Not told, as on systems that have no such call.
+      return undefined;
+    }
+  }
+
   /** Who holds the data directory, or left its lock behind. Changes nothing. */
   lockHolder(): Promise<LockHolder | undefined> {
     const machine = new NodeLockMachine((name) => this.#resolve(name));

@@ -37,6 +37,10 @@ export class ReadOnlyFileSystem implements FileSystem {
   lock(): Promise<DirectoryLock> {
     return Promise.reject(refusal("lock the directory"));
   }
+
+  freeBytes(): number | undefined {
+    return this.#behind.freeBytes?.();
+  }
 }
 
 class ReadOnlyFile implements File {
