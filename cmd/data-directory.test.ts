@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { DataDirectoryError, dataDirectoryWarning } from "./data-directory.js";
+import { DataDirectoryError, dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 
 let root: string;
 beforeEach(() => (root = mkdtempSync(path.join(os.tmpdir(), "cambium-"))));
@@ -43,4 +43,20 @@ test("a file is none, and neither is a link to nowhere", () => {
   symlinkSync(path.join(root, "absent"), link);
   expect(() => dataDirectoryWarning(link)).toThrow("is a link to what is not there");
   expect(dataDirectoryWarning(path.join(file, "below"))).toBeUndefined();
+});
+
+test("a directory is made with all that is missing above it, for its owner alone", async () => {
+  const deep = path.join(root, "a", "b", "c");
+  await makeDataDirectory(deep);
+  for (const folder of [deep, path.dirname(deep)]) expect(statSync(folder).mode & 0o777).toBe(0o700);
+  await makeDataDirectory(deep);
+});
+
+test("a directory that cannot be made is an error that names it, also where the system contradicts itself", async () => {
+  const file = path.join(root, "file");
+  writeFileSync(file, "");
+  for (const name of [path.join(file, "below"), ...(process.platform === "linux" ? ["/proc/nowhere/below"] : [])]) {
+    await expect(makeDataDirectory(name)).rejects.toThrow(`wal.directory ${name} cannot be made: `);
+    await expect(makeDataDirectory(name)).rejects.toBeInstanceOf(DataDirectoryError);
+  }
 });

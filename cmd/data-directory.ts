@@ -1,5 +1,8 @@
-/** The data directory as it is found, before anything is written to it. */
+/** The data directory, before anything is written to it. */
 import { lstatSync, statSync, type Stats } from "node:fs";
+import fs from "node:fs/promises";
+import path from "node:path";
+import { makeFolder } from "./make-folder.js";
 
 /** What keeps a path from being a data directory; the message is for the operator. */
 export class DataDirectoryError extends Error {
@@ -7,6 +10,31 @@ export class DataDirectoryError extends Error {
 }
 
 const OTHERS = 0o077;
+
+/**
+ * Makes the directory where it is missing, for its owner alone, and sees to it that its name survives a power loss. Rejects
+ * with `DataDirectoryError` when it cannot be made.
+ */
+export async function makeDataDirectory(directory: string): Promise<void> {
+  try {
+    const made = await makeFolder(directory, 0o700);
+    // Windows syncs no folders.
+    if (process.platform !== "win32") for (const folder of made) await syncFolder(path.dirname(folder));
+  } catch (error) {
+    const message = `wal.directory ${directory} cannot be made: ${(error as Error).message}`;
+    throw new DataDirectoryError(message, { cause: error });
+  }
+}
+
+/** A folder that may not be read, or a file system that does not sync folders, leaves it to the system. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    const handle = await fs.open(folder, "r");
+    await handle.sync().finally(() => handle.close());
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EINVAL"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
+}
 
 /**
  * A sentence for the operator where others than its owner may look into the directory; undefined where all is well, or it

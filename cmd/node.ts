@@ -29,7 +29,7 @@ import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
 import { RpcServer } from "../internal/rpc/server.js";
 import { Store } from "../internal/store/store.js";
 import { NodeFileSystem } from "../internal/wal/node-file-system.js";
-import { dataDirectoryWarning } from "./data-directory.js";
+import { dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
 import { createLogger } from "./logger.js";
 import { VERSION } from "./version.js";
@@ -183,6 +183,7 @@ async function buildRooms(
   if (exposed !== undefined) logger.warn(exposed);
   const openToOthers = dataDirectoryWarning(config.wal.directory);
   if (openToOthers !== undefined) logger.warn(openToOthers);
+  await makeDataDirectory(config.wal.directory);
 
   const store = await Store.open({
     fileSystem: new NodeFileSystem(config.wal.directory),

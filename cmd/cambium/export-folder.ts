@@ -4,6 +4,7 @@
  */
 import fs from "node:fs/promises";
 import path from "node:path";
+import { makeFolder } from "../make-folder.js";
 import { CliError } from "./cli-error.js";
 
 export class ExportFolder {
@@ -24,7 +25,7 @@ export class ExportFolder {
    */
   static async open(folder: string, options: { overwrite: boolean }): Promise<ExportFolder> {
     const root = path.resolve(folder);
-    await fs.mkdir(root, { recursive: true });
+    await makeFolder(root);
     if (!options.overwrite && (await fs.readdir(root)).length > 0) {
       throw new CliError(
         "failed",

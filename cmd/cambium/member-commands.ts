@@ -1,5 +1,6 @@
 /** `members add` and `members remove`. */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { AddressError, formatAddress, parseAddress } from "../../internal/base/address.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { type Terminal, write, writeJson } from "./terminal.js";
 
@@ -11,8 +12,11 @@ export function addMemberCommands(program: Command, terminal: Terminal): void {
   members
     .command("add")
     .summary("make a node a replica")
-    .description("Makes the node at an address, as the master reaches it, a replica of the cluster.")
-    .argument("<address>", "host:port")
+    .description(
+      "Makes the node at an address, as the master reaches it, a replica of the cluster. A node that cluster.nodes lists, and " +
+        "that came back with an empty disk, is given its vote again.",
+    )
+    .argument("<address>", "host:port", addressOf)
     .option("--json", "print the member as JSON")
     .addHelpText("after", "\nExample:\n  $ cambium members add 10.0.0.7:8080")
     .action((address: string, _options, command: Command) => add(address, command.optsWithGlobals(), terminal));
@@ -25,6 +29,16 @@ export function addMemberCommands(program: Command, terminal: Terminal): void {
     .action((member: string, _options, command: Command) => remove(member, command.optsWithGlobals(), terminal));
 }
 
+/** In its canonical spelling. */
+function addressOf(text: string): string {
+  try {
+    return formatAddress(parseAddress(text));
+  } catch (error) {
+    if (error instanceof AddressError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
+  }
+}
+
 async function add(
   address: string,
   options: GlobalOptions & { readonly json?: true },
@@ -32,7 +46,10 @@ async function add(
 ): Promise<void> {
   const member = await withClient(options, (client) => client.addReplica(address, { signal }));
   if (options.json) await writeJson(stdout, member);
-  else await write(stdout, `${member.address} is a member${member.nodeId ? ` (node ${member.nodeId})` : ""}\n`);
+  else {
+    const node = member.nodeId ? ` (node ${member.nodeId})` : "";
+    await write(stdout, `${member.address} is a ${member.voter ? "voter" : "member"}${node}\n`);
+  }
 }
 
 async function remove(member: string, options: GlobalOptions, { stdout, signal }: Terminal): Promise<void> {

@@ -272,6 +272,15 @@ test("members are added by address, and removed by address or id", async () => {
   });
 });
 
+test.each(["foo", "10.0.0.7", "a b:1", "node-1:99999"])(
+  "%j is no address of a member: exit code 2",
+  async (address) => {
+    const { exitCode, stderr } = await run(["members", "add", address]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^cambium: command-argument value '.*' is invalid for argument 'address'. .*\n$/);
+  },
+);
+
 describe("updates", () => {
   test("are lines of JSON, from a place in the log to its end", async () => {
     await run(["set", "a", "1"]);
@@ -282,6 +291,22 @@ describe("updates", () => {
       { type: "put", key: "b", position: { epoch: 1, seq: 3 }, timestampMs: 1_700_000_000_000, valueBase64: "/w==" },
       { type: "delete", key: "a", position: { epoch: 1, seq: 4 }, timestampMs: 1_700_000_000_000 },
     ]);
+  });
+
+  test("that the log no longer has, or not yet, are exit code 1, with the way to go on", async () => {
+    for (const key of ["a", "b", "c"]) await run(["set", key, "1"]);
+    cluster.compactSeq = 3n;
+    expect(await run(["updates"])).toMatchObject({
+      exitCode: 1,
+      stdout: "",
+      stderr:
+        "cambium: the log no longer has the changes up to seq 3; go on with --after 3 (scan lists what there is)\n",
+    });
+    expect((await run(["updates", "--after", "3"])).exitCode).toBe(0);
+    expect(await run(["updates", "--after", "9"])).toMatchObject({
+      exitCode: 1,
+      stderr: "cambium: the log of that node ends at seq 4; ask another node, or give --after 4\n",
+    });
   });
 
   test("are followed until an interruption", async () => {
@@ -472,6 +497,14 @@ describe("import and export", () => {
       exitCode: 1,
       stderr: `cambium: ${root} is not empty; name another folder, or give --overwrite to write into this one\n`,
     });
+  });
+
+  test("an export into a folder that the system will not make ends", async () => {
+    // What is under /proc "does not exist" also to those who would make it.
+    const folder = process.platform === "linux" ? "/proc/nowhere" : "/dev/null/nowhere";
+    const { exitCode, stderr } = await run(["export", "--dir", folder]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^cambium: .*nowhere/);
   });
 
   test("an export takes the first node that is ready", async () => {

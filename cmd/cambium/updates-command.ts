@@ -1,6 +1,7 @@
 /** `updates`: the log's changes as lines of JSON. */
 import type { Command } from "commander";
-import type { UpdateEvent } from "../../api/client/node.js";
+import { CambiumError, type UpdateEvent } from "../../api/client/node.js";
+import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { jsonValue, type Terminal, write } from "./terminal.js";
 import { wholeNumber } from "./units.js";
@@ -20,11 +21,26 @@ async function updates(
   options: GlobalOptions & { readonly after: number; readonly follow?: true },
   { stdout, signal }: Terminal,
 ): Promise<void> {
-  await withClient(options, async (client) => {
-    for await (const page of client.updates({ after: options.after, follow: options.follow === true, signal })) {
-      if (page.events.length > 0) await write(stdout, page.events.map(toLine).join(""));
-    }
-  });
+  try {
+    await withClient(options, async (client) => {
+      for await (const page of client.updates({ after: options.after, follow: options.follow === true, signal })) {
+        if (page.events.length > 0) await write(stdout, page.events.map(toLine).join(""));
+      }
+    });
+  } catch (error) {
+    throw rangeOf(error, options.after) ?? error;
+  }
+}
+
+/** Says what the log has, and how to go on there. */
+function rangeOf(error: unknown, after: number): CliError | undefined {
+  if (!(error instanceof CambiumError) || error.code !== "out_of_range" || !error.range) return undefined;
+  const { compactSeq, appliedSeq } = error.range;
+  const message =
+    after > appliedSeq
+      ? `the log of that node ends at seq ${appliedSeq}; ask another node, or give --after ${appliedSeq}`
+      : `the log no longer has the changes up to seq ${compactSeq}; go on with --after ${compactSeq} (scan lists what there is)`;
+  return new CliError("failed", message, { cause: error });
 }
 
 function toLine({ value, ...event }: UpdateEvent): string {

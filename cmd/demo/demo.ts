@@ -2,9 +2,10 @@
  * A master and two replicas on this machine, each a process of its own, with their configurations, data and logs in one
  * folder. What is written stays there for the next start.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
+import { makeFolder } from "../make-folder.js";
 import { ServerProcess, type ServerSpec } from "./server-process.js";
 
 const host = "127.0.0.1";
@@ -71,7 +72,7 @@ export class Demo {
   ): Promise<boolean> {
     const base = path.join(this.#options.directory, name.replace(" ", "-"));
     const spec = { name, program, address, configFile: `${base}.yaml`, logFile: `${base}.log` };
-    await mkdir(this.#options.directory, { recursive: true });
+    await makeFolder(this.#options.directory);
     await writeFile(spec.configFile, configOf(address, base, masterAddress));
     if (this.#stopping) return false;
     const server = new ServerProcess(spec);
