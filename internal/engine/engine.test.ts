@@ -16,6 +16,10 @@ function put(engine: Engine, n: number, key: string, value: string, expiresAtMs?
   });
 }
 
+function engineDelete(engine: Engine, n: number, key: string): void {
+  engine.apply(seq(n), at, { kind: "delete", key: bytes(key) });
+}
+
 describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () => Engine) => {
   test("a key that was put is read with its value and seqs", () => {
     const engine = create();
@@ -71,6 +75,63 @@ describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () =
     expect([engine.entryCount, engine.dataBytes]).toEqual([1, 4]);
     engine.clear();
     expect([engine.entryCount, engine.dataBytes]).toEqual([0, 0]);
+  });
+
+  describe("the checksum", () => {
+    const after = (...puts: [n: number, key: string, value: string, expiresAtMs?: number][]): number => {
+      const engine = create();
+      for (const [n, key, value, expiresAtMs] of puts) put(engine, n, key, value, expiresAtMs);
+      return engine.checksum;
+    };
+
+    test("is 0 of nothing, also of nothing that is left", () => {
+      const engine = create();
+      expect(engine.checksum).toBe(0);
+      put(engine, 1, "a", "one", 500);
+      put(engine, 2, "a", "two");
+      put(engine, 3, "b", "three");
+      expect(engine.checksum).not.toBe(0);
+      engine.apply(seq(4), at, { kind: "delete", key: bytes("a") });
+      engine.apply(seq(5), at, { kind: "delete", key: bytes("b") });
+      expect(engine.checksum).toBe(0);
+      put(engine, 6, "a", "one");
+      engine.clear();
+      expect(engine.checksum).toBe(0);
+    });
+
+    test("tells apart every part of an entry, and whose byte is whose", () => {
+      const sums = [
+        after([1, "a", "one"]),
+        after([1, "b", "one"]),
+        after([1, "a", "two"]),
+        after([2, "a", "one"]),
+        after([1, "a", "one", 5000]),
+        after([1, "ao", "ne"]),
+        after([1, "a", "x"], [2, "a", "one"]),
+        after([1, "a", "one"], [2, "b", "one"]),
+      ];
+      expect(new Set(sums).size).toBe(sums.length);
+    });
+
+    test("is that of the entries, whatever was there before, and in whatever order they came", () => {
+      const one = create();
+      put(one, 1, "a", "old");
+      put(one, 2, "b", "x", 500);
+      engineDelete(one, 3, "a");
+      put(one, 4, "b", "now", 9000);
+      put(one, 5, "a", "new");
+      const walked = create();
+      const walk = one.walk(seq(5));
+      const entries = [];
+      for (let step = walk.next(); !step.done; step = walk.next()) {
+        entries.push({ ...step.value, value: Buffer.from(step.value.value) });
+      }
+      for (const entry of entries.reverse()) walked.restore(entry);
+      // In the place of one that is there already, too.
+      walked.restore(entries[0]!);
+      expect(walked.checksum).toBe(one.checksum);
+      expect(one.checksum).toBe(after([5, "a", "new"], [4, "b", "now", 9000]));
+    });
   });
 
   test("an operation on a key that a later record has changed does nothing", () => {
@@ -148,6 +209,7 @@ describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () =
     };
     expect(content(copy)).toEqual(content(engine));
     expect([copy.entryCount, copy.dataBytes]).toEqual([engine.entryCount, engine.dataBytes]);
+    expect(copy.checksum).toBe(engine.checksum);
   });
 
   describe("a scan", () => {

@@ -46,6 +46,11 @@ export interface Engine {
   readonly entryCount: number;
   /** Bytes of all keys and values held. */
   readonly dataBytes: number;
+  /**
+   * Of all entries: the sum, modulo 2^32, of the `entryChecksum` of each. Equal on every node that has applied the same
+   * records, in whatever way it came to them.
+   */
+  readonly checksum: number;
 
   /** The entry of a key that at `nowMs` is not past its deadline. An entry is overdue from `expiresAtMs` on. */
   get(key: Uint8Array, nowMs: EpochMs): Entry | undefined;

@@ -5,14 +5,16 @@
 import type { EpochMs, Seq } from "../base/position.js";
 import { must, unreachable } from "../base/assert.js";
 import type { Engine, Entry, KeyedEntry, KeyRange, Operation } from "./engine.js";
+import { entryChecksum } from "./entry-checksum.js";
 import { SortedKeys } from "./sorted-keys.js";
 
 export class MapEngine implements Engine {
   /** By the key's bytes, one character a byte: cheaper to make than a string from UTF-8, and equal exactly when the bytes are. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, StoredEntry>();
   /** The map's keys, which itself is in the order of creation. */
   readonly #sorted = new SortedKeys();
   #dataBytes = 0;
+  #checksum = 0;
 
   get entryCount(): number {
     return this.#entries.size;
@@ -20,6 +22,10 @@ export class MapEngine implements Engine {
 
   get dataBytes(): number {
     return this.#dataBytes;
+  }
+
+  get checksum(): number {
+    return this.#checksum;
   }
 
   get(key: Uint8Array, nowMs: EpochMs): Entry | undefined {
@@ -36,12 +42,8 @@ export class MapEngine implements Engine {
         const present = before && !isOverdue(before, timestampMs);
         // A key that is created anew goes to the end of the map, so that the map stays in the order of creation.
         if (before && !present) this.#remove(name, before);
-        this.#put(name, {
-          value: new Uint8Array(operation.value),
-          createSeq: present ? before.createSeq : seq,
-          modSeq: seq,
-          ...(operation.expiresAtMs !== undefined && { expiresAtMs: operation.expiresAtMs }),
-        });
+        const createSeq = present ? before.createSeq : seq;
+        this.#put(name, new StoredEntry(operation.key, operation, createSeq, seq));
         return;
       }
       case "delete":
@@ -69,27 +71,56 @@ export class MapEngine implements Engine {
     }
   }
 
-  restore({ key, ...entry }: KeyedEntry): void {
-    this.#put(nameOf(key), { ...entry, value: new Uint8Array(entry.value) });
+  restore(entry: KeyedEntry): void {
+    this.#put(nameOf(entry.key), new StoredEntry(entry.key, entry, entry.createSeq, entry.modSeq));
   }
 
   clear(): void {
     this.#entries.clear();
     this.#sorted.clear();
     this.#dataBytes = 0;
+    this.#checksum = 0;
   }
 
-  #put(name: string, entry: Entry): void {
+  #put(name: string, entry: StoredEntry): void {
     const before = this.#entries.get(name);
+    this.#checksum = (this.#checksum - (before?.checksum ?? 0) + entry.checksum) >>> 0;
     this.#dataBytes += entry.value.length - (before ? before.value.length : -name.length);
     this.#entries.set(name, entry);
     if (!before) this.#sorted.add(name);
   }
 
-  #remove(name: string, entry: Entry): void {
+  #remove(name: string, entry: StoredEntry): void {
+    this.#checksum = (this.#checksum - entry.checksum) >>> 0;
     this.#dataBytes -= name.length + entry.value.length;
     this.#entries.delete(name);
     this.#sorted.delete(name);
+  }
+}
+
+/** An entry together with its checksum, so that an overwrite need not sum what it replaces. */
+class StoredEntry implements Entry {
+  readonly value: Uint8Array;
+  readonly createSeq: Seq;
+  readonly modSeq: Seq;
+  declare readonly expiresAtMs?: EpochMs;
+  readonly #checksum: number;
+
+  constructor(
+    key: Uint8Array,
+    { value, expiresAtMs }: Pick<Entry, "value" | "expiresAtMs">,
+    createSeq: Seq,
+    modSeq: Seq,
+  ) {
+    this.value = new Uint8Array(value);
+    this.createSeq = createSeq;
+    this.modSeq = modSeq;
+    if (expiresAtMs !== undefined) this.expiresAtMs = expiresAtMs;
+    this.#checksum = entryChecksum(key, this);
+  }
+
+  get checksum(): number {
+    return this.#checksum;
   }
 }
 
