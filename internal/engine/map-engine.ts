@@ -58,7 +58,7 @@ export class MapEngine implements Engine {
     // A Map's iterator goes on over changes, and meets what was added meanwhile at the end: there it stops.
     for (const [name, entry] of this.#entries) {
       if (entry.createSeq > createdUpTo) return;
-      yield { key: Buffer.from(name, "latin1"), ...entry };
+      yield keyed(name, entry);
     }
   }
 
@@ -67,7 +67,7 @@ export class MapEngine implements Engine {
     for (const name of this.#sorted.from(nameOf(start))) {
       if (endName !== undefined && name >= endName) return;
       const entry = must(this.#entries.get(name), "a sorted key has an entry");
-      if (!isOverdue(entry, nowMs)) yield { key: Buffer.from(name, "latin1"), ...entry };
+      if (!isOverdue(entry, nowMs)) yield keyed(name, entry);
     }
   }
 
@@ -122,6 +122,11 @@ class StoredEntry implements Entry {
   get checksum(): number {
     return this.#checksum;
   }
+}
+
+function keyed(name: string, { value, createSeq, modSeq, expiresAtMs }: Entry): KeyedEntry {
+  const entry = { key: Buffer.from(name, "latin1"), value, createSeq, modSeq };
+  return expiresAtMs === undefined ? entry : { ...entry, expiresAtMs };
 }
 
 function nameOf(key: Uint8Array): string {
