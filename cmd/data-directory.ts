@@ -30,7 +30,11 @@ export async function makeDataDirectory(directory: string): Promise<void> {
 async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await fs.open(folder, "r");
-    await handle.sync().finally(() => handle.close());
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   } catch (error) {
     if (!["EACCES", "EPERM", "EINVAL"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }

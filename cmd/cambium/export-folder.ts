@@ -57,14 +57,14 @@ export class ExportFolder {
   #ensure(folder: string): Promise<void> {
     const known = this.#folders.get(folder);
     if (known) return known;
-    const made = makeFolder(folder);
+    const made = makeOne(folder);
     this.#folders.set(folder, made);
     return made;
   }
 }
 
 /** The folder above is there and is a folder, so one level is all that is looked at. */
-async function makeFolder(folder: string): Promise<void> {
+async function makeOne(folder: string): Promise<void> {
   try {
     await fs.mkdir(folder);
   } catch (error) {
