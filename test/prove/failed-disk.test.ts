@@ -22,6 +22,13 @@ async function masterIn(dataDirectory?: string): Promise<TestNode> {
   return node;
 }
 
+/** Begins to listen to a node; gives what it has said since, on standard error and, once that is open, in its log. */
+function hearing(node: TestNode): () => string {
+  const [stderrBefore, linesBefore] = [node.stderr.length, node.log.length];
+  return () =>
+    [node.stderr.slice(stderrBefore), ...node.log.slice(linesBefore).map((line) => JSON.stringify(line))].join("\n");
+}
+
 interface Injection {
   readonly syscalls: string;
   /** Which of them fails, at random up to this one. */
@@ -64,12 +71,9 @@ test.for(INJECTIONS)(
         "-e",
         `inject=${syscalls}:error=EIO:when=${when}`,
       ];
-      try {
-        await node.start({ under });
-      } catch (error) {
-        // Its start came to the one that fails.
-        expect(String(error)).toMatch(/EIO/);
-      }
+      const heard = hearing(node);
+      // Its start may come to the one that fails.
+      await node.start({ under }).catch(() => undefined);
       if (node.running) {
         load.start(node.address);
         const endedUnderLoad = await Promise.race([
@@ -80,6 +84,8 @@ test.for(INJECTIONS)(
         if (endedUnderLoad) {
           expect(endedUnderLoad.ending).toBe(1);
           await load.ended();
+          expect(heard()).toMatch(/the disk failed/);
+          expect(heard()).toMatch(/EIO/);
           ended++;
         } else {
           await load.stop();
@@ -87,6 +93,7 @@ test.for(INJECTIONS)(
         }
       } else {
         expect(await node.ended()).toBe(1);
+        expect(heard(), "it says why it did not start").toMatch(/EIO/);
         ended++;
       }
       await node.start();
