@@ -14,7 +14,7 @@ import { type Event, EventSchema, EventType } from "../../api/gen/cambium/v1/kvs
 import { type Position as WirePosition, PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { unreachable } from "../base/assert.js";
 import { isHexId, type NodeId, nodeId } from "../base/ids.js";
-import { epoch, fromWire64, type Position, seq, toWire64 } from "../base/position.js";
+import { epoch, type Epoch, fromWire64, type Position, seq, toWire64, WireRangeError } from "../base/position.js";
 import type { MemberView } from "../replication/replicator.js";
 import type { MemberSource, NodeRole, UpdateEvent } from "../store/store.js";
 import { RequestError } from "./request-error.js";
@@ -26,10 +26,20 @@ export function positionToWire(position: Position): WirePosition {
 /** `field` names the position in the error. */
 export function positionFromWire(position: WirePosition | undefined, field: string): Position {
   if (!position) throw new RequestError("invalid", `${field} is missing`);
-  return {
-    epoch: epoch(fromWire64(position.epoch, `${field}.epoch`)),
-    seq: seq(fromWire64(position.seq, `${field}.seq`)),
-  };
+  return { epoch: epochFromWire(position.epoch, `${field}.epoch`), seq: seq(fromWire64(position.seq, `${field}.seq`)) };
+}
+
+/**
+ * No cluster gets there, and whoever counts on from here still counts exactly: without it, one node that names the highest
+ * number there is would end every later mastership.
+ */
+const EPOCH_MAX = 2 ** 52;
+
+/** The number of a mastership, as another node names it. */
+export function epochFromWire(value: bigint, field: string): Epoch {
+  const number = fromWire64(value, field);
+  if (number > EPOCH_MAX) throw new WireRangeError(`${field} must be ${EPOCH_MAX} at most, not ${number}`);
+  return epoch(number);
 }
 
 /** A node id as an operator writes it. */

@@ -19,7 +19,7 @@ import { RequestError } from "./request-error.js";
 
 const hex = (digits: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`));
 const anySeq = fc.maxSafeNat().map(seq);
-const anyEpoch = fc.maxSafeNat().map(epoch);
+const anyEpoch = fc.nat(2 ** 52).map(epoch);
 const anyNumber = fc.maxSafeNat();
 const uint32 = fc.nat(2 ** 32 - 1);
 const position = fc.record({ epoch: anyEpoch, seq: anySeq });
@@ -63,7 +63,7 @@ const heartbeat = <T extends object>(more: fc.Arbitrary<T>) =>
       }),
       more,
     )
-    .map(([message, rest]) => ({ ...message, ...rest }));
+    .map(([message, rest]) => Object.assign(message, rest));
 
 const masterMessage: fc.Arbitrary<MasterMessage> = fc.oneof(
   fc.record({
@@ -222,6 +222,17 @@ describe("messages between nodes", () => {
       message: { case: "heartbeat", value: { commitSeq: 2n ** 60n } },
     });
     expect(() => masterMessageFromWire(request)).toThrow(WireRangeError);
+  });
+
+  test("with an epoch that nobody could count on from are refused", () => {
+    const beyond = BigInt(2 ** 52) + 1n;
+    for (const init of [
+      { sender, epoch: beyond, message: { case: "takeOver" as const, value: {} } },
+      hello({ last, history: [start(beyond, 1n)] }),
+      hello({ last: { epoch: beyond, seq: 1n } }),
+    ]) {
+      expect(() => masterMessageFromWire(create(PushRequestSchema, init))).toThrow(/epoch must be \d+ at most/);
+    }
   });
 
   test("of a newer replica may have reasons that this version does not know", () => {

@@ -22,13 +22,13 @@ import {
   nodeId,
   transferId,
 } from "../base/ids.js";
-import { epoch, epochMs, fromWire64, type LogMark, seq, toWire64 } from "../base/position.js";
+import { epochMs, fromWire64, type LogMark, seq, toWire64 } from "../base/position.js";
 import type { MasterMessage, RejectReason, ReplicaMessage } from "../replication/replicator.js";
-import { positionFromWire, positionToWire } from "./convert.js";
+import { epochFromWire, positionFromWire, positionToWire } from "./convert.js";
 import { RequestError } from "./request-error.js";
 
 const ID_BYTES = 16;
-const NO_BYTES = new Uint8Array(0);
+export const NO_BYTES = new Uint8Array(0);
 
 export function masterMessageToWire(message: MasterMessage): PushRequest {
   return create(PushRequestSchema, { ...envelopeToWire(message), message: masterBodyToWire(message) });
@@ -270,12 +270,12 @@ function envelopeFromWire(message: PushRequest | PushResponse): Pick<MasterMessa
   const id = clusterIdFromWire(message.clusterId, "cluster_id");
   return {
     ...(id !== undefined && { clusterId: id }),
-    epoch: epoch(fromWire64(message.epoch, "epoch")),
+    epoch: epochFromWire(message.epoch, "epoch"),
     sender: nodeIdFromWire(message.sender, "sender"),
   };
 }
 
-function checkedId(bytes: Uint8Array, field: string): string {
+export function checkedId(bytes: Uint8Array, field: string): string {
   if (bytes.length === ID_BYTES) return idFromBytes(bytes);
   throw new RequestError("invalid", `${field} must have ${ID_BYTES} bytes, not ${bytes.length}`);
 }
@@ -289,8 +289,8 @@ function markFromWire(mark: WireLogMark | undefined, field: string): LogMark {
   return { ...positionFromWire(mark.position, `${field}.position`), chain: mark.chain };
 }
 
-const epochIdToWire = (id: EpochId): bigint => BigInt(`0x${id}`);
-const epochIdFromWire = (id: bigint): EpochId => epochId(id.toString(16).padStart(16, "0"));
+export const epochIdToWire = (id: EpochId): bigint => BigInt(`0x${id}`);
+export const epochIdFromWire = (id: bigint): EpochId => epochId(id.toString(16).padStart(16, "0"));
 
 function epochStartToWire(start: EpochStart): { epoch: bigint; epochId: bigint; firstSeq: bigint; forced: boolean } {
   return {
@@ -306,7 +306,7 @@ function historyFromWire(starts: readonly WireEpochStart[]): readonly EpochStart
   const history: EpochStart[] = [];
   for (const start of starts) {
     const next = {
-      epoch: epoch(fromWire64(start.epoch, "history.epoch")),
+      epoch: epochFromWire(start.epoch, "history.epoch"),
       epochId: epochIdFromWire(start.epochId),
       firstSeq: seq(fromWire64(start.firstSeq, "history.first_seq")),
       ...(start.forced && { forced: true }),

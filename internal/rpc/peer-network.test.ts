@@ -9,6 +9,7 @@ import {
   type ReplicaMessage,
   ReplicationError,
 } from "../replication/replicator.js";
+import type { PromiseRequest } from "../replication/peer.js";
 import { ConnectPeerNetwork, type ConnectPeerNetworkOptions } from "./peer-network.js";
 import { CLUSTER, EPOCH_ID, type FakePush, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
 import { startTestServer, type TestServer } from "./testing/test-server.js";
@@ -357,6 +358,137 @@ describe("a registration", () => {
     await network.close();
     expect(await outcome).toBeInstanceOf(ReplicationError);
     await expect(network.register(address, request, never)).rejects.toMatchObject({ code: "closing" });
+  });
+});
+
+describe("a question to another node", () => {
+  const never = new AbortController().signal;
+  const asker = { clusterId: CLUSTER, nodeId: OTHER_NODE };
+  const request: PromiseRequest = {
+    clusterId: CLUSTER,
+    candidate: OTHER_NODE,
+    address: "node-2:8081",
+    epoch: epoch(4),
+    epochId: EPOCH_ID,
+    last: { epoch: epoch(3), seq: seq(9) },
+    forced: true,
+    promisedEpoch: epoch(3),
+  };
+  /** Each question, asked of a node. */
+  const questions: [string, (network: ConnectPeerNetwork, address: string, signal: AbortSignal) => Promise<unknown>][] =
+    [
+      ["survey", (network, address, signal) => network.survey(address, asker, signal)],
+      ["requestPromise", (network, address, signal) => network.requestPromise(address, request, signal)],
+      ["readIndex", (network, address, signal) => network.readIndex(address, asker, signal)],
+      [
+        "register",
+        (network, address, signal) => network.register(address, { ...asker, address: "node-2:8081" }, signal),
+      ],
+    ];
+  const failureOf = (call: Promise<unknown>): Promise<unknown> =>
+    call.then(
+      () => expect.fail("the question was answered"),
+      (error: unknown) => error,
+    );
+
+  test("what it is and has, is answered", async () => {
+    const { address, replicator } = await start();
+    expect(await newNetwork().survey(address, asker, never)).toEqual(replicator.surveyReply);
+    expect(await newNetwork().survey(address, { nodeId: OTHER_NODE }, never)).toEqual(replicator.surveyReply);
+    expect(replicator.asked).toEqual([asker, { nodeId: OTHER_NODE }]);
+  });
+
+  test("for its promise, is answered by a grant, or by a refusal with its reason", async () => {
+    const { address, replicator } = await start();
+    expect(await newNetwork().requestPromise(address, request, never)).toEqual(replicator.promiseReply);
+    expect(replicator.asked).toEqual([request]);
+    replicator.promiseReply = {
+      ...replicator.promiseReply,
+      refusal: "no_vote",
+      detail: "it went to a1",
+      unclean: true,
+    };
+    expect(await newNetwork().requestPromise(address, request, never)).toEqual(replicator.promiseReply);
+  });
+
+  test("where to read at, is answered once that is confirmed", async () => {
+    const { address, replicator } = await start();
+    const network = newNetwork();
+    const reads = [1, 2, 3].map(() => network.readIndex(address, asker, never));
+    await expect.poll(() => replicator.confirmations.count).toBe(3);
+    replicator.confirmations.release(seq(12));
+    for (const read of reads) expect(await read).toEqual({ epoch: 3, seq: 12 });
+  });
+
+  test("where to read at, leaves no waiter there when the one that asks has gone", async () => {
+    const { address, replicator } = await start();
+    const gone = new AbortController();
+    const read = failureOf(newNetwork().readIndex(address, asker, gone.signal));
+    await expect.poll(() => replicator.confirmations.count).toBe(1);
+    gone.abort(new Error("gone"));
+    expect(await read).toBe(gone.signal.reason);
+    await expect.poll(() => replicator.confirmations.count).toBe(0);
+  });
+
+  test.each(questions)("%s: needs the proof of a peer", async (_name, ask) => {
+    const clusterSecret = Buffer.from("a secret");
+    const { address, replicator } = await start({ clusterSecret });
+    const refused = await failureOf(ask(newNetwork(), address, never));
+    expect(refused).toBeInstanceOf(ReplicationError);
+    expect(refused).toMatchObject({ code: "refused", message: expect.stringContaining("cluster.secret_file") });
+    expect(replicator.asked).toEqual([]);
+    replicator.failure = new ReplicationError("foreign_cluster", "it belongs to another cluster");
+    const known = await failureOf(ask(newNetwork({ clusterSecret }), address, never));
+    expect(known).toMatchObject({ code: "refused", message: expect.stringContaining("another cluster") });
+  });
+
+  test.each(questions)("%s: of a node that is no master tells which one is", async (_name, ask) => {
+    const { address, replicator } = await start();
+    replicator.failure = new ReplicationError("not_master", "this node is a replica");
+    replicator.masterAddress = "node-3.example:8080";
+    const error = await failureOf(ask(newNetwork(), address, never));
+    expect(error).toBeInstanceOf(ReplicationError);
+    expect(error).toMatchObject({ code: "not_master", masterAddress: "node-3.example:8080" });
+    for (const masterAddress of [undefined, "no address at all"]) {
+      replicator.masterAddress = masterAddress;
+      const unknown = await failureOf(ask(newNetwork(), address, never));
+      expect(unknown).toMatchObject({ code: "not_master", masterAddress: undefined });
+    }
+  });
+
+  test.each(questions)(
+    "%s: where nothing listens, or no address is meant, fails at once with the reason",
+    async (_name, ask) => {
+      const { address, server } = await start();
+      await server.close();
+      expect(await failureOf(ask(newNetwork(), address, never))).toMatchObject({
+        name: "ReplicationError",
+        code: "unreachable",
+        message: expect.stringMatching(/^the (node|master) at 127\.0\.0\.1:\d+ did not .*: nothing listens there$/),
+      });
+      expect(await failureOf(ask(newNetwork(), "nonsense", never))).toMatchObject({ code: "invalid_address" });
+    },
+  );
+
+  test.each(questions)("%s: ends with its signal, and with the network", async (_name, ask) => {
+    const { address } = await listenSilently();
+    const controller = new AbortController();
+    const aborted = failureOf(ask(newNetwork(), address, controller.signal));
+    controller.abort(new Error("no longer wanted"));
+    expect(await aborted).toBe(controller.signal.reason);
+    const network = newNetwork();
+    const closed = failureOf(ask(network, address, never));
+    await network.close();
+    expect(await closed).toBeInstanceOf(ReplicationError);
+    expect(await failureOf(ask(network, address, never))).toMatchObject({ code: "closing" });
+  });
+
+  test("an answer that contradicts itself is no answer", async () => {
+    const { address, replicator } = await start();
+    replicator.promiseReply = { ...replicator.promiseReply, promisedEpoch: epoch(3) };
+    const error = await failureOf(newNetwork().requestPromise(address, request, never));
+    expect(error).toBeInstanceOf(ReplicationError);
+    expect(error).toMatchObject({ code: "refused", message: expect.stringContaining("makes no sense") });
   });
 });
 

@@ -3,14 +3,21 @@
  * replica holds up nobody else. Nothing is compressed, and the bytes of the log go through as they are.
  */
 import { create } from "@bufbuild/protobuf";
-import { type Client, ConnectError, createClient } from "@connectrpc/connect";
+import { type CallOptions, type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { RegisterRequestSchema, Replication } from "../../api/gen/cambium/v1/replication_pb.js";
+import {
+  type RegisterRequest as WireRegisterRequest,
+  RegisterRequestSchema,
+  type RegisterResponse,
+  Replication,
+} from "../../api/gen/cambium/v1/replication_pb.js";
+import { NotMasterSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { type Clock, SystemClock } from "../base/clock.js";
 import { idToBytes } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
-import { epoch, fromWire64 } from "../base/position.js";
+import { type Position, WireRangeError } from "../base/position.js";
 import { peerAuthorization } from "../identity/peer-proof.js";
+import type { Asker, PromiseReply, PromiseRequest, SurveyReply } from "../replication/peer.js";
 import {
   type PeerConnection,
   type PeerListener,
@@ -19,10 +26,21 @@ import {
   type RegisterRequest,
   ReplicationError,
 } from "../replication/replicator.js";
+import { epochFromWire } from "./convert.js";
+import { PeerCallError, PeerChannels, urlOf } from "./peer-channels.js";
 import { clusterIdFromWire, clusterIdToWire, nodeIdFromWire } from "./peer-messages.js";
 import { PeerPush } from "./peer-push.js";
 import { PeerSession, type PeerSessionOptions } from "./peer-session.js";
+import {
+  promiseReplyFromWire,
+  promiseRequestToWire,
+  readIndexReplyFromWire,
+  readIndexToWire,
+  surveyReplyFromWire,
+  surveyToWire,
+} from "./peer-questions.js";
 import { PEER_MESSAGE_BYTES_MAX } from "./limits.js";
+import { RequestError } from "./request-error.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 
 export interface ConnectPeerNetworkOptions {
@@ -39,15 +57,17 @@ export interface ConnectPeerNetworkOptions {
   readonly onBug?: (error: Error) => void;
 }
 
-const ADDRESS = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/;
+/** Of a question that is answered from what a node knows, or from one write of its disk. */
+const ASK_TIMEOUT_MS = 5000;
 
 export class ConnectPeerNetwork implements PeerNetwork {
   readonly #session: PeerSessionOptions;
   readonly #registerTimeoutMs: number;
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #channels: PeerChannels;
   readonly #logger: Logger;
   readonly #onBug: (error: Error) => void;
-  /** What ends each connection and registration that is open. */
+  /** What ends each push that is open. */
   readonly #open = new Set<() => void>();
   #whenEmpty: (() => void) | undefined;
   #isClosed = false;
@@ -62,6 +82,7 @@ export class ConnectPeerNetwork implements PeerNetwork {
     };
     this.#registerTimeoutMs = options.registerTimeoutMs ?? 15_000;
     this.#headers = options.clusterSecret ? { authorization: peerAuthorization(options.clusterSecret) } : {};
+    this.#channels = new PeerChannels({ ...this.#session, headers: this.#headers });
     this.#logger = options.logger;
     this.#onBug = options.onBug ?? throwLater;
   }
@@ -89,53 +110,41 @@ export class ConnectPeerNetwork implements PeerNetwork {
     return push;
   }
 
-  async register(masterAddress: string, request: RegisterRequest, signal: AbortSignal): Promise<RegisterReply> {
-    const url = urlOf(masterAddress);
-    if (url === undefined) {
-      throw new ReplicationError("invalid_address", `${JSON.stringify(masterAddress)} is no host:port`);
-    }
-    if (this.#isClosed) throw new ReplicationError("closing", "this node is shutting down");
-    let reason: string | undefined;
-    let isOver = (): void => undefined;
-    const over = new Promise<void>((resolve) => {
-      isOver = resolve;
+  register(masterAddress: string, request: RegisterRequest, signal: AbortSignal): Promise<RegisterReply> {
+    return this.#ask(masterAddress, `the master at ${masterAddress} did not take this node`, signal, {
+      timeoutMs: this.#registerTimeoutMs,
+      call: (client, options) => client.register(registerToWire(request), options),
+      read: registerReplyFromWire,
     });
-    const session = new PeerSession(url, this.#session, {
-      opened: () => undefined,
-      closed: (why) => {
-        reason = why;
-        isOver();
-      },
-    });
-    const end = (): void => session.destroy();
-    this.#open.add(end);
-    try {
-      const reply = await this.#clientOf(url, session).register(
-        create(RegisterRequestSchema, {
-          clusterId: clusterIdToWire(request.clusterId),
-          nodeId: idToBytes(request.nodeId),
-          address: request.address,
-        }),
-        { headers: this.#headers, signal, timeoutMs: this.#registerTimeoutMs },
-      );
-      const clusterId = clusterIdFromWire(reply.clusterId, "cluster_id");
-      if (clusterId === undefined) throw new ReplicationError("refused", "the master did not name its cluster");
-      return {
-        clusterId,
-        masterNodeId: nodeIdFromWire(reply.masterNodeId, "master_node_id"),
-        epoch: epoch(fromWire64(reply.epoch, "epoch")),
-      };
-    } catch (error) {
-      signal.throwIfAborted();
-      throw registerError(error, masterAddress, reason);
-    } finally {
-      end();
-      await over;
-      this.#forget(end);
-    }
   }
 
-  /** Ends every connection and registration; resolves when their sockets are given back. Idempotent. */
+  survey(address: string, asker: Asker, signal: AbortSignal): Promise<SurveyReply> {
+    return this.#ask(address, `the node at ${address} did not say how it is`, signal, {
+      timeoutMs: ASK_TIMEOUT_MS,
+      call: (client, options) => client.survey(surveyToWire(asker), options),
+      read: surveyReplyFromWire,
+    });
+  }
+
+  requestPromise(address: string, request: PromiseRequest, signal: AbortSignal): Promise<PromiseReply> {
+    return this.#ask(address, `the node at ${address} did not say whether it promises epoch ${request.epoch}`, signal, {
+      timeoutMs: ASK_TIMEOUT_MS,
+      call: (client, options) => client.requestPromise(promiseRequestToWire(request), options),
+      read: (reply) => promiseReplyFromWire(reply, request),
+    });
+  }
+
+  readIndex(masterAddress: string, asker: Asker, signal: AbortSignal): Promise<Position> {
+    return this.#ask(masterAddress, `the node at ${masterAddress} did not confirm that it is the master`, signal, {
+      timeoutMs: ASK_TIMEOUT_MS,
+      // Every linearizable read of a replica is such a call: one connection serves them all.
+      isKept: true,
+      call: (client, options) => client.readIndex(readIndexToWire(asker), options),
+      read: readIndexReplyFromWire,
+    });
+  }
+
+  /** Ends every connection and call; resolves when their sockets are given back. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const empty = new Promise<void>((resolve) => {
@@ -143,11 +152,38 @@ export class ConnectPeerNetwork implements PeerNetwork {
     });
     for (const end of this.#open) end();
     if (this.#open.size > 0) await empty;
+    await this.#channels.close();
   }
 
   #forget(end: () => void): void {
     this.#open.delete(end);
     if (this.#open.size === 0) this.#whenEmpty?.();
+  }
+
+  /** `failure`: what is said where it fails, for an operator. */
+  async #ask<Answer, Reply>(
+    address: string,
+    failure: string,
+    signal: AbortSignal,
+    question: {
+      readonly timeoutMs: number;
+      readonly isKept?: boolean;
+      readonly call: (client: Client<typeof Replication>, options: CallOptions) => Promise<Answer>;
+      readonly read: (answer: Answer) => Reply;
+    },
+  ): Promise<Reply> {
+    const { timeoutMs, isKept = false } = question;
+    try {
+      const answer = await this.#channels.call(
+        address,
+        (transport, options) => question.call(createClient(Replication, transport), options),
+        { signal, timeoutMs, isKept },
+      );
+      return question.read(answer);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw askError(error, failure);
+    }
   }
 
   #clientOf(url: string, session: PeerSession): Client<typeof Replication> {
@@ -162,17 +198,43 @@ export class ConnectPeerNetwork implements PeerNetwork {
   }
 }
 
-function urlOf(address: string): string | undefined {
-  const port = ADDRESS.exec(address)?.[1];
-  const url = `http://${address}`;
-  return port !== undefined && Number(port) <= 65_535 && URL.canParse(url) ? url : undefined;
+function registerToWire(request: RegisterRequest): WireRegisterRequest {
+  return create(RegisterRequestSchema, {
+    clusterId: clusterIdToWire(request.clusterId),
+    nodeId: idToBytes(request.nodeId),
+    address: request.address,
+  });
 }
 
-/** The library's error is of another call than ours: what it says is put into an error of our own. */
-function registerError(error: unknown, address: string, reason: string | undefined): Error {
-  if (!(error instanceof ConnectError)) return error instanceof Error ? error : new Error(String(error));
-  const message = `the master at ${address} did not take this node: ${reason ?? error.rawMessage}`;
-  return new ReplicationError(reason === undefined ? "refused" : "unreachable", message, { cause: error });
+function registerReplyFromWire(reply: RegisterResponse): RegisterReply {
+  const clusterId = clusterIdFromWire(reply.clusterId, "cluster_id");
+  if (clusterId === undefined) throw new RequestError("invalid", "the master did not name its cluster");
+  return {
+    clusterId,
+    masterNodeId: nodeIdFromWire(reply.masterNodeId, "master_node_id"),
+    epoch: epochFromWire(reply.epoch, "epoch"),
+  };
+}
+
+/** What went wrong is of another call than ours: what it says is put into an error of our own. */
+function askError(error: unknown, what: string): unknown {
+  if (error instanceof PeerCallError) {
+    const { code, message } = error;
+    if (code === "invalid_address") return new ReplicationError(code, message);
+    if (code === "closing") return new ReplicationError(code, message, { cause: error });
+    return new ReplicationError(code === "timeout" ? code : "unreachable", `${what}: ${message}`, { cause: error });
+  }
+  if (error instanceof RequestError || error instanceof WireRangeError) {
+    return new ReplicationError("refused", `${what}: its answer makes no sense: ${error.message}`, { cause: error });
+  }
+  if (!(error instanceof ConnectError)) return error;
+  const message = `${what}: ${error.rawMessage}`;
+  const [notMaster] = error.findDetails(NotMasterSchema);
+  if (!notMaster) return new ReplicationError("refused", message, { cause: error });
+  // An address that is too long to be one is none: whoever follows it would only fail later.
+  const { masterAddress } = notMaster;
+  const isKnown = masterAddress !== "" && urlOf(masterAddress) !== undefined;
+  return new ReplicationError("not_master", message, { cause: error, ...(isKnown && { masterAddress }) });
 }
 
 function throwLater(error: Error): void {

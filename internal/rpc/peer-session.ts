@@ -57,6 +57,16 @@ export class PeerSession {
     });
   }
 
+  /** Whether a request can be begun, or will be once it is connected. */
+  get isUsable(): boolean {
+    return !this.#session.closed && !this.#session.destroyed;
+  }
+
+  /** Why the session ends, or has ended, for an operator; undefined while it stands. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
   /** Begins a request. Part of what the library asks of a session manager. */
   request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
     return new Promise((resolve) => {

@@ -1,4 +1,7 @@
-/** `Replication`: the replica's end of a master's push, and the master's answer to a replica that registers itself. */
+/**
+ * `Replication`: the replica's end of a master's push, the master's answer to a replica that registers itself, and what
+ * nodes ask each other about masterships.
+ */
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { PushRequest, PushResponse, Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import { toWire64 } from "../base/position.js";
@@ -11,6 +14,13 @@ import {
   nodeIdFromWire,
   replicaMessageToWire,
 } from "./peer-messages.js";
+import {
+  askerFromWire,
+  promiseReplyToWire,
+  promiseRequestFromWire,
+  readIndexReplyToWire,
+  surveyReplyToWire,
+} from "./peer-questions.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
 import { idToBytes } from "../base/ids.js";
@@ -20,11 +30,7 @@ const ANSWER_BYTES = 128;
 /** Bytes of answers that a master has not read, at most. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 
-export function replicationHandlers({
-  replicator,
-}: {
-  replicator: RpcReplicator;
-}): Partial<ServiceImpl<typeof Replication>> {
+export function replicationHandlers({ replicator }: { replicator: RpcReplicator }): ServiceImpl<typeof Replication> {
   return {
     push: (requests, context) => push(requests, context, replicator),
 
@@ -41,6 +47,16 @@ export function replicationHandlers({
         masterNodeId: idToBytes(reply.masterNodeId),
         epoch: toWire64(reply.epoch),
       };
+    },
+
+    survey: (request) => surveyReplyToWire(replicator.survey(askerFromWire(request))),
+
+    async requestPromise(request) {
+      return promiseReplyToWire(await replicator.requestPromise(promiseRequestFromWire(request)));
+    },
+
+    async readIndex(request, context) {
+      return readIndexReplyToWire(await replicator.readIndex(askerFromWire(request), context.signal));
     },
   };
 }

@@ -1,7 +1,7 @@
 /** A record log as simple as it can be, for tests of what stands before it. */
 import { epoch, epochMs, seq } from "../../base/position.js";
 import type { ProducedRecord } from "../../store/store.js";
-import type { RpcRecords } from "../ports.js";
+import type { RpcRecords, WriteOptions } from "../ports.js";
 import { EPOCH_ID } from "./fake-rooms.js";
 
 export class FakeRecords implements RpcRecords {
@@ -13,6 +13,8 @@ export class FakeRecords implements RpcRecords {
   gate: Promise<void> = Promise.resolve();
   /** Calls of `produce` that were made. */
   produced = 0;
+  /** With what each produce and each truncation was called. */
+  readonly writeOptions: (WriteOptions | undefined)[] = [];
   /** Calls of `consume` that were made. */
   consumed = 0;
   /** Calls of `nextProduced` that wait. */
@@ -25,7 +27,8 @@ export class FakeRecords implements RpcRecords {
     for (const text of texts) this.#append(Buffer.from(text));
   }
 
-  async produce(records: readonly Uint8Array[]): ReturnType<RpcRecords["produce"]> {
+  async produce(records: readonly Uint8Array[], options?: WriteOptions): ReturnType<RpcRecords["produce"]> {
+    this.writeOptions.push(options);
     if (this.failure) throw this.failure;
     this.produced++;
     await this.gate;
@@ -47,7 +50,8 @@ export class FakeRecords implements RpcRecords {
     return { records: found, ...this.recordRange() };
   }
 
-  async truncateRecords(below: number): ReturnType<RpcRecords["truncateRecords"]> {
+  async truncateRecords(below: number, options?: WriteOptions): ReturnType<RpcRecords["truncateRecords"]> {
+    this.writeOptions.push(options);
     if (this.failure) throw this.failure;
     this.start = Math.max(this.start, below);
     return { position: positionOf(this.records.length) };

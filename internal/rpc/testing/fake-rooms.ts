@@ -1,8 +1,16 @@
 /** A store and a replicator as simple as they can be, for tests of what stands before them. */
 import { EpochHistory } from "../../base/epoch-history.js";
-import { clusterId, epochId, nodeId } from "../../base/ids.js";
-import { epoch, epochMs, type Position, seq } from "../../base/position.js";
-import type { MasterMessage, MemberView, PushSession, ReplicaMessage } from "../../replication/replicator.js";
+import { clusterId, epochId, type NodeId, nodeId } from "../../base/ids.js";
+import { epoch, epochMs, type Position, type Seq, seq } from "../../base/position.js";
+import type { Asker, PromiseReply, PromiseRequest, SurveyReply } from "../../replication/peer.js";
+import type {
+  MasterMessage,
+  MemberView,
+  PromoteResult,
+  PushSession,
+  ReplicaMessage,
+  TransferResult,
+} from "../../replication/replicator.js";
 import {
   type ScanRequest,
   StoreError,
@@ -11,7 +19,8 @@ import {
   type UpdatesRequest,
   type WriteCommand,
 } from "../../store/store.js";
-import type { RpcReplicator, RpcStore } from "../ports.js";
+import type { RpcReplicator, RpcStore, WriteOptions } from "../ports.js";
+import { Waits } from "./waits.js";
 
 export const CLUSTER = clusterId("c1".repeat(16));
 export const NODE = nodeId("a1".repeat(16));
@@ -35,9 +44,38 @@ export class FakeStore implements RpcStore {
   writing = 0;
   /** Calls of `updates` that wait. */
   waiting = 0;
+  /** With what each write was called. */
+  readonly writeOptions: (WriteOptions | undefined)[] = [];
+  readonly promised = { epoch: epoch(3) };
+  divergedRecords = 0;
+  setAside = "";
+  diskFreeBytes: number | undefined = 5e9;
+  /** Tokens of one byte, a seq; any other is `TOKEN`, which every node has reached. */
+  lost: StoreError | undefined;
+  /** Reads that wait until something is applied. */
+  readonly reads = new Waits<void>();
   nowMs = epochMs(1_700_000_000_000);
   #seq = 1;
   #wake: (() => void)[] = [];
+
+  get appliedSeq(): Seq {
+    return seq(this.#seq);
+  }
+
+  /** As when records come from a master. */
+  apply(upTo: number): void {
+    this.#seq = upTo;
+    this.reads.release();
+  }
+
+  whenApplied(_seq: Seq, signal: AbortSignal): Promise<void> {
+    return this.reads.add(signal);
+  }
+
+  reachToken(token: Uint8Array, signal: AbortSignal): Promise<void> | undefined {
+    if (this.lost) throw this.lost;
+    return token.length === 1 && token[0]! > this.#seq ? this.reads.add(signal) : undefined;
+  }
 
   get position(): Position {
     return { epoch: epoch(1), seq: seq(this.#seq) };
@@ -67,7 +105,8 @@ export class FakeStore implements RpcStore {
     return { entries, ...(next && { next }), point };
   }
 
-  async write(commands: readonly WriteCommand[]): ReturnType<RpcStore["write"]> {
+  async write(commands: readonly WriteCommand[], options?: WriteOptions): ReturnType<RpcStore["write"]> {
+    this.writeOptions.push(options);
     if (this.failure) throw this.failure;
     this.writing++;
     await this.gate;
@@ -129,6 +168,10 @@ export class FakeStore implements RpcStore {
       dataBytes: 0,
       walBytes: 0,
       durability: "always",
+      divergedRecords: this.divergedRecords,
+      setAside: this.setAside,
+      diskFreeBytes: this.diskFreeBytes,
+      settings: { commit: "majority", voters: "listed" },
     };
   }
 }
@@ -170,6 +213,77 @@ export class FakeReplicator implements RpcReplicator {
     };
     this.pushes.push(push);
     return push;
+  }
+
+  lagRecords: number | undefined = 0;
+  isCandidate = false;
+  whyNotServing = "";
+  /** What nodes asked this one. */
+  readonly asked: unknown[] = [];
+  surveyReply: SurveyReply = {
+    clusterId: CLUSTER,
+    nodeId: NODE,
+    promised: { epoch: epoch(3), candidate: OTHER_NODE },
+    last: { epoch: epoch(3), seq: seq(9) },
+    isMaster: true,
+    founds: false,
+    masterAddress: "node-1.example:8080",
+  };
+  promiseReply: PromiseReply = {
+    nodeId: NODE,
+    detail: "",
+    unclean: false,
+    promisedEpoch: epoch(4),
+    last: { epoch: epoch(3), seq: seq(9) },
+  };
+  /** `linearizableSeq`, `readIndex`, `whenReplicated` and `transfer` wait here. */
+  readonly confirmations = new Waits<Seq>();
+  readonly replications = new Waits<void>();
+  readonly transfers = new Waits<TransferResult>();
+
+  notServing(): string {
+    return this.whyNotServing;
+  }
+
+  survey(asker: Asker): SurveyReply {
+    this.asked.push(asker);
+    if (this.failure) throw this.failure;
+    return this.surveyReply;
+  }
+
+  async requestPromise(request: PromiseRequest): Promise<PromiseReply> {
+    this.asked.push(request);
+    if (this.failure) throw this.failure;
+    return this.promiseReply;
+  }
+
+  async readIndex(asker: Asker, signal: AbortSignal): Promise<Position> {
+    this.asked.push(asker);
+    if (this.failure) throw this.failure;
+    return { epoch: epoch(3), seq: await this.confirmations.add(signal) };
+  }
+
+  async linearizableSeq(signal: AbortSignal): Promise<Seq> {
+    if (this.failure) throw this.failure;
+    return this.confirmations.add(signal);
+  }
+
+  async whenReplicated(upTo: Seq, signal: AbortSignal): Promise<void> {
+    this.asked.push(upTo);
+    if (this.failure) throw this.failure;
+    await this.replications.add(signal);
+  }
+
+  async promote(options: { readonly force: boolean }): Promise<PromoteResult> {
+    this.asked.push(options);
+    if (this.failure) throw this.failure;
+    return { epoch: epoch(8), firstSeq: seq(20), unreached: ["node-3:8080"], knownLostRecords: 2 };
+  }
+
+  async transfer(which: { nodeId?: NodeId; address?: string }, signal: AbortSignal): Promise<TransferResult> {
+    this.asked.push(which);
+    if (this.failure) throw this.failure;
+    return this.transfers.add(signal);
   }
 
   async register(request: Parameters<RpcReplicator["register"]>[0]): ReturnType<RpcReplicator["register"]> {
