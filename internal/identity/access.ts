@@ -7,7 +7,7 @@ import { isIP } from "node:net";
 import { isWildcardHost } from "../base/address.js";
 import { IdentityError } from "./identity-error.js";
 import { isLoopbackAddress, isLoopbackHost } from "./loopback.js";
-import { provesPeer } from "./peer-proof.js";
+import { claimsPeer, provesPeer } from "./peer-proof.js";
 
 /** `client`: reads, writes and operates the cluster. `peer`: another node of it. */
 export type Role = "client" | "peer";
@@ -22,21 +22,23 @@ export interface Caller {
 
 const client: readonly Role[] = ["client"];
 const peer: readonly Role[] = ["peer"];
+/** A replica may pass them on to its master. */
+const clientOrPeer: readonly Role[] = ["client", "peer"];
 
 /** `package.Service/Method` → the roles that may call it. */
 export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.KVStore/Get", client],
   ["cambium.v1.KVStore/BatchGet", client],
   ["cambium.v1.KVStore/Scan", client],
-  ["cambium.v1.KVStore/Set", client],
-  ["cambium.v1.KVStore/Delete", client],
-  ["cambium.v1.KVStore/Write", client],
+  ["cambium.v1.KVStore/Set", clientOrPeer],
+  ["cambium.v1.KVStore/Delete", clientOrPeer],
+  ["cambium.v1.KVStore/Write", clientOrPeer],
   ["cambium.v1.KVStore/GetUpdates", client],
-  ["cambium.v1.Log/Produce", client],
+  ["cambium.v1.Log/Produce", clientOrPeer],
   ["cambium.v1.Log/Consume", client],
   ["cambium.v1.Log/ProduceStream", client],
   ["cambium.v1.Log/ConsumeStream", client],
-  ["cambium.v1.Log/Truncate", client],
+  ["cambium.v1.Log/Truncate", clientOrPeer],
   ["cambium.v1.Log/GetRange", client],
   ["cambium.v1.Cluster/Status", client],
   ["cambium.v1.Cluster/AddReplica", client],
@@ -99,13 +101,14 @@ export class Access {
   /** Returns when the caller may call the method, else throws an `IdentityError`. */
   check(method: string, caller: Caller): void {
     const roles = this.#table.get(method) ?? [];
-    let refusal = new IdentityError("not_allowed", `nobody may call ${method}`);
+    let refusal: IdentityError | undefined;
     for (const role of roles) {
       const refused = role === "client" ? this.#refuseClient(caller) : this.#refusePeer(caller);
       if (!refused) return;
-      refusal = refused;
+      // What a caller is told concerns what it seems to be.
+      if (!refusal || (role === "peer" && claimsPeer(caller.authorization))) refusal = refused;
     }
-    throw refusal;
+    throw refusal ?? new IdentityError("not_allowed", `nobody may call ${method}`);
   }
 
   #refuseClient(caller: Caller): IdentityError | undefined {

@@ -13,6 +13,11 @@ export function peerAuthorization(secret: Uint8Array): string {
   return `${SCHEME} ${createHmac("sha256", secret).update(SENTENCE).digest("base64url")}`;
 }
 
+/** Whether an `authorization` header is meant as the proof of a peer, a true one or not. */
+export function claimsPeer(authorization: string | undefined): boolean {
+  return authorization?.startsWith(`${SCHEME} `) === true;
+}
+
 /** Whether an `authorization` header proves the secret; the time that it takes does not depend on where they differ. */
 export function provesPeer(authorization: string | undefined, secret: Uint8Array): boolean {
   if (authorization === undefined) return false;

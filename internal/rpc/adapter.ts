@@ -87,6 +87,12 @@ export class Adapter {
     const target = request.url ?? "";
     const queryAt = target.indexOf("?");
     const path = queryAt < 0 ? target : target.slice(0, queryAt);
+    if (!isHttp2(request) && !hasItsHost(request)) {
+      const text = "a request of HTTP/1.1 has one Host header, with the host, or host:port, of this node";
+      // What else comes on the connection may be meant for somebody else.
+      answerText(response, 400, text, { connection: "close" });
+      return;
+    }
     if (path === "/livez" || path === "/readyz") {
       this.#answerProbe(path, request, response);
       return;
@@ -105,10 +111,12 @@ export class Adapter {
       answerError(request, response, 404, new ConnectError(text, Code.Unimplemented));
       return;
     }
-    if (request.method === "GET" && !isQuery(target.slice(path.length + 1))) {
-      const text = "the query is not percent-encoded UTF-8 with a message in JSON, or with base64=1 in base64";
-      answerError(request, response, 400, new ConnectError(text, Code.InvalidArgument));
-      return;
+    if (request.method === "GET" && handler.allowedMethods.includes("GET")) {
+      const fault = faultOfQuery(target.slice(path.length + 1));
+      if (fault !== undefined) {
+        answerError(request, response, 400, new ConnectError(fault, Code.InvalidArgument));
+        return;
+      }
     }
     void this.#call(handler, request, response);
   }
@@ -217,20 +225,47 @@ function refuseForm(handler: UniversalHandler, status: number, request: HttpRequ
   }
 }
 
-/** Whether a query can be decoded without loss: the library would put replacement characters into keys. */
-function isQuery(query: string): boolean {
-  try {
-    const parameters = new Map(
-      query.split("&").map((parameter) => {
-        const at = parameter.indexOf("=");
-        const [name, value] = at < 0 ? [parameter, ""] : [parameter.slice(0, at), parameter.slice(at + 1)];
-        return [name, decodeURIComponent(value.replaceAll("+", " "))] as const;
-      }),
-    );
-    return parameters.get("base64") !== "1" || /^[\w+/-]*={0,2}$/.test(parameters.get("message") ?? "");
-  } catch {
-    return false;
+/** What is wrong with the query of a GET. The library would put replacement characters into keys, and would not say what it misses. */
+function faultOfQuery(query: string): string | undefined {
+  const parameters = parametersOf(query);
+  if (!parameters || (parameters.get("base64") === "1" && !/^[\w+/-]*={0,2}$/.test(parameters.get("message") ?? ""))) {
+    return "the query is not percent-encoded UTF-8 with a message in JSON, or with base64=1 in base64";
   }
+  const encoding = parameters.get("encoding");
+  if (encoding === "json" || encoding === "proto") return undefined;
+  return encoding === undefined
+    ? "the query has no encoding; send encoding=json, or encoding=proto with base64=1, and the message"
+    : `the encoding ${JSON.stringify(encoding.slice(0, 80))} of the query is not known; it is json or proto`;
+}
+
+/** The first of each name counts, as for the library. */
+function parametersOf(query: string): ReadonlyMap<string, string> | undefined {
+  const parameters = new Map<string, string>();
+  try {
+    for (const parameter of query.split("&")) {
+      const at = parameter.indexOf("=");
+      const [name, value] = at < 0 ? [parameter, ""] : [parameter.slice(0, at), parameter.slice(at + 1)];
+      const decoded = decodeURIComponent(name.replaceAll("+", " "));
+      const text = decodeURIComponent(value.replaceAll("+", " "));
+      if (!parameters.has(decoded)) parameters.set(decoded, text);
+    }
+    return parameters;
+  } catch {
+    return undefined;
+  }
+}
+
+/** HTTP/1.1 wants exactly one Host; two of them are read in two ways by two programs. HTTP/1.0 knew of none. */
+function hasItsHost({
+  rawHeaders,
+  httpVersion,
+}: {
+  readonly rawHeaders: string[];
+  readonly httpVersion: string;
+}): boolean {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.toLowerCase() === "host") hosts++;
+  return hosts === 1 || (hosts === 0 && httpVersion === "1.0");
 }
 
 /** A deadline further away than timers reach is none: without this it would pass at once. */

@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type Cluster, NodeStatusSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
 import type { Clock } from "../base/clock.js";
+import type { NodeId } from "../base/ids.js";
 import { toWire64 } from "../base/position.js";
 import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
@@ -21,13 +22,15 @@ export interface ClusterOptions {
   readonly advertisedAddress: () => string;
 }
 
-export function clusterHandlers(options: ClusterOptions): Partial<ServiceImpl<typeof Cluster>> {
+export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
   const { store, backups, replicator, readiness, clock, version, advertisedAddress } = options;
   const startedMs = clock.monotonicMs();
   return {
     status() {
       const status = store.status();
       const stalenessMs = replicator.stalenessMs();
+      const { lagRecords } = replicator;
+      const { diskFreeBytes } = status;
       const notReadyReason = readiness.reason();
       return {
         clusterId: status.clusterId ?? "",
@@ -51,6 +54,15 @@ export function clusterHandlers(options: ClusterOptions): Partial<ServiceImpl<ty
           version,
           ...(stalenessMs !== undefined && { stalenessMs: toWire64(Math.ceil(stalenessMs)) }),
           durability: status.durability,
+          ...(lagRecords !== undefined && { lagRecords: toWire64(lagRecords) }),
+          promisedEpoch: toWire64(store.promised.epoch),
+          divergedRecords: toWire64(status.divergedRecords),
+          setAside: status.setAside,
+          // What file systems tell is reckoned in blocks, and may be more than a number holds exactly.
+          ...(diskFreeBytes !== undefined && { diskFreeBytes: toWire64(Math.min(diskFreeBytes, MAX_SAFE)) }),
+          isCandidate: replicator.isCandidate,
+          // Before the first record nothing has been decided.
+          commit: status.applied.seq === 0 ? "" : status.settings.commit,
         }),
         members: replicator.members().map(memberToWire),
       };
@@ -61,16 +73,26 @@ export function clusterHandlers(options: ClusterOptions): Partial<ServiceImpl<ty
       return { member: memberToWire(await replicator.addReplica(request.address)) };
     },
 
-    async removeReplica({ nodeId, address }) {
-      if (nodeId === "" && address === "") {
+    async removeReplica(request) {
+      if (request.nodeId === "" && request.address === "") {
         throw new RequestError("invalid", "node_id and address are both empty; name the replica by one of them");
       }
-      if (address !== "") checkAddress(address, "address");
-      await replicator.removeReplica({
-        ...(nodeId !== "" && { nodeId: nodeIdFromText(nodeId, "node_id") }),
-        ...(address !== "" && { address }),
-      });
+      await replicator.removeReplica(memberOf(request));
       return {};
+    },
+
+    async promote({ force }) {
+      const { epoch, firstSeq, unreached, knownLostRecords } = await replicator.promote({ force });
+      return {
+        position: positionToWire({ epoch, seq: firstSeq }),
+        unreached: [...unreached],
+        knownLostRecords: toWire64(knownLostRecords),
+      };
+    },
+
+    async transfer(request, { signal }) {
+      const { nodeId, address, epoch, pauseMs } = await replicator.transfer(memberOf(request), signal);
+      return { nodeId, address, epoch: toWire64(epoch), pauseMs: toWire64(Math.ceil(pauseMs)) };
     },
 
     async createSnapshot() {
@@ -86,5 +108,19 @@ export function clusterHandlers(options: ClusterOptions): Partial<ServiceImpl<ty
     },
 
     backup: (_request, { signal }) => backupMessages({ stream: backups.backup(), clock, signal }),
+  };
+}
+
+const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+
+/** A member as an operator names it; by neither, where that is allowed. */
+function memberOf({ nodeId, address }: { readonly nodeId: string; readonly address: string }): {
+  nodeId?: NodeId;
+  address?: string;
+} {
+  if (address !== "") checkAddress(address, "address");
+  return {
+    ...(nodeId !== "" && { nodeId: nodeIdFromText(nodeId, "node_id") }),
+    ...(address !== "" && { address }),
   };
 }

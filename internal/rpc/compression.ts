@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { brotliCompress, brotliDecompress, constants, gunzip, gzip } from "node:zlib";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
+import { limitDetail } from "./errors.js";
 
 const gzipAsync = promisify(gzip);
 const gunzipAsync = promisify(gunzip);
@@ -46,6 +47,9 @@ async function decompressed(
       throw new ConnectError(
         `the message is larger than ${maxBytes} bytes once decompressed (limits.max_message_bytes); send less at once`,
         Code.ResourceExhausted,
+        undefined,
+        // How large it would have become nobody knows: the first byte too many ended it.
+        [limitDetail({ limit: "limits.max_message_bytes", maximum: maxBytes, actual: maxBytes + 1 })],
       );
     }
     throw new ConnectError(

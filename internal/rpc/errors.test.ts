@@ -50,6 +50,13 @@ const replicationCodes: Record<ReplicationErrorCode, Code> = {
   not_found: Code.NotFound,
   is_voter: Code.FailedPrecondition,
   invalid_address: Code.InvalidArgument,
+  no_majority: Code.FailedPrecondition,
+  behind: Code.FailedPrecondition,
+  not_caught_up: Code.FailedPrecondition,
+  no_target: Code.FailedPrecondition,
+  handover_failed: Code.Unavailable,
+  timeout: Code.Unavailable,
+  too_stale: Code.Unavailable,
   closing: Code.Unavailable,
 };
 
@@ -74,6 +81,7 @@ const requestCodes: Record<RequestErrorCode, Code> = {
   not_found: Code.NotFound,
   unread: Code.ResourceExhausted,
   ended: Code.Aborted,
+  unreached: Code.Unavailable,
 };
 
 describe("the error map", () => {

@@ -7,19 +7,21 @@ import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   LimitExceededSchema,
+  LineageLostSchema,
   LogRangeSchema,
+  NotFreshEnoughSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
 } from "../../api/gen/cambium/v1/types_pb.js";
 import { AssertionError, unreachable } from "../base/assert.js";
 import type { Logger } from "../base/logger.js";
-import { toWire64, WireRangeError } from "../base/position.js";
+import { type Position, toWire64, WireRangeError } from "../base/position.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
 import { type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
 import { positionToWire } from "./convert.js";
-import { NodeClosingError, type PassedLimit, RequestError } from "./request-error.js";
+import { NodeClosingError, NotFreshError, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
 
@@ -40,9 +42,10 @@ export class ErrorMap {
 
   /** What the caller of `method` is told. `signal` is the call's own. */
   toConnectError(error: unknown, method: string, signal?: AbortSignal): ConnectError {
-    // Only the library throws these here, about this very call; no handler lets one of another call through.
+    // Only the library throws these here, about this very call; what another node answered is built anew before it gets here.
     if (error instanceof ConnectError) return error;
     if (error instanceof RequestError) return ofRequest(error);
+    if (error instanceof NotFreshError) return ofNotFresh(error);
     if (error instanceof StoreError) return this.#ofStore(error);
     if (error instanceof ReplicationError) return this.#ofReplication(error);
     if (error instanceof IdentityError) return ofIdentity(error);
@@ -66,11 +69,9 @@ export class ErrorMap {
       case "overloaded":
         return refuse(Code.ResourceExhausted, message);
       case "outcome_unknown":
-        return refuse(
-          Code.Unavailable,
-          message,
-          error.position && [{ desc: OutcomeUnknownSchema, value: { position: positionToWire(error.position) } }],
-        );
+        return refuse(Code.Unavailable, message, [
+          { desc: OutcomeUnknownSchema, value: error.position ? { position: positionToWire(error.position) } : {} },
+        ]);
       case "out_of_range":
         return refuse(
           Code.OutOfRange,
@@ -85,7 +86,7 @@ export class ErrorMap {
       case "offset_out_of_range":
         return refuse(Code.OutOfRange, message, error.offsets && [offsetRangeDetail(error.offsets)]);
       case "lineage_lost":
-        return refuse(Code.Aborted, message);
+        return refuse(Code.Aborted, message, [lineageDetail((error as { readonly fork?: Position }).fork)]);
       case "invalid_token":
         return refuse(Code.InvalidArgument, message);
       default:
@@ -94,7 +95,8 @@ export class ErrorMap {
   }
 
   #ofReplication(error: ReplicationError): ConnectError {
-    return error.code === "not_master" ? this.#notMaster(error.message) : refuse(codeOf(error.code), error.message);
+    const { code, message, masterAddress } = error;
+    return code === "not_master" ? this.#notMaster(message, masterAddress) : refuse(codeOf(code), message);
   }
 
   /** The rooms below turn what they expect of the log into errors of their own; what is left concerns the operator. */
@@ -104,8 +106,8 @@ export class ErrorMap {
   }
 
   /** The rooms say why this node is not the master; where the master is, is added here, once for all of them. */
-  #notMaster(message: string): ConnectError {
-    const masterAddress = this.#options.masterAddress() ?? "";
+  #notMaster(message: string, address = this.#options.masterAddress()): ConnectError {
+    const masterAddress = address ?? "";
     const where =
       masterAddress === ""
         ? "this node does not know at present where the master is"
@@ -140,9 +142,23 @@ function ofRequest(error: RequestError): ConnectError {
       return refuse(Code.ResourceExhausted, message);
     case "ended":
       return refuse(Code.Aborted, message);
+    case "unreached":
+      return refuse(Code.Unavailable, message);
     default:
       return unreachable(code);
   }
+}
+
+function ofNotFresh({ message, applied, stalenessMs, isLate }: NotFreshError): ConnectError {
+  const value = create(NotFreshEnoughSchema, {
+    applied: positionToWire(applied),
+    ...(stalenessMs !== undefined && { stalenessMs: toWire64(Math.ceil(stalenessMs)) }),
+  });
+  return refuse(isLate ? Code.DeadlineExceeded : Code.Unavailable, message, [{ desc: NotFreshEnoughSchema, value }]);
+}
+
+function lineageDetail(fork: Position | undefined): Detail {
+  return { desc: LineageLostSchema, value: fork ? { fork: positionToWire(fork) } : {} };
 }
 
 function ofIdentity(error: IdentityError): ConnectError {
@@ -162,8 +178,15 @@ function codeOf(code: Exclude<ReplicationErrorCode, "not_master">): Code {
     case "refused":
     case "removed":
     case "is_voter":
+    case "no_majority":
+    case "behind":
+    case "not_caught_up":
+    case "no_target":
       return Code.FailedPrecondition;
     case "unreachable":
+    case "handover_failed":
+    case "timeout":
+    case "too_stale":
     case "closing":
       return Code.Unavailable;
     case "not_found":

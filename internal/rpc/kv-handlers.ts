@@ -3,16 +3,22 @@ import { create } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   BatchGetEntrySchema,
+  type BatchGetResponse,
   BatchGetResponseSchema,
+  type GetResponse,
   GetResponseSchema,
   GetUpdatesResponseSchema,
-  type KVStore,
+  KVStore,
   ScanEntrySchema,
+  type ScanResponse,
   ScanResponseSchema,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { must } from "../base/assert.js";
 import { type EpochMs, fromWire64, seq, toWire64 } from "../base/position.js";
+import type { ScanRequest, WriteCommand, WriteReceipt } from "../store/store.js";
+import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
 import { eventToWire, keyToWire, positionToWire } from "./convert.js";
+import type { FreshReads } from "./fresh-reads.js";
 import {
   checkAtMost,
   checkCount,
@@ -28,89 +34,46 @@ import {
 import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
 import { checkedScan, pageTokenOf } from "./scan-request.js";
+import type { WriteForwarder } from "./write-forwarder.js";
 
 type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
 export interface KvOptions {
-  readonly store: RpcStore;
+  readonly store: Pick<RpcStore, "readPoint" | "get" | "scan" | "write" | "updates" | "history">;
   readonly replicator: Pick<RpcReplicator, "stalenessMs">;
   readonly limits: Limits;
+  readonly reads: Pick<FreshReads, "admit">;
+  readonly writes: Pick<AcknowledgedWrites, "write">;
+  readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
 }
 
 /** Bytes on the wire of an entry beside its value, and of an answer beside its entries, at most. */
 const ENTRY_OVERHEAD_BYTES = 64;
 const ANSWER_OVERHEAD_BYTES = 256;
 
-export function kvHandlers({ store, replicator, limits }: KvOptions): ServiceImpl<typeof KVStore> {
+export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
+  const { store, limits, reads } = options;
   return {
     get(request, context) {
       const key = checkedKey(request.key, "key", limits);
-      const { position, nowMs, token } = store.readPoint();
-      const entry = store.get(key);
-      if (context.requestMethod === "GET") tagAnswer(context, store, entry);
-      return create(GetResponseSchema, {
-        ...entryToWire(entry, nowMs),
-        position: positionToWire(position),
-        ...stalenessToWire(replicator.stalenessMs()),
-        token,
-      });
+      const wait = reads.admit(request.consistency, context.signal);
+      return wait ? wait.then(() => get(key, context, options)) : get(key, context, options);
     },
 
-    batchGet(request) {
+    batchGet(request, context) {
       checkCount(request.keys.length, "keys");
       const keys = request.keys.map((key, index) => checkedKey(key, `keys[${index}]`, limits));
-      const { position, nowMs, token } = store.readPoint();
-      let bytes = ANSWER_OVERHEAD_BYTES;
-      const entries = keys.map((key) => {
-        const entry = store.get(key);
-        bytes += ENTRY_OVERHEAD_BYTES + (entry?.value.byteLength ?? 0);
-        // Refused before the value is copied, or else 1024 keys of the largest value would be held at once.
-        if (bytes > limits.messageBytesMax) throw answerTooLarge(bytes, limits);
-        return create(BatchGetEntrySchema, entryToWire(entry, nowMs));
-      });
-      return create(BatchGetResponseSchema, {
-        entries,
-        position: positionToWire(position),
-        ...stalenessToWire(replicator.stalenessMs()),
-        token,
-      });
+      const wait = reads.admit(request.consistency, context.signal);
+      return wait ? wait.then(() => batchGet(keys, options)) : batchGet(keys, options);
     },
 
-    scan(request) {
-      const { entries, next, point } = store.scan(checkedScan(request, ANSWER_OVERHEAD_BYTES, limits));
-      return create(ScanResponseSchema, {
-        entries: entries.map((entry) =>
-          create(ScanEntrySchema, {
-            key: keyToWire(entry.key),
-            ...(!request.keysOnly && { value: copyOf(entry.value) }),
-            ...aboutToWire(entry, point.nowMs),
-            valueBytes: toWire64(entry.value.byteLength),
-          }),
-        ),
-        ...(next && { nextPageToken: pageTokenOf(next) }),
-        position: positionToWire(point.position),
-        ...stalenessToWire(replicator.stalenessMs()),
-        token: point.token,
-      });
+    scan(request, context) {
+      const range = checkedScan(request, ANSWER_OVERHEAD_BYTES, limits);
+      const wait = reads.admit(request.consistency, context.signal);
+      return wait ? wait.then(() => scan(range, options)) : scan(range, options);
     },
 
-    async set(request) {
-      const { position, token } = await store.write([checkedSet(request, "", limits)]);
-      return { position: positionToWire(position), token };
-    },
-
-    async delete(request) {
-      const { position, token, results } = await store.write([checkedDelete(request, "", limits)]);
-      const { existed } = must(results[0], "a result for each command");
-      return { existed, position: positionToWire(position), token };
-    },
-
-    async write(request) {
-      checkCount(request.operations.length, "operations");
-      const commands = request.operations.map((operation, index) => checkedOperation(operation, index, limits));
-      const { position, token, results } = await store.write(commands);
-      return { results: results.map(({ existed }) => ({ existed })), position: positionToWire(position), token };
-    },
+    ...writeHandlers(options),
 
     async getUpdates(request, context) {
       checkAtMost(request.limit, UPDATES_MAX, "limit");
@@ -133,11 +96,106 @@ export function kvHandlers({ store, replicator, limits }: KvOptions): ServiceImp
   };
 }
 
+function get(key: Uint8Array, context: HandlerContext, { store, replicator }: KvOptions): GetResponse {
+  const { position, nowMs, token } = store.readPoint();
+  const entry = store.get(key);
+  if (context.requestMethod === "GET") tagAnswer(context, store, entry);
+  return create(GetResponseSchema, {
+    ...entryToWire(entry, nowMs),
+    position: positionToWire(position),
+    ...stalenessToWire(replicator.stalenessMs()),
+    token,
+  });
+}
+
+function batchGet(keys: readonly Uint8Array[], { store, replicator, limits }: KvOptions): BatchGetResponse {
+  const { position, nowMs, token } = store.readPoint();
+  let bytes = ANSWER_OVERHEAD_BYTES;
+  const entries = keys.map((key) => {
+    const entry = store.get(key);
+    bytes += ENTRY_OVERHEAD_BYTES + (entry?.value.byteLength ?? 0);
+    // Refused before the value is copied, or else 1024 keys of the largest value would be held at once.
+    if (bytes > limits.messageBytesMax) throw answerTooLarge(bytes, limits);
+    return create(BatchGetEntrySchema, entryToWire(entry, nowMs));
+  });
+  return create(BatchGetResponseSchema, {
+    entries,
+    position: positionToWire(position),
+    ...stalenessToWire(replicator.stalenessMs()),
+    token,
+  });
+}
+
+function scan(range: ScanRequest, { store, replicator }: KvOptions): ScanResponse {
+  const { entries, next, point } = store.scan(range);
+  return create(ScanResponseSchema, {
+    entries: entries.map((entry) =>
+      create(ScanEntrySchema, {
+        key: keyToWire(entry.key),
+        ...(!range.keysOnly && { value: copyOf(entry.value) }),
+        ...aboutToWire(entry, point.nowMs),
+        valueBytes: toWire64(entry.value.byteLength),
+      }),
+    ),
+    ...(next && { nextPageToken: pageTokenOf(next) }),
+    position: positionToWire(point.position),
+    ...stalenessToWire(replicator.stalenessMs()),
+    token: point.token,
+  });
+}
+
+function writeHandlers({
+  store,
+  limits,
+  writes,
+  forwarder,
+}: KvOptions): Pick<ServiceImpl<typeof KVStore>, "set" | "delete" | "write"> {
+  const write = (
+    commands: readonly WriteCommand[],
+    acknowledge: Acknowledge,
+    context: HandlerContext,
+  ): Promise<WriteReceipt> => writes.write(acknowledge, context, (options) => store.write(commands, options));
+  return {
+    set(request, context) {
+      const commands = [checkedSet(request, "", limits)];
+      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
+      return forwarder.hereOrForward(KVStore.method.set, request, context, async () => {
+        const { position, token } = await write(commands, acknowledge, context);
+        return { position: positionToWire(position), token: copyOf(token) };
+      });
+    },
+
+    delete(request, context) {
+      const commands = [checkedDelete(request, "", limits)];
+      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
+      return forwarder.hereOrForward(KVStore.method.delete, request, context, async () => {
+        const { position, token, results } = await write(commands, acknowledge, context);
+        const { existed } = must(results[0], "a result for each command");
+        return { existed, position: positionToWire(position), token: copyOf(token) };
+      });
+    },
+
+    write(request, context) {
+      checkCount(request.operations.length, "operations");
+      const commands = request.operations.map((operation, index) => checkedOperation(operation, index, limits));
+      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
+      return forwarder.hereOrForward(KVStore.method.write, request, context, async () => {
+        const { position, token, results } = await write(commands, acknowledge, context);
+        return {
+          results: results.map(({ existed }) => ({ existed })),
+          position: positionToWire(position),
+          token: copyOf(token),
+        };
+      });
+    },
+  };
+}
+
 /**
  * Lets caches of HTTP keep the answer, and ask whether it is still right. The record that wrote the value names it: its
  * seq, and the mastership that gave out that seq, since after a failover the seq alone may stand for another write.
  */
-function tagAnswer(context: HandlerContext, store: RpcStore, entry: Entry | undefined): void {
+function tagAnswer(context: HandlerContext, store: Pick<RpcStore, "history">, entry: Entry | undefined): void {
   context.responseHeader.set("cache-control", "no-cache");
   if (!entry) return;
   const mastership = store.history.at(entry.modSeq);

@@ -43,9 +43,8 @@ export function corrected(error: ConnectError): ConnectError | undefined {
     `the ${what} has ${actual ?? "more"} bytes, ${maximum} are possible (${MESSAGE_LIMIT}); ${advice} less at once`,
     Code.ResourceExhausted,
     undefined,
-    actual === undefined
-      ? []
-      : [limitDetail({ limit: MESSAGE_LIMIT, maximum: Number(maximum), actual: Number(actual) })],
+    // Where the library gave up reading, there was one byte more at least.
+    [limitDetail({ limit: MESSAGE_LIMIT, maximum: Number(maximum), actual: Number(actual ?? Number(maximum) + 1) })],
   );
 }
 

@@ -1,6 +1,7 @@
 /** The limits of requests and answers, and the checks that hold them before anything is built from a request. */
 import type { SetRequest, WriteOperation } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { ProduceRequest } from "../../api/gen/cambium/v1/log_pb.js";
+import { Acknowledge } from "../../api/gen/cambium/v1/types_pb.js";
 import { fromWire64 } from "../base/position.js";
 import type { WriteCommand } from "../store/store.js";
 import { RequestError } from "./request-error.js";
@@ -108,12 +109,20 @@ export function checkedDelete(request: { readonly key: string }, prefix: string,
 export function checkedOperation({ operation }: WriteOperation, index: number, limits: Limits): WriteCommand {
   switch (operation.case) {
     case "set":
+      checkUnacknowledged(operation.value, `operations[${index}].set`);
       return checkedSet(operation.value, `operations[${index}].set.`, limits);
     case "delete":
+      checkUnacknowledged(operation.value, `operations[${index}].delete`);
       return checkedDelete(operation.value, `operations[${index}].delete.`, limits);
     case undefined:
       throw new RequestError("invalid", `operations[${index}] is empty; give it a set or a delete`);
   }
+}
+
+/** All operations of a batch are answered together. */
+function checkUnacknowledged({ acknowledge }: { readonly acknowledge: Acknowledge }, field: string): void {
+  if (acknowledge === Acknowledge.UNSPECIFIED) return;
+  throw new RequestError("invalid", `${field}.acknowledge is given; give acknowledge beside the operations instead`);
 }
 
 /** The number of a request's parts, from 1 to `BATCH_MAX`. */

@@ -6,22 +6,28 @@ import {
   type ConsumeStreamRequest,
   type ConsumeStreamResponse,
   ConsumeStreamResponseSchema,
-  type Log,
+  Log,
   type ProduceResponse,
   type ProduceStreamResponse,
   ProducedRecordSchema,
 } from "../../api/gen/cambium/v1/log_pb.js";
 import { fromWire64, toWire64 } from "../base/position.js";
+import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
 import { positionToWire } from "./convert.js";
+import type { FreshReads } from "./fresh-reads.js";
 import { inOrder } from "./in-order.js";
 import { checkAtMost, checkedRecord, checkedRecords, type Limits, WAIT_MS_MAX } from "./limits.js";
 import type { OffsetRange, ProducedRecord } from "../store/store.js";
 import type { RpcRecords } from "./ports.js";
 import { RequestError } from "./request-error.js";
+import type { WriteForwarder } from "./write-forwarder.js";
 
 export interface LogOptions {
   readonly store: RpcRecords;
   readonly limits: Limits;
+  readonly reads: Pick<FreshReads, "admit">;
+  readonly writes: Pick<AcknowledgedWrites, "write">;
+  readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
 }
 
 /** Records that one message of a stream carries, and their bytes, at most; but one record at least. */
@@ -35,17 +41,30 @@ const UNDER_WAY_RECORDS = 1024;
 /** Reckoned for a record under way beside its bytes. */
 const RECORD_OVERHEAD_BYTES = 256;
 
-export function logHandlers({ store, limits }: LogOptions): ServiceImpl<typeof Log> {
-  const produce = async (records: readonly Uint8Array[]): Promise<Omit<ProduceResponse, "$typeName">> => {
-    const { firstOffset, position, token } = await store.produce(records);
+export function logHandlers({ store, limits, reads, writes, forwarder }: LogOptions): ServiceImpl<typeof Log> {
+  const produce = async (
+    records: readonly Uint8Array[],
+    acknowledge: Acknowledge,
+    context: HandlerContext,
+  ): Promise<Omit<ProduceResponse, "$typeName">> => {
+    const { firstOffset, position, token } = await writes.write(acknowledge, context, (options) =>
+      store.produce(records, options),
+    );
     return { offset: toWire64(firstOffset), position: positionToWire(position), token: new Uint8Array(token) };
   };
   return {
-    produce: (request) => produce(checkedRecords(request, limits)),
+    produce(request, context) {
+      const records = checkedRecords(request, limits);
+      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
+      return forwarder.hereOrForward(Log.method.produce, request, context, () =>
+        produce(records, acknowledge, context),
+      );
+    },
 
     async consume(request, context) {
       checkAtMost(request.waitMs, WAIT_MS_MAX, "wait_ms");
       const offset = fromWire64(request.offset, "offset");
+      await reads.admit(request.consistency, context.signal);
       if (request.waitMs > 0 && offset === store.recordRange().end) {
         await store.nextProduced(offset, request.waitMs, context.signal);
       }
@@ -58,7 +77,7 @@ export function logHandlers({ store, limits }: LogOptions): ServiceImpl<typeof L
     produceStream: (requests, context) =>
       inOrder<{ readonly record: Uint8Array }, Omit<ProduceStreamResponse, "$typeName">>({
         inputs: requests,
-        act: async ({ record }) => produce([checkedRecord(record, "record", limits)]),
+        act: async ({ record }) => produce([checkedRecord(record, "record", limits)], "committed", context),
         sizeOf: ({ record }) => record.byteLength + RECORD_OVERHEAD_BYTES,
         bytesMax: UNDER_WAY_BYTES,
         countMax: UNDER_WAY_RECORDS,
@@ -67,9 +86,14 @@ export function logHandlers({ store, limits }: LogOptions): ServiceImpl<typeof L
 
     consumeStream: (request, context) => consumeStream(request, context, store),
 
-    async truncate(request) {
-      const { position } = await store.truncateRecords(fromWire64(request.belowOffset, "below_offset"));
-      return { position: positionToWire(position), start: toWire64(store.recordRange().start) };
+    truncate(request, context) {
+      const below = fromWire64(request.belowOffset, "below_offset");
+      return forwarder.hereOrForward(Log.method.truncate, request, context, async () => {
+        const { position } = await writes.write("committed", context, (options) =>
+          store.truncateRecords(below, options),
+        );
+        return { position: positionToWire(position), start: toWire64(store.recordRange().start) };
+      });
     },
 
     getRange() {

@@ -1,3 +1,4 @@
+import type { Position } from "../base/position.js";
 import type { OffsetRange } from "../store/store.js";
 
 export type RequestErrorCode =
@@ -14,7 +15,9 @@ export type RequestErrorCode =
   /** The caller does not read what it is sent. */
   | "unread"
   /** A stream that this node ended for the reason in the message. */
-  | "ended";
+  | "ended"
+  /** A write was to be passed on to the master, which cannot be reached. */
+  | "unreached";
 
 /** A limit of the configuration, and what the request asked for. */
 export interface PassedLimit {
@@ -40,6 +43,26 @@ export class RequestError extends Error {
     this.code = code;
     if (details.passed) this.passed = details.passed;
     if (details.range) this.range = details.range;
+  }
+}
+
+/** A read that this node cannot serve as fresh as it was asked for. */
+export class NotFreshError extends Error {
+  override readonly name = "NotFreshError";
+  readonly applied: Position;
+  readonly stalenessMs?: number;
+  /** Whether it was the call's own deadline that ended the waiting. */
+  readonly isLate: boolean;
+
+  constructor(
+    message: string,
+    details: { readonly applied: Position; readonly stalenessMs: number | undefined; readonly isLate: boolean },
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.applied = details.applied;
+    if (details.stalenessMs !== undefined) this.stalenessMs = details.stalenessMs;
+    this.isLate = details.isLate;
   }
 }
 

@@ -7,6 +7,7 @@ import { KVStore, type ScanResponse, ScanResponseSchema } from "../../api/gen/ca
 import { FakeClock } from "../base/clock.js";
 import type { Store } from "../store/store.js";
 import { beginSoleMastership, bytes, openStore } from "../store/testing/stores.js";
+import { AcknowledgedWrites } from "./acknowledged.js";
 import { kvHandlers } from "./kv-handlers.js";
 import type { Limits } from "./limits.js";
 
@@ -22,7 +23,15 @@ async function start(limits = roomy) {
   const store = await openStore({ clock, pendingBytesMax: 64 << 20 });
   closers.push(() => store.close());
   await beginSoleMastership(store);
-  const handlers = kvHandlers({ store, replicator: { stalenessMs: () => 0 }, limits });
+  const replicator = { stalenessMs: () => 0, whenReplicated: () => Promise.resolve() };
+  const handlers = kvHandlers({
+    store,
+    replicator,
+    limits,
+    reads: { admit: () => undefined },
+    writes: new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 }),
+    forwarder: { hereOrForward: (_method, _request, _context, here) => here() },
+  });
   const client = createClient(
     KVStore,
     createRouterTransport((router) => router.service(KVStore, handlers)),

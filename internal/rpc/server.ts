@@ -22,12 +22,15 @@ import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import { Access } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
+import { ReadGate } from "../replication/read-gate.js";
+import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
+import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
 import { kvHandlers } from "./kv-handlers.js";
@@ -42,6 +45,7 @@ import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
+import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
@@ -83,6 +87,14 @@ export interface RpcServerOptions {
   /** Callers from other machines are refused, peers excepted. */
   readonly protectedMode: boolean;
   readonly clusterSecret?: Uint8Array;
+  /** How long a write may take before its caller is told that its outcome is unknown. */
+  readonly writeTimeoutMs: number;
+  /** How long a read may wait until this node is as fresh as it asks for. */
+  readonly maxReadWaitMs: number;
+  /** Whether a replica passes writes on to its master. */
+  readonly forwardWrites: boolean;
+  /** Staleness above which the node is not ready; 0: none. */
+  readonly readyMaxStalenessMs: number;
   /** How long `close` waits for calls in flight. */
   readonly drainTimeoutMs: number;
   /** Told of a failed assertion in a call. By default it is thrown where nothing catches it, which ends the process. */
@@ -92,6 +104,7 @@ export interface RpcServerOptions {
 export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #readiness: Readiness;
+  readonly #forwarder: WriteForwarder;
   readonly #shutdown = new AbortController();
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
@@ -105,7 +118,15 @@ export class RpcServer {
   private constructor(options: RpcServerOptions) {
     useNodeTextEncoding();
     this.#options = options;
-    this.#readiness = new Readiness(options.store);
+    const { clock, replicator, writeTimeoutMs, clusterSecret } = options;
+    this.#readiness = new Readiness({ store: options.store, replicator, maxStalenessMs: options.readyMaxStalenessMs });
+    this.#forwarder = new WriteForwarder({
+      isEnabled: options.forwardWrites,
+      replicator,
+      clock,
+      timeoutMs: writeTimeoutMs,
+      ...(clusterSecret && { clusterSecret }),
+    });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
     const router = this.#createRouter();
@@ -125,6 +146,8 @@ export class RpcServer {
         keepAlive: true,
         keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
         noDelay: true,
+        // Node would refuse it without a word; the adapter says why.
+        requireHostHeader: false,
       },
       this.#adapter.handle,
     );
@@ -197,6 +220,7 @@ export class RpcServer {
     });
     await closed;
     deadline.cancel();
+    await this.#forwarder.close();
   }
 
   #listen(): Promise<void> {
@@ -214,6 +238,7 @@ export class RpcServer {
 
   #createRouter(): ConnectRouter {
     const { store, records, backups, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
+    const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const errors = new ErrorMap({
       logger,
       masterAddress: () => replicator.masterAddress,
@@ -232,8 +257,15 @@ export class RpcServer {
       interceptors: [callGuard({ access, errors })],
       shutdownSignal: this.#shutdown.signal,
     });
-    router.service(KVStore, kvHandlers({ store, replicator, limits }));
-    router.service(Log, logHandlers({ store: records, limits }));
+    const forwarder = this.#forwarder;
+    const reads = new FreshReads({
+      store,
+      replicator,
+      gate: new ReadGate({ store, replicator, clock, maxWaitMs: maxReadWaitMs }),
+    });
+    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
+    router.service(KVStore, kvHandlers({ store, replicator, limits, reads, writes, forwarder }));
+    router.service(Log, logHandlers({ store: records, limits, reads, writes, forwarder }));
     router.service(
       Cluster,
       clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),

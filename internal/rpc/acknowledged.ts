@@ -1,0 +1,88 @@
+/** Writes, answered when their callers want it: once the master keeps them, once they are committed, or once all keep them. */
+import type { HandlerContext } from "@connectrpc/connect";
+import { Acknowledge as WireAcknowledge } from "../../api/gen/cambium/v1/types_pb.js";
+import type { Clock } from "../base/clock.js";
+import type { Position } from "../base/position.js";
+import { ReplicationError } from "../replication/replicator.js";
+import { StoreError } from "../store/store.js";
+import { timeFor, whileWanted } from "./caller.js";
+import type { RpcReplicator, WriteOptions } from "./ports.js";
+import { RequestError } from "./request-error.js";
+
+export type Acknowledge = "kept" | "committed" | "replicated";
+
+export interface AcknowledgedOptions {
+  readonly replicator: Pick<RpcReplicator, "whenReplicated">;
+  readonly clock: Clock;
+  /** `replication.write_timeout`. */
+  readonly timeoutMs: number;
+}
+
+export class AcknowledgedWrites {
+  readonly #options: AcknowledgedOptions;
+
+  constructor(options: AcknowledgedOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Carries out a write of the store, and resolves when it has been acknowledged as wanted. Rejects as the store does, and
+   * with `outcome_unknown` where the nodes that were to keep it have not told so in time.
+   */
+  async write<R extends { readonly position: Position }>(
+    acknowledge: Acknowledge,
+    context: HandlerContext,
+    propose: (options: WriteOptions) => Promise<R>,
+  ): Promise<R> {
+    const { clock, timeoutMs } = this.#options;
+    const startMs = clock.monotonicMs();
+    const timeMs = timeFor(context, timeoutMs);
+    const receipt = await propose({
+      acknowledge: acknowledge === "kept" ? "kept" : "committed",
+      timeoutMs: timeMs,
+    });
+    if (acknowledge === "replicated") {
+      await this.#replicated(receipt.position, context, timeMs - (clock.monotonicMs() - startMs));
+    }
+    return receipt;
+  }
+
+  async #replicated(position: Position, context: HandlerContext, leftMs: number): Promise<void> {
+    const { replicator, clock } = this.#options;
+    const late = new AbortController();
+    const timer = clock.after(leftMs, () =>
+      late.abort(new ReplicationError("timeout", "they have not answered in time")),
+    );
+    try {
+      await whileWanted(context, (wanted) =>
+        replicator.whenReplicated(position.seq, AbortSignal.any([wanted, late.signal])),
+      );
+    } catch (error) {
+      if (!(error instanceof ReplicationError || error instanceof StoreError)) throw error;
+      // The write has been done, and what says less would be taken for a refusal.
+      throw new StoreError(
+        "outcome_unknown",
+        `the write is committed at seq ${position.seq}, but not every connected node is known to keep it: ${error.message}; do not write it again`,
+        { position, cause: error },
+      );
+    } finally {
+      timer.cancel();
+    }
+  }
+}
+
+/** `field` names it in the error. */
+export function acknowledgeFromWire(acknowledge: WireAcknowledge, field: string): Acknowledge {
+  switch (acknowledge) {
+    case WireAcknowledge.UNSPECIFIED:
+    case WireAcknowledge.COMMITTED:
+      return "committed";
+    case WireAcknowledge.MASTER:
+      return "kept";
+    case WireAcknowledge.ALL:
+      return "replicated";
+    default:
+      // A weaker promise than the one that was asked for must not be given in silence.
+      throw new RequestError("invalid", `${field} is ${String(acknowledge)}, which this version does not know`);
+  }
+}
