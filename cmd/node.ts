@@ -272,6 +272,10 @@ async function buildRooms(
       corsOrigins: config.server.corsOrigins,
       protectedMode: config.server.protectedMode,
       drainTimeoutMs: config.server.drainTimeoutMs,
+      writeTimeoutMs: config.replication.writeTimeoutMs,
+      maxReadWaitMs: config.limits.maxReadWaitMs,
+      forwardWrites: config.server.forwardWrites,
+      readyMaxStalenessMs: config.server.readyMaxStalenessMs,
       ...secret,
     });
     const address = formatAddress({ host: config.server.host, port: server.port });

@@ -21,6 +21,8 @@ export interface LoadJob {
   readonly warmupMs: number;
   /** How long is measured; 0: until every message has been sent once. */
   readonly measureMs: number;
+  /** How long a caller waits between an answer and its next request, so that the load is no more than the servers bear; absent: not at all. */
+  readonly thinkMs?: number;
 }
 
 /** Appends and fdatasync, one after the other, on a file that is already as long as it will be. */

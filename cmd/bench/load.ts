@@ -36,6 +36,7 @@ class ClosedLoop {
   #next = 0;
   #measuring = false;
   #stopped = false;
+  readonly #thinking = new Set<NodeJS.Timeout>();
   #finish: (error?: Error) => void = () => undefined;
 
   constructor(job: LoadJob) {
@@ -76,11 +77,11 @@ class ClosedLoop {
         setTimeout(() => this.#finish(), warmupMs + measureMs),
       );
     try {
-      for (const { callers } of this.#connections) for (const caller of callers) this.#send(caller);
+      for (const { callers } of this.#connections) for (const caller of callers) this.#sendLater(caller);
       await finished;
     } finally {
       this.#stopped = true;
-      for (const timer of timers) clearTimeout(timer);
+      for (const timer of [...timers, ...this.#thinking]) clearTimeout(timer);
     }
     const elapsedMs = performance.now() - startMs;
     const { user, system } = process.cpuUsage(startCpu);
@@ -98,6 +99,20 @@ class ClosedLoop {
     for (const connection of this.#connections) connection.close();
   }
 
+  #sendLater(caller: Caller): void {
+    const { thinkMs } = this.#job;
+    if (thinkMs === undefined) return this.#send(caller);
+    const timer = setTimeout(
+      () => {
+        this.#thinking.delete(timer);
+        this.#send(caller);
+      },
+      // Callers that all think equally long would come in one crowd.
+      thinkMs * (0.5 + Math.random()),
+    );
+    this.#thinking.add(timer);
+  }
+
   #send(caller: Caller): void {
     if (this.#job.measureMs === 0 && this.#next >= this.#requests.length) return;
     const request = this.#requests[this.#next++ % this.#requests.length]!;
@@ -109,7 +124,7 @@ class ClosedLoop {
     if (this.#stopped) return;
     if (this.#measuring) this.#latencies.push((performance.now() - this.#startedMs.get(caller)!) * 1000);
     if (this.#job.measureMs === 0 && this.#latencies.length === this.#requests.length) this.#finish();
-    else this.#send(caller);
+    else this.#sendLater(caller);
   }
 }
 

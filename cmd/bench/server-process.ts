@@ -1,9 +1,13 @@
 /** A server under measurement: a process of its own on a free port of this machine. */
-import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import type { ProbeReport, ProbeRequest } from "./loop-probe.js";
+
+type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable; readonly stderr: Readable };
 
 /** Lines of output that are kept to explain a server that died. */
 const keptLinesMax = 20;
@@ -12,13 +16,13 @@ export class ServerProcess {
   readonly name: string;
   /** `host:port` */
   readonly address: string;
-  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #child: Child;
   readonly #exited: Promise<number | null>;
 
   private constructor(
     name: string,
     address: string,
-    child: ChildProcessByStdio<Writable, Readable, Readable>,
+    child: Child,
     exited: Promise<number | null>,
   ) {
     this.name = name;
@@ -34,13 +38,16 @@ export class ServerProcess {
     args: readonly string[];
     readyMessage: string;
     environment?: Readonly<Record<string, string>>;
+    /** Has its event loop and its memory watched from inside; see `probe`. */
+    probed?: true;
   }): Promise<ServerProcess> {
     const { name, program, args } = options;
     const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
-    const child = spawn(process.execPath, [file, ...args], {
-      stdio: ["pipe", "pipe", "pipe"],
+    const probe = options.probed ? ["--import", new URL("./loop-probe.js", import.meta.url).href] : [];
+    const child = spawn(process.execPath, [...probe, file, ...args], {
+      stdio: options.probed ? ["pipe", "pipe", "pipe", "ipc"] : ["pipe", "pipe", "pipe"],
       env: options.environment ?? process.env,
-    });
+    }) as Child;
     const exited = new Promise<number | null>((resolve) => child.once("close", resolve));
     const lines: string[] = [];
     const address = await new Promise<string>((resolve, reject) => {
@@ -72,6 +79,16 @@ export class ServerProcess {
     } catch {
       return undefined;
     }
+  }
+
+  /** Asks the probe in a server that was started with one: `begin` watches from now on, `end` tells what was seen. */
+  async probe(request: ProbeRequest): Promise<ProbeReport> {
+    this.#child.send(request);
+    const [report] = (await Promise.race([
+      once(this.#child, "message"),
+      this.#exited.then(() => Promise.reject(new Error(`${this.name} ended`))),
+    ])) as [ProbeReport];
+    return report;
   }
 
   /** Asks it to leave, and waits until it has. */

@@ -6,6 +6,13 @@ import type { Command } from "commander";
 import type { Position } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
+import {
+  addAcknowledgeOption,
+  addReadOptions,
+  type ReadFlags,
+  readConsistencyOf,
+  type WriteFlags,
+} from "./read-options.js";
 import { jsonValue, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, parseDurationMs } from "./units.js";
 import { readValueFile, VALUE_BYTES_MAX } from "./value-file.js";
@@ -14,24 +21,26 @@ import { readValueFile, VALUE_BYTES_MAX } from "./value-file.js";
 const BATCH_KEYS_MAX = 1024;
 
 export function addKeyCommands(program: Command, terminal: Terminal): void {
-  program
-    .command("get")
+  addReadOptions(program.command("get"))
     .summary("print the value of a key")
     .description("Prints the value of a key, byte for byte. Exit code 1 when the key is absent.")
     .argument("<key>")
     .option("--json", "print value, seqs and remaining time as JSON")
     .option("-o, --out <file>", "write the value to a file")
-    .addHelpText("after", "\nExamples:\n  $ cambium get greeting\n  $ cambium get logo.png --out logo.png")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cambium get greeting\n  $ cambium get logo.png --out logo.png\n" +
+        "  $ cambium get balance --linearizable\n  $ cambium get greeting --max-staleness 2s",
+    )
     .action((key: string, _options, command: Command) => get(key, command.optsWithGlobals(), terminal));
-  program
-    .command("set")
+  addAcknowledgeOption(program.command("set"))
     .summary("write a key")
-    .description("Writes a key. When it ends, the write is committed.")
+    .description("Writes a key. When it ends, the write is committed, unless --acknowledge says otherwise.")
     .argument("<key>")
     .argument("[value]", "the value as text; - reads it from stdin")
     .option("-f, --file <file>", "take the value from a file")
     .option("--ttl <duration>", "let the key expire after this time", parseDurationMs)
-    .option("--json", "print the position of the write as JSON")
+    .option("--json", "print the position of the write, and its token for --at-least, as JSON")
     .addHelpText(
       "after",
       "\nExamples:\n  $ cambium set greeting hello\n  $ cambium set session:42 '{\"user\":7}' --ttl 30m\n" +
@@ -40,23 +49,22 @@ export function addKeyCommands(program: Command, terminal: Terminal): void {
     .action((key: string, value: string | undefined, _options, command: Command) =>
       set(key, value, command.optsWithGlobals(), terminal),
     );
-  program
-    .command("del")
+  addAcknowledgeOption(program.command("del"))
     .summary("remove keys")
     .description("Removes keys, up to 1024 of them at once. Removing an absent key is no failure.")
     .argument("<key...>")
-    .option("--json", "print how many there were, and the position, as JSON")
+    .option("--json", "print how many there were, the position, and its token for --at-least, as JSON")
     .addHelpText("after", "\nExample:\n  $ cambium del greeting session:42")
     .action((keys: string[], _options, command: Command) => del(keys, command.optsWithGlobals(), terminal));
 }
 
 async function get(
   key: string,
-  options: GlobalOptions & { readonly json?: true; readonly out?: string },
+  options: GlobalOptions & ReadFlags & { readonly json?: true; readonly out?: string },
   { stdout, signal }: Terminal,
 ): Promise<void> {
   if (options.json && options.out !== undefined) throw new CliError("usage", "give --json or --out, not both");
-  const entry = await withClient(options, (client) => client.get(key, { signal }));
+  const entry = await withClient(options, (client) => client.get(key, { ...readConsistencyOf(options), signal }));
   if (options.json) {
     if (!entry) {
       await writeJson(stdout, { key, exists: false });
@@ -79,7 +87,7 @@ async function get(
 async function set(
   key: string,
   value: string | undefined,
-  options: GlobalOptions & { readonly json?: true; readonly file?: string; readonly ttl?: number },
+  options: GlobalOptions & WriteFlags & { readonly json?: true; readonly file?: string; readonly ttl?: number },
   { stdin, stdout, signal }: Terminal,
 ): Promise<void> {
   if ((value === undefined) === (options.file === undefined)) {
@@ -91,28 +99,35 @@ async function set(
       : value === "-"
         ? await readAll(stdin, signal)
         : value!;
-  const { position } = await withClient(options, (client) => client.set(key, bytes, { ttlMs: options.ttl, signal }));
-  await (options.json ? writeJson(stdout, { position }) : write(stdout, `written at ${place(position)}\n`));
+  const { acknowledge, ttl: ttlMs } = options;
+  const { position, token } = await withClient(options, (client) =>
+    client.set(key, bytes, { ttlMs, acknowledge, signal }),
+  );
+  if (options.json) await writeJson(stdout, { position, token: base64(token) });
+  else await write(stdout, `written at ${place(position)}\n`);
 }
 
 async function del(
   keys: readonly string[],
-  options: GlobalOptions & { readonly json?: true },
+  options: GlobalOptions & WriteFlags & { readonly json?: true },
   { stdout, signal }: Terminal,
 ): Promise<void> {
   if (keys.length > BATCH_KEYS_MAX) throw new CliError("usage", `${keys.length} keys are more than ${BATCH_KEYS_MAX}`);
-  const { results, position } = await withClient(options, (client) =>
+  const { results, position, token } = await withClient(options, (client) =>
     client.write(
       keys.map((key) => ({ kind: "delete", key })),
-      { signal },
+      { acknowledge: options.acknowledge, signal },
     ),
   );
   const removed = results.filter(({ existed }) => existed).length;
-  if (options.json) await writeJson(stdout, { removed, absent: keys.length - removed, position });
-  else if (removed === 0)
+  if (options.json) {
+    await writeJson(stdout, { removed, absent: keys.length - removed, position, token: base64(token) });
+  } else if (removed === 0)
     await write(stdout, `nothing to remove: ${keys.length === 1 ? "the key is" : "the keys are"} absent\n`);
   else await write(stdout, `removed ${counted(removed, "key")} at ${place(position)}\n`);
 }
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
 
 const place = ({ epoch, seq }: Position): string => `seq ${seq}, epoch ${epoch}`;
 

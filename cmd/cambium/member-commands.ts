@@ -1,7 +1,7 @@
 /** `members add` and `members remove`. */
-import { type Command, InvalidArgumentError } from "commander";
-import { AddressError, formatAddress, parseAddress } from "../../internal/base/address.js";
+import type { Command } from "commander";
 import { type GlobalOptions, withClient } from "./command-context.js";
+import { parseNodeAddress } from "./node-name.js";
 import { type Terminal, write, writeJson } from "./terminal.js";
 
 export function addMemberCommands(program: Command, terminal: Terminal): void {
@@ -16,7 +16,7 @@ export function addMemberCommands(program: Command, terminal: Terminal): void {
       "Makes the node at an address, as the master reaches it, a replica of the cluster. A node that cluster.nodes lists, and " +
         "that came back with an empty disk, is given its vote again.",
     )
-    .argument("<address>", "host:port", addressOf)
+    .argument("<address>", "host:port", parseNodeAddress)
     .option("--json", "print the member as JSON")
     .addHelpText("after", "\nExample:\n  $ cambium members add 10.0.0.7:8080")
     .action((address: string, _options, command: Command) => add(address, command.optsWithGlobals(), terminal));
@@ -27,16 +27,6 @@ export function addMemberCommands(program: Command, terminal: Terminal): void {
     .argument("<member>", "its host:port, or its node id")
     .addHelpText("after", "\nExample:\n  $ cambium members remove 10.0.0.7:8080")
     .action((member: string, _options, command: Command) => remove(member, command.optsWithGlobals(), terminal));
-}
-
-/** In its canonical spelling. */
-function addressOf(text: string): string {
-  try {
-    return formatAddress(parseAddress(text));
-  } catch (error) {
-    if (error instanceof AddressError) throw new InvalidArgumentError(`${error.message}.`);
-    throw error;
-  }
 }
 
 async function add(

@@ -8,6 +8,7 @@ import { addExportCommand } from "./export-command.js";
 import { addImportCommand } from "./import-command.js";
 import { addKeyCommands } from "./key-commands.js";
 import { addLogCommand } from "./log-command.js";
+import { addMastershipCommands } from "./mastership-commands.js";
 import { addMemberCommands } from "./member-commands.js";
 import { addRestoreCommand } from "./restore-command.js";
 import { addScanCommand } from "./scan-command.js";
@@ -54,6 +55,7 @@ function createProgram(terminal: Terminal): Command {
   addKeyCommands(program, terminal);
   addScanCommand(program, terminal);
   addStatusCommand(program, terminal);
+  addMastershipCommands(program, terminal);
   addMemberCommands(program, terminal);
   addUpdatesCommand(program, terminal);
   addLogCommand(program, terminal);

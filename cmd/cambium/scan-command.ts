@@ -2,10 +2,11 @@
 import type { Command } from "commander";
 import type { ScannedEntry } from "../../api/client/node.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
+import { addReadOptions, type ReadFlags, readConsistencyOf } from "./read-options.js";
 import { jsonValue, type OutputStream, type Terminal, write } from "./terminal.js";
 import { formatBytes, wholeNumber } from "./units.js";
 
-interface ScanFlags extends GlobalOptions {
+interface ScanFlags extends GlobalOptions, ReadFlags {
   readonly limit?: number;
   readonly keysOnly?: true;
   readonly json?: true;
@@ -17,8 +18,7 @@ const PAGE_ENTRIES = 1000;
 const SHOWN_CHARACTERS_MAX = 200;
 
 export function addScanCommand(program: Command, terminal: Terminal): void {
-  program
-    .command("scan")
+  addReadOptions(program.command("scan"))
     .summary("list keys in their order")
     .description(
       "Lists the keys that begin with a prefix, or all, by the order of their bytes, a line each: the key, a tab, and the " +
@@ -37,12 +37,14 @@ async function scan(prefix: string, options: ScanFlags, { stdout, signal }: Term
   const { limit = Infinity, keysOnly = false, json = false } = options;
   const lineOf = (entry: ScannedEntry): string =>
     json ? jsonLine(entry, keysOnly) : keysOnly ? onOneLine(entry.key) : textLine(entry, stdout);
+  // Of every page, for each may come from another node.
+  const fresh = readConsistencyOf(options);
   await withClient(options, async (client) => {
     let left = limit;
     let pageToken: Uint8Array | undefined;
     do {
-      const request = { prefix, keysOnly, limit: Math.min(left, PAGE_ENTRIES), pageToken, signal };
-      const page = await client.scanPage(request);
+      const limitOfPage = Math.min(left, PAGE_ENTRIES);
+      const page = await client.scanPage({ ...fresh, prefix, keysOnly, limit: limitOfPage, pageToken, signal });
       if (page.entries.length > 0) await write(stdout, page.entries.map((entry) => `${lineOf(entry)}\n`).join(""));
       left -= page.entries.length;
       pageToken = page.nextPageToken;

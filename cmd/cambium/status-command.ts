@@ -1,8 +1,10 @@
 /** `status`: the nodes as a table, or as JSON. */
 import type { Command } from "commander";
+import type { ClusterStatus } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { type Column, plainTable } from "./plain-table.js";
+import { type Findings, findingsOf } from "./status-findings.js";
 import { gatherStatus, type NodeRow } from "./status-report.js";
 import { type Colors, colorsFor, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatCount, formatDuration } from "./units.js";
@@ -12,8 +14,9 @@ export function addStatusCommand(program: Command, terminal: Terminal): void {
     .command("status")
     .summary("describe the nodes of the cluster")
     .description(
-      "Describes every endpoint, and every member that those know. Exit code 3 when no node answers; a node that does " +
-        "not answer while others do is a row of the table.",
+      "Describes every endpoint, and every member that those know, so that one node is enough to see them all. What is wrong " +
+        "is told below the table, and is exit code 1: no master, a node that does not answer or is not ready, nodes of " +
+        "different clusters. Exit code 3 when no node answers at all.",
     )
     .option("--json", "print everything that the nodes say, as JSON")
     .addHelpText("after", "\nExample:\n  $ cambium status --endpoints 127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082")
@@ -23,13 +26,15 @@ export function addStatusCommand(program: Command, terminal: Terminal): void {
 async function status(options: GlobalOptions & { readonly json?: true }, terminal: Terminal): Promise<void> {
   const { stdout, signal } = terminal;
   const rows = await withClient(options, (client) => gatherStatus(client, options.endpoints, signal));
-  if (options.json) await writeJson(stdout, toJson(rows));
-  else await write(stdout, renderStatus(rows, colorsFor(stdout, terminal)));
+  const findings = findingsOf(rows);
+  if (options.json) await writeJson(stdout, toJson(rows, findings));
+  else await write(stdout, renderStatus(rows, findings, colorsFor(stdout, terminal)));
   // The report has said why already.
   if (!rows.some((row) => row.status)) throw new CliError("failed", "", { cause: rows[0]?.error });
+  if (findings.problems.length > 0) throw new CliError("failed", "");
 }
 
-function toJson(rows: readonly NodeRow[]): unknown {
+function toJson(rows: readonly NodeRow[], findings: Findings): unknown {
   return {
     nodes: rows.map(({ endpoint, status: answer, error, member }) => ({
       endpoint,
@@ -38,56 +43,75 @@ function toJson(rows: readonly NodeRow[]): unknown {
       ...(error && { error: { code: error.code, message: error.message } }),
       ...(member && { member }),
     })),
+    ...findings,
   };
 }
 
 const COLUMNS: readonly Column[] = [
-  ...["NODE", "ROLE", "STATE"].map((head): Column => ({ head })),
-  ...["EPOCH", "APPLIED", "COMMITTED", "LAG", "KEYS", "DATA", "LOG", "UP"].map((head): Column => ({
+  ...["NODE", "ROLE", "VOTE", "STATE"].map((head): Column => ({ head })),
+  ...["EPOCH", "APPLIED", "COMMITTED", "LAG", "KEYS", "DATA", "LOG", "FREE", "UP"].map((head): Column => ({
     head,
     align: "right",
   })),
-  { head: "VERSION" },
 ];
 
-/** A line for the cluster, the table, and a line for each thing that is wrong. */
-export function renderStatus(rows: readonly NodeRow[], colors: Colors): string {
-  const clusters = new Set(rows.flatMap(({ status: answer }) => answer?.clusterId ?? []));
-  const lines: string[] = [];
-  if (clusters.size === 1) lines.push(`cluster ${[...clusters][0]}`, "");
-  const cells = rows.map((row) => cellsOf(row, colors));
-  lines.push(...plainTable(COLUMNS, cells));
-  const troubles = rows.flatMap(troublesOf);
-  if (clusters.size > 1) troubles.unshift(`these nodes belong to different clusters: ${[...clusters].join(", ")}`);
-  if (troubles.length > 0) lines.push("", ...troubles.map((trouble) => colors.yellow(trouble)));
+/** A line for the cluster, the table, and a line for each thing that is wrong or worth knowing. */
+export function renderStatus(rows: readonly NodeRow[], { problems, notes }: Findings, colors: Colors): string {
+  const lines = headOf(rows);
+  lines.push(
+    ...plainTable(
+      COLUMNS,
+      rows.map((row) => cellsOf(row, colors)),
+    ),
+  );
+  if (problems.length + notes.length > 0) lines.push("");
+  lines.push(...problems.map((problem) => colors.yellow(problem)), ...notes);
   return `${lines.join("\n")}\n`;
 }
 
+/** What all of them have in common. */
+function headOf(rows: readonly NodeRow[]): string[] {
+  const answers = rows.flatMap(({ status: answer }) => answer ?? []);
+  const clusters = new Set(answers.flatMap(({ clusterId }) => clusterId ?? []));
+  if (clusters.size !== 1) return [];
+  const facts = [`cluster ${[...clusters][0]}`];
+  const commits = new Set(answers.flatMap(({ node }) => node.commit ?? []));
+  if (commits.size === 1) facts.push(`commit ${[...commits][0]}`);
+  const voters = rows.filter(({ member }) => member?.voter).length;
+  if (voters > 0) facts.push(counted(voters, "voter"));
+  const versions = new Set(answers.map(({ node }) => node.version));
+  if (versions.size === 1) facts.push(`version ${[...versions][0]}`);
+  return [facts.join(", "), ""];
+}
+
 function cellsOf({ endpoint, status: answer, member }: NodeRow, colors: Colors): string[] {
+  const vote = member ? (member.voter ? "yes" : "no") : "?";
   if (!answer) {
     const lag = member && member.lagRecords > 0 ? formatCount(member.lagRecords) : "-";
     const applied = member ? formatCount(member.appliedSeq) : "-";
-    return [endpoint, "-", colors.red("no answer"), "-", applied, "-", lag, "-", "-", "-", "-", "-"];
+    return [endpoint, "-", vote, colors.red("no answer"), "-", applied, "-", lag, "-", "-", "-", "-", "-"];
   }
   const { node } = answer;
   return [
     node.address || endpoint,
     node.role === "master" ? colors.bold(node.role) : node.role,
+    vote,
     stateOf({ endpoint, status: answer, ...(member && { member }) }, colors),
     String(node.applied.epoch),
     formatCount(node.applied.seq),
     formatCount(node.commitSeq),
-    lagOf(node.role, member),
+    lagOf(answer, member),
     formatCount(node.keys),
     formatBytes(node.dataBytes),
     formatBytes(node.walBytes),
+    node.diskFreeBytes === undefined ? "?" : formatBytes(node.diskFreeBytes),
     formatDuration(node.uptimeMs),
-    node.version,
   ];
 }
 
 /** What the master sees of a replica says more than that it answers. */
 function stateOf({ status: answer, member }: NodeRow, colors: Colors): string {
+  if (answer?.node.isCandidate) return colors.yellow("candidate");
   if (!answer?.node.ready) return colors.yellow("not ready");
   if (!member || member.state === "self" || member.state === "unknown" || answer.node.role === "master") {
     return colors.green("ready");
@@ -95,21 +119,14 @@ function stateOf({ status: answer, member }: NodeRow, colors: Colors): string {
   return member.state === "streaming" ? colors.green(member.state) : colors.yellow(member.state);
 }
 
-function lagOf(role: string, member: NodeRow["member"]): string {
-  if (role === "master") return "-";
-  if (!member || member.state === "self" || member.state === "unknown") return "?";
-  if (member.lagRecords === 0) return "0";
-  return `${formatCount(member.lagRecords)} (${formatDuration(member.lagMs)})`;
-}
-
-function troublesOf({ endpoint, status: answer, error, member }: NodeRow): string[] {
-  const name = answer?.node.address || endpoint;
-  const troubles: string[] = [];
-  if (error) troubles.push(error.message.includes(endpoint) ? error.message : `${name}: ${error.message}`);
-  if (answer && !answer.node.ready)
-    troubles.push(`${name} is not ready: ${answer.node.notReadyReason ?? "no reason given"}`);
-  if (member?.detail) troubles.push(`the master says of ${name}: ${member.detail}`);
-  if (member && member.lagRecords > 0 && !answer)
-    troubles.push(`${name} lacks ${counted(member.lagRecords, "record")}`);
-  return troubles;
+/** As the master sees it, or as the node itself heard last: records, and for how long or how old. */
+function lagOf({ node }: ClusterStatus, member: NodeRow["member"]): string {
+  if (node.role === "master") return "-";
+  const [records, ms] =
+    !member || member.state === "self" || member.state === "unknown"
+      ? [node.lagRecords, node.stalenessMs]
+      : [member.lagRecords, member.lagMs];
+  if (records === undefined) return "?";
+  if (records === 0) return "0";
+  return ms === undefined ? formatCount(records) : `${formatCount(records)} (${formatDuration(ms)})`;
 }

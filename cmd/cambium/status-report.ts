@@ -18,27 +18,37 @@ export interface NodeRow {
 }
 
 /**
- * Asks the endpoints, and then the members that those know and that have not answered yet. A node that answers at two
- * addresses is one row. Never throws for a node that does not answer.
+ * Asks the endpoints, then the masters and members that those know, and so on until nobody new comes up: whichever node is
+ * named, all are seen. A node that answers at two addresses is one row. Never throws for a node that does not answer.
  */
 export async function gatherStatus(
   reader: StatusReader,
   endpoints: readonly string[],
   signal: AbortSignal,
 ): Promise<readonly NodeRow[]> {
-  const answers = await askAll(reader, endpoints, signal);
+  const asked = new Set<string>();
+  const answers: NodeRow[] = [];
+  for (let next = [...new Set(endpoints)]; next.length > 0; next = unasked(answers, asked)) {
+    for (const endpoint of next) asked.add(endpoint);
+    answers.push(...(await askAll(reader, next, signal)));
+  }
   const known = members(answers);
-  const missing = [...known.values()]
-    .filter((member) => !answers.some((row) => isOf(row, member)))
-    .map(({ address }) => address);
-  const others = await askAll(reader, missing, signal);
   const rows: NodeRow[] = [];
-  for (const row of [...answers, ...others]) {
+  for (const row of answers) {
     if (row.status && rows.some(({ status }) => status?.node.nodeId === row.status?.node.nodeId)) continue;
     const member = [...known.values()].find((candidate) => isOf(row, candidate));
     rows.push(member ? { ...row, member } : row);
   }
   return rows;
+}
+
+/** Addresses that an answer names and nobody has answered for yet. */
+function unasked(answers: readonly NodeRow[], asked: ReadonlySet<string>): string[] {
+  const named = [...members(answers).values()].filter((member) => !answers.some((row) => isOf(row, member)));
+  const masters = answers.flatMap(({ status }) => status?.node.masterAddress ?? []);
+  const addresses = [...named.map(({ address }) => address), ...masters];
+  const answered = new Set(answers.flatMap(({ status }) => status?.node.address ?? []));
+  return [...new Set(addresses)].filter((address) => !asked.has(address) && !answered.has(address));
 }
 
 async function askAll(reader: StatusReader, endpoints: readonly string[], signal: AbortSignal): Promise<NodeRow[]> {

@@ -4,9 +4,10 @@ import { createWriteStream, type WriteStream } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { CambiumError, createClient } from "../../api/client/node.js";
 
 export interface ServerSpec {
-  /** What a person calls it: `master`, `replica 1`, … */
+  /** What a person calls it: `node 1`, … */
   readonly name: string;
   readonly program: "master" | "replica";
   readonly configFile: string;
@@ -18,6 +19,7 @@ export interface ServerSpec {
 /** How long a server may take until it serves reads; recovery of a large log is the slow part. */
 const readyTimeoutMs = 120_000;
 const readyPollMs = 50;
+const STATUS_TIMEOUT_MS = 2000;
 
 export class ServerProcess {
   readonly spec: ServerSpec;
@@ -35,11 +37,14 @@ export class ServerProcess {
     // The log of this run only, so that it does not grow from start to start.
     this.#log = createWriteStream(spec.logFile);
     const program = fileURLToPath(new URL(`../${spec.program}/main.js`, import.meta.url));
-    this.#child = spawn(process.execPath, [program, "--config", spec.configFile], {
-      stdio: ["ignore", "pipe", "pipe"],
+    this.#child = spawn(process.execPath, [program, "--config", spec.configFile, "--until-stdin-ends"], {
+      // The standard input ends with this process, however it ends, so that no server is left behind.
+      stdio: ["pipe", "pipe", "pipe"],
       // Out of the terminal's process group: a ctrl-C reaches the demonstration alone, and it stops each server once.
       detached: true,
     });
+    // A server that is gone reads nothing more.
+    this.#child.stdin!.on("error", () => undefined);
     this.#keepLines(this.#child.stdout!, (line) => (this.#started ||= line.includes('"msg":"started"')));
     this.#keepLines(this.#child.stderr!, (line) => (this.#lastError = line));
     this.exited = new Promise((resolve) => {
@@ -53,11 +58,33 @@ export class ServerProcess {
     });
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get hasEnded(): boolean {
+    return this.#gone;
+  }
+
+  /** Where the master is, as far as this server knows. */
+  async masterAddress(): Promise<string | undefined> {
+    const client = createClient({ endpoints: [this.spec.address], timeoutMs: STATUS_TIMEOUT_MS });
+    try {
+      return (await client.status()).node.masterAddress;
+    } catch (error) {
+      // It does not answer, so it knows none.
+      if (error instanceof CambiumError) return undefined;
+      throw error;
+    } finally {
+      client.close();
+    }
+  }
+
   /** Why it is gone, in words. */
   async epitaph(): Promise<string> {
     const how = await this.exited;
     const why = this.#lastError === "" ? "" : `: ${this.#lastError}`;
-    return `The ${this.spec.name} ended by itself (${typeof how === "number" ? `exit code ${how}` : how})${why}`;
+    return `${this.spec.name} ended by itself (${typeof how === "number" ? `exit code ${how}` : how})${why}`;
   }
 
   /** Resolves to true once the server serves reads, and a master writes; to false when it is gone before that. */
@@ -67,7 +94,7 @@ export class ServerProcess {
       if (this.#started && (await answersReady(this.spec.address))) return !this.#gone;
       if (performance.now() > deadlineMs) {
         throw new Error(
-          `the ${this.spec.name} was not ready after ${readyTimeoutMs / 1000} s; its log: ${this.spec.logFile}`,
+          `${this.spec.name} was not ready after ${readyTimeoutMs / 1000} s; its log: ${this.spec.logFile}`,
         );
       }
       await new Promise((resolve) => setTimeout(resolve, readyPollMs));

@@ -55,7 +55,9 @@ export async function cambium(args: readonly string[], options: TestTerminalOpti
   // As main.ts does: the command hears of a broken stream by its failed write.
   stdout.on("error", () => {});
   const terminal: Terminal = {
-    stdin: Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]),
+    stdin: Object.assign(Readable.from(options.stdin === undefined ? [] : [Buffer.from(options.stdin)]), {
+      isTTY: options.isTerminal ?? false,
+    }),
     stdout: stdout satisfies OutputStream,
     stderr: stderr satisfies OutputStream,
     environment: options.environment ?? {},

@@ -1,0 +1,111 @@
+/** What is wrong with a cluster, and what an operator should know of it, in sentences. */
+import type { MemberStatus } from "../../api/client/node.js";
+import type { NodeRow } from "./status-report.js";
+import { counted } from "./units.js";
+
+export interface Findings {
+  /** What needs somebody to act, or to wait: not empty is exit code 1. */
+  readonly problems: readonly string[];
+  readonly notes: readonly string[];
+}
+
+export function findingsOf(rows: readonly NodeRow[]): Findings {
+  return {
+    problems: [...ofClusters(rows), ...ofMasters(rows), ...ofMajority(rows), ...rows.flatMap(ofNode)],
+    notes: [...rows.flatMap(notesOf), ...ofVersions(rows)],
+  };
+}
+
+/** The node's own name where it answers, else where it was asked. */
+export function nameOf({ endpoint, status }: NodeRow): string {
+  return status?.node.address || endpoint;
+}
+
+function ofClusters(rows: readonly NodeRow[]): string[] {
+  const clusters = [...new Set(rows.flatMap(({ status }) => status?.clusterId ?? []))];
+  if (clusters.length < 2) return [];
+  const each = clusters.map((id) => {
+    const names = rows.filter(({ status }) => status?.clusterId === id).map(nameOf);
+    return `${names.join(", ")} to ${id}`;
+  });
+  return [`these nodes belong to different clusters: ${each.join("; ")}`];
+}
+
+function ofMasters(rows: readonly NodeRow[]): string[] {
+  const problems: string[] = [];
+  const clusters = new Set(rows.flatMap(({ status }) => status?.clusterId ?? []));
+  for (const cluster of clusters) {
+    const nodes = rows.filter(({ status }) => status?.clusterId === cluster);
+    const masters = nodes.filter(({ status }) => status?.node.role === "master");
+    if (masters.length === 0) problems.push(`no node that answers is the master${wayToOne(nodes)}`);
+    if (masters.length < 2) continue;
+    const each = masters.map((row) => `${nameOf(row)} (epoch ${row.status?.node.last.epoch})`);
+    problems.push(
+      `${each.join(" and ")} both are master; the one of the lower epoch steps down as soon as it hears of the other, and ` +
+        "what it took since then is not in the cluster: stop it if it does not",
+    );
+  }
+  return problems;
+}
+
+/** The node to promote is the one that has the most: nothing that it lacks was kept by more. */
+function wayToOne(nodes: readonly NodeRow[]): string {
+  const candidate = nodes.find(({ status }) => status?.node.isCandidate);
+  if (candidate) return `; ${nameOf(candidate)} is about to become it`;
+  const best = nodes
+    .flatMap((row) => (row.status ? [{ row, last: row.status.node.last }] : []))
+    .sort((a, b) => b.last.epoch - a.last.epoch || b.last.seq - a.last.seq)[0];
+  return best ? `; start it again, or promote the node that has the most: cambium promote ${nameOf(best.row)}` : "";
+}
+
+function ofMajority(rows: readonly NodeRow[]): string[] {
+  const voters = rows.filter(({ member }) => member?.voter);
+  const silent = voters.filter(({ status }) => !status);
+  if (voters.length < 2 || silent.length * 2 < voters.length) return [];
+  return [`${silent.length} of ${voters.length} voters do not answer, so that there is no majority`];
+}
+
+function ofNode(row: NodeRow): string[] {
+  const { endpoint, status, error, member } = row;
+  const name = nameOf(row);
+  const problems: string[] = [];
+  if (error) problems.push(error.message.includes(endpoint) ? error.message : `${name}: ${error.message}`);
+  if (status && !status.node.ready) {
+    problems.push(`${name} is not ready: ${status.node.notReadyReason ?? "no reason given"}`);
+  }
+  if (status && member && isCutOff(member)) {
+    problems.push(`${name} answers, but the master does not push to it (${member.state})`);
+  }
+  if (member?.detail) problems.push(`the master says of ${name}: ${member.detail}`);
+  if (member && member.lagRecords > 0 && !status) {
+    problems.push(`${name} lacks ${counted(member.lagRecords, "record")}`);
+  }
+  return problems;
+}
+
+function isCutOff({ state }: MemberStatus): boolean {
+  return state === "disconnected" || state === "refused";
+}
+
+function notesOf(row: NodeRow): string[] {
+  if (!row.status) return [];
+  const name = nameOf(row);
+  const { divergedRecords = 0, setAside, isCandidate } = row.status.node;
+  const notes: string[] = [];
+  if (divergedRecords > 0) {
+    notes.push(
+      `${name} had ${counted(divergedRecords, "record")} that the cluster does not have; they are kept in diverged-… files ` +
+        "of its data directory",
+    );
+  }
+  if (setAside) notes.push(`${name} has set aside data that was not right, in ${setAside} of its data directory`);
+  if (isCandidate) notes.push(`${name} is about to become master`);
+  return notes;
+}
+
+function ofVersions(rows: readonly NodeRow[]): string[] {
+  const versions = new Set(rows.flatMap(({ status }) => status?.node.version ?? []));
+  if (versions.size < 2) return [];
+  const each = rows.flatMap((row) => (row.status ? [`${nameOf(row)} ${row.status.node.version}`] : []));
+  return [`the nodes run different versions: ${each.join(", ")}`];
+}
