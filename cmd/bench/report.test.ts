@@ -1,7 +1,11 @@
 import { expect, test } from "vitest";
 import { type Case, medianOf, type Sample } from "./measurement.js";
-import { answersTooEarly, type BenchReport, jsonReport, ratioTo, renderReport, type Row } from "./report.js";
+import type { ProbeReport } from "./loop-probe.js";
+import { renderRecovery } from "./recovery-report.js";
+import { answersTooEarly, type CallsReport, jsonReport, ratioTo, renderCalls, type Row } from "./report.js";
 import { logLine } from "./server-process.js";
+import type { SnapshotCost, SnapshotPhase } from "./snapshot.js";
+import { broken, renderSnapshot } from "./snapshot-report.js";
 import { median, percentile } from "./statistics.js";
 
 const sample = (operationsPerSecond: number): Sample => ({
@@ -36,8 +40,7 @@ const rows = [
   row("cambium", "grpc", 400, 1, 64),
 ];
 
-const report: BenchReport = {
-  machine: "m",
+const report: CallsReport = {
   rounds: 3,
   measureMs: 400,
   rows,
@@ -53,7 +56,7 @@ test("a ratio compares what has as many calls in flight, on as many connections 
 });
 
 test("the table has a line for each row, and shows what is unknown as such", () => {
-  const text = renderReport(report);
+  const text = renderCalls(report);
   expect(text).toContain("cambium, get (gRPC, HTTP/2)");
   expect(text).toContain("64 on 1");
   expect(text).toContain("–");
@@ -64,12 +67,14 @@ test("the table has a line for each row, and shows what is unknown as such", () 
 test("a set that was answered before the disk can have synced is called wrong", () => {
   const early = { setP50Us: 99, sync: { p50Us: 100, p99Us: 150 } };
   expect(answersTooEarly(early)).toBe(true);
-  expect(renderReport({ ...report, durability: early })).toContain("WRONG");
+  expect(renderCalls({ ...report, durability: early })).toContain("WRONG");
   expect(answersTooEarly(report.durability)).toBe(false);
 });
 
 test("the JSON has the numbers of the table", () => {
-  const parsed = JSON.parse(jsonReport(report)) as { rows: { ratioToNodeHttp: number; ratioToNodeHttp2?: number }[] };
+  const parsed = JSON.parse(jsonReport({ machine: "m", calls: report })) as {
+    rows: { ratioToNodeHttp: number; ratioToNodeHttp2?: number }[];
+  };
   expect(parsed.rows.map((each) => [each.ratioToNodeHttp, each.ratioToNodeHttp2])).toEqual([
     [1, undefined],
     [0.4, 1],
@@ -78,6 +83,37 @@ test("the JSON has the numbers of the table", () => {
     [0.2, 0.5],
     [0.4, 0.5],
   ]);
+});
+
+test("recovery is shown in entries a second, and next to the bare read", () => {
+  const text = renderRecovery([{ from: "log", entries: 1000, bytes: 2e6, openMs: 500, readMs: 10 }]);
+  expect(text).toMatch(/the log +│ +1,000 │ +500 │ +2,000 │ +2\.0 │ +10 │ +50\.00/);
+});
+
+function phase(probe: Partial<ProbeReport>): SnapshotPhase {
+  const load = { operations: 10, elapsedMs: 1000, p50Us: 1, p99Us: 2, loaderCpuUs: 3 };
+  const quiet = {
+    longestDelayMs: 9,
+    p99DelayMs: 1,
+    longestCollectionMs: 1,
+    residentBytes: 100e6,
+    residentBytesMost: 109e6,
+  };
+  return { reads: load, writes: load, probe: { ...quiet, ...probe } };
+}
+
+test("a snapshot that pauses the master, or takes memory, beyond what is promised is called that", () => {
+  const cost: SnapshotCost = { entries: 10, without: phase({}), with: phase({}), snapshots: 2, entriesPerSecond: 20 };
+  expect(broken(cost)).toEqual([]);
+  expect(renderSnapshot(cost)).not.toContain("MORE");
+  expect(broken({ ...cost, with: phase({ longestDelayMs: 10.1 }) })).toEqual([
+    "a pause of 10.1 ms, 10 at most are promised",
+  ]);
+  expect(renderSnapshot({ ...cost, with: phase({ residentBytesMost: 111e6 }) })).toContain(
+    "MORE THAN PROMISED: memory grew by 11.0 %",
+  );
+  // What the load alone does is no fault of the snapshot's.
+  expect(broken({ ...cost, without: phase({ longestDelayMs: 50 }) })).toEqual([]);
 });
 
 test("medians and percentiles are values that were measured", () => {

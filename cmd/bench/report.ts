@@ -1,8 +1,10 @@
-/** What a run of the bench says: a table for people, and the same numbers for programs. */
+/** What a run of the bench says of calls: a table for people; and all its numbers for programs. */
 import os from "node:os";
 import Table from "cli-table3";
 import type { SyncResult } from "./job.js";
 import type { Case, Contestant, Sample } from "./measurement.js";
+import type { RecoveryRow } from "./recovery.js";
+import type { SnapshotCost } from "./snapshot.js";
 
 export interface Row extends Case {
   /** The median of all rounds. */
@@ -16,12 +18,19 @@ export interface Durability {
   readonly sync: SyncResult;
 }
 
-export interface BenchReport {
-  readonly machine: string;
+export interface CallsReport {
   readonly rounds: number;
   readonly measureMs: number;
   readonly rows: readonly Row[];
   readonly durability: Durability;
+}
+
+export interface BenchReport {
+  readonly machine: string;
+  /** Absent: not measured, as the other sections. */
+  readonly calls?: CallsReport | undefined;
+  readonly recovery?: readonly RecoveryRow[] | undefined;
+  readonly snapshots?: readonly SnapshotCost[] | undefined;
 }
 
 export function machineName(): string {
@@ -48,7 +57,7 @@ export function answersTooEarly({ setP50Us, sync }: Durability): boolean {
   return setP50Us < sync.p50Us;
 }
 
-export function renderReport(report: BenchReport): string {
+export function renderCalls(report: CallsReport): string {
   const { rows, durability } = report;
   const table = new Table({
     head: [
@@ -81,7 +90,7 @@ export function renderReport(report: BenchReport): string {
   }
   const { setP50Us, sync } = durability;
   return [
-    `${report.machine}; medians of ${report.rounds} rounds of ${report.measureMs / 1000} s; 100-byte values; sets are durable`,
+    `calls: medians of ${report.rounds} rounds of ${report.measureMs / 1000} s; 100-byte values; sets are durable`,
     table.toString(),
     `durable set, one client: p50 ${grouped(setP50Us)} µs; a bare fdatasync: p50 ${grouped(sync.p50Us)} µs, p99 ${grouped(sync.p99Us)} µs`,
     ...(answersTooEarly(durability)
@@ -91,14 +100,14 @@ export function renderReport(report: BenchReport): string {
   ].join("\n");
 }
 
-/** The same numbers as JSON. */
-export function jsonReport(report: BenchReport): string {
-  const rows = report.rows.map((row) => ({
+/** All numbers as JSON. */
+export function jsonReport({ machine, calls, recovery, snapshots }: BenchReport): string {
+  const rows = calls?.rows.map((row) => ({
     ...row,
-    ratioToNodeHttp: ratioTo("node:http", row, report.rows),
-    ...(row.protocol === "grpc" && { ratioToNodeHttp2: ratioTo("node:http2", row, report.rows) }),
+    ratioToNodeHttp: ratioTo("node:http", row, calls.rows),
+    ...(row.protocol === "grpc" && { ratioToNodeHttp2: ratioTo("node:http2", row, calls.rows) }),
   }));
-  return `${JSON.stringify({ ...report, rows }, null, 2)}\n`;
+  return `${JSON.stringify({ machine, ...calls, rows, recovery, snapshots }, null, 2)}\n`;
 }
 
 function nameOf({ contestant, protocol, operation }: Case): string {
@@ -115,10 +124,10 @@ function nameOf({ contestant, protocol, operation }: Case): string {
   }
 }
 
-function grouped(value: number): string {
+export function grouped(value: number): string {
   return Number.isNaN(value) ? "–" : Math.round(value).toLocaleString("en-US");
 }
 
-function ratio(value: number): string {
+export function ratio(value: number): string {
   return Number.isNaN(value) ? "–" : value.toFixed(2);
 }

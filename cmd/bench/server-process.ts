@@ -19,12 +19,7 @@ export class ServerProcess {
   readonly #child: Child;
   readonly #exited: Promise<number | null>;
 
-  private constructor(
-    name: string,
-    address: string,
-    child: Child,
-    exited: Promise<number | null>,
-  ) {
+  private constructor(name: string, address: string, child: Child, exited: Promise<number | null>) {
     this.name = name;
     this.address = address;
     this.#child = child;

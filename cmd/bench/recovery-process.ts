@@ -1,0 +1,118 @@
+/** One job on a data directory, in a process of its own, as cold as a server that starts: `recovery-process.js JOB`, the job as JSON. */
+import { randomBytes } from "node:crypto";
+import { open } from "node:fs/promises";
+import { must } from "../../internal/base/assert.js";
+import { SystemClock } from "../../internal/base/clock.js";
+import { crc32 } from "../../internal/base/crc32.js";
+import { epochId } from "../../internal/base/ids.js";
+import { silentLogger } from "../../internal/base/logger.js";
+import { epoch } from "../../internal/base/position.js";
+import { MapEngine } from "../../internal/engine/map-engine.js";
+import { Store } from "../../internal/store/store.js";
+import { NodeFileSystem } from "../../internal/wal/node-file-system.js";
+import type { RecoveryJob, RecoveryReport, RecoveryResult } from "./recovery-job.js";
+
+const VALUE_BYTES = 100;
+/** Writes in flight while a directory is filled. */
+const IN_FLIGHT = 2000;
+const READ_BYTES = 1 << 20;
+
+function openStore(directory: string): Promise<Store> {
+  return Store.open({
+    fileSystem: new NodeFileSystem(directory),
+    clock: new SystemClock(),
+    random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
+    logger: silentLogger,
+    engine: new MapEngine(),
+    initialRole: "master",
+    // Only the disk's speed at filling, which is not what is measured, hangs on it; closing syncs.
+    durability: "os",
+    syncIntervalMs: 1000,
+    segmentBytesMax: 100_000_000,
+    snapshots: { intervalMs: 0, logBytes: Infinity, keep: 1 },
+    retainedBytesMax: 1 << 30,
+    pendingBytesMax: 1 << 30,
+  });
+}
+
+async function fill(directory: string, entries: number): Promise<void> {
+  const store = await openStore(directory);
+  await store.foundCluster();
+  const first = epoch(1);
+  const id = epochId("1".padStart(16, "0"));
+  await store.promise({ epoch: first, candidate: store.nodeId, epochId: id });
+  const serving = new Promise<void>((resolve) => {
+    store.listen({ kept: (seq) => store.commit(seq), applied: () => resolve() });
+  });
+  store.beginEpoch(first, id);
+  await serving;
+  await store.markCaughtUp();
+  const encoder = new TextEncoder();
+  const value = Uint8Array.from({ length: VALUE_BYTES }, (_, index) => 100 + index);
+  for (let at = 0; at < entries;) {
+    const writes: Promise<unknown>[] = [];
+    for (; at < entries && writes.length < IN_FLIGHT; at++) {
+      const key = encoder.encode(`k${String(at).padStart(15, "0")}`);
+      writes.push(store.write([{ kind: "set", key, value }]));
+    }
+    await Promise.all(writes);
+  }
+  await store.close();
+}
+
+async function openAndCount(directory: string, entries: number): Promise<number> {
+  const startMs = performance.now();
+  const store = await openStore(directory);
+  const elapsedMs = performance.now() - startMs;
+  const { keys } = store.status();
+  await store.close();
+  if (keys !== entries) throw new Error(`${keys} keys were recovered, instead of ${entries}`);
+  return elapsedMs;
+}
+
+async function readAll(files: readonly string[]): Promise<RecoveryResult> {
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  let bytes = 0;
+  let crc = 0;
+  const startMs = performance.now();
+  for (const path of files) {
+    const file = await open(path);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, READ_BYTES);
+      if (bytesRead === 0) break;
+      crc = crc32(buffer.subarray(0, bytesRead), crc);
+      bytes += bytesRead;
+    }
+    await file.close();
+  }
+  return { elapsedMs: performance.now() - startMs, bytes };
+}
+
+async function run(job: RecoveryJob): Promise<RecoveryResult> {
+  const startMs = performance.now();
+  const done = (): RecoveryResult => ({ elapsedMs: performance.now() - startMs, bytes: 0 });
+  switch (job.kind) {
+    case "fill":
+      await fill(job.directory, job.entries);
+      return done();
+    case "snapshot": {
+      const store = await openStore(job.directory);
+      await store.createSnapshot();
+      await store.close();
+      return done();
+    }
+    case "open":
+      return { elapsedMs: await openAndCount(job.directory, job.entries), bytes: 0 };
+    case "read":
+      return readAll(job.files);
+  }
+}
+
+function tell(report: RecoveryReport): void {
+  process.send?.(report);
+}
+
+run(JSON.parse(must(process.argv[2], "a job is given")) as RecoveryJob).then(
+  (result) => tell({ kind: "done", result }),
+  (error: unknown) => tell({ kind: "failed", message: error instanceof Error ? error.message : String(error) }),
+);
