@@ -3,14 +3,14 @@
  * commit seq, and whoever waits for that is woken.
  */
 import { assert } from "../base/assert.js";
-import type { Clock } from "../base/clock.js";
+import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
 import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
-import { ClusterState } from "./cluster-state.js";
 import { type Change, decodeChanges, type RecordsChange } from "./change.js";
+import { ClusterState } from "./cluster-state.js";
 import type { Proposal, Proposals } from "./proposals.js";
-import { closingError, StoreError } from "./store-error.js";
+import type { StateCheck } from "./store-types.js";
 
 /** Where the applier finds committed records that were not proposed on this node. */
 export interface RecordSource {
@@ -28,10 +28,18 @@ export interface ApplierOptions {
   readonly onApplied: (seq: Seq) => void;
   readonly onMembersChanged: () => void;
   readonly onSettingsChanged: () => void;
+  /** Exactly what `expect` waited for is applied. */
+  readonly onExpected: (check: StateCheck) => void;
   /** Carries out a change of the record log. */
   readonly applyRecords: (change: RecordsChange, position: Position, timestampMs: EpochMs) => void;
   /** The log could not be read; nothing more is applied. */
   readonly onFailed: (error: Error) => void;
+}
+
+/** How long somebody waits at most, or until when. */
+export interface Patience {
+  readonly signal?: AbortSignal;
+  readonly waitMs?: number;
 }
 
 /** Bytes of log that are read and applied in one go. */
@@ -49,6 +57,9 @@ export class Applier {
   #appliedBytes = 0;
   /** The application of records that are no longer in memory, while it waits for the disk. */
   #reading: Promise<void> | undefined;
+  readonly #forks: Position[] = [];
+  #isRebuilding = false;
+  #expected: StateCheck | undefined;
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
 
@@ -70,6 +81,16 @@ export class Applier {
     return this.#appliedBytes;
   }
 
+  /** Where applied records were cut off, in the order in which it happened: who had seen more has seen what is no history. */
+  get forks(): readonly Position[] {
+    return this.#forks;
+  }
+
+  /** Applied records were cut off, and the state before them is being made anew: nothing of it may be shown. */
+  get isRebuilding(): boolean {
+    return this.#isRebuilding;
+  }
+
   /** Connects the log, once there is one, and begins with what the newest snapshot holds. */
   async attach(source: RecordSource): Promise<void> {
     assert(!this.#source, "a log is attached once");
@@ -89,15 +110,24 @@ export class Applier {
     await this.#reading;
   }
 
-  /** Forgets what lies after `seq`; when some of it was applied, builds the state anew from the log. */
-  async cutAfter(seq: Seq): Promise<void> {
+  /** Forgets what lies after `fork`; when some of it was applied, builds the state anew from the log. */
+  async cutAfter(fork: Position): Promise<void> {
+    this.#expected = undefined;
+    if (this.#applied.seq > fork.seq) {
+      // Before anything else: who reads on in the log must learn that it is no longer the one that it was.
+      this.#isRebuilding = true;
+      this.#forks.push(fork);
+    }
+    this.wake();
     await this.#reading;
-    this.#commitSeq = toSeq(Math.min(this.#commitSeq, seq));
-    if (this.#applied.seq <= seq) return;
+    this.#commitSeq = toSeq(Math.min(this.#commitSeq, fork.seq));
+    if (!this.#isRebuilding) return;
     const commitSeq = this.#commitSeq;
     await this.#restore();
     this.commit(commitSeq);
     await this.#reading;
+    this.#isRebuilding = false;
+    this.wake();
     this.#options.onSettingsChanged();
     this.#options.onMembersChanged();
   }
@@ -108,49 +138,52 @@ export class Applier {
     this.wake();
   }
 
-  /** Resolves when `seq` is applied; rejects when it turns out not to be in the log (`lastSeq`), or at `stop`. */
-  whenApplied(seq: Seq, lastSeq: () => Seq): Promise<void> {
-    if (this.#applied.seq >= seq) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const check = (): void => {
-        const lost = lastSeq() < seq;
-        if (this.#applied.seq < seq && !lost && !this.#stopped) return;
-        this.#waiters.delete(check);
-        if (this.#applied.seq >= seq) resolve();
-        else
-          reject(
-            this.#stopped ??
-              new StoreError(
-                "outcome_unknown",
-                `the write at seq ${seq} that this answer rests on was not committed; try again`,
-              ),
-          );
-      };
-      this.#waiters.add(check);
-    });
+  /**
+   * Says what the state must be at a seq: `onExpected` is called when exactly that is applied, now or later; not when it has
+   * passed, and not when a mastership begins before it, whose history may be another one.
+   */
+  expect(check: StateCheck): void {
+    if (this.#isRebuilding || this.#applied.seq > check.seq) return;
+    if (this.#applied.seq === check.seq) this.#options.onExpected(check);
+    // One that is waited for comes first; were it replaced by each that follows, a busy node would never be compared.
+    else this.#expected ??= check;
   }
 
-  /** Resolves when something more is applied, or after `waitMs`; rejects with the signal's reason, or at `stop`. */
-  nextApplied(waitMs: number, signal: AbortSignal): Promise<void> {
-    const before = this.#applied.seq;
+  /**
+   * Resolves to true once `isReached` says so, which is asked now and whenever more was applied; to false after `waitMs`.
+   * Rejects with what `isReached` throws, with the signal's reason, or at `stop`.
+   */
+  until(isReached: () => boolean, { signal, waitMs }: Patience): Promise<boolean> {
     return new Promise((resolve, reject) => {
+      let timer: Timer | undefined = undefined;
       const settle = (act: () => void): void => {
-        timer.cancel();
+        timer?.cancel();
         this.#waiters.delete(check);
-        signal.removeEventListener("abort", aborted);
+        signal?.removeEventListener("abort", aborted);
         act();
       };
       const check = (): void => {
-        if (this.#stopped) settle(() => reject(closingError()));
-        else if (this.#applied.seq !== before) settle(resolve);
+        try {
+          if (!this.#isRebuilding && isReached()) settle(() => resolve(true));
+          else if (this.#stopped) throw this.#stopped;
+        } catch (error) {
+          settle(() => reject(error instanceof Error ? error : new Error(String(error))));
+        }
       };
-      const aborted = (): void => settle(() => reject(signal.reason as Error));
-      const timer = this.#options.clock.after(waitMs, () => settle(resolve));
+      const aborted = (): void => settle(() => reject(signal?.reason as Error));
       this.#waiters.add(check);
-      signal.addEventListener("abort", aborted);
-      if (signal.aborted) aborted();
+      signal?.addEventListener("abort", aborted);
+      if (waitMs !== undefined) timer = this.#options.clock.after(waitMs, () => settle(() => resolve(false)));
+      if (signal?.aborted) aborted();
       else check();
     });
+  }
+
+  /** Resolves when something more is applied, or was cut off, or after `waitMs`; rejects as `until`. */
+  async nextApplied(waitMs: number, signal: AbortSignal): Promise<void> {
+    const before = this.#applied.seq;
+    const forks = this.#forks.length;
+    await this.until(() => this.#applied.seq !== before || this.#forks.length > forks, { waitMs, signal });
   }
 
   /** Lets every waiter look again, when the log's end has gone back. */
@@ -240,10 +273,16 @@ export class Applier {
           break;
         case "epoch":
           if (this.cluster.applyEpoch(change)) membersChanged = true;
+          this.#expected = undefined;
           break;
       }
     }
     this.#applied = { epoch, seq };
+    if (this.#expected?.seq === seq) {
+      const check = this.#expected;
+      this.#expected = undefined;
+      this.#options.onExpected(check);
+    }
     if (settingsChanged) this.#options.onSettingsChanged();
     if (membersChanged) this.#options.onMembersChanged();
   }

@@ -13,8 +13,8 @@
  *
  * chunks (chunk-codec.ts) behind the header, in this order; `…` stands for any number of them
  *
- * kind 1  state     from: place   to: place   produced, start: place   produced, end (8)   produced, chain (4)
- *                   keys (8)
+ * kind 1  state     from: place   to: place   produced, start: place   produced, told start (8)   produced, end (8)
+ *                   produced, chain (4)   keys (8)
  *                   where place = { seq, or offset (8)  epoch (8)  timestamp ms (8)  chain (4) }
  * kind 2  epochs    as in a snapshot, those that began up to `to`
  * kind 3  settings  as in a snapshot, as they were at `to`
@@ -64,6 +64,8 @@ export interface BackupState {
   readonly to: LogEnd;
   /** The record log's start, which the first record that is here goes on from. */
   readonly producedStart: RecordLogPlace;
+  /** The record log's start as the log says it: `producedStart` lies behind it where what was between is gone already. */
+  readonly toldStart: number;
   /** The record log's next offset. */
   readonly producedEnd: number;
   /** The record log's chain value after its last record. */
@@ -123,7 +125,7 @@ export function decodeBackupHeader(bytes: Uint8Array): BackupHeader {
 }
 
 export function encodeState(state: BackupState): Uint8Array {
-  const writer = new ByteWriter(Buffer.allocUnsafe(3 * PLACE_BYTES + 20));
+  const writer = new ByteWriter(Buffer.allocUnsafe(3 * PLACE_BYTES + 28));
   const start = { ...state.producedStart, seq: state.producedStart.offset };
   for (const place of [state.from, state.to, start]) {
     writer.uint64(place.seq);
@@ -131,6 +133,7 @@ export function encodeState(state: BackupState): Uint8Array {
     writer.uint64(place.timestampMs);
     writer.uint32(place.chain);
   }
+  writer.uint64(state.toldStart);
   writer.uint64(state.producedEnd);
   writer.uint32(state.producedChain);
   writer.uint64(state.keys);
@@ -150,6 +153,7 @@ export function decodeState(content: Uint8Array): BackupState {
     from,
     to,
     producedStart: { offset, ...start },
+    toldStart: reader.uint64(),
     producedEnd: reader.uint64(),
     producedChain: reader.uint32(),
     keys: reader.uint64(),

@@ -212,8 +212,9 @@ export class BackupReader {
   }
 
   #takeState(state: BackupState): void {
-    const { from, to, producedStart, producedEnd } = state;
-    if (from.seq > to.seq || producedStart.offset > producedEnd) throw new FormatError("it ends before it begins");
+    const { from, to, producedStart, toldStart, producedEnd } = state;
+    const isBackward = from.seq > to.seq || producedStart.offset > producedEnd || toldStart > producedStart.offset;
+    if (isBackward) throw new FormatError("it ends before it begins");
     this.#state = state;
     this.#logEnd = { ...from };
     const { offset, ...start } = producedStart;

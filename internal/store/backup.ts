@@ -26,6 +26,7 @@ import {
 import { FormatError } from "./byte-codec.js";
 import type { ChunkCodec } from "./chunk-codec.js";
 import type { ClusterSettings, Member } from "./change.js";
+import type { ClusterState } from "./cluster-state.js";
 import type { Lineage } from "./lineage.js";
 import type { Pin, Pins } from "./pins.js";
 import type { Produced } from "./produced.js";
@@ -60,8 +61,7 @@ export interface BackupsOptions {
   readonly produced: Produced;
   readonly pins: Pins;
   readonly applied: () => Position;
-  readonly settings: () => ClusterSettings;
-  readonly members: () => readonly Member[];
+  readonly cluster: ClusterState;
   /** How many there are at the applied position. */
   readonly keys: () => number;
   readonly bytesEstimate: () => number;
@@ -88,12 +88,14 @@ export class Backups {
     yield writer.begin();
     const snapshot = await this.#snapshot();
     const { start, end } = this.#options.produced.range;
+    const { start: toldStart } = this.#options.produced.mark();
     const capture: Capture = {
       to: this.#options.applied().seq,
       epochs: this.#options.lineage.history.starts,
-      settings: this.#options.settings(),
-      members: this.#options.members(),
+      settings: this.#options.cluster.settings,
+      members: this.#options.cluster.members,
       keys: this.#options.keys(),
+      toldStart,
       producedEnd: end,
       producedChain: this.#options.records.chain,
     };
@@ -152,8 +154,9 @@ export class Backups {
       const from = await log.endAt(header.from.seq);
       if (from.chain !== header.from.chain) throw new FormatError("it does not fit the log");
       const to = await log.endAt(capture.to);
-      const { producedEnd, producedChain, keys } = capture;
-      yield writer.chunk("state", encodeState({ from, to, producedStart, producedEnd, producedChain, keys }));
+      const { toldStart, producedEnd, producedChain, keys } = capture;
+      const state = { from, to, producedStart, toldStart, producedEnd, producedChain, keys };
+      yield writer.chunk("state", encodeState(state));
       const epochs = capture.epochs.filter(({ firstSeq }) => firstSeq <= to.seq);
       yield writer.chunk("epochs", encodeEpochs(epochs));
       yield writer.chunk("settings", encodeSettings(capture.settings));
@@ -195,6 +198,7 @@ interface Capture {
   readonly settings: ClusterSettings;
   readonly members: readonly Member[];
   readonly keys: number;
+  readonly toldStart: number;
   readonly producedEnd: number;
   readonly producedChain: number;
 }

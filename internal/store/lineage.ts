@@ -1,11 +1,11 @@
 /** What history a node has, and the tokens that hold clients to it. */
 import { EpochHistory, type EpochStart } from "../base/epoch-history.js";
 import type { ClusterId } from "../base/ids.js";
-import type { Position, Seq } from "../base/position.js";
+import { type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { LogRecord } from "../wal/record.js";
 import { epochChangeOf } from "./change.js";
 import { StoreError } from "./store-error.js";
-import { decodeToken, encodeToken, NO_EPOCH_ID } from "./token.js";
+import { decodeToken, encodeToken, NO_EPOCH_ID, type TokenPlace } from "./token.js";
 
 /** The mastership that a record begins, when it begins one. */
 export function epochStartOf(record: LogRecord): EpochStart | undefined {
@@ -43,23 +43,57 @@ export class Lineage {
     return encodeToken({ clusterId: this.clusterId, epochId, position });
   }
 
-  /** The place that a token names. Throws `StoreError`: `invalid_token`, `lineage_lost`. */
-  placeOf(token: Uint8Array): Position {
-    const { clusterId, epochId, position } = decodeToken(token);
-    if (clusterId !== this.clusterId) {
-      throw new StoreError(
-        "lineage_lost",
-        `the token is of cluster ${clusterId}, this node belongs to ${this.clusterId}; start again without a token`,
-      );
-    }
-    const own = this.history.at(position.seq);
-    const known = position.seq === 0 || (own?.epoch === position.epoch && own.epochId === epochId);
-    // A token of an epoch that this node has not heard of yet is merely ahead, until a newer epoch is seen to have won.
-    const ahead = position.epoch > (this.history.last?.epoch ?? 0);
-    if (known || ahead) return position;
+  /** What a token says. Throws `StoreError`: `invalid_token`, and `lineage_lost` when it is of another cluster. */
+  read(token: Uint8Array): TokenPlace {
+    const place = decodeToken(token);
+    if (place.clusterId === this.clusterId) return place;
     throw new StoreError(
       "lineage_lost",
-      `the history of the token (epoch ${position.epoch}, seq ${position.seq}) was lost in a failover; start again without a token`,
+      `the token is of cluster ${place.clusterId}, this node belongs to ${this.clusterId}; start again without a token`,
     );
   }
+
+  /**
+   * Whether a token's place is in the history that is committed up to `appliedSeq`. Where its epoch is not, it may be on its
+   * way, until a newer one is seen to have won. Throws `StoreError`: `lineage_lost`, `invalid_token`.
+   */
+  hasReached({ epochId, position }: TokenPlace, appliedSeq: Seq): boolean {
+    if (position.seq === 0) return true;
+    const { starts } = this.#history;
+    /** The committed mastership after `start`. */
+    let next: EpochStart | undefined;
+    for (let i = starts.length - 1; i >= 0; i--) {
+      const start = starts[i]!;
+      if (start.firstSeq > appliedSeq) continue;
+      if (start.epoch > position.epoch) {
+        next = start;
+        continue;
+      }
+      if (start.epoch < position.epoch) break;
+      if (start.epochId !== epochId) throw lostAt(described(position));
+      if (position.seq < start.firstSeq) {
+        throw new StoreError("invalid_token", "the token is damaged; give back a token exactly as it came");
+      }
+      if (next && position.seq >= next.firstSeq) {
+        throw lostAt(described(position), { epoch: start.epoch, seq: toSeq(next.firstSeq - 1) });
+      }
+      return appliedSeq >= position.seq;
+    }
+    if (next) throw lostAt(described(position));
+    return false;
+  }
+}
+
+/** Somebody stands on what is no longer history. `fork`: the last place that both have in common, as far as it is known. */
+export function lostAt(place: string, fork?: Position): StoreError {
+  const common = fork ? `; what came up to ${described(fork)} still stands` : "";
+  return new StoreError(
+    "lineage_lost",
+    `${place} was lost in a failover${common}; read anew, without a token`,
+    fork && { fork },
+  );
+}
+
+function described({ epoch, seq }: Position): string {
+  return `epoch ${epoch}, seq ${seq}`;
 }

@@ -19,6 +19,8 @@ import {
 } from "../base/ids.js";
 import { epoch, type Epoch } from "../base/position.js";
 import { type FileSystem, FileSystemError } from "../wal/file-system.js";
+import type { Durability } from "../wal/log.js";
+import type { CommitMode } from "./change.js";
 
 export type NodeRole = "master" | "replica";
 
@@ -43,6 +45,27 @@ export interface NodeState {
   readonly mustCatchUp: boolean;
   /** A master's whole state has come, and is to be put in the place of this node's own before anything else. */
   readonly installing?: TransferId | undefined;
+  /** The data of this node is to be set aside before anything else. */
+  readonly settingAside?: SettingAside | undefined;
+  /** The newest folder into which that was done. */
+  readonly setAside?: string | undefined;
+  /**
+   * By whose copies the last mastership of this node committed, as far as that is certain; absent: by its own alone. Then its data
+   * may be all that there is of what it acknowledged.
+   */
+  readonly masterCommit?: CommitMode | undefined;
+  /** The last run that had the log: in which time of the machine, if it knew, and how far it synced. */
+  readonly run?: NodeRun | undefined;
+}
+
+export interface SettingAside {
+  readonly folder: string;
+  readonly reason: string;
+}
+
+export interface NodeRun {
+  readonly bootId?: string | undefined;
+  readonly durability: Durability;
 }
 
 /** A data directory that this version must not touch. */
@@ -54,6 +77,7 @@ const FILE = "node.json";
 const TEMPORARY = "node.json.new";
 const FORMAT = 1;
 const SIZE_MAX = 64 * 1024;
+const DURABILITIES: readonly Durability[] = ["always", "interval", "os"];
 
 /** A node's state, and the file that it lives in. What `state` says is on the disk. */
 export class NodeFile {
@@ -207,6 +231,25 @@ function parse(text: string): NodeState {
       ...(promisedId !== undefined && { epochId: epochId(promisedId) }),
     },
     ...(installing !== undefined && { installing: transferId(installing) }),
+    ...parseLaterFields(fields),
+  };
+}
+
+function parseLaterFields(
+  fields: Record<string, unknown>,
+): Pick<NodeState, "settingAside" | "setAside" | "masterCommit" | "run"> {
+  const settingAside = fields["settingAside"] as Record<string, unknown> | undefined;
+  const setAside = fields["setAside"];
+  const run = fields["run"] as Record<string, unknown> | undefined;
+  const durability = DURABILITIES.find((mode) => mode === run?.["durability"]);
+  const bootId = run?.["bootId"];
+  return {
+    ...(settingAside && {
+      settingAside: { folder: String(settingAside["folder"]), reason: String(settingAside["reason"]) },
+    }),
+    ...(typeof setAside === "string" && { setAside }),
+    ...(fields["masterCommit"] === "majority" && { masterCommit: "majority" }),
+    ...(durability && { run: { durability, ...(typeof bootId === "string" && { bootId }) } }),
   };
 }
 

@@ -5,6 +5,7 @@ import type { EpochMs, Position } from "../base/position.js";
 import { type OffsetRange, type ProducedRecord, type RecordLog, RecordLogError } from "../records/record-log.js";
 import type { RecordsChange } from "./change.js";
 import type { RecordsMark } from "./snapshot-format.js";
+import { SnapshotError } from "./snapshots.js";
 import { StoreError } from "./store-error.js";
 
 /** A page of the record log. */
@@ -18,6 +19,11 @@ export class Produced {
   /** Up to where the record log must stay on the disk, for the snapshots that rely on it. */
   readonly #neededEnd: () => number;
   readonly #onFailed: (error: Error) => void;
+  /**
+   * The start as the log says it, which is the same on every node. The record log itself may begin behind it: a truncation is
+   * carried out for good, and after a start or a cut it may lie ahead again.
+   */
+  #toldStart = 0;
 
   constructor(options: { log: RecordLog; neededEnd: () => number; onFailed: (error: Error) => void }) {
     this.#log = options.log;
@@ -34,8 +40,9 @@ export class Produced {
     return this.#log.unwrittenBytes;
   }
 
+  /** What every node has that has applied the same. */
   mark(): RecordsMark {
-    return { start: this.#log.start, end: this.#log.end, chain: this.#log.chain };
+    return { start: this.#toldStart, end: this.#log.end, chain: this.#log.chain };
   }
 
   apply(change: RecordsChange, at: { position: Position; epochId: EpochId; timestampMs: EpochMs }): void {
@@ -44,21 +51,25 @@ export class Produced {
       const { offset, record } = change;
       this.#log.append({ offset, seq: position.seq, epoch: position.epoch, epochId, timestampMs, record });
     } else {
+      this.#toldStart = Math.max(this.#toldStart, change.below);
       this.#log.truncateBelow(change.below, this.#neededEnd()).catch(this.#onFailed);
     }
   }
 
-  /** Cuts the record log to where a snapshot left it, or to nothing: the store's log brings what follows. */
+  /**
+   * Cuts the record log to where a snapshot left it, or to nothing: the store's log brings what follows. Rejects with
+   * `SnapshotError` when the snapshot relies on what is not there.
+   */
   async restore(mark: RecordsMark = { start: 0, end: 0, chain: 0 }): Promise<void> {
     assert(mark.end >= mark.start, "a record log ends behind its start");
     await this.#log.cutAfter(mark.end);
     const { end, chain } = this.#log;
     if (end !== mark.end || (end > 0 && chain !== mark.chain)) {
-      throw new StoreError(
-        "failed",
+      throw new SnapshotError(
         `the record log ends at offset ${end} with chain value ${chain}; the snapshot relies on ${mark.end} and ${mark.chain}; restore the directory, or start over with an empty one`,
       );
     }
+    this.#toldStart = mark.start;
     await this.#log.truncateBelow(mark.start, this.#neededEnd());
   }
 

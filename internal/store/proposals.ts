@@ -6,16 +6,20 @@ import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { Change } from "./change.js";
 
-/** What a caller waits for: a record, and the answer that goes out once it is applied. */
+/** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
 export interface Proposal {
   readonly position: Position;
   readonly timestampMs: EpochMs;
   readonly changes: readonly Change[];
   /** Of the encoded payload. */
   readonly byteLength: number;
-  /** Called once, when the record is applied. */
+  /** Whether the caller is answered as soon as the master keeps the record. */
+  readonly isDoneWhenKept: boolean;
+  /** By the monotonic clock: then its caller is answered in any case. Infinity: never, or answered so already. */
+  deadlineMs: number;
+  /** Called when the record is applied, and before that when it is kept, if that is enough. */
   readonly done: () => void;
-  /** Called once instead, when it is not known to become committed, or known not to be. */
+  /** Called instead, when it is not known to become committed, or known not to be; and at the deadline. */
   readonly failed: (error: Error) => void;
 }
 
@@ -33,6 +37,9 @@ export class Proposals {
   #byteLength = 0;
   #nextOffset: number | undefined;
   readonly #overlay = new Map<string, InFlight>();
+  /** Those that only wait for being kept, in the order of the log. */
+  #awaitKept: Proposal[] = [];
+  #emptied: (() => void)[] = [];
 
   get byteLength(): number {
     return this.#byteLength;
@@ -56,6 +63,7 @@ export class Proposals {
     const last = this.#queue.at(-1);
     assert(!last || last.position.seq < proposal.position.seq, "proposals come in the order of the log");
     this.#queue.push(proposal);
+    if (proposal.isDoneWhenKept) this.#awaitKept.push(proposal);
     this.#byteLength += proposal.byteLength;
     for (const change of proposal.changes) {
       if (change.kind === "put") {
@@ -81,6 +89,7 @@ export class Proposals {
       this.#queue = [];
       this.#head = 0;
       this.#nextOffset = undefined;
+      this.#tellEmpty();
     } else if (this.#head >= 1024 && this.#head * 2 >= this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
@@ -94,19 +103,54 @@ export class Proposals {
     return proposal;
   }
 
+  /** The master keeps what comes up to `seq`. */
+  noteKept(seq: Seq): void {
+    if (this.#awaitKept.length === 0) return;
+    const later = this.#awaitKept.findIndex(({ position }) => position.seq > seq);
+    for (const { done } of this.#awaitKept.splice(0, later < 0 ? this.#awaitKept.length : later)) done();
+  }
+
+  /** Fails those whose deadline has come; they stay in flight. Gives the next deadline; Infinity when there is none. */
+  expire(nowMs: number, reason: (proposal: Proposal) => Error): number {
+    let nextMs = Infinity;
+    for (let i = this.#head; i < this.#queue.length; i++) {
+      const proposal = this.#queue[i]!;
+      if (proposal.deadlineMs <= nowMs) {
+        proposal.deadlineMs = Infinity;
+        proposal.failed(reason(proposal));
+      }
+      nextMs = Math.min(nextMs, proposal.deadlineMs);
+    }
+    return nextMs;
+  }
+
+  /** Resolves when none is in flight. */
+  settled(): Promise<void> {
+    if (this.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#emptied.push(resolve));
+  }
+
   /**
    * Fails every proposal from `firstSeq` on. What they had put over older proposals' keys is reckoned anew from those.
    */
   failFrom(firstSeq: Seq, reason: (proposal: Proposal) => Error): void {
     const all = this.#queue.slice(this.#head);
-    const kept = all.filter((proposal) => proposal.position.seq < firstSeq);
+    const left = all.filter((proposal) => proposal.position.seq < firstSeq);
     this.#queue = [];
     this.#head = 0;
     this.#byteLength = 0;
     this.#nextOffset = undefined;
     this.#overlay.clear();
-    for (const proposal of kept) this.add(proposal);
-    for (const proposal of all.slice(kept.length)) proposal.failed(reason(proposal));
+    this.#awaitKept = [];
+    // One that was answered when it was kept is answered again, which nobody hears.
+    for (const proposal of left) this.add(proposal);
+    for (const proposal of all.slice(left.length)) proposal.failed(reason(proposal));
+    if (left.length === 0) this.#tellEmpty();
+  }
+
+  #tellEmpty(): void {
+    if (this.#emptied.length === 0) return;
+    for (const emptied of this.#emptied.splice(0)) emptied();
   }
 }
 

@@ -37,6 +37,10 @@ export class Reserve {
     this.#options = options;
   }
 
+  get exists(): boolean {
+    return this.#options.bytes > 0;
+  }
+
   /** Whether somebody needs what was given up; others should leave it alone. */
   get isLent(): boolean {
     return this.#borrowers > 0;

@@ -262,7 +262,7 @@ async function makeRecordLog(
     await log.flush();
     if (failure) throw failure;
     assert(!keepClusterId || log.chain === state.producedChain, "the same records in the same cluster have one chain");
-    return { start: log.start, end: log.end, chain: log.chain };
+    return { start: state.toldStart, end: log.end, chain: log.chain };
   } finally {
     await log.close();
   }

@@ -35,23 +35,32 @@ export class StoreError extends Error {
   readonly range?: LogRange;
   /** With `offset_out_of_range`. */
   readonly offsets?: OffsetRange;
+  /** With `lineage_lost`: the last position that the lost history and this node's have in common, as far as it is known. */
+  readonly fork?: Position;
 
   constructor(
     code: StoreErrorCode,
     message: string,
-    options: ErrorOptions & { position?: Position; range?: LogRange; offsets?: OffsetRange } = {},
+    options: ErrorOptions & { position?: Position; range?: LogRange; offsets?: OffsetRange; fork?: Position } = {},
   ) {
     super(message, options);
     this.code = code;
     if (options.position) this.position = options.position;
     if (options.range) this.range = options.range;
     if (options.offsets) this.offsets = options.offsets;
+    if (options.fork) this.fork = options.fork;
   }
 }
 
 export interface LogRange {
   readonly compactSeq: Seq;
   readonly appliedSeq: Seq;
+}
+
+export const DISK_FULL = "the disk has no room; nothing was changed; free some and try again";
+
+export function notMasterError(): StoreError {
+  return new StoreError("not_master", "this node is a replica and takes no writes");
 }
 
 /** The answer of a node that shuts down. */

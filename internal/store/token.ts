@@ -12,7 +12,8 @@ import { StoreError } from "./store-error.js";
 const VERSION = 1;
 const TOKEN_BYTES = 41;
 
-export interface Lineage {
+/** What a token says. */
+export interface TokenPlace {
   readonly clusterId: ClusterId;
   /** Of the mastership that wrote the record at `position`; sixteen zeros before the first. */
   readonly epochId: EpochId;
@@ -22,18 +23,18 @@ export interface Lineage {
 /** The epoch id of positions before the first record. */
 export const NO_EPOCH_ID = epochId("0".repeat(16));
 
-export function encodeToken(lineage: Lineage): Uint8Array {
+export function encodeToken(place: TokenPlace): Uint8Array {
   const token = Buffer.allocUnsafe(TOKEN_BYTES);
   token[0] = VERSION;
-  token.set(idToBytes(lineage.clusterId), 1);
-  token.set(idToBytes(lineage.epochId), 17);
-  token.writeBigUInt64LE(BigInt(lineage.position.epoch), 25);
-  token.writeBigUInt64LE(BigInt(lineage.position.seq), 33);
+  token.set(idToBytes(place.clusterId), 1);
+  token.set(idToBytes(place.epochId), 17);
+  token.writeBigUInt64LE(BigInt(place.position.epoch), 25);
+  token.writeBigUInt64LE(BigInt(place.position.seq), 33);
   return token;
 }
 
 /** Throws `StoreError` with code `invalid_token` for bytes that are no token of this version. */
-export function decodeToken(bytes: Uint8Array): Lineage {
+export function decodeToken(bytes: Uint8Array): TokenPlace {
   const token = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (token.length !== TOKEN_BYTES || token[0] !== VERSION) {
     throw new StoreError(

@@ -10,6 +10,7 @@ test("a place that is compacted away while it is read is out of range, with what
     source: {
       compactSeq: () => compactSeq,
       appliedSeq: () => seq(20),
+      forks: () => [],
       positionAt: (at) => ({ epoch: epoch(1), seq: at }),
       tokenAt: () => new Uint8Array(0),
       read: () => {

@@ -3,6 +3,7 @@ import type { EpochMs, Position, Seq } from "../base/position.js";
 import { decodeRecords, type LogRecord } from "../wal/record.js";
 import { WalError } from "../wal/wal-error.js";
 import { decodeChanges } from "./change.js";
+import { lostAt } from "./lineage.js";
 import { StoreError } from "./store-error.js";
 
 export interface UpdatesRequest {
@@ -43,10 +44,12 @@ export interface UpdatesPage {
 export interface UpdatesSource {
   compactSeq(): Seq;
   appliedSeq(): Seq;
+  /** Where applied records were cut off, in the order in which it happened. */
+  forks(): readonly Position[];
   positionAt(seq: Seq): Position;
   tokenAt(position: Position): Uint8Array;
   read(afterSeq: Seq, maxBytes: number): Uint8Array | Promise<Uint8Array>;
-  /** Resolves when more was applied, or `waitMs` passed; rejects with the signal's reason. */
+  /** Resolves when more was applied, some was cut off, or `waitMs` passed; rejects with the signal's reason. */
   nextApplied(waitMs: number, signal: AbortSignal): Promise<void>;
   monotonicMs(): number;
 }
@@ -56,16 +59,28 @@ const NO_VALUE = new Uint8Array(0);
 /** Bytes of an event on the wire beside its key and value, at most. */
 export const EVENT_OVERHEAD_BYTES = 64;
 
-export async function readUpdates(options: { request: UpdatesRequest; source: UpdatesSource }): Promise<UpdatesPage> {
-  const { request, source } = options;
+/**
+ * `hasReached` says whether the place to begin after is in the committed history, and throws `StoreError` when it never will be;
+ * absent: nobody can tell, and the place counts as what this node has there.
+ */
+export async function readUpdates(options: {
+  request: UpdatesRequest;
+  source: UpdatesSource;
+  hasReached?: () => boolean;
+}): Promise<UpdatesPage> {
+  const { request, source, hasReached = () => true } = options;
   const events: UpdateEvent[] = [];
   const deadlineMs = source.monotonicMs() + request.waitMs;
   let next = request.after;
+  let assertNotCut: ((at: Seq) => void) | undefined;
   for (;;) {
+    // From the moment on at which the place is one of this node's own, a cut before it takes it away.
+    if (!assertNotCut && hasReached()) assertNotCut = cutGuard(source);
+    assertNotCut?.(next);
     const leftMs = deadlineMs - source.monotonicMs();
-    const isAhead = next > source.appliedSeq();
+    const isAhead = !assertNotCut || next > source.appliedSeq();
     if (next < source.compactSeq() || (isAhead && leftMs <= 0)) throw outOfRange(next, source);
-    if (!isAhead) next = await collect(events, next, request, source);
+    if (!isAhead) next = await collect(events, next, { ...options, assertNotCut });
     if (events.length > 0 || leftMs <= 0) break;
     await source.nextApplied(leftMs, request.signal);
   }
@@ -79,14 +94,23 @@ export async function readUpdates(options: { request: UpdatesRequest; source: Up
 }
 
 /** Adds the events after `from` until the page is full or all is read; gives the last seq that is in it. */
-async function collect(events: UpdateEvent[], from: Seq, request: UpdatesRequest, source: UpdatesSource): Promise<Seq> {
+async function collect(
+  events: UpdateEvent[],
+  from: Seq,
+  options: { request: UpdatesRequest; source: UpdatesSource; assertNotCut: ((at: Seq) => void) | undefined },
+): Promise<Seq> {
+  const { request, source, assertNotCut } = options;
   let at = from;
   let bytes = 0;
   while (at < source.appliedSeq()) {
     request.signal.throwIfAborted();
     // The end is taken before the read: a cut meanwhile must not let records through that were never applied.
     const end = source.appliedSeq();
-    for (const record of decodeRecords(await readAfter(at, source))) {
+    const records = await readAfter(at, source);
+    assertNotCut?.(at);
+    // The log has been cut, and this node is about to find out what it still has.
+    if (records.length === 0) return at;
+    for (const record of decodeRecords(records)) {
       if (record.seq > end) break;
       const added = eventsOf(record);
       const addedBytes = added.reduce(
@@ -101,6 +125,15 @@ async function collect(events: UpdateEvent[], from: Seq, request: UpdatesRequest
     }
   }
   return at;
+}
+
+/** Throws `lineage_lost` once records up to a place are cut off that are there now. */
+function cutGuard(source: UpdatesSource): (at: Seq) => void {
+  const before = source.forks().length;
+  return (at) => {
+    const fork = source.forks().find(({ seq }, i) => i >= before && seq < at);
+    if (fork) throw lostAt(`seq ${at}`, fork);
+  };
 }
 
 /** The records after `at`; compaction may take them away while the read waits for the disk. */
@@ -133,7 +166,9 @@ function outOfRange(after: Seq, source: UpdatesSource): StoreError {
     "out_of_range",
     after < range.compactSeq
       ? `the log of this node begins after seq ${range.compactSeq}; read the keys, then follow from there`
-      : `this node has applied up to seq ${range.appliedSeq}, seq ${after} lies beyond; wait, or ask another node`,
+      : after > range.appliedSeq
+        ? `this node has applied up to seq ${range.appliedSeq}, seq ${after} lies beyond; wait, or ask another node`
+        : `this node does not know of the mastership that the token is from yet; wait, or ask another node`,
     { range },
   );
 }

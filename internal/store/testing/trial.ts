@@ -205,10 +205,20 @@ export class Trial {
   async #answered(record: ModelRecord, seq: Promise<number | undefined>): Promise<Error | undefined> {
     // What is proposed is in the log's queue by now.
     record.firstSeq = must(this.#store, "a store is open").last.seq;
-    let known: number | undefined;
-    const refused = await this.#settled(seq.then((found) => (known = found)));
+    // At once, and not only when this process has had its turns: what happens in memory takes none.
+    const noted = seq.then(
+      (found) => this.#note(record, undefined, found),
+      (error: unknown) => this.#note(record, error as Error, undefined),
+    );
+    noted.catch(() => undefined);
+    const refused = await this.#settled(seq);
+    await noted;
+    return refused;
+  }
+
+  #note(record: ModelRecord, refused: Error | undefined, known: number | undefined): void {
     // After the end of its process no answer reaches anybody.
-    if (record.outcome !== "pending") return refused;
+    if (record.outcome !== "pending") return;
     if (!refused) {
       record.outcome = "acknowledged";
       if (known !== undefined) record.seq = known;
@@ -226,7 +236,6 @@ export class Trial {
       );
       record.outcome = "refused";
     }
-    return refused;
   }
 
   async #cut(permille: number): Promise<void> {
