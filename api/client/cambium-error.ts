@@ -12,7 +12,9 @@ import type { Position } from "./wire.js";
  * - `failed_precondition`: the cluster is not in the state that the call needs.
  * - `not_found`: no such member.
  * - `out_of_range`: the log does not hold the place; `range`, or `offsets` for the record log, says what it holds.
- * - `lineage_lost`: the given token belongs to a history that this cluster does not have.
+ * - `lineage_lost`: the given token, or what was read before, belongs to a history that a failover has lost; `fork` is the
+ *   last place that it has in common with the one there is.
+ * - `not_fresh_enough`: no node that could be asked is as fresh as the read asks for; `freshness` says how fresh it is.
  * - `outcome_unknown`: the write may or may not have been done. Read before you repeat it.
  * - `unavailable`: the node answers, and cannot serve at present.
  * - `unreachable`: no answer; nothing was done.
@@ -29,6 +31,7 @@ export type CambiumErrorCode =
   | "not_found"
   | "out_of_range"
   | "lineage_lost"
+  | "not_fresh_enough"
   | "outcome_unknown"
   | "unavailable"
   | "unreachable"
@@ -55,6 +58,10 @@ export interface CambiumErrorDetails {
   readonly range?: { readonly compactSeq: number; readonly appliedSeq: number };
   /** With `out_of_range` of the record log: it has the offsets from `start` up to, but without, `end`. */
   readonly offsets?: { readonly start: number; readonly end: number };
+  /** With `lineage_lost`, where the node could tell: the last position of the lost history that is still there. */
+  readonly fork?: Position;
+  /** With `not_fresh_enough`, and with `deadline_exceeded` of such a read: what the node has applied, and how old that may be. */
+  readonly freshness?: { readonly applied: Position; readonly stalenessMs?: number };
   readonly cause?: unknown;
 }
 
@@ -70,6 +77,8 @@ export class CambiumError extends Error {
   readonly position: Position | undefined;
   readonly range: CambiumErrorDetails["range"];
   readonly offsets: CambiumErrorDetails["offsets"];
+  readonly fork: Position | undefined;
+  readonly freshness: CambiumErrorDetails["freshness"];
 
   constructor(code: CambiumErrorCode, message: string, details: CambiumErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -81,5 +90,7 @@ export class CambiumError extends Error {
     this.position = details.position;
     this.range = details.range;
     this.offsets = details.offsets;
+    this.fork = details.fork;
+    this.freshness = details.freshness;
   }
 }

@@ -2,7 +2,12 @@ import { Code, ConnectError, createRouterTransport, type ConnectRouter } from "@
 import { create } from "@bufbuild/protobuf";
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore, type ScanRequest } from "../gen/cambium/v1/kvstore_pb.js";
-import { OutcomeUnknownSchema } from "../gen/cambium/v1/types_pb.js";
+import {
+  Acknowledge,
+  LineageLostSchema,
+  NotFreshEnoughSchema,
+  OutcomeUnknownSchema,
+} from "../gen/cambium/v1/types_pb.js";
 import { CambiumError } from "./cambium-error.js";
 import { type CambiumClient, type ClientOptions, createClient } from "./client.js";
 import { createClient as createNodeClient } from "./node.js";
@@ -67,6 +72,7 @@ describe.each(makers)("over %s", (_, make) => {
       modSeq: 3,
       ttlMs: 5000,
       position: { epoch: 1, seq: 3 },
+      token: new TextEncoder().encode("seq 3"),
     });
     expect(await kv.delete("greeting")).toMatchObject({ existed: true, position: { seq: 4 } });
     expect(await kv.delete("greeting")).toMatchObject({ existed: false });
@@ -256,6 +262,144 @@ describe("writes", () => {
   });
 });
 
+describe("how fresh a read must be", () => {
+  test("goes with every read that says so, and with no other", async () => {
+    const cluster = await start();
+    const [node] = cluster.nodes;
+    const kv = client({ endpoints: [node!.address] });
+    const { token } = await kv.set("k", "v");
+    await kv.get("k");
+    await kv.get("k", { atLeast: token, maxStalenessMs: 0 });
+    await kv.batchGet(["k"], { atLeastSeq: 2 });
+    await kv.scanPage({ linearizable: true });
+    for await (const _ of kv.scan({ atLeast: token, pageSize: 1 }));
+    expect(node!.consistencies).toMatchObject([
+      undefined,
+      { atLeast: token, atLeastSeq: 0n, maxStalenessMs: 0n, linearizable: false },
+      { atLeastSeq: 2n },
+      { linearizable: true },
+      { atLeast: token },
+    ]);
+  });
+
+  test("goes by GET too, from a browser", async () => {
+    const cluster = await start();
+    const [node] = cluster.nodes;
+    const kv = client({ endpoints: [node!.address] }, createClient);
+    const { token } = await kv.set("k", "v");
+    expect(await kv.getText("k", { atLeast: token })).toBe("v");
+    expect(node!.requests.at(-1)).toEqual({ method: "get", http: "GET" });
+    expect(node!.consistencies).toMatchObject([{ atLeast: token }]);
+  });
+
+  test("leads to a node that has it, and the one that lags is asked first again afterwards", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address, master!.address] });
+    replica!.appliedSeq = 1n;
+    const { token } = await kv.set("k", "v");
+    expect(await kv.getText("k", { atLeast: token })).toBe("v");
+    expect(await kv.getText("k")).toBeUndefined();
+  });
+
+  test("is asked for again after a pause where no node has it, and then said with how fresh the nodes are", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address] });
+    const { token } = await kv.set("k", "v");
+    replica!.appliedSeq = 1n;
+    expect(await failure(kv.get("k", { atLeast: token }))).toMatchObject({
+      code: "not_fresh_enough",
+      freshness: { applied: { epoch: 1, seq: 1 }, stalenessMs: 1500 },
+    });
+    let asked = 0;
+    replica!.before = () => {
+      if (++asked === 3) replica!.appliedSeq = undefined;
+    };
+    expect(await kv.getText("k", { atLeast: token })).toBe("v");
+    expect(master!.consistencies).toEqual([]);
+  });
+});
+
+describe("a session", () => {
+  test("reads what it wrote and read, at a node that lags or at another, while other reads do not wait", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address, master!.address] });
+    const mine = kv.session();
+    expect(mine.sessionToken).toBeUndefined();
+    await mine.set("k", "1");
+    replica!.appliedSeq = 1n;
+    expect(await mine.getText("k")).toBe("1");
+    expect(await kv.getText("k")).toBeUndefined();
+    expect(await kv.session().getText("k")).toBeUndefined();
+    // What another one wrote and this one has seen is not unseen again either.
+    await client({ endpoints: [master!.address] }).set("k", "2");
+    replica!.appliedSeq = 2n;
+    expect((await mine.batchGet(["k"], { atLeastSeq: 3 })).get("k")).toMatchObject({ modSeq: 3 });
+    expect((await mine.scanPage()).entries).toMatchObject([{ modSeq: 3 }]);
+  });
+
+  test("takes in the newest of its answers, in whatever order they come", async () => {
+    const cluster = await start();
+    const mine = client({ endpoints: [cluster.nodes[0]!.address] }).session();
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    await mine.set("a", "1");
+    const first = mine.delete("absent");
+    await mine.write([{ kind: "set", key: "b", value: "2" }]);
+    await first;
+    const newest = mine.sessionToken;
+    cluster.nodes[0]!.appliedSeq = 1n;
+    cluster.nodes[0]!.before = () => held;
+    const old = mine.get("a", { atLeast: new TextEncoder().encode("seq 1") });
+    release();
+    await old;
+    expect(text(mine.sessionToken)).toBe(text(newest));
+    expect(text(newest)).toBe(`seq ${cluster.seq}`);
+    expect((await mine.produce("record").catch(() => undefined))?.token).toBeDefined();
+  });
+
+  test("goes on elsewhere by its token, which an older read does not replace", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const endpoints = [replica!.address, master!.address];
+    const before = client({ endpoints }).session();
+    await before.set("k", "v");
+    replica!.appliedSeq = 1n;
+    const after = client({ endpoints }).session({ token: before.sessionToken });
+    await after.get("k", { atLeast: new TextEncoder().encode("seq 1") });
+    expect(text(after.sessionToken)).toBe("seq 2");
+    expect(await after.getText("k")).toBe("v");
+    expect(client({ endpoints }).session({ token: new Uint8Array() }).sessionToken).toBeUndefined();
+  });
+
+  test("shares the connections of its client, and does not close them", async () => {
+    const cluster = await start();
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    const mine = kv.session();
+    mine.close();
+    await mine.set("k", "v");
+    expect(await kv.getText("k")).toBe("v");
+    kv.close();
+    expect((await failure(mine.get("k"))).code).toBe("canceled");
+  });
+});
+
+test("a write says when it is to be answered", async () => {
+  const cluster = await start();
+  const [node] = cluster.nodes;
+  const kv = client({ endpoints: [node!.address] });
+  await kv.set("k", "v", { acknowledge: "master" });
+  await kv.write([{ kind: "set", key: "k", value: "w" }], { acknowledge: "all" });
+  await kv.delete("k", { acknowledge: "committed" });
+  await kv.produce("record", { acknowledge: "all" });
+  for await (const _ of kv.produceMany(["record"], { acknowledge: "master" }));
+  await kv.set("k", "v");
+  const { UNSPECIFIED, MASTER, ALL } = Acknowledge;
+  expect(node!.acknowledges).toEqual([MASTER, ALL, UNSPECIFIED, ALL, MASTER, UNSPECIFIED]);
+});
+
 describe("a signal", () => {
   test("that fired before the call keeps it from being sent", async () => {
     const cluster = await start();
@@ -322,6 +466,41 @@ describe("errors of the node arrive typed", () => {
     });
   });
 
+  test("a lost history with the place where it parted, and a lost one without", async () => {
+    for (const fork of [{ epoch: 3n, seq: 77n }, undefined]) {
+      const kv = answering((router) =>
+        router.service(KVStore, {
+          get: () => {
+            const value = create(LineageLostSchema, fork ? { fork } : {});
+            throw new ConnectError("a failover lost it", Code.Aborted, undefined, [{ desc: LineageLostSchema, value }]);
+          },
+        }),
+      );
+      const error = await failure(kv.get("k", { atLeast: new Uint8Array([1]) }));
+      expect(error).toMatchObject({ code: "lineage_lost", fork: fork && { epoch: 3, seq: 77 } });
+    }
+  });
+
+  test("a node that is not fresh enough with how fresh it is, whichever time was over", async () => {
+    for (const [code, expected] of [
+      [Code.Unavailable, "not_fresh_enough"],
+      [Code.DeadlineExceeded, "deadline_exceeded"],
+    ] as const) {
+      const kv = answering((router) =>
+        router.service(KVStore, {
+          get: () => {
+            const value = create(NotFreshEnoughSchema, { applied: { epoch: 1n, seq: 5n }, stalenessMs: 900n });
+            throw new ConnectError("it lags", code, undefined, [{ desc: NotFreshEnoughSchema, value }]);
+          },
+        }),
+      );
+      expect(await failure(kv.get("k", { maxStalenessMs: 100 }))).toMatchObject({
+        code: expected,
+        freshness: { applied: { epoch: 1, seq: 5 }, stalenessMs: 900 },
+      });
+    }
+  });
+
   test("a compacted log with its range", async () => {
     const cluster = await start();
     cluster.compactSeq = 1n;
@@ -382,6 +561,11 @@ describe("what makes no sense is refused before it is sent", () => {
     ["a deadline of half a millisecond", () => nowhere().set("k", "v", { ttlMs: 0.5 })],
     ["a negative place in the log", () => nowhere().updates({ after: -1 }).next()],
     ["a negative timeout", () => nowhere().get("k", { timeoutMs: -1 })],
+    ["an empty token", () => nowhere().get("k", { atLeast: new Uint8Array() })],
+    ["a negative seq", () => nowhere().batchGet(["k"], { atLeastSeq: -1 })],
+    ["half a millisecond of staleness", () => nowhere().scanPage({ maxStalenessMs: 0.5 })],
+    ["an acknowledgement of another kind", () => nowhere().set("k", "v", { acknowledge: "maybe" as "all" })],
+    ["a promotion of one of several", () => client({ endpoints: ["a:1", "b:1"] }).promote()],
   ] as [string, () => Promise<unknown>][])("%s", async (_, call) => {
     expect((await failure(Promise.resolve().then(call))).code).toBe("invalid_argument");
   });
@@ -527,7 +711,8 @@ describe("scan", () => {
     const transport: ClientOptions["transport"] = () => ({ transport: createRouterTransport(routes) });
     const kv = client({ endpoints: ["a:1"], transport, readMaxBytes: 5000 });
     const page = await kv.scanPage({ limit: 7, pageToken: new Uint8Array([1, 8]) });
-    expect(page).toEqual({ entries: [], nextPageToken: new Uint8Array([1, 9]), position: { epoch: 0, seq: 0 } });
+    const nextPageToken = new Uint8Array([1, 9]);
+    expect(page).toEqual({ entries: [], nextPageToken, position: { epoch: 0, seq: 0 }, token: new Uint8Array() });
     expect(seen).toMatchObject([{ limit: 7, maxBytes: 5000, pageToken: new Uint8Array([1, 8]), prefix: "" }]);
   });
 
@@ -561,6 +746,38 @@ describe("the cluster", () => {
     });
     expect(await kv.status({ endpoint: replica!.address })).toMatchObject({ node: { role: "replica", keys: 0 } });
     expect((await failure(kv.status({ endpoint: await deadEndpoint() }))).code).toBe("unreachable");
+  });
+
+  test("gets another master where one is named, and only by force where the others do not answer", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address] });
+    await kv.set("k", "v");
+    replica!.appliedSeq = 1n;
+    await master!.close();
+    expect(await failure(kv.promote())).toMatchObject({ code: "failed_precondition", outcomeUnknown: false });
+    expect(await kv.promote({ endpoint: replica!.address, force: true })).toEqual({
+      position: { epoch: 2, seq: 2 },
+      unreached: [master!.address],
+      knownLostRecords: 1,
+    });
+    expect((await kv.status()).node.role).toBe("master");
+    expect((await failure(kv.promote({ endpoint: master!.address }))).code).toBe("unreachable");
+  });
+
+  test("hands its mastership over by way of any node, and writes follow", async () => {
+    const cluster = await start(3);
+    const [master, replica, other] = cluster.nodes;
+    const kv = client({ endpoints: [replica!.address] });
+    expect(await kv.transfer({ address: other!.address })).toEqual({
+      nodeId: other!.nodeId,
+      address: other!.address,
+      epoch: 2,
+      pauseMs: 7,
+    });
+    await kv.set("k", "v");
+    expect([master!, other!].map(({ acknowledges }) => acknowledges.length)).toEqual([1, 1]);
+    expect((await failure(kv.transfer({ nodeId: "ff".repeat(16) }))).code).toBe("not_found");
   });
 
   test("takes and gives up replicas through the master", async () => {

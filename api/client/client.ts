@@ -8,6 +8,7 @@
 import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
 import { type ClusterStatus, type MemberStatus, toClusterStatus, toMemberStatus } from "./cluster-status.js";
+import { type Acknowledge, acknowledgeOf, consistencyOf, type ReadConsistency, SessionToken } from "./consistency.js";
 import { EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
 import {
   type BatchReceipt,
@@ -23,6 +24,7 @@ import {
   type WriteOperation,
   type WriteReceipt,
 } from "./message.js";
+import { type PromoteReceipt, toPromoteReceipt, toTransferReceipt, type TransferReceipt } from "./mastership.js";
 import {
   encodeRecord,
   type OffsetRange,
@@ -61,7 +63,14 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-export interface SetOptions extends CallOptions {
+export interface ReadOptions extends CallOptions, ReadConsistency {}
+
+export interface WriteOptions extends CallOptions {
+  /** When the write is answered. Default: once it is committed. */
+  readonly acknowledge?: Acknowledge | undefined;
+}
+
+export interface SetOptions extends WriteOptions {
   /** Milliseconds from now after which the key expires; absent: it does not. */
   readonly ttlMs?: number | undefined;
 }
@@ -79,14 +88,14 @@ export interface UpdatesOptions extends CallOptions {
   readonly waitMs?: number;
 }
 
-export interface ScanOptions extends CallOptions, KeyRange {
+export interface ScanOptions extends ReadOptions, KeyRange {
   /** Whether values are left out. Default false. */
   readonly keysOnly?: boolean | undefined;
   /** Entries that a node is asked for at a time, at most 10,000. Default: the node's. */
   readonly pageSize?: number | undefined;
 }
 
-export interface ScanPageOptions extends CallOptions, KeyRange {
+export interface ScanPageOptions extends ReadOptions, KeyRange {
   /** Whether values are left out. Default false. */
   readonly keysOnly?: boolean | undefined;
   /** Entries at most, 10,000 or less. Default: the node's. */
@@ -109,6 +118,19 @@ export interface StatusOptions extends CallOptions {
   readonly endpoint?: string;
 }
 
+export interface PromoteOptions extends CallOptions {
+  /** The node to make master. Default: the endpoint, where there is one only. */
+  readonly endpoint?: string | undefined;
+  /** Become master without a majority. What only unreachable nodes have is lost then; see `Cluster.Promote`. */
+  readonly force?: boolean | undefined;
+}
+
+export interface TransferOptions extends CallOptions {
+  /** The node to hand over to, named by either, or by both. Default: the connected member that has the most. */
+  readonly nodeId?: string | undefined;
+  readonly address?: string | undefined;
+}
+
 /** Makes a client. It connects with its first call. Throws `CambiumError` `invalid_argument` for bad options. */
 export function createClient(options: ClientOptions): CambiumClient {
   return new CambiumClient(options);
@@ -118,22 +140,45 @@ export function createClient(options: ClientOptions): CambiumClient {
 const GET_KEY_BYTES_MAX = 1024;
 
 export class CambiumClient {
+  readonly #options: ClientOptions;
   readonly #pool: EndpointPool;
   readonly #timeoutMs: number;
   readonly #readMaxBytes: number;
+  /** Of a session only. */
+  readonly #session: SessionToken | undefined;
 
-  constructor(options: ClientOptions) {
+  /** `session` is for `session()`, which shares the connections of another client. */
+  constructor(options: ClientOptions, session?: { readonly pool: EndpointPool; readonly token: SessionToken }) {
     keepByteOrderMarks();
+    this.#options = options;
+    this.#session = session?.token;
     this.#timeoutMs = positive(options.timeoutMs ?? 10_000, "timeoutMs");
     this.#readMaxBytes = positive(options.readMaxBytes ?? 8 * 1024 * 1024, "readMaxBytes");
-    this.#pool = new EndpointPool({
-      endpoints: options.endpoints,
-      transport: options.transport ?? fetchTransport,
-      readMaxBytes: this.#readMaxBytes,
-      readRounds: positive(options.readRounds ?? 4, "readRounds"),
-      retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
-      avoidMs: options.avoidMs ?? 5_000,
-    });
+    this.#pool =
+      session?.pool ??
+      new EndpointPool({
+        endpoints: options.endpoints,
+        transport: options.transport ?? fetchTransport,
+        readMaxBytes: this.#readMaxBytes,
+        readRounds: positive(options.readRounds ?? 4, "readRounds"),
+        retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
+        avoidMs: options.avoidMs ?? 5_000,
+      });
+  }
+
+  /**
+   * A client over the same connections whose reads see what it has written and read before, at whichever node: each answer's
+   * token goes with the reads after it. A read fails with `lineage_lost` where a failover has lost that: begin a new session
+   * then. `token` goes on with a session from elsewhere (`sessionToken`), such as that of a user between two requests.
+   * `updates` and `consume` keep their own place, and take no part.
+   */
+  session({ token }: { readonly token?: Uint8Array | undefined } = {}): CambiumClient {
+    return new CambiumClient(this.#options, { pool: this.#pool, token: new SessionToken(token) });
+  }
+
+  /** The newest of what this session has seen; undefined before its first answer, and of a client that is no session. */
+  get sessionToken(): Uint8Array | undefined {
+    return this.#session?.token;
   }
 
   /** The endpoints' URLs, in order of preference. */
@@ -142,28 +187,32 @@ export class CambiumClient {
   }
 
   /** Reads one key; undefined when it is absent. */
-  async get(key: string, options: CallOptions = {}): Promise<Entry | undefined> {
+  async get(key: string, options: ReadOptions = {}): Promise<Entry | undefined> {
     const bytes = encodeKey(key).byteLength;
+    const request = { key, ...consistencyOf(options, this.#session) };
     const answer = await this.#pool.read(
-      (endpoint, call) => (bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store).get({ key }, call),
+      (endpoint, call) => (bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store).get(request, call),
       this.#call(options),
     );
+    this.#session?.observe(answer, options.atLeast === undefined);
     return toEntry(answer, answer);
   }
 
   /** Reads one key as UTF-8 text; undefined when it is absent. Bytes that are no UTF-8 come as U+FFFD. */
-  async getText(key: string, options: CallOptions = {}): Promise<string | undefined> {
+  async getText(key: string, options: ReadOptions = {}): Promise<string | undefined> {
     const entry = await this.get(key, options);
     return entry && new TextDecoder("utf-8", { ignoreBOM: true }).decode(entry.value);
   }
 
   /** Reads up to 1024 keys at one position. The map has those that exist. */
-  async batchGet(keys: readonly string[], options: CallOptions = {}): Promise<Map<string, Entry>> {
+  async batchGet(keys: readonly string[], options: ReadOptions = {}): Promise<Map<string, Entry>> {
     for (const key of keys) encodeKey(key);
+    const request = { keys: [...keys], ...consistencyOf(options, this.#session) };
     const answer = await this.#pool.read(
-      (endpoint, call) => endpoint.store.batchGet({ keys: [...keys] }, call),
+      (endpoint, call) => endpoint.store.batchGet(request, call),
       this.#call(options),
     );
+    this.#session?.observe(answer, options.atLeast === undefined);
     if (answer.entries.length !== keys.length) {
       throw new CambiumError("internal", `asked for ${keys.length} keys, the node answered ${answer.entries.length}`);
     }
@@ -191,34 +240,37 @@ export class CambiumClient {
 
   /** Reads one page of keys, for those who keep their place themselves. */
   async scanPage(options: ScanPageOptions = {}): Promise<ScanPage> {
-    const request = scanRequest(options, this.#readMaxBytes);
-    return toScanPage(
-      await this.#pool.read((endpoint, call) => endpoint.store.scan(request, call), this.#call(options)),
-    );
+    const request = scanRequest(options, this.#readMaxBytes, consistencyOf(options, this.#session));
+    const answer = await this.#pool.read((endpoint, call) => endpoint.store.scan(request, call), this.#call(options));
+    this.#session?.observe(answer, options.atLeast === undefined);
+    return toScanPage(answer);
   }
 
-  /** Writes one key. The write is committed when this resolves. */
+  /** Writes one key. The write is committed when this resolves, unless `acknowledge` says otherwise. */
   async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<WriteReceipt> {
-    const request = setRequest({ key, value, ttlMs: options.ttlMs });
-    return toReceipt(
-      await this.#pool.write((endpoint, call) => endpoint.store.set(request, call), this.#call(options)),
-    );
+    const request = { ...setRequest({ key, value, ttlMs: options.ttlMs }), ...acknowledgeOf(options.acknowledge) };
+    const answer = await this.#pool.write((endpoint, call) => endpoint.store.set(request, call), this.#call(options));
+    this.#session?.observe(answer);
+    return toReceipt(answer);
   }
 
-  /** Removes one key. The removal is committed when this resolves. */
-  async delete(key: string, options: CallOptions = {}): Promise<DeleteReceipt> {
+  /** Removes one key. The removal is committed when this resolves, unless `acknowledge` says otherwise. */
+  async delete(key: string, options: WriteOptions = {}): Promise<DeleteReceipt> {
     encodeKey(key);
+    const request = { key, ...acknowledgeOf(options.acknowledge) };
     const answer = await this.#pool.write(
-      (endpoint, call) => endpoint.store.delete({ key }, call),
+      (endpoint, call) => endpoint.store.delete(request, call),
       this.#call(options),
     );
+    this.#session?.observe(answer);
     return { ...toReceipt(answer), existed: answer.existed };
   }
 
   /** Applies 1 to 1024 operations as one record: all of them happen, or none. Committed when this resolves. */
-  async write(operations: readonly WriteOperation[], options: CallOptions = {}): Promise<BatchReceipt> {
-    const request = { operations: operations.map(toWireOperation) };
+  async write(operations: readonly WriteOperation[], options: WriteOptions = {}): Promise<BatchReceipt> {
+    const request = { operations: operations.map(toWireOperation), ...acknowledgeOf(options.acknowledge) };
     const answer = await this.#pool.write((endpoint, call) => endpoint.store.write(request, call), this.#call(options));
+    this.#session?.observe(answer);
     return { ...toReceipt(answer), results: answer.results.map(({ existed }) => ({ existed })) };
   }
 
@@ -267,12 +319,13 @@ export class CambiumClient {
   }
 
   /** Appends a record to the record log. It is committed when this resolves. A string is produced as UTF-8. */
-  async produce(record: Uint8Array | string, options: CallOptions = {}): Promise<ProduceReceipt> {
-    const request = { record: encodeRecord(record) };
+  async produce(record: Uint8Array | string, options: WriteOptions = {}): Promise<ProduceReceipt> {
+    const request = { record: encodeRecord(record), ...acknowledgeOf(options.acknowledge) };
     const answer = await this.#pool.write(
       (endpoint, call) => endpoint.records.produce(request, call),
       this.#call(options),
     );
+    this.#session?.observe(answer);
     return toProduceReceipt(answer, 1);
   }
 
@@ -281,12 +334,14 @@ export class CambiumClient {
    * committed then; all of a batch or none of it. One batch is under way at a time, and `timeoutMs` is for each. When it
    * fails, the batches before have been appended; of the one that failed the error tells.
    */
-  async *produceMany(records: Records, options: CallOptions = {}): AsyncGenerator<ProduceReceipt, void, undefined> {
+  async *produceMany(records: Records, options: WriteOptions = {}): AsyncGenerator<ProduceReceipt, void, undefined> {
+    const acknowledge = acknowledgeOf(options.acknowledge);
     for await (const batch of recordBatches(records)) {
       const answer = await this.#pool.write(
-        (endpoint, call) => endpoint.records.produce({ records: batch }, call),
+        (endpoint, call) => endpoint.records.produce({ records: batch, ...acknowledge }, call),
         this.#call(options),
       );
+      this.#session?.observe(answer);
       yield toProduceReceipt(answer, batch.length);
     }
   }
@@ -356,6 +411,34 @@ export class CambiumClient {
   }
 
   /**
+   * Makes a node the master; it takes writes when this resolves. For a master that still runs, `transfer` is the better way.
+   * Give it the time: a node waits up to seven seconds for the others.
+   */
+  async promote({ endpoint, force = false, ...options }: PromoteOptions = {}): Promise<PromoteReceipt> {
+    const [only, ...others] = this.#pool.urls;
+    const target = endpoint ?? (others.length === 0 ? only : undefined);
+    if (target === undefined) {
+      throw new CambiumError("invalid_argument", "there are several endpoints; say by endpoint which node to promote");
+    }
+    return toPromoteReceipt(
+      await this.#pool.at(target, (node, call) => node.cluster.promote({ force }, call), {
+        ...this.#call(options),
+        write: true,
+      }),
+    );
+  }
+
+  /** Lets the master hand over to another node, which takes writes when this resolves. Nothing is lost. */
+  async transfer({ nodeId = "", address = "", ...options }: TransferOptions = {}): Promise<TransferReceipt> {
+    return toTransferReceipt(
+      await this.#pool.write(
+        (endpoint, call) => endpoint.cluster.transfer({ nodeId, address }, call),
+        this.#call(options),
+      ),
+    );
+  }
+
+  /**
    * Lets the first node that answers write a snapshot to its disk; on the disk when this resolves. It takes as long as the
    * node's state is large: give it the time.
    */
@@ -390,9 +473,9 @@ export class CambiumClient {
     return toBackup(from, first.done === true ? undefined : first.value.header, messages);
   }
 
-  /** Gives back all connections; calls in flight fail, later ones too. */
+  /** Gives back all connections; calls in flight fail, later ones too. Of a session nothing: its connections are shared. */
   close(): void {
-    this.#pool.close();
+    if (!this.#session) this.#pool.close();
   }
 
   #call({ signal, timeoutMs }: CallOptions): PoolCallOptions {

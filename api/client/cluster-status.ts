@@ -50,6 +50,20 @@ export interface NodeStatus {
   readonly stalenessMs?: number;
   /** `always`, `interval` or `os`. */
   readonly durability: string;
+  /** Records that the master has committed and the node has not applied; absent when it follows no master. */
+  readonly lagRecords?: number;
+  /** The highest epoch that the node has promised to follow. */
+  readonly promisedEpoch: number;
+  /** Records that the node had and the present history does not, since it started; they are saved in its data directory. */
+  readonly divergedRecords: number;
+  /** Where data of the node was set aside that was found wrong; a folder of its data directory. */
+  readonly setAside?: string;
+  /** Absent when the system does not tell. */
+  readonly diskFreeBytes?: number;
+  /** Whether the node is about to become master. */
+  readonly isCandidate: boolean;
+  /** `master` or `majority`: how many must keep a write before it is committed; absent before that is decided. */
+  readonly commit?: string;
 }
 
 export interface MemberStatus {
@@ -96,6 +110,13 @@ export function toClusterStatus(status: StatusResponse): ClusterStatus {
       version: node.version,
       ...(node.stalenessMs !== undefined && { stalenessMs: fromWire(node.stalenessMs, "staleness_ms") }),
       durability: node.durability,
+      ...(node.lagRecords !== undefined && { lagRecords: fromWire(node.lagRecords, "lag_records") }),
+      promisedEpoch: fromWire(node.promisedEpoch, "promised_epoch"),
+      divergedRecords: fromWire(node.divergedRecords, "diverged_records"),
+      ...(node.setAside !== "" && { setAside: node.setAside }),
+      ...(node.diskFreeBytes !== undefined && { diskFreeBytes: fromWire(node.diskFreeBytes, "disk_free_bytes") }),
+      isCandidate: node.isCandidate,
+      ...(node.commit !== "" && { commit: node.commit }),
     },
     members: status.members.map(toMemberStatus),
   };

@@ -106,11 +106,11 @@ export class EndpointPool {
     return this.#endpoints.map(({ url }) => url);
   }
 
-  /** One try at one node, which need not be among the endpoints. */
-  async at<T>(endpoint: string, call: Call<T>, options: PoolCallOptions): Promise<T> {
+  /** One try at one node, which need not be among the endpoints. `write`: whether it changes something. */
+  async at<T>(endpoint: string, call: Call<T>, options: PoolCallOptions & { readonly write?: boolean }): Promise<T> {
     this.#assertOpen();
     const target = this.#get(endpointUrl(endpoint));
-    return await this.#try(target, call, options.timeoutMs, false, options.signal);
+    return await this.#try(target, call, options.timeoutMs, options.write ?? false, options.signal);
   }
 
   /** A call without side effects, at whichever node answers. */
@@ -132,7 +132,8 @@ export class EndpointPool {
         } catch (error) {
           if (!(error instanceof CambiumError)) throw error;
           if (isNodeFailure(error)) endpoint.avoidUntilMs = performance.now() + this.#options.avoidMs;
-          else if (!retry?.(error)) throw error;
+          // A node that lags is as good as any for other reads, and by and by for this one.
+          else if (error.code !== "not_fresh_enough" && !retry?.(error)) throw error;
           failures.push(error);
         }
       }
@@ -339,12 +340,14 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
     range,
     offsets,
     position,
+    freshness,
   } = said;
   return new CambiumError(said.code, failures.map(({ message }) => message).join("; "), {
     ...(masterAddress !== undefined && { masterAddress }),
     ...(range && { range }),
     ...(offsets && { offsets }),
     ...(position && { position }),
+    ...(freshness && { freshness }),
     cause: said,
   });
 }

@@ -2,12 +2,15 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   LimitExceededSchema,
+  LineageLostSchema,
   LogRangeSchema,
+  NotFreshEnoughSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
 } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError, type CambiumErrorCode } from "./cambium-error.js";
+import type { Position } from "./wire.js";
 
 /** What the translation needs to know of the call. */
 export interface FailedCall {
@@ -31,8 +34,7 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
   const message = error.rawMessage || `${endpoint} gave no reason`;
   const outcome = error.findDetails(OutcomeUnknownSchema)[0];
   if (outcome) {
-    const { position: at } = outcome;
-    const position = at && { epoch: Number(at.epoch), seq: Number(at.seq) };
+    const position = outcome.position && placeOf(outcome.position);
     return new CambiumError("outcome_unknown", message, {
       endpoint,
       outcomeUnknown: true,
@@ -61,13 +63,28 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
   };
   const offsetRange = error.findDetails(OffsetRangeSchema)[0];
   const offsets = offsetRange && { start: Number(offsetRange.start), end: Number(offsetRange.end) };
-  return new CambiumError(CODES[error.code], message, {
+  const lost = error.findDetails(LineageLostSchema)[0];
+  const fork = lost?.fork && placeOf(lost.fork);
+  const stale = error.findDetails(NotFreshEnoughSchema)[0];
+  const freshness = stale && {
+    applied: placeOf(stale.applied ?? { epoch: 0n, seq: 0n }),
+    ...(stale.stalenessMs !== undefined && { stalenessMs: Number(stale.stalenessMs) }),
+  };
+  const code = stale && error.code === Code.Unavailable ? "not_fresh_enough" : CODES[error.code];
+  return new CambiumError(code, message, {
     endpoint,
+    ...(fork && { fork }),
+    ...(freshness && { freshness }),
     outcomeUnknown: write && mayHaveRun(error),
     ...(range && { range }),
     ...(offsets && { offsets }),
     cause: error,
   });
+}
+
+/** A place in an error only informs: one that no number holds exactly is rounded, rather than to hide the error. */
+function placeOf({ epoch, seq }: { readonly epoch: bigint; readonly seq: bigint }): Position {
+  return { epoch: Number(epoch), seq: Number(seq) };
 }
 
 const CODES: Readonly<Record<Code, CambiumErrorCode>> = {

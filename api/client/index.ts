@@ -10,12 +10,18 @@ export {
   type ClientOptions,
   type ConsumeOptions,
   createClient,
+  type PromoteOptions,
+  type ReadOptions,
   type ScanOptions,
   type ScanPageOptions,
   type SetOptions,
   type StatusOptions,
+  type TransferOptions,
   type UpdatesOptions,
+  type WriteOptions,
 } from "./client.js";
+export type { Acknowledge, ReadConsistency } from "./consistency.js";
+export type { PromoteReceipt, TransferReceipt } from "./mastership.js";
 export type {
   BatchReceipt,
   DeleteReceipt,

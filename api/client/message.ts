@@ -24,6 +24,8 @@ export interface Entry {
   readonly position: Position;
   /** How old the answer may be: 0 from the master; absent when the node could not tell. */
   readonly stalenessMs?: number;
+  /** `position` with its lineage, opaque: `atLeast` of a read that must see what this one saw. */
+  readonly token: Uint8Array;
 }
 
 /** One operation of a batch. A string is stored as UTF-8. */
@@ -31,10 +33,10 @@ export type WriteOperation =
   | { readonly kind: "set"; readonly key: string; readonly value: Uint8Array | string; readonly ttlMs?: number }
   | { readonly kind: "delete"; readonly key: string };
 
-/** A committed write. */
+/** A write, committed unless it was to be answered earlier. */
 export interface WriteReceipt {
   readonly position: Position;
-  /** `position` with its lineage, opaque. */
+  /** `position` with its lineage, opaque: `atLeast` of a read that must see the write, at whichever node. */
   readonly token: Uint8Array;
 }
 
@@ -106,7 +108,7 @@ export function toWireOperation(operation: WriteOperation): MessageInitShape<typ
 
 export function toEntry(
   entry: Pick<GetResponse, "exists" | "value" | "createSeq" | "modSeq" | "ttlMs">,
-  read: Pick<GetResponse, "position" | "stalenessMs">,
+  read: Pick<GetResponse, "position" | "stalenessMs" | "token">,
 ): Entry | undefined {
   if (!entry.exists) return undefined;
   return {
@@ -116,6 +118,7 @@ export function toEntry(
     ...(entry.ttlMs !== undefined && { ttlMs: fromWire(entry.ttlMs, "ttl_ms") }),
     position: toPosition(read.position),
     ...(read.stalenessMs !== undefined && { stalenessMs: fromWire(read.stalenessMs, "staleness_ms") }),
+    token: read.token,
   };
 }
 

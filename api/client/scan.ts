@@ -1,6 +1,7 @@
 /** Pages of keys, in plain types, and their translation from and to the messages of the wire. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ScanRequestSchema, ScanResponse } from "../gen/cambium/v1/kvstore_pb.js";
+import type { consistencyOf } from "./consistency.js";
 import { encodeKey, type Entry } from "./message.js";
 import { fromWire, type Position, toPosition, toWire } from "./wire.js";
 
@@ -13,7 +14,7 @@ export interface KeyRange {
 }
 
 /** A key and what it holds. Its value is empty where only keys were asked for. */
-export interface ScannedEntry extends Entry {
+export interface ScannedEntry extends Omit<Entry, "token"> {
   readonly key: string;
   /** The size of the value, also where it was left out. */
   readonly valueBytes: number;
@@ -26,6 +27,8 @@ export interface ScanPage {
   /** `pageToken` of the next page; absent when this was the last. */
   readonly nextPageToken?: Uint8Array;
   readonly position: Position;
+  /** `position` with its lineage, opaque. */
+  readonly token: Uint8Array;
 }
 
 export function scanRequest(
@@ -35,6 +38,7 @@ export function scanRequest(
     readonly pageToken?: Uint8Array | undefined;
   },
   maxBytes: number,
+  consistency: ReturnType<typeof consistencyOf>,
 ): MessageInitShape<typeof ScanRequestSchema> {
   const { prefix = "", start = "", end = "", limit = 0, keysOnly = false, pageToken } = options;
   for (const bound of [prefix, start, end]) encodeKey(bound);
@@ -46,6 +50,7 @@ export function scanRequest(
     keysOnly,
     maxBytes: Math.ceil(Math.min(maxBytes, UINT32_MAX)),
     ...(pageToken && { pageToken }),
+    ...consistency,
   };
 }
 
@@ -67,5 +72,6 @@ export function toScanPage(answer: ScanResponse): ScanPage {
     })),
     ...(answer.nextPageToken.length > 0 && { nextPageToken: answer.nextPageToken }),
     position,
+    token: answer.token,
   };
 }

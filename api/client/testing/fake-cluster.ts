@@ -22,7 +22,14 @@ import {
   type WriteOperation,
 } from "../../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../gen/cambium/v1/log_pb.js";
-import { LimitExceededSchema, LogRangeSchema, NotMasterSchema } from "../../gen/cambium/v1/types_pb.js";
+import {
+  type Acknowledge,
+  type Consistency,
+  LimitExceededSchema,
+  LogRangeSchema,
+  NotFreshEnoughSchema,
+  NotMasterSchema,
+} from "../../gen/cambium/v1/types_pb.js";
 
 import { FakeRecordLog } from "./fake-record-log.js";
 
@@ -58,6 +65,11 @@ export class FakeCluster {
 
   get master(): FakeNode | undefined {
     return this.nodes.find(({ role }) => role === "master");
+  }
+
+  /** All others are replicas then. */
+  makeMaster(master: FakeNode): void {
+    for (const node of this.nodes) node.role = node === master ? "master" : "replica";
   }
 
   /** Resolves with the next record. */
@@ -154,6 +166,8 @@ export type FakeMethod =
   | "status"
   | "addReplica"
   | "removeReplica"
+  | "promote"
+  | "transfer"
   | "createSnapshot"
   | "backup";
 
@@ -175,6 +189,10 @@ export class FakeNode {
   masterHint: string | undefined;
   /** Requests that were taken, in order, with the HTTP method. */
   readonly requests: { readonly method: FakeMethod; readonly http: string }[] = [];
+  /** What the reads that were taken asked for, in order. */
+  readonly consistencies: (Consistency | undefined)[] = [];
+  /** When the writes that were taken were to be answered, in order. */
+  readonly acknowledges: Acknowledge[] = [];
   readonly #cluster: FakeCluster;
   #server: http.Server | undefined;
   #port = 0;
@@ -214,6 +232,10 @@ export class FakeNode {
     await closed;
   }
 
+  get isListening(): boolean {
+    return this.#server !== undefined;
+  }
+
   /** Cuts all open connections; new ones are taken. */
   cutConnections(): void {
     this.#server?.closeAllConnections();
@@ -236,17 +258,27 @@ export class FakeNode {
       this.requests.push({ method, http: context.requestMethod });
       await this.before(method, context.signal);
     };
+    const read = async (
+      method: FakeMethod,
+      { consistency }: { readonly consistency?: Consistency | undefined },
+      context: { requestMethod: string; signal: AbortSignal },
+    ): Promise<void> => {
+      await enter(method, context);
+      this.consistencies.push(consistency);
+      if (consistency) this.#refuseUnlessFresh(consistency);
+    };
     const receipt = (): { position: { epoch: bigint; seq: bigint }; token: Uint8Array } => ({
       position: this.#position,
       token: tokenOf(this.#applied),
     });
     router.service(KVStore, {
-      get: async ({ key }, context) => {
-        await enter("get", context);
-        return { ...this.#answer(cluster.stateAt(this.#applied).get(key)), ...receipt() };
+      get: async (request, context) => {
+        await read("get", request, context);
+        return { ...this.#answer(cluster.stateAt(this.#applied).get(request.key)), ...receipt() };
       },
-      batchGet: async ({ keys }, context) => {
-        await enter("batchGet", context);
+      batchGet: async (request, context) => {
+        const { keys } = request;
+        await read("batchGet", request, context);
         const state = cluster.stateAt(this.#applied);
         const entries = keys.map((key) => this.#answer(state.get(key)));
         const bytes = entries.reduce((sum, { value }) => sum + (value?.byteLength ?? 0), 0);
@@ -254,7 +286,7 @@ export class FakeNode {
         return { entries, ...receipt() };
       },
       scan: async (request, context) => {
-        await enter("scan", context);
+        await read("scan", request, context);
         const from = request.pageToken.length > 0 ? new TextDecoder().decode(request.pageToken) : request.start;
         const found = [...cluster.stateAt(this.#applied)]
           .filter(([key]) => key.startsWith(request.prefix) && (request.end === "" || key < request.end) && key >= from)
@@ -273,16 +305,19 @@ export class FakeNode {
       },
       set: async (request: SetRequest, context) => {
         await enter("write", context);
+        this.acknowledges.push(request.acknowledge);
         this.#write([{ operation: { case: "set", value: request } }]);
         return receipt();
       },
       delete: async (request, context) => {
         await enter("write", context);
+        this.acknowledges.push(request.acknowledge);
         const [result] = this.#write([{ operation: { case: "delete", value: request } }]);
         return { ...receipt(), ...result };
       },
-      write: async ({ operations }, context) => {
+      write: async ({ operations, acknowledge }, context) => {
         await enter("write", context);
+        this.acknowledges.push(acknowledge);
         return { results: this.#write(operations), ...receipt() };
       },
       getUpdates: async (request, context) => {
@@ -308,6 +343,7 @@ export class FakeNode {
     router.service(Log, {
       produce: async (request, context) => {
         await enter("produce", context);
+        this.acknowledges.push(request.acknowledge);
         this.#refuseUnlessMaster();
         for (const record of [request.record, ...request.records]) {
           refuseAbove("limits.max_value_bytes", cluster.limits.valueBytesMax, record.byteLength);
@@ -355,6 +391,10 @@ export class FakeNode {
             version: "0.0.0-fake",
             stalenessMs: 0n,
             durability: "always",
+            ...(this.role === "replica" && { lagRecords: cluster.seq - this.#applied }),
+            promisedEpoch: 1n,
+            diskFreeBytes: 5_000_000_000n,
+            commit: "master",
           },
           members: cluster.nodes.map((node) => this.#member(node)),
         };
@@ -373,6 +413,31 @@ export class FakeNode {
         if (!node) throw new ConnectError("no member fits", Code.NotFound);
         cluster.removed.push(node.nodeId);
         return {};
+      },
+      promote: async ({ force }, context) => {
+        await enter("promote", context);
+        const unreached = cluster.nodes.filter((node) => node !== this && !node.isListening);
+        if (unreached.length > 0 && !force) {
+          throw new ConnectError("no majority of the voters answers", Code.FailedPrecondition);
+        }
+        cluster.makeMaster(this);
+        const lost = unreached.map((node) => node.#applied - this.#applied).filter((records) => records > 0n);
+        return {
+          position: { epoch: 2n, seq: this.#applied + 1n },
+          unreached: unreached.map(({ address }) => address),
+          knownLostRecords: lost.reduce((most, records) => (records > most ? records : most), 0n),
+        };
+      },
+      transfer: async ({ nodeId, address }, context) => {
+        await enter("transfer", context);
+        this.#refuseUnlessMaster();
+        const next = cluster.nodes.find(
+          (node) =>
+            node !== this && (nodeId === "" || node.nodeId === nodeId) && (address === "" || node.address === address),
+        );
+        if (!next) throw new ConnectError("no member fits", Code.NotFound);
+        cluster.makeMaster(next);
+        return { nodeId: next.nodeId, address: next.address, epoch: 2n, pauseMs: 7n };
       },
       createSnapshot: async (_, context) => {
         await enter("createSnapshot", context);
@@ -426,6 +491,17 @@ export class FakeNode {
   #write(operations: readonly Pick<WriteOperation, "operation">[]): { existed: boolean }[] {
     this.#refuseUnlessMaster();
     return this.#cluster.write(operations);
+  }
+
+  /** A real node waits first. */
+  #refuseUnlessFresh({ atLeast, atLeastSeq, maxStalenessMs }: Consistency): void {
+    const token = atLeast.byteLength > 0 ? seqOf(atLeast) : 0n;
+    const wanted = token > atLeastSeq ? token : atLeastSeq;
+    const isStale = maxStalenessMs !== undefined && this.#applied < this.#cluster.seq;
+    if (wanted <= this.#applied && !isStale) return;
+    throw new ConnectError(`this node has applied ${this.#applied} only`, Code.Unavailable, undefined, [
+      { desc: NotFreshEnoughSchema, value: { applied: this.#position, stalenessMs: 1500n } },
+    ]);
   }
 
   #refuseUnlessMaster(): void {
