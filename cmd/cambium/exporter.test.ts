@@ -27,6 +27,7 @@ function nodeWith(values: Iterable<readonly [string, string]>): Reader & { reado
         }),
         ...(next !== undefined && { nextPageToken: Buffer.from(next) }),
         position,
+        token: new Uint8Array(),
       });
     },
   };

@@ -30,7 +30,9 @@ export function forcedPromotionWarning(rows: readonly NodeRow[], endpoint: strin
     );
     const voters = silent.filter(({ member }) => member?.voter).map(nameOf);
     if (voters.length > 0 && hasListedVoters(rows)) {
-      lines.push(`- They lose their vote. Give it back once they follow: cambium members add ${voters.join(", ")}`);
+      lines.push(
+        `- They lose their vote. Give it back, once they follow, by cambium members add: ${voters.join(", ")}`,
+      );
     }
   }
   lines.push(

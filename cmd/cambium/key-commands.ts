@@ -25,7 +25,7 @@ export function addKeyCommands(program: Command, terminal: Terminal): void {
     .summary("print the value of a key")
     .description("Prints the value of a key, byte for byte. Exit code 1 when the key is absent.")
     .argument("<key>")
-    .option("--json", "print value, seqs and remaining time as JSON")
+    .option("--json", "print value, seqs, remaining time, and the token for --at-least, as JSON")
     .option("-o, --out <file>", "write the value to a file")
     .addHelpText(
       "after",
@@ -70,8 +70,8 @@ async function get(
       await writeJson(stdout, { key, exists: false });
       throw new CliError("failed", "");
     }
-    const { value, ...rest } = entry;
-    await writeJson(stdout, { key, exists: true, ...jsonValue(value), ...rest });
+    const { value, token, ...rest } = entry;
+    await writeJson(stdout, { key, exists: true, ...jsonValue(value), ...rest, token: base64(token) });
     return;
   }
   if (!entry) throw new CliError("failed", `no such key: ${key}`);

@@ -61,10 +61,10 @@ async function promote(node: string | undefined, options: PromoteFlags, terminal
   const endpoint = node ?? onlyEndpoint(options);
   const force = options.force === true;
   if (options.yes && !force) throw new CliError("usage", "--yes goes with --force");
-  const endpoints = [...new Set([endpoint, ...options.endpoints])];
-  await withClient({ ...options, endpoints }, async (client) => {
+  await withClient({ ...options, endpoints: [endpoint] }, async (client) => {
     if (force) {
-      const rows = await gatherStatus(client, endpoints, signal);
+      // It knows the members. The endpoints may be those of anybody else: there is a default.
+      const rows = await gatherStatus(client, [endpoint], signal);
       await write(stderr, forcedPromotionWarning(rows, endpoint));
       if (!options.yes) await confirm(`Promote ${endpoint} by force?`, "--yes", terminal);
     }

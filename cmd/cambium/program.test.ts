@@ -22,6 +22,7 @@ afterEach(async () => {
 const endpoint = (node: number): string => cluster.nodes[node]!.address;
 const run = (args: readonly string[], options: TestTerminalOptions = {}): Promise<Outcome> =>
   cambium(["--endpoints", endpoint(0), ...args], options);
+const base64 = (text: string): string => Buffer.from(text).toString("base64");
 const stored = (key: string): string | undefined => {
   const entry = cluster.stateAt(cluster.seq).get(key);
   return entry && Buffer.from(entry.value).toString();
@@ -77,13 +78,18 @@ describe("get, set and del", () => {
       modSeq: 2,
       ttlMs: 30_000,
       position: { epoch: 1, seq: 3 },
+      token: base64("seq 3"),
     });
     expect(JSON.parse((await run(["get", "bytes", "--json"])).stdout)).toMatchObject({ valueBase64: "/w==" });
-    expect(JSON.parse((await run(["set", "text", "x", "--json"])).stdout)).toEqual({ position: { epoch: 1, seq: 4 } });
+    expect(JSON.parse((await run(["set", "text", "x", "--json"])).stdout)).toEqual({
+      position: { epoch: 1, seq: 4 },
+      token: base64("seq 4"),
+    });
     expect(JSON.parse((await run(["del", "text", "bytes", "no", "--json"])).stdout)).toEqual({
       removed: 2,
       absent: 1,
       position: { epoch: 1, seq: 5 },
+      token: base64("seq 5"),
     });
   });
 
@@ -220,20 +226,26 @@ describe("status", () => {
     expect(exitCode).toBe(0);
     const lines = stdout.split("\n").map((line) => line.replaceAll(/ {2,}/g, " | "));
     expect(lines).toEqual([
-      `cluster ${cluster.clusterId}`,
+      `cluster ${cluster.clusterId}, commit master, 1 voter, version 0.0.0-fake`,
       "",
-      "NODE | ROLE | STATE | EPOCH | APPLIED | COMMITTED | LAG | KEYS | DATA | LOG | UP | VERSION",
-      `${endpoint(0)} | master | ready | 1 | 2 | 2 | - | 1 | 123 B | 4 KiB | 1m 00s | 0.0.0-fake`,
-      `${endpoint(1)} | replica | streaming | 1 | 1 | 1 | 1 (1.5 s) | 0 | 123 B | 4 KiB | 1m 00s | 0.0.0-fake`,
+      "NODE | ROLE | VOTE | STATE | EPOCH | APPLIED | COMMITTED | LAG | KEYS | DATA | LOG | FREE | UP",
+      `${endpoint(0)} | master | yes | ready | 1 | 2 | 2 | - | 1 | 123 B | 4 KiB | 4.7 GiB | 1m 00s`,
+      `${endpoint(1)} | replica | no | streaming | 1 | 1 | 1 | 1 (1.5 s) | 0 | 123 B | 4 KiB | 4.7 GiB | 1m 00s`,
       "",
     ]);
   });
 
-  test("names the nodes that do not answer, and still ends well", async () => {
+  test("is the same whichever node is asked", async () => {
+    const rows = async (node: number): Promise<string[]> =>
+      (await cambium(["status", "-e", endpoint(node)])).stdout.split("\n").toSorted();
+    expect(await rows(1)).toEqual(await rows(0));
+  });
+
+  test("names the nodes that do not answer, with exit code 1", async () => {
     await cluster.nodes[1]!.close();
-    const { exitCode, stdout } = await run(["status"]);
-    expect(exitCode).toBe(0);
-    expect(stdout).toMatch(new RegExp(`^${endpoint(1)} +- +no answer`, "m"));
+    const { exitCode, stdout, stderr } = await run(["status"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: "" });
+    expect(stdout).toMatch(new RegExp(`^${endpoint(1)} +- +no +no answer`, "m"));
     expect(stdout).toContain(`${endpoint(1)} cannot be reached`);
   });
 
@@ -245,6 +257,8 @@ describe("status", () => {
         { endpoint: endpoint(0), answered: true, clusterId: cluster.clusterId, node: { role: "master" } },
         { endpoint: endpoint(1), answered: false, error: { code: "unreachable" }, member: { source: "listed" } },
       ],
+      problems: [expect.stringContaining(`${endpoint(1)} cannot be reached`)],
+      notes: [],
     });
     expect((JSON.parse(stdout) as { nodes: unknown[] }).nodes).toHaveLength(2);
   });

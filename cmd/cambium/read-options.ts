@@ -1,5 +1,6 @@
 /** How fresh a read must be, and when a write is answered, as options of commands. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Acknowledge, ReadConsistency } from "../../api/client/node.js";
 import { parseDurationMs } from "./units.js";
 
 /** As the flags of a command give it. */
@@ -9,17 +10,9 @@ export interface ReadFlags {
   readonly maxStaleness?: number;
 }
 
-/** As the client takes it. */
-export interface ReadConsistency {
-  readonly linearizable?: boolean;
-  readonly atLeast?: Uint8Array;
-  readonly atLeastSeq?: number;
-  readonly maxStalenessMs?: number;
-}
-
-/** As the flags of a command give it, and as the client takes it. */
+/** As the flags of a command give it. */
 export interface WriteFlags {
-  readonly acknowledge: "master" | "committed" | "all";
+  readonly acknowledge: Acknowledge;
 }
 
 export function addReadOptions(command: Command): Command {
@@ -59,11 +52,12 @@ export function addAcknowledgeOption(command: Command): Command {
   );
 }
 
-/** A token as `--json` prints it. A short run of digits is a seq: tokens are longer. */
+/** A token as `--json` prints it, in which there is always more than digits; or else a seq. */
 function parsePlace(text: string): Pick<ReadConsistency, "atLeast" | "atLeastSeq"> {
-  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(Number(text))) return { atLeastSeq: Number(text) };
+  const isSeq = /^\d+$/.test(text);
+  if (isSeq && Number.isSafeInteger(Number(text))) return { atLeastSeq: Number(text) };
   const bytes = Buffer.from(text, "base64");
-  if (bytes.length === 0 || bytes.toString("base64").replace(/=+$/, "") !== text.replace(/=+$/, "")) {
+  if (isSeq || bytes.length === 0 || bytes.toString("base64").replace(/=+$/, "") !== text.replace(/=+$/, "")) {
     throw new InvalidArgumentError("Give a token, as --json prints it, or a seq.");
   }
   return { atLeast: new Uint8Array(bytes) };

@@ -1,8 +1,9 @@
 import pc from "picocolors";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { CambiumError, type ClusterStatus, type MemberStatus } from "../../api/client/node.js";
 import { renderStatus } from "./status-command.js";
-import { gatherStatus } from "./status-report.js";
+import { findingsOf } from "./status-findings.js";
+import { gatherStatus, type NodeRow } from "./status-report.js";
 
 const plain = pc.createColors(false);
 const { signal } = new AbortController();
@@ -32,6 +33,9 @@ function statusOf(
       uptimeMs: 1000,
       version: "1.0.0",
       durability: "always",
+      promisedEpoch: 3,
+      divergedRecords: 0,
+      isCandidate: false,
       ...node,
     },
   };
@@ -49,18 +53,20 @@ const member = (status: Partial<MemberStatus>): MemberStatus => ({
   ...status,
 });
 
+const reportOf = (rows: readonly NodeRow[]): string => renderStatus(rows, findingsOf(rows), plain);
+
 test("a node that is not ready says why", () => {
   const status = statusOf({ ready: false, notReadyReason: "it has never caught up with a master" });
-  const report = renderStatus([{ endpoint: "one:8080", status }], plain);
-  expect(report).toMatch(/^one:8080 +master +not ready +3 +1,234 +1,234 +- +12,345 /m);
+  const report = reportOf([{ endpoint: "one:8080", status }]);
+  expect(report).toMatch(/^one:8080 +master +\? +not ready +3 +1,234 +1,234 +- +12,345 /m);
   expect(report).toContain("\none:8080 is not ready: it has never caught up with a master\n");
 });
 
 test("what the master knows of a silent member stands in its row and below", () => {
   const silent = member({ state: "disconnected", lagRecords: 234, lagMs: 90_000, detail: "connection refused" });
   const error = new CambiumError("unreachable", "two:8080 cannot be reached: ECONNREFUSED");
-  const report = renderStatus([{ endpoint: "two:8080", error, member: silent }], plain);
-  expect(report).toMatch(/^two:8080 +- +no answer +- +1,000 +- +234 /m);
+  const report = reportOf([{ endpoint: "two:8080", error, member: silent }]);
+  expect(report).toMatch(/^two:8080 +- +no +no answer +- +1,000 +- +234 /m);
   expect(report).toContain("two:8080 cannot be reached: ECONNREFUSED\n");
   expect(report).toContain("the master says of two:8080: connection refused\n");
 });
@@ -70,7 +76,129 @@ test("nodes of different clusters are pointed out", () => {
     { endpoint: "one:8080", status: statusOf({}) },
     { endpoint: "other:8080", status: statusOf({ nodeId: "n9", address: "other:8080" }, [], "c2") },
   ];
-  expect(renderStatus(rows, plain)).toContain("these nodes belong to different clusters: c1, c2");
+  expect(reportOf(rows)).toContain("these nodes belong to different clusters: one:8080 to c1; other:8080 to c2\n");
+});
+
+describe("what is wrong", () => {
+  const replica = (node: Partial<ClusterStatus["node"]> = {}): ClusterStatus =>
+    statusOf({ nodeId: "n2", role: "replica", address: "two:8080", ...node });
+  const problems = (...rows: NodeRow[]): readonly string[] => findingsOf(rows).problems;
+  const away = new CambiumError("unreachable", "three:8080 cannot be reached: ECONNREFUSED");
+
+  test("is nothing where a master is there and every node answers", () => {
+    const rows = [
+      {
+        endpoint: "one:8080",
+        status: statusOf({}),
+        member: member({ address: "one:8080", state: "self", voter: true }),
+      },
+      { endpoint: "two:8080", status: replica(), member: member({ voter: true }) },
+    ];
+    expect(findingsOf(rows)).toEqual({ problems: [], notes: [] });
+  });
+
+  test("is a cluster without a master, whose next one would be the node that has the most", () => {
+    const rows = [
+      { endpoint: "one:8080", status: replica({ nodeId: "n1", address: "one:8080", last: { epoch: 3, seq: 9 } }) },
+      { endpoint: "two:8080", status: replica({ last: { epoch: 4, seq: 8 } }) },
+      { endpoint: "three:8080", status: replica({ nodeId: "n3", address: "three:8080", last: { epoch: 4, seq: 7 } }) },
+    ];
+    expect(problems(...rows)).toEqual([
+      "no node that answers is the master; start it again, or promote the node that has the most: cambium promote two:8080",
+    ]);
+    const soon = { endpoint: "two:8080", status: replica({ isCandidate: true }) };
+    expect(problems(soon)).toEqual(["no node that answers is the master; two:8080 is about to become it"]);
+  });
+
+  test("is two masters of one cluster", () => {
+    const rows = [
+      { endpoint: "one:8080", status: statusOf({}) },
+      { endpoint: "two:8080", status: replica({ role: "master", last: { epoch: 4, seq: 1 } }) },
+    ];
+    expect(problems(...rows)[0]).toMatch(/^one:8080 \(epoch 3\) and two:8080 \(epoch 4\) both are master; /);
+  });
+
+  test("is a majority of voters that is silent, and each of them", () => {
+    const silent = (address: string): NodeRow => ({
+      endpoint: address,
+      error: away,
+      member: member({ address, voter: true }),
+    });
+    const here = { endpoint: "one:8080", status: statusOf({}), member: member({ address: "one:8080", voter: true }) };
+    expect(problems(here, silent("two:8080"), silent("three:8080"))).toContain(
+      "2 of 3 voters do not answer, so that there is no majority",
+    );
+    const there = { endpoint: "two:8080", status: replica(), member: member({ voter: true }) };
+    expect(problems(here, there, silent("three:8080"))).toEqual([away.message]);
+  });
+
+  test("is a replica that answers and that the master does not reach", () => {
+    const rows = [
+      { endpoint: "one:8080", status: statusOf({}) },
+      {
+        endpoint: "two:8080",
+        status: replica(),
+        member: member({ state: "refused", detail: "it belongs to cluster c2" }),
+      },
+    ];
+    expect(problems(...rows)).toEqual([
+      "two:8080 answers, but the master does not push to it (refused)",
+      "the master says of two:8080: it belongs to cluster c2",
+    ]);
+  });
+});
+
+test("what was lost, set aside, or is of another version is noted, and is nothing wrong by itself", () => {
+  const rows = [
+    { endpoint: "one:8080", status: statusOf({ divergedRecords: 1 }) },
+    {
+      endpoint: "two:8080",
+      status: statusOf({
+        nodeId: "n2",
+        role: "replica",
+        address: "two:8080",
+        setAside: "set-aside-17",
+        version: "1.1.0",
+      }),
+    },
+  ];
+  expect(findingsOf(rows)).toEqual({
+    problems: [],
+    notes: [
+      "one:8080 had 1 record that the cluster does not have; they are kept in diverged-… files of its data directory",
+      "two:8080 has set aside data that was not right, in set-aside-17 of its data directory",
+      "the nodes run different versions: one:8080 1.0.0, two:8080 1.1.0",
+    ],
+  });
+});
+
+test("the head has what all have in common, and a row what is its own", () => {
+  const rows = [
+    {
+      endpoint: "one:8080",
+      status: statusOf({ commit: "majority", diskFreeBytes: 5 * 2 ** 30 }),
+      member: member({ address: "one:8080", state: "self", voter: true }),
+    },
+    {
+      endpoint: "two:8080",
+      status: statusOf({ nodeId: "n2", role: "replica", commit: "majority", lagRecords: 7, stalenessMs: 90 }),
+      member: member({ state: "self", voter: true }),
+    },
+  ];
+  const lines = reportOf(rows).replaceAll(/ {2,}/g, " | ").split("\n");
+  expect(lines.slice(0, 2)).toEqual(["cluster c1, commit majority, 2 voters, version 1.0.0", ""]);
+  expect(lines[3]).toBe("one:8080 | master | yes | ready | 3 | 1,234 | 1,234 | - | 12,345 | 0 B | 0 B | 5 GiB | 1 s");
+  expect(lines[4]).toContain(" | 7 (90 ms) | ");
+});
+
+test("a master that a replica alone knows is asked too, and the members that only that master knows", async () => {
+  const lone = statusOf({ nodeId: "n2", role: "replica", address: "two:8080", masterAddress: "one:8080" });
+  const master = statusOf({}, [member({ nodeId: "n3", address: "three:8080" })]);
+  const third = statusOf({ nodeId: "n3", role: "replica", address: "three:8080", masterAddress: "one:8080" });
+  const answers = new Map([lone, master, third].map((status) => [status.node.address, status]));
+  const reader = { status: ({ endpoint }: { endpoint: string }) => Promise.resolve(answers.get(endpoint)!) };
+  const rows = await gatherStatus(reader, ["two:8080"], signal);
+  expect(rows.map(({ endpoint }) => endpoint)).toEqual(["two:8080", "one:8080", "three:8080"]);
 });
 
 test("every node is one row, with what the newest master says of it", async () => {

@@ -90,7 +90,7 @@ function isCutOff({ state }: MemberStatus): boolean {
 function notesOf(row: NodeRow): string[] {
   if (!row.status) return [];
   const name = nameOf(row);
-  const { divergedRecords = 0, setAside, isCandidate } = row.status.node;
+  const { divergedRecords, setAside, isCandidate } = row.status.node;
   const notes: string[] = [];
   if (divergedRecords > 0) {
     notes.push(
