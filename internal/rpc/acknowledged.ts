@@ -4,9 +4,9 @@ import { Acknowledge as WireAcknowledge } from "../../api/gen/cambium/v1/types_p
 import type { Clock } from "../base/clock.js";
 import type { Position } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
-import { StoreError } from "../store/store.js";
+import { StoreError, type WriteOptions } from "../store/store.js";
 import { timeFor, whileWanted } from "./caller.js";
-import type { RpcReplicator, WriteOptions } from "./ports.js";
+import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
 export type Acknowledge = "kept" | "committed" | "replicated";

@@ -86,7 +86,7 @@ export class ErrorMap {
       case "offset_out_of_range":
         return refuse(Code.OutOfRange, message, error.offsets && [offsetRangeDetail(error.offsets)]);
       case "lineage_lost":
-        return refuse(Code.Aborted, message, [lineageDetail((error as { readonly fork?: Position }).fork)]);
+        return refuse(Code.Aborted, message, [lineageDetail(error.fork)]);
       case "invalid_token":
         return refuse(Code.InvalidArgument, message);
       default:

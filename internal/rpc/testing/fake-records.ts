@@ -1,7 +1,7 @@
 /** A record log as simple as it can be, for tests of what stands before it. */
 import { epoch, epochMs, seq } from "../../base/position.js";
-import type { ProducedRecord } from "../../store/store.js";
-import type { RpcRecords, WriteOptions } from "../ports.js";
+import type { ProducedRecord, WriteOptions } from "../../store/store.js";
+import type { RpcRecords } from "../ports.js";
 import { EPOCH_ID } from "./fake-rooms.js";
 
 export class FakeRecords implements RpcRecords {

@@ -18,8 +18,9 @@ import {
   type UpdatesPage,
   type UpdatesRequest,
   type WriteCommand,
+  type WriteOptions,
 } from "../../store/store.js";
-import type { RpcReplicator, RpcStore, WriteOptions } from "../ports.js";
+import type { RpcReplicator, RpcStore } from "../ports.js";
 import { Waits } from "./waits.js";
 
 export const CLUSTER = clusterId("c1".repeat(16));
