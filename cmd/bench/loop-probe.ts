@@ -2,6 +2,7 @@
  * Loaded into a server before its own code (`node --import`), to watch from inside how long its event loop stands still and how
  * much memory the process takes, between a `begin` and an `end` that come over the channel to the bench.
  */
+import { openSync, readSync } from "node:fs";
 import { monitorEventLoopDelay, PerformanceObserver } from "node:perf_hooks";
 
 export type ProbeRequest = "begin" | "end";
@@ -10,6 +11,11 @@ export interface ProbeReport {
   /** The longest that the event loop was late for a timer of 1 ms. */
   readonly longestDelayMs: number;
   readonly p99DelayMs: number;
+  /**
+   * The longest that the thread itself ran between two turns of the timers, and did not merely wait for a processor that others
+   * had; undefined where the system does not tell.
+   */
+  readonly longestRunMs?: number;
   /** The longest that JavaScript stood still for the garbage collector. */
   readonly longestCollectionMs: number;
   /** Resident, at `begin`, and at most since. */
@@ -21,6 +27,11 @@ const RESOLUTION_MS = 1;
 const MEMORY_INTERVAL_MS = 10;
 
 const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+const threadTimes = openThreadTimes();
+const timesText = Buffer.alloc(128);
+let ranMs: number | undefined;
+let longestRunMs: number | undefined;
+let runTimer: NodeJS.Timeout | undefined;
 let longestCollectionMs = 0;
 const collections = new PerformanceObserver((list) => {
   for (const { duration } of list.getEntries()) longestCollectionMs = Math.max(longestCollectionMs, duration);
@@ -29,9 +40,33 @@ let residentBytes = 0;
 let residentBytesMost = 0;
 let memoryTimer: NodeJS.Timeout | undefined;
 
+/** The system's own count of the main thread's time on a processor, and in wait for one. */
+function openThreadTimes(): number | undefined {
+  try {
+    return openSync(`/proc/self/task/${process.pid}/schedstat`, "r");
+  } catch {
+    return undefined;
+  }
+}
+
+function threadRanMs(): number | undefined {
+  if (threadTimes === undefined) return undefined;
+  const length = readSync(threadTimes, timesText, 0, timesText.length, 0);
+  return Number(timesText.latin1Slice(0, length).split(" ", 1)[0]) / 1e6;
+}
+
+function noteRun(): void {
+  const nowMs = threadRanMs();
+  if (nowMs !== undefined && ranMs !== undefined) longestRunMs = Math.max(longestRunMs ?? 0, nowMs - ranMs);
+  ranMs = nowMs;
+}
+
 function begin(): void {
   delays.enable();
   delays.reset();
+  ranMs = threadRanMs();
+  longestRunMs = undefined;
+  runTimer = setInterval(noteRun, RESOLUTION_MS).unref();
   longestCollectionMs = 0;
   collections.observe({ entryTypes: ["gc"] });
   residentBytes = residentBytesMost = process.memoryUsage.rss();
@@ -43,6 +78,7 @@ function begin(): void {
 function end(): void {
   delays.disable();
   collections.disconnect();
+  clearInterval(runTimer);
   clearInterval(memoryTimer);
 }
 
@@ -52,6 +88,7 @@ function report(): ProbeReport {
   return {
     longestDelayMs: late(delays.max),
     p99DelayMs: late(delays.percentile(99)),
+    ...(longestRunMs !== undefined && { longestRunMs }),
     longestCollectionMs,
     residentBytes,
     residentBytesMost,

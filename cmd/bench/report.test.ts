@@ -112,6 +112,8 @@ test("a snapshot that pauses the master, or takes memory, beyond what is promise
   expect(renderSnapshot({ ...cost, with: phase({ residentBytesMost: 111e6 }) })).toContain(
     "MORE THAN PROMISED: memory grew by 11.0 %",
   );
+  expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 9 }) })).toEqual([]);
+  expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 12 }) })).toHaveLength(1);
   // What the load alone does is no fault of the snapshot's.
   expect(broken({ ...cost, without: phase({ longestDelayMs: 50 }) })).toEqual([]);
 });

@@ -22,8 +22,9 @@ export function renderSnapshot(cost: SnapshotCost): string {
   const line = (name: string, of: (phase: SnapshotPhase) => string): void => {
     table.push([name, of(cost.without), of(cost.with)]);
   };
-  const ms = (value: number): string => value.toFixed(1);
+  const ms = (value: number): string => (Number.isNaN(value) ? "–" : value.toFixed(1));
   line("longest pause of the event loop, ms", ({ probe }) => ms(probe.longestDelayMs));
+  line("without the wait for a processor, ms", ({ probe }) => ms(probe.longestRunMs ?? NaN));
   line("pause, p99, ms", ({ probe }) => ms(probe.p99DelayMs));
   line("longest garbage collection, ms", ({ probe }) => ms(probe.longestCollectionMs));
   line("resident at the beginning, MB", ({ probe }) => grouped(probe.residentBytes / 1e6));
@@ -46,9 +47,11 @@ export function renderSnapshot(cost: SnapshotCost): string {
 /** Which of the promises this run does not bear out. */
 export function broken(cost: SnapshotCost): string[] {
   const sentences: string[] = [];
-  const { longestDelayMs } = cost.with.probe;
-  if (longestDelayMs > PAUSE_MS_MAX) {
-    sentences.push(`a pause of ${longestDelayMs.toFixed(1)} ms, ${PAUSE_MS_MAX} at most are promised`);
+  const { longestRunMs, longestDelayMs } = cost.with.probe;
+  // What other programs took of the processors is no fault of the snapshot's.
+  const pauseMs = Math.min(longestRunMs ?? Infinity, longestDelayMs);
+  if (pauseMs > PAUSE_MS_MAX) {
+    sentences.push(`a pause of ${pauseMs.toFixed(1)} ms, ${PAUSE_MS_MAX} at most are promised`);
   }
   const growth = growthOf(cost.with);
   if (growth > GROWTH_MAX) {
