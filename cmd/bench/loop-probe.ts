@@ -52,7 +52,7 @@ function openThreadTimes(): number | undefined {
 function threadRanMs(): number | undefined {
   if (threadTimes === undefined) return undefined;
   const length = readSync(threadTimes, timesText, 0, timesText.length, 0);
-  return Number(timesText.latin1Slice(0, length).split(" ", 1)[0]) / 1e6;
+  return Number(timesText.toString("latin1", 0, length).split(" ", 1)[0]) / 1e6;
 }
 
 function noteRun(): void {
