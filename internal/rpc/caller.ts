@@ -13,7 +13,8 @@ export function timeFor({ signal, timeoutMs }: HandlerContext, limitMs: number):
   signal.throwIfAborted();
   const leftMs = timeoutMs();
   if (leftMs === undefined) return limitMs;
-  return Math.max(1, Math.min(limitMs, leftMs - Math.min(MARGIN_MS_MAX, leftMs / 10)));
+  // Whole, for the deadline of gRPC knows no fractions.
+  return Math.max(1, Math.floor(Math.min(limitMs, leftMs - Math.min(MARGIN_MS_MAX, leftMs / 10))));
 }
 
 /**
