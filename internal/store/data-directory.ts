@@ -11,6 +11,7 @@ import { createSynced } from "../wal/files.js";
 import { asBuffer } from "../wal/bytes.js";
 import { Log, type LogListener, type RecoveryReport } from "../wal/log.js";
 import { decodeRecords, lastSeqOf } from "../wal/record.js";
+import { WalError } from "../wal/wal-error.js";
 import type { Applier } from "./applier.js";
 import { Backups } from "./backup.js";
 import type { RecordsChange } from "./change.js";
@@ -232,8 +233,14 @@ export class DataDirectory {
    * `StoreError`, `FileSystemError` and `WalError`; nothing of the log is cut then, unless that is "failed".
    */
   async cutAfter(seq: Seq): Promise<void> {
-    const { log, pins, snapshotter, snapshots } = this;
+    const { log, pins, snapshotter, snapshots, floorSeq } = this;
     const { applier, diverged, store } = this.#options;
+    if (seq < floorSeq) {
+      throw new WalError(
+        "out_of_range",
+        `the state after seq ${seq} is gone; the log can be cut after ${floorSeq} or later`,
+      );
+    }
     const found = { epoch: log.last.epoch, firstSeq: toSeq(seq + 1), lastSeq: log.lastSeq };
     const saveAs = divergedName(found, store.clock.wallMs());
     store.logger.warn("cutting records that the master's history does not have", {

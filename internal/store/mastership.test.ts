@@ -4,8 +4,17 @@ import { epochId, nodeId } from "../base/ids.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { restoreBackup } from "./restore.js";
-import type { ClusterChange, Member, Store } from "./store.js";
-import { applied, beginSoleMastership, bytes, epoch, openStore, seededRandom, seq } from "./testing/stores.js";
+import type { ClusterChange, Member } from "./store.js";
+import {
+  beginMastership,
+  beginSoleMastership,
+  bytes,
+  epoch,
+  joinReplica,
+  openStore,
+  seededRandom,
+  seq,
+} from "./testing/stores.js";
 import { FakeClock } from "../base/clock.js";
 import { silentLogger } from "../base/logger.js";
 
@@ -19,20 +28,6 @@ const member = (id: Member["nodeId"], voter: boolean): Member => ({
   removed: false,
 });
 const LISTED: ClusterChange = { kind: "settings", settings: { commit: "majority", voters: "listed" } };
-
-/** Makes a store master by an epoch with these changes, as a sole voter. */
-async function begin(
-  store: Store,
-  number: number,
-  options: { forced?: boolean; changes?: readonly ClusterChange[] } = {},
-): Promise<void> {
-  if (!store.clusterId) await store.foundCluster();
-  const id = epochId(number.toString(16).padStart(16, "0"));
-  await store.promise({ epoch: epoch(number), candidate: store.nodeId, epochId: id }, "master");
-  store.listen({ kept: (kept) => store.commit(kept) });
-  await applied(store, store.beginEpoch(epoch(number), id, options));
-  await store.markCaughtUp();
-}
 
 describe("a promise", () => {
   test("and the role that comes with it are one write", async () => {
@@ -82,7 +77,7 @@ test("a role that was saved stays over a restart", async () => {
 
 test("a master ends its mastership before it becomes a replica", async () => {
   const store = await openStore();
-  await begin(store, 1);
+  await beginMastership(store, { epoch: 1 });
   await expect(store.saveRole("replica")).rejects.toThrow("ends its mastership");
   store.endMastership();
   await store.saveRole("replica");
@@ -96,7 +91,10 @@ describe("the settings of the cluster", () => {
     expect(store.settings).toEqual({ commit: "master", voters: "master" });
     let told = 0;
     store.listen({ settingsChanged: () => told++ });
-    await begin(store, 1, { changes: [LISTED, { kind: "member", member: member(store.nodeId, true) }] });
+    await beginMastership(store, {
+      epoch: 1,
+      changes: [LISTED, { kind: "member", member: member(store.nodeId, true) }],
+    });
     expect([store.settings, store.last.seq, told]).toEqual([{ commit: "majority", voters: "listed" }, 1, 1]);
     expect(store.members).toEqual([member(store.nodeId, true)]);
     await store.proposeSettings({ commit: "master", voters: "listed" });
@@ -108,8 +106,8 @@ describe("the settings of the cluster", () => {
   test("and forced epochs stay through a restart, with and without a snapshot", async () => {
     const fileSystem = new MemoryFileSystem();
     const store = await openStore({ fileSystem });
-    await begin(store, 1, { changes: [LISTED] });
-    await begin(store, 1_000_002, { forced: true });
+    await beginMastership(store, { epoch: 1, changes: [LISTED] });
+    await beginMastership(store, { epoch: 1_000_002, forced: true });
     const { starts } = store.history;
     expect(starts.map(({ forced }) => forced)).toEqual([undefined, true]);
     for (const snapshots of [false, true]) {
@@ -124,11 +122,10 @@ describe("the settings of the cluster", () => {
 
   test("go to the replicas with a transfer, and forced epochs with them; a restored node decides anew", async () => {
     const store = await openStore();
-    await begin(store, 1, { changes: [LISTED, { kind: "member", member: member(OTHER, true) }] });
-    await begin(store, 1_000_002, { forced: true });
+    await beginMastership(store, { epoch: 1, changes: [LISTED, { kind: "member", member: member(OTHER, true) }] });
+    await beginMastership(store, { epoch: 1_000_002, forced: true });
     const disk = new MemoryFileSystem();
-    const replica = await openStore({ initialRole: "replica", random: seededRandom(2), fileSystem: disk });
-    await replica.joinCluster(store.clusterId!);
+    const replica = await joinReplica(store, { fileSystem: disk });
     const transfer = await store.openTransfer(new AbortController().signal);
     await replica.stageTransfer(transfer.id, transfer.size);
     await replica.writeTransfer(0, await transfer.read(0, transfer.size));
@@ -170,18 +167,18 @@ describe("the one vote that goes with mastership", () => {
     await store.proposeMember(member(store.nodeId, false));
     let told = 0;
     store.listen({ membersChanged: () => told++ });
-    await begin(store, 2);
+    await beginMastership(store, { epoch: 2 });
     expect(store.members).toEqual([member(OTHER, false), member(store.nodeId, true)]);
     expect(told).toBe(1);
-    await begin(store, 3);
+    await beginMastership(store, { epoch: 3 });
     expect(told).toBe(1);
     await store.close();
   });
 
   test("is no matter where voters are listed", async () => {
     const store = await openStore();
-    await begin(store, 1, { changes: [LISTED, { kind: "member", member: member(OTHER, true) }] });
-    await begin(store, 2);
+    await beginMastership(store, { epoch: 1, changes: [LISTED, { kind: "member", member: member(OTHER, true) }] });
+    await beginMastership(store, { epoch: 2 });
     expect(store.members).toEqual([member(OTHER, true)]);
     await store.close();
   });
@@ -192,7 +189,7 @@ describe("the one vote that goes with mastership", () => {
     await store.proposeMember(member(OTHER, true));
     await store.proposeMember(member(store.nodeId, false));
     const before = { members: store.members, seq: store.last.seq };
-    await begin(store, 2, { changes: [LISTED] });
+    await beginMastership(store, { epoch: 2, changes: [LISTED] });
     store.endMastership();
     await store.cutAfter(seq(before.seq));
     expect(store.members).toEqual(before.members);
@@ -207,7 +204,7 @@ test("a store is empty until its first record, cluster or not", async () => {
   expect(store.isEmpty).toBe(true);
   await store.foundCluster();
   expect(store.isEmpty).toBe(true);
-  await begin(store, 1);
+  await beginMastership(store, { epoch: 1 });
   expect(store.isEmpty).toBe(false);
   expect(store.mustCatchUp).toBe(false);
   await store.close();

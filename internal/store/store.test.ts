@@ -6,7 +6,17 @@ import { epochMs } from "../base/position.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { type Store, StoreError, type UpdatesPage, type WriteCommand } from "./store.js";
-import { applied, beginSoleMastership, bytes, epoch, openStore, seededRandom, seq, text } from "./testing/stores.js";
+import {
+  applied,
+  beginSoleMastership,
+  bytes,
+  epoch,
+  openStore,
+  push,
+  seededRandom,
+  seq,
+  text,
+} from "./testing/stores.js";
 
 const set = (key: string, value: string, ttlMs?: number): WriteCommand => ({
   kind: "set",
@@ -233,17 +243,6 @@ describe("a replica's store", () => {
     const replica = await openStore({ initialRole: "replica", random: seededRandom(2), fileSystem });
     await replica.joinCluster(master.clusterId!);
     return { master, replica, fileSystem };
-  }
-
-  async function push(master: Store, replica: Store): Promise<void> {
-    const last = replica.appendRecords(await master.readRecords(replica.last.seq, 1 << 20));
-    await new Promise<void>((resolve) => {
-      const check = (): void => {
-        if (replica.keptSeq >= last) resolve();
-      };
-      replica.listen({ kept: check });
-      check();
-    });
   }
 
   test("shows nothing before it has caught up, and what is committed after", async () => {

@@ -1,12 +1,12 @@
 /** For tests: stores in memory, and a stand-in for replication that commits whatever a sole master keeps. */
 import { FakeClock } from "../../base/clock.js";
-import { epochId, type RandomSource } from "../../base/ids.js";
+import { type EpochId, epochId, type RandomSource } from "../../base/ids.js";
 import { silentLogger } from "../../base/logger.js";
-import { epoch, seq } from "../../base/position.js";
+import { epoch, type Seq, seq } from "../../base/position.js";
 import { MapEngine } from "../../engine/map-engine.js";
 import type { FileSystem } from "../../wal/file-system.js";
 import { MemoryFileSystem } from "../../wal/memory-file-system.js";
-import { Store, type StoreOptions } from "../store.js";
+import { type ClusterChange, Store, type StoreOptions } from "../store.js";
 
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 export const text = (value: Uint8Array): string => new TextDecoder().decode(value);
@@ -44,14 +44,62 @@ export function openStore(options: Partial<StoreOptions> & { fileSystem?: FileSy
 
 /** Makes a store the sole voter of its cluster, and resolves when it takes writes. */
 export async function beginSoleMastership(store: Store): Promise<void> {
+  await beginMastership(store);
+}
+
+export interface MastershipOptions {
+  /** Absent: the next one. */
+  readonly epoch?: number;
+  readonly epochId?: EpochId;
+  readonly forced?: boolean;
+  readonly changes?: readonly ClusterChange[];
+  /** Whether what is kept after the first record is committed at once; absent: it is. */
+  readonly commits?: boolean;
+}
+
+/** Makes a store master of a new epoch, and resolves when it takes writes. */
+export async function beginMastership(store: Store, options: MastershipOptions = {}): Promise<void> {
   if (!store.clusterId) await store.foundCluster();
-  const next = epoch(Math.max(store.promised.epoch, store.last.epoch) + 1);
-  const id = epochId(next.toString(16).padStart(16, "0"));
-  await store.promise({ epoch: next, candidate: store.nodeId, epochId: id });
-  store.listen({ kept: (kept) => store.commit(kept) });
-  const first = store.beginEpoch(next, id);
+  const next = epoch(options.epoch ?? Math.max(store.promised.epoch, store.last.epoch) + 1);
+  const id = options.epochId ?? epochId(next.toString(16).padStart(16, "0"));
+  await store.promise({ epoch: next, candidate: store.nodeId, epochId: id }, "master");
+  let first: Seq | undefined;
+  store.listen({
+    kept: (kept) => {
+      if (store.last.epoch === next) store.commit(options.commits === false ? seq(Math.min(kept, first!)) : kept);
+    },
+  });
+  first = store.beginEpoch(next, id, options);
   await applied(store, first);
   await store.markCaughtUp();
+}
+
+/** An empty node of the same cluster. */
+export async function joinReplica(master: Store, options: Parameters<typeof openStore>[0] = {}): Promise<Store> {
+  const replica = await openStore({ initialRole: "replica", random: seededRandom(2), ...options });
+  await replica.joinCluster(master.clusterId!);
+  return replica;
+}
+
+/** Gives a replica all that it lacks of a master's log; resolves when it keeps that. Committed is none of it. */
+export async function push(master: Store, replica: Store): Promise<void> {
+  for (;;) {
+    const records = await master.readRecords(replica.last.seq, 1 << 20);
+    if (records.length === 0) break;
+    replica.appendRecords(records);
+  }
+  await kept(replica, replica.last.seq);
+}
+
+/** Resolves once the store keeps a seq. */
+export function kept(store: Store, wanted: number): Promise<void> {
+  return new Promise((resolve) => {
+    const check = (): void => {
+      if (store.keptSeq >= wanted) resolve();
+    };
+    store.listen({ kept: check });
+    check();
+  });
 }
 
 /** Resolves once the store has applied a seq. */
