@@ -1,0 +1,48 @@
+/**
+ * `npm run simulate -- --seeds N` bundles the simulator (`test/simulation`) with the production code that it runs, and starts
+ * it. A few imports of production code are led to `test/simulation/shims`, through which the simulation looks into the core and
+ * plants faults; production code itself knows nothing of it.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { checkNode, install, orExit, root } from "../cmd/setup.mjs";
+
+const simulation = path.join(root, "test", "simulation");
+
+/** Leads the imports of a shimmed module to its shim, but for those of the shim itself. */
+const shims = {
+  name: "shims",
+  setup(build) {
+    const shimmed = new Map([["internal/replication/core/step.js", "step.ts"]]);
+    build.onResolve({ filter: /^\.\.?\// }, ({ path: specifier, resolveDir }) => {
+      const target = path.relative(root, path.join(resolveDir, specifier)).split(path.sep).join("/");
+      const shim = shimmed.get(target);
+      if (!shim || resolveDir === path.join(simulation, "shims")) return undefined;
+      return { path: path.join(simulation, "shims", shim) };
+    });
+  },
+};
+
+await orExit(async () => {
+  checkNode();
+  install();
+  const { build } = await import("esbuild");
+  const folder = mkdtempSync(path.join(os.tmpdir(), "cambium-simulate-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const bundle = path.join(folder, "simulate.mjs");
+  await build({
+    entryPoints: [path.join(simulation, "main.ts")],
+    outfile: bundle,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    sourcemap: "inline",
+    logLevel: "warning",
+    plugins: [shims],
+  });
+  const { main } = await import(pathToFileURL(bundle).href);
+  process.exitCode = await main(process.argv.slice(2), bundle);
+});

@@ -1,0 +1,263 @@
+/**
+ * What must be true once everything has healed: the cluster serves again, all nodes come to hold the same, nothing that
+ * was acknowledged is missing, and what clients were told all along makes sense as a whole.
+ */
+import { must } from "../../internal/base/assert.js";
+import { seq as toSeq } from "../../internal/base/position.js";
+import { KEYS } from "./client.js";
+import { forkOf, isPartOf, type LedgerRecord, show } from "./ledger.js";
+import { checkRegister, type RegisterOperation } from "./linearizability.js";
+import type { SimNode } from "./sim-node.js";
+import type { Simulation } from "./simulation.js";
+
+/** Virtual time within which a healed cluster must be whole again. */
+const HEALING_MS = 120_000;
+const LOOK_MS = 250;
+const MARKER = new TextEncoder().encode("marker");
+
+export class Audit {
+  readonly #simulation: Simulation;
+  readonly #beganMs: number;
+  /** The record of the last write, which every node must come to apply. */
+  #marker: LedgerRecord | undefined;
+  #writing = false;
+  #settled = false;
+  #promotions = 0;
+  #nextPromotionMs: number;
+  readonly #nextAdditionMs = new Map<SimNode, number>();
+
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
+    this.#beganMs = simulation.world.nowMs;
+    this.#nextPromotionMs = this.#beganMs + 6000;
+  }
+
+  run(): void {
+    const { world, nemesis, clients, followers } = this.#simulation;
+    nemesis.heal();
+    world.after(LOOK_MS, undefined, "audit", () => this.#look());
+    world.run(() => this.#settled || world.nowMs > this.#beganMs + HEALING_MS);
+    if (world.violation) return;
+    if (!this.#settled) {
+      world.violate("a healed cluster becomes whole", this.#whatIsMissing());
+      return;
+    }
+    for (const follower of followers) follower.stop();
+    this.#expectAcknowledged();
+    for (const node of this.#nodes) this.#expectState(node);
+    this.#expectLinearizable();
+    const operations = clients.reduce((sum, client) => sum + client.done, 0);
+    const answered = clients.reduce((sum, client) => sum + client.answered, 0);
+    this.#simulation.counts.note("operations", operations);
+    this.#simulation.counts.note("seeds with most operations answered", answered > operations / 2 ? 1 : 0);
+  }
+
+  get #nodes(): readonly SimNode[] {
+    return this.#simulation.nodes;
+  }
+
+  get #master(): SimNode | undefined {
+    return this.#nodes.find((node) => node.state === "running" && node.rooms?.store.isServingMaster);
+  }
+
+  // ---- becoming whole --------------------------------------------------------------------------------------------------
+
+  #look(): void {
+    const { world } = this.#simulation;
+    if (this.#isWhole()) {
+      this.#settled = true;
+      return;
+    }
+    const master = this.#master;
+    if (!master) this.#seekMaster();
+    else if (!this.#marker && !this.#writing) this.#writeMarker(master);
+    else if (this.#marker) this.#bringBack(master);
+    world.after(LOOK_MS, undefined, "audit", () => this.#look());
+  }
+
+  /** Where no node makes itself master, an operator must; as an operator would, of the node that has most. */
+  #seekMaster(): void {
+    const { world, nemesis, watch, plan, counts } = this.#simulation;
+    this.#marker = undefined;
+    if (world.nowMs < this.#nextPromotionMs || nemesis.isOperating) return;
+    this.#nextPromotionMs = world.nowMs + 8000;
+    const fit = this.#nodes
+      .filter((node) => node.state === "running" && node.rooms?.store.clusterId !== undefined)
+      .map((node) => ({ node, end: must(watch.viewOf(node)?.log.at(-1), "a running node has a log") }))
+      .sort((a, b) => b.end.epoch - a.end.epoch || b.end.seq - a.end.seq);
+    const best = fit[this.#promotions++ % Math.max(1, fit.length)];
+    // Force is for those seeds only in which an operator uses it anyway: elsewhere it must never be needed.
+    const force = this.#promotions > 4 && plan.faultWeights.forcePromote > 0;
+    if (best && nemesis.promoteFor(best.node, force)) counts.note("promotions to heal");
+  }
+
+  #writeMarker(master: SimNode): void {
+    const { world, service, watch } = this.#simulation;
+    const { process } = master;
+    this.#writing = true;
+    const patience = world.after(10_000, undefined, "audit", () => (this.#writing = false));
+    world.after(0, process, "marker", () => {
+      if (!master.rooms) return;
+      const value = new TextEncoder().encode(`${world.nowMs}`);
+      void service.write(master, [{ kind: "set", key: MARKER, value }], { timeoutMs: 5000 }).then(
+        ({ position }) => {
+          patience.cancel();
+          this.#writing = false;
+          this.#marker = watch.recordAt(master, position);
+        },
+        () => {
+          patience.cancel();
+          this.#writing = false;
+        },
+      );
+    });
+  }
+
+  /** A node whose data is gone must be admitted again by an operator. */
+  #bringBack(master: SimNode): void {
+    const { world, nemesis } = this.#simulation;
+    if (world.nowMs < this.#beganMs + 8000) return;
+    for (const node of this.#nodes) {
+      if (node === master || node.state !== "running" || this.#has(node)) continue;
+      if (world.nowMs < (this.#nextAdditionMs.get(node) ?? 0)) continue;
+      this.#nextAdditionMs.set(node, world.nowMs + 10_000);
+      nemesis.add(node.address);
+    }
+  }
+
+  #has(node: SimNode): boolean {
+    const applied = this.#simulation.watch.appliedOn(node);
+    return this.#marker !== undefined && applied !== undefined && isPartOf(this.#marker, applied);
+  }
+
+  #isWhole(): boolean {
+    const master = this.#master;
+    const marker = this.#marker;
+    const { watch, followers } = this.#simulation;
+    if (!master || !marker) return false;
+    const end = watch.viewOf(master)?.log.at(-1);
+    if (!end || !isPartOf(marker, end)) {
+      this.#marker = undefined;
+      return false;
+    }
+    return (
+      this.#nodes.every(
+        (node) =>
+          node.state === "running" &&
+          node.rooms?.store.caughtUp === true &&
+          watch.viewOf(node)?.log.at(-1) === end &&
+          node.rooms.store.appliedSeq === end.seq,
+      ) && followers.every(({ place }) => place.record === end || place.seq === end.seq)
+    );
+  }
+
+  #whatIsMissing(): string {
+    const { watch, followers } = this.#simulation;
+    const nodes = this.#nodes.map((node) => {
+      const core = watch.coreOf(node);
+      const view = watch.viewOf(node);
+      const end = view?.log.at(-1);
+      return `${node.name} (${node.state}, ${core?.role.kind ?? "no role"}, log to ${end ? show(end) : "?"}, applied ${node.rooms?.store.appliedSeq}, ${node.rooms?.store.status().notReadyReason})`;
+    });
+    const places = followers.map(({ place }) => `follower at ${place.seq}`);
+    return `after ${HEALING_MS / 1000} s: ${[...nodes, ...places].join("; ")}; ${this.#marker ? "a write was answered" : "no write was answered"}`;
+  }
+
+  // ---- what all nodes hold ---------------------------------------------------------------------------------------------
+
+  #expectState(node: SimNode): void {
+    const { world, watch } = this.#simulation;
+    const { store, engine } = node.mustRooms;
+    const record = must(watch.appliedOn(node), "a whole node has applied what it has");
+    const found = [...walk(engine)].sort();
+    const expected = [...record.state]
+      .map(([key, { value, modSeq, expiresAtMs }]) => `${key}=${value} @${modSeq} ${expiresAtMs ?? ""}`)
+      .sort();
+    if (found.join() !== expected.join()) {
+      world.violate(
+        "equal records, equal states",
+        `${node.name} holds ${found.join(", ")} at ${show(record)}, where it is ${expected.join(", ")}`,
+      );
+    }
+    const { start, end } = store.recordRange();
+    const { produced } = record;
+    if (start !== produced.start || end !== produced.end) {
+      world.violate(
+        "equal records, equal states",
+        `the record log of ${node.name} goes from ${start} to ${end}, it should from ${produced.start} to ${produced.end}`,
+      );
+    }
+    const first = this.#nodes[0]!.mustRooms.store.stateCheck();
+    const own = store.stateCheck();
+    if (own.seq !== first.seq || own.checksum !== first.checksum) {
+      world.violate(
+        "equal checksums at equal seqs",
+        `${node.name} has ${own.checksum} at ${own.seq}, ${this.#nodes[0]!.name} ${first.checksum} at ${first.seq}`,
+      );
+    }
+  }
+
+  // ---- what clients were told ------------------------------------------------------------------------------------------
+
+  /** Every acknowledged write is there, but for those that a mastership was allowed to lose. */
+  #expectAcknowledged(): void {
+    const { world, watch, service, counts } = this.#simulation;
+    const end = must(watch.appliedOn(must(this.#master, "a whole cluster has a master")), "it has applied what it has");
+    for (const { record, kept } of service.acknowledged) {
+      if (isPartOf(record, end)) continue;
+      counts.note("acknowledged writes that were lost");
+      // What only the master kept is no more than its disk, and a failover, allow.
+      if (kept) continue;
+      const fork = forkOf(record, end);
+      let allowed = false;
+      for (let at = end.start; at && at.seq > fork.seq; at = at.prev?.start) if (watch.lossy.has(at)) allowed = true;
+      if (allowed) continue;
+      world.violate(
+        "every acknowledged write is there",
+        `${show(record)} was acknowledged, and is not part of ${show(end)}`,
+      );
+      return;
+    }
+  }
+
+  #expectLinearizable(): void {
+    const { world, watch, clients, counts } = this.#simulation;
+    // From a mastership on that was allowed to lose, there is no one history any more; before it, there must be.
+    const endMs = watch.firstLossyMs;
+    for (const key of KEYS) {
+      const operations = clients
+        .flatMap(({ history }) => history)
+        .filter((operation) => operation.key === key)
+        .flatMap((operation): RegisterOperation[] => {
+          if (operation.invokedMs >= endMs) return [];
+          if (operation.returnedMs < endMs || operation.returnedMs === Infinity) return [operation];
+          // Its answer came from a history that may have been another one already.
+          return operation.leaves === undefined
+            ? []
+            : [{ invokedMs: operation.invokedMs, returnedMs: Infinity, leaves: operation.leaves }];
+        });
+      const verdict = checkRegister(operations);
+      counts.note("register operations judged", operations.length);
+      if (verdict.linearizable) continue;
+      const { longest, stuckAt } = verdict;
+      world.violate(
+        "what clients saw is linearizable",
+        `key ${key}: nothing explains ${JSON.stringify(stuckAt)} after ${JSON.stringify(longest.slice(-8))}`,
+      );
+      return;
+    }
+  }
+}
+
+function* walk(engine: {
+  walk(
+    upTo: ReturnType<typeof toSeq>,
+  ): Iterator<{ key: Uint8Array; value: Uint8Array; modSeq: number; expiresAtMs?: number }, undefined>;
+}): Generator<string> {
+  const text = new TextDecoder();
+  const entries = engine.walk(toSeq(Number.MAX_SAFE_INTEGER));
+  for (let next = entries.next(); !next.done; next = entries.next()) {
+    const { key, value, modSeq, expiresAtMs } = next.value;
+    yield `${text.decode(key)}=${text.decode(value)} @${modSeq} ${expiresAtMs ?? ""}`;
+  }
+}

@@ -1,0 +1,381 @@
+/**
+ * A client: one operation after another, against nodes that chance picks, over a network that loses requests and answers.
+ * It keeps what it asked and what it was told, with the times, and knows nothing of what goes on inside the nodes.
+ */
+import { ReplicationError } from "../../internal/replication/replication-error.js";
+import type { ReadConsistency } from "../../internal/replication/read-gate.js";
+import { StoreError, type WriteCommand } from "../../internal/store/store.js";
+import type { Counts } from "./counts.js";
+import type { RegisterOperation } from "./linearizability.js";
+import type { Random } from "./random.js";
+import type { Service, WriteOptions } from "./service.js";
+import type { SimNode } from "./sim-node.js";
+import type { World } from "./world.js";
+
+export const KEYS: readonly string[] = ["a", "b", "c", "d", "e", "f"];
+/** Keys that are only ever set with a deadline; they are no registers. */
+export const EXPIRING_KEYS: readonly string[] = ["x", "y"];
+
+/** What was asked of a key, and what came of it. */
+export interface KeyOperation extends RegisterOperation {
+  readonly client: number;
+  readonly key: string;
+  readonly what: string;
+}
+
+export type OperationKind =
+  | "set"
+  | "setExpiring"
+  | "delete"
+  | "batch"
+  | "getLocal"
+  | "getAtLeast"
+  | "getBounded"
+  | "getLinearizable"
+  | "scan"
+  | "produce"
+  | "consume"
+  | "truncate";
+
+export interface ClientOptions {
+  readonly index: number;
+  readonly world: World;
+  readonly random: Random;
+  readonly service: Service;
+  readonly counts: Counts;
+  readonly nodes: () => readonly SimNode[];
+  readonly weights: Readonly<Record<OperationKind, number>>;
+  readonly operations: number;
+  /** Typical pause between two operations. */
+  readonly pauseMs: number;
+  /** Typical time on the way to a node. */
+  readonly delayMs: number;
+  /** The part of requests, and of answers, that get lost. */
+  readonly loss: number;
+  /** How long the client waits for an answer. */
+  readonly patienceMs: number;
+  readonly writeTimeoutMs: number;
+  readonly valueBytesMax: number;
+}
+
+type Outcome<T> =
+  | { readonly kind: "answered"; readonly value: T }
+  /** It was refused, and nothing was changed. */
+  | { readonly kind: "refused"; readonly error: Error }
+  /** It may have happened, or may yet. */
+  | { readonly kind: "unknown"; readonly error: Error | undefined };
+
+export class Client {
+  readonly #options: ClientOptions;
+  /** Of registers, with their times. */
+  readonly history: KeyOperation[] = [];
+  done = 0;
+  answered = 0;
+  /** Where the master was last. */
+  #master: SimNode | undefined;
+  /** What this client has seen or written last. */
+  #token: Uint8Array | undefined;
+  #values = 0;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+  }
+
+  get isDone(): boolean {
+    return this.done >= this.#options.operations;
+  }
+
+  start(): void {
+    this.#pause();
+  }
+
+  #pause(): void {
+    const { world, random, pauseMs } = this.#options;
+    // Now in bursts, now with long pauses, for some things happen only when nobody writes.
+    const pause = random.chance(0.3) ? 0.1 : random.chance(0.95) ? random.delay(pauseMs) : random.delay(pauseMs) * 20;
+    world.after(pause, undefined, "client", () => this.#next());
+  }
+
+  #next(): void {
+    if (this.isDone) return;
+    this.done++;
+    const kind = this.#options.random.weighted(this.#options.weights);
+    this.#options.counts.note(`client ${kind}`);
+    switch (kind) {
+      case "set":
+        return this.#write([this.#set()]);
+      case "setExpiring":
+        return this.#setExpiring();
+      case "delete":
+        return this.#write([{ kind: "delete", key: this.#options.random.pick(KEYS) }]);
+      case "batch":
+        return this.#batch();
+      case "getLocal":
+        return this.#get({});
+      case "getAtLeast":
+        return this.#get(this.#token ? { atLeast: this.#token } : {});
+      case "getBounded":
+        return this.#get({ maxStalenessMs: this.#options.random.pick([0, 50, 300, 2000]) });
+      case "getLinearizable":
+        return this.#get({ linearizable: true });
+      case "scan":
+        return this.#scan();
+      case "produce":
+        return this.#produce();
+      case "consume":
+        return this.#consume();
+      case "truncate":
+        return this.#truncate();
+    }
+  }
+
+  // ---- operations ------------------------------------------------------------------------------------------------------
+
+  #set(): { kind: "set"; key: string; value: string } {
+    const { random } = this.#options;
+    return { kind: "set", key: random.pick(KEYS), value: this.#value() };
+  }
+
+  /** Never the same twice. */
+  #value(): string {
+    const { index, random, valueBytesMax } = this.#options;
+    const name = `${index}-${++this.#values}`;
+    return random.chance(0.2) ? name.padEnd(random.between(name.length, valueBytesMax), ".") : name;
+  }
+
+  #batch(): void {
+    const { random } = this.#options;
+    const keys = random.shuffled(KEYS).slice(0, random.between(2, 3));
+    this.#write(
+      keys.map((key) => (random.chance(0.7) ? { kind: "set", key, value: this.#value() } : { kind: "delete", key })),
+    );
+  }
+
+  #write(wishes: readonly ({ kind: "set"; key: string; value: string } | { kind: "delete"; key: string })[]): void {
+    const { service, world, index, random, writeTimeoutMs } = this.#options;
+    const invokedMs = world.nowMs;
+    const commands = wishes.map((wish): WriteCommand =>
+      wish.kind === "set"
+        ? { kind: "set", key: bytesOf(wish.key), value: bytesOf(wish.value) }
+        : { kind: "delete", key: bytesOf(wish.key) },
+    );
+    const acknowledge = random.chance(0.1) ? "kept" : "committed";
+    const options: WriteOptions = { acknowledge, timeoutMs: writeTimeoutMs };
+    this.#call(
+      this.#masterOrAny(),
+      `write ${wishes.map((wish) => `${wish.key}=${wish.kind === "set" ? wish.value : "(deleted)"}`).join(" ")}`,
+      (node) => service.write(node, commands, options),
+      (outcome) => {
+        if (outcome.kind === "refused") return;
+        // What only the master keeps may still be lost: for the register it may have happened, no more.
+        const counts = outcome.kind === "answered" && acknowledge === "committed";
+        for (const [i, wish] of wishes.entries()) {
+          const existed = counts ? outcome.value.results[i]?.existed : undefined;
+          this.history.push({
+            client: index,
+            key: wish.key,
+            what: wish.kind,
+            invokedMs,
+            returnedMs: counts ? world.nowMs : Infinity,
+            leaves: wish.kind === "set" ? wish.value : null,
+            ...(existed !== undefined && { existed }),
+          });
+        }
+        if (outcome.kind === "answered" && counts) this.#token = outcome.value.token;
+      },
+    );
+  }
+
+  #setExpiring(): void {
+    const { service, random, writeTimeoutMs } = this.#options;
+    const command: WriteCommand = {
+      kind: "set",
+      key: bytesOf(random.pick(EXPIRING_KEYS)),
+      value: bytesOf(this.#value()),
+      ttlMs: random.between(1, 2000),
+    };
+    this.#call(
+      this.#masterOrAny(),
+      "set a key that expires",
+      (node) => service.write(node, [command], { timeoutMs: writeTimeoutMs }),
+      (outcome) => {
+        if (outcome.kind === "answered") this.#token = outcome.value.token;
+      },
+    );
+  }
+
+  #get(consistency: ReadConsistency): void {
+    const { service, world, index, random } = this.#options;
+    const invokedMs = world.nowMs;
+    const key = random.chance(0.1) ? random.pick(EXPIRING_KEYS) : random.pick(KEYS);
+    this.#call(
+      this.#any(),
+      `get ${key} ${Object.keys(consistency).join()}`,
+      (node, signal) => service.get(node, key, consistency, signal),
+      (outcome) => {
+        if (outcome.kind !== "answered") return;
+        const { value, point } = outcome.value;
+        // What was seen once is to be seen from now on.
+        this.#token = point.token;
+        if (consistency.linearizable !== true || EXPIRING_KEYS.includes(key)) return;
+        this.history.push({ client: index, key, what: "get", invokedMs, returnedMs: world.nowMs, found: value });
+      },
+    );
+  }
+
+  #scan(): void {
+    const { service, random } = this.#options;
+    const consistency = random.chance(0.3) ? { linearizable: true } : {};
+    const limit = random.between(1, 10);
+    this.#call(
+      this.#any(),
+      "scan",
+      (node, signal) => service.scan(node, limit, consistency, signal),
+      () => undefined,
+    );
+  }
+
+  #produce(): void {
+    const { service, random, writeTimeoutMs } = this.#options;
+    const payloads = Array.from({ length: random.between(1, 3) }, () => this.#value());
+    this.#call(
+      this.#masterOrAny(),
+      "produce",
+      (node) => service.produce(node, payloads, { timeoutMs: writeTimeoutMs }),
+      (outcome) => {
+        if (outcome.kind === "answered") this.#token = outcome.value.token;
+      },
+    );
+  }
+
+  #consume(): void {
+    const { service, random } = this.#options;
+    const node = this.#any();
+    this.#call(
+      node,
+      "consume",
+      (at) => {
+        const { start, end } = at.mustRooms.store.recordRange();
+        return service.consume(at, random.between(start, end), random.between(1, 5));
+      },
+      () => undefined,
+    );
+  }
+
+  #truncate(): void {
+    const { service, random } = this.#options;
+    this.#call(
+      this.#masterOrAny(),
+      "truncate",
+      (node) => {
+        const { start, end } = node.mustRooms.store.recordRange();
+        return service.truncate(node, random.between(start, end));
+      },
+      () => undefined,
+    );
+  }
+
+  // ---- calls -----------------------------------------------------------------------------------------------------------
+
+  #any(): SimNode {
+    return this.#options.random.pick(this.#options.nodes());
+  }
+
+  #masterOrAny(): SimNode {
+    const { random } = this.#options;
+    return this.#master && random.chance(0.85) ? this.#master : this.#any();
+  }
+
+  #call<T>(
+    node: SimNode,
+    what: string,
+    act: (node: SimNode, signal: AbortSignal) => Promise<T>,
+    told: (outcome: Outcome<T>) => void,
+  ): void {
+    const { world, random, delayMs, loss, patienceMs, index } = this.#options;
+    const abort = new AbortController();
+    let over = false;
+    let sent = false;
+    const finish = (outcome: Outcome<T>): void => {
+      if (over) return;
+      over = true;
+      impatience.cancel();
+      world.trace(
+        () =>
+          `client ${index}: ${what} at ${node.name}: ${outcome.kind}${"error" in outcome && outcome.error ? ` (${outcome.error.message})` : ""}`,
+      );
+      this.#options.counts.note(`operations ${outcome.kind}`);
+      if (outcome.kind === "answered") {
+        this.answered++;
+        if (what.startsWith("write")) this.#master = node;
+      } else this.#learnMaster(outcome.error);
+      told(outcome);
+      this.#pause();
+    };
+    const impatience = world.after(patienceMs, undefined, "client gives up", () => {
+      finish({ kind: "unknown", error: new Error("no answer") });
+      const { process } = node;
+      if (sent && process)
+        world.after(random.delay(delayMs), process, "client has gone", () => abort.abort(new Error("gone")));
+    });
+    if (random.chance(loss)) return;
+    world.after(random.delay(delayMs), undefined, "request", () => {
+      const { process } = node;
+      if (!node.powered) return;
+      if (!process?.alive || !node.rooms || node.state !== "running") {
+        world.after(random.delay(delayMs), undefined, "refused", () =>
+          finish({ kind: "refused", error: new Error("connection refused") }),
+        );
+        return;
+      }
+      const answer = (outcome: Outcome<T>): void => {
+        if (!process.alive || random.chance(loss)) return;
+        world.after(random.delay(delayMs), undefined, "answer", () => finish(outcome));
+      };
+      world.after(0, process, "request", () => {
+        sent = true;
+        if (!node.rooms) return answer({ kind: "refused", error: new Error("connection refused") });
+        void Promise.resolve()
+          .then(() => act(node, abort.signal))
+          .then(
+            (value) => answer({ kind: "answered", value }),
+            (error: unknown) => answer(this.#judged(error)),
+          );
+      });
+    });
+  }
+
+  /** What an error says about whether the operation happened. */
+  #judged<T>(error: unknown): Outcome<T> {
+    if (error instanceof StoreError) {
+      this.#options.counts.note(`refused with ${error.code}`);
+      if (error.code === "outcome_unknown") return { kind: "unknown", error };
+      return { kind: "refused", error };
+    }
+    if (error instanceof ReplicationError) {
+      this.#options.counts.note(`refused with ${error.code}`);
+      return { kind: "refused", error };
+    }
+    if (error instanceof Error && (error.name === "WalError" || error.message === "gone"))
+      return { kind: "unknown", error };
+    // Anything else is no answer that a caller should ever get.
+    this.#options.world.uncaught(error);
+    return { kind: "unknown", error: undefined };
+  }
+
+  #learnMaster(error: Error | undefined): void {
+    if (!error) return;
+    this.#master = undefined;
+    const { nodes, random } = this.#options;
+    const known = nodes()
+      .map((node) => node.rooms?.replicator.masterAddress)
+      .filter((address) => address !== undefined);
+    if (known.length > 0) {
+      const address = random.pick(known);
+      this.#master = nodes().find((node) => node.address === address);
+    }
+  }
+}
+
+const encoder = new TextEncoder();
+const bytesOf = (text: string): Uint8Array => encoder.encode(text);
