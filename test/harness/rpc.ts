@@ -82,12 +82,17 @@ export interface NodeState {
   readonly appliedSeq: number;
   readonly epoch: number;
   readonly keys: number;
+  readonly masterAddress: string;
+  readonly divergedRecords: number;
+  readonly setAside: string;
+  readonly commit: string;
   readonly members: readonly {
     nodeId?: string;
     address?: string;
     state?: string;
     matchSeq?: string;
     source?: string;
+    voter?: boolean;
   }[];
 }
 
@@ -101,6 +106,10 @@ export async function status(address: string): Promise<NodeState> {
       address?: string;
       ready?: boolean;
       keys?: string;
+      masterAddress?: string;
+      divergedRecords?: string;
+      setAside?: string;
+      commit?: string;
       applied?: { seq?: string; epoch?: string };
     };
     members?: NodeState["members"];
@@ -113,6 +122,10 @@ export async function status(address: string): Promise<NodeState> {
     appliedSeq: Number(node.applied?.seq ?? 0),
     epoch: Number(node.applied?.epoch ?? 0),
     keys: Number(node.keys ?? 0),
+    masterAddress: node.masterAddress ?? "",
+    divergedRecords: Number(node.divergedRecords ?? 0),
+    setAside: node.setAside ?? "",
+    commit: node.commit ?? "",
     members,
   };
 }

@@ -8,7 +8,7 @@ import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { freePortRun, takePort } from "../harness/ports.js";
 import { processesWith } from "../harness/processes.js";
 import { runProgram, spawnProgram } from "../harness/programs.js";
-import { get, request } from "../harness/rpc.js";
+import { get, request, status } from "../harness/rpc.js";
 import { paste } from "../harness/shell.js";
 import { until } from "../harness/until.js";
 
@@ -26,8 +26,8 @@ class Demo {
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown[]>;
 
-  constructor(args: readonly string[] = []) {
-    this.#child = spawnProgram("demo", ["--base-port", String(basePort), "--data", directory, ...args]);
+  constructor(args: readonly string[] = [], own = ["--base-port", String(basePort), "--data", directory]) {
+    this.#child = spawnProgram("demo", [...own, ...args]);
     this.#child.stdout!.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
     this.#closed = once(this.#child, "close");
@@ -54,7 +54,7 @@ class Demo {
     return this.stdout
       .split("\n")
       .map((line) => line.trim())
-      .filter((line) => /^(curl|npx) /.test(line));
+      .filter((line) => /^(curl|npx|kill) /.test(line));
   }
 }
 
@@ -63,16 +63,26 @@ const serversLeft = (): Promise<number[]> => processesWith(directory, "--config"
 
 const addresses = (): string[] => [0, 1, 2].map((offset) => `127.0.0.1:${basePort + offset}`);
 
-test("the three lines that it prints work as they are", async () => {
+test("the lines that it prints work as they are, one after the other and the first ones once more", async () => {
   const demo = new Demo();
   const lines = await demo.screen();
-  expect(lines).toHaveLength(3);
-  const [set, read, show] = lines as [string, string, string];
-  expect(JSON.parse(await paste(set, directory))).toHaveProperty("position");
-  await until("the replica has it", async () => (await get(addresses()[1]!, "greeting")) === "hello");
-  expect(JSON.parse(await paste(read, directory))).toMatchObject({ exists: true, value: "aGVsbG8=" });
+  expect(lines).toHaveLength(5);
+  const [set, read, show, transfer, takeover] = lines as [string, string, string, string, string];
+  const [first, second, third] = addresses() as [string, string, string];
+  const tryBoth = async (): Promise<void> => {
+    expect(JSON.parse(await paste(set, directory))).toHaveProperty("position");
+    await until("the replica has it", async () => (await get(second, "greeting")) === "hello");
+    expect(JSON.parse(await paste(read, directory))).toMatchObject({ exists: true, value: "aGVsbG8=" });
+  };
+  await tryBoth();
   const table = await paste(show, directory);
-  for (const address of addresses()) expect(table).toContain(address);
+  for (const address of addresses()) expect(table).toMatch(new RegExp(`^${address} +(master|replica) +yes`, "m"));
+  expect(await paste(transfer, directory)).toContain(`${second} is master of epoch`);
+  await tryBoth();
+  expect(await paste(takeover, directory)).toContain(`${third} is master of epoch`);
+  await until("the screen tells of the loss", () => demo.stderr.includes("node 2 ended by itself (SIGKILL)"));
+  await until("the first node follows the third", async () => (await status(first)).masterAddress === third);
+  expect(JSON.parse(await paste(set, directory))).toHaveProperty("position");
 });
 
 test("ctrl-C stops all three cleanly, and the data is there at the next start", async () => {
@@ -86,9 +96,8 @@ test("ctrl-C stops all three cleanly, and the data is there at the next start", 
 
   const second = new Demo();
   await second.screen();
-  expect(await get(addresses()[0]!, "greeting")).toBe("hello");
-  for (const replica of addresses().slice(1)) {
-    await until("a replica has it too", async () => (await get(replica, "greeting")) === "hello");
+  for (const address of addresses()) {
+    await until("every node has it", async () => (await get(address, "greeting")) === "hello");
   }
   second.signal("SIGTERM");
   expect(await second.exitCode()).toBe(0);
@@ -103,14 +112,42 @@ test("a port in use is one line that names it, exit code 1, and nothing is left 
   expect(await serversLeft()).toEqual([]);
 });
 
-test("a server that crashes is named, and takes the others along, with exit code 1", async () => {
+test("a node that crashes is named, the others go on, and the line that brings it back does so", async () => {
   const demo = new Demo();
   await demo.screen();
-  const [replica] = await processesWith(path.join(directory, "replica-2.yaml"));
-  process.kill(replica!, "SIGKILL");
+  const [victim] = await processesWith(path.join(directory, "node-3.yaml"));
+  process.kill(victim!, "SIGKILL");
+  await until("the way back is shown", () => demo.stdout.includes("npx cambium-replica --config"));
+  expect(demo.stderr).toContain("node 3 ended by itself (SIGKILL)");
+  const [, config] = /npx cambium-replica --config (\S+)/.exec(demo.stdout) ?? [];
+  const back = spawnProgram("replica", ["--config", config!, "--until-stdin-ends"]);
+  onTestFinished(() => void back.kill("SIGKILL"));
+  const [first, , third] = addresses() as [string, string, string];
+  await until("it follows again", async () => (await status(third)).masterAddress === first);
+  back.stdin!.end();
+  expect(await once(back, "close")).toEqual([0, null]);
+  demo.signal("SIGINT");
   expect(await demo.exitCode()).toBe(1);
-  expect(demo.stderr).toContain("The replica 2 ended by itself (SIGKILL)");
-  expect(await serversLeft()).toEqual([]);
+});
+
+test("a demonstration that is killed leaves no server behind", async () => {
+  const demo = new Demo();
+  await demo.screen();
+  expect(await serversLeft()).toHaveLength(3);
+  demo.signal("SIGKILL");
+  await until("all servers have left", async () => (await serversLeft()).length === 0);
+});
+
+test("data keeps its ports: no others can be asked for, and none need be", async () => {
+  const first = new Demo();
+  await first.screen();
+  first.signal("SIGINT");
+  expect(await first.exitCode()).toBe(0);
+  const other = await runProgram("demo", ["--base-port", String(basePort === 9000 ? 9001 : 9000), "--data", directory]);
+  expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("leave --base-port out") as string });
+  const again = new Demo([], ["--data", directory]);
+  await again.screen();
+  expect(again.stdout).toContain(`http://127.0.0.1:${basePort}`);
 });
 
 test("a folder that cannot be used is one line that names it, exit code 1", async () => {
