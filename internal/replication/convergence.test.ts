@@ -87,8 +87,7 @@ class Watched {
         for (let i = 0; i <= mishap.n && store.isMaster; i++) store.write(`write ${this.#writes++}`);
         store.tellWritten();
         await cluster.settle();
-        await cluster.restart(MASTER, mishap.n >> 1);
-        cluster.node(MASTER).store.pace = "told";
+        await cluster.relaunch(MASTER, { surviving: mishap.n >> 1, pace: "told" });
         break;
       }
       case "outrun": {
@@ -101,8 +100,7 @@ class Watched {
         store.tellKept();
         await turn();
         store.compact(0);
-        await cluster.start("replica", address, { masterAddress: MASTER, disk });
-        cluster.node(address).store.pace = "told";
+        cluster.launch("replica", address, { masterAddress: MASTER, disk }).store.pace = "told";
         break;
       }
       case "pass":
@@ -139,8 +137,7 @@ class Watched {
         break;
       }
       case "crash":
-        await cluster.restart(mishap.at, mishap.n);
-        cluster.node(mishap.at).store.pace = "told";
+        await cluster.relaunch(mishap.at, { surviving: mishap.n, pace: "told" });
         break;
     }
     await turn();

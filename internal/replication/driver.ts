@@ -8,20 +8,28 @@
 import { AssertionError } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { EpochHistory } from "../base/epoch-history.js";
+import type { Bid, Won } from "./core/candidacy.js";
 import type { Effect } from "./core/effect.js";
+import type { Electorate } from "./core/electorate.js";
 import type { Batch, Happening, LogView, Outcome } from "./core/event.js";
-import type { ReplicaMessage } from "./core/message.js";
+import type { MasterMessage, ReplicaMessage } from "./core/message.js";
 import type { CoreState } from "./core/state.js";
 import { nextDueMs, step } from "./core/step.js";
 import type { PeerConnection, PeerNetwork, PushSession } from "./peer.js";
-import type { ReplicatedStore, TransferFile } from "./store-port.js";
+import type { EpochChange, LoggedState, ReplicatedStore, TransferFile } from "./store-port.js";
 
 /** What the core reports, and the driver passes on. */
 export type Report = Extract<
   Effect,
   {
     kind:
+      | "answerPromise"
       | "stepDown"
+      | "unsaved"
+      | "begun"
+      | "campaignFailed"
+      | "confirmed"
+      | "handedOver"
       | "met"
       | "transferring"
       | "streaming"
@@ -41,6 +49,12 @@ export interface DriverOptions {
   readonly clock: Clock;
   /** Called once the effect's own work is done. It may dispatch. */
   readonly report: (report: Report) => void;
+  /** What this node needs to know for a campaign. */
+  readonly prepare: () => Bid;
+  /** What the first record of an epoch says beside the epoch. */
+  readonly firstChanges: (won: Won) => readonly EpochChange[];
+  /** Called after every tick in which something happened. */
+  readonly ticked: () => void;
 }
 
 interface Caller {
@@ -53,7 +67,11 @@ export class Driver {
   readonly #store: ReplicatedStore;
   readonly #network: PeerNetwork;
   readonly #clock: Clock;
-  readonly #report: (report: Report) => void;
+  readonly #options: DriverOptions;
+  /** By campaign: what ends its calls. */
+  readonly #campaigns = new Map<number, AbortController>();
+  /** As the store had it last, in its words and in the core's. */
+  #electorate: { readonly logged: LoggedState; readonly electorate: Electorate } | undefined;
   readonly #connections = new Map<number, PeerConnection>();
   /** By connection: what is being sent to it. */
   readonly #transfers = new Map<number, TransferFile>();
@@ -71,12 +89,13 @@ export class Driver {
   readonly #closing = new AbortController();
   #closed = false;
 
-  constructor({ state, store, network, clock, report }: DriverOptions) {
+  constructor(options: DriverOptions) {
+    const { state, store, network, clock } = options;
+    this.#options = options;
     this.#state = state;
     this.#store = store;
     this.#network = network;
     this.#clock = clock;
-    this.#report = report;
     // The log tells from within its write loop, which must not be held up: what follows from it waits for the tick's end.
     store.listen({
       written: () => this.#scheduleFlush(),
@@ -85,6 +104,7 @@ export class Driver {
       dropped: (firstSeq) => this.#dispatchLater({ kind: "dropped", firstSeq }),
       failed: (error) =>
         this.#dispatchLater({ kind: "shutdown", reason: `the disk of this node failed: ${error.message}` }),
+      stateDiffers: (detail) => this.#dispatchLater({ kind: "stateDiffers", detail }),
     });
   }
 
@@ -121,6 +141,7 @@ export class Driver {
     this.#callers.clear();
     this.#transfers.clear();
     this.#closing.abort(new Error(reason));
+    for (const campaign of this.#campaigns.values()) campaign.abort(new Error(reason));
     while (this.#calls.size > 0) await Promise.all(this.#calls);
   }
 
@@ -139,6 +160,8 @@ export class Driver {
       if (this.#closed) return;
       this.#events.push({ kind: "flush" });
       this.#run();
+      if (this.#closed) return;
+      this.#options.ticked();
       this.#arm();
     });
   }
@@ -195,8 +218,10 @@ export class Driver {
     const { last, writtenSeq, keptSeq, appliedSeq, compactSeq, floorSeq, history } = this.#store;
     const known = this.#state.log;
     const sameHistory = haveSameEpochs(history, known.history);
+    const electorate = this.#electorateNow();
     if (
       sameHistory &&
+      electorate === known.electorate &&
       last.seq === known.last.seq &&
       last.chain === known.last.chain &&
       last.epoch === known.last.epoch &&
@@ -216,8 +241,15 @@ export class Driver {
       compactSeq,
       floorSeq,
       history: sameHistory ? known.history : new EpochHistory(history.starts),
+      electorate,
     };
     this.#step({ kind: "log", log });
+  }
+
+  #electorateNow(): Electorate {
+    const logged = this.#store.electorate;
+    if (this.#electorate?.logged !== logged) this.#electorate = { logged, electorate: electorateOf(logged) };
+    return this.#electorate.electorate;
   }
 
   // ---- effects ---------------------------------------------------------------------------------------------------------
@@ -228,10 +260,38 @@ export class Driver {
       case "commit":
         return store.commit(effect.seq);
 
+      case "prepare":
+        return void this.#answers.push({
+          kind: "prepared",
+          campaign: effect.campaign,
+          bid: this.#options.prepare(),
+        });
+      case "survey":
+        return this.#survey(effect);
+      case "requestPromise":
+        return this.#requestPromise(effect);
+      case "endCalls":
+        this.#campaigns.get(effect.campaign)?.abort(new Error("the campaign is over"));
+        return void this.#campaigns.delete(effect.campaign);
+      case "found":
+        return this.#work(effect.operation, async () => ({ kind: "founded", clusterId: await store.foundCluster() }));
+      case "assume":
+        return this.#work(effect.operation, async () => {
+          await store.promise(effect.promise, "master");
+          return DONE;
+        });
+      case "saveRole":
+        return this.#work(effect.operation, async () => {
+          await store.saveRole("replica");
+          return DONE;
+        });
+      case "beginEpoch":
+        return void this.#answers.push(this.#beginEpoch(effect.won));
+
       case "connect":
         return this.#connect(effect);
       case "send":
-        return this.#connections.get(effect.connection)?.send(effect.message);
+        return this.#connections.get(effect.connection)?.send(withCheck(effect, store));
       case "disconnect": {
         const connection = this.#connections.get(effect.connection);
         this.#forget(effect.connection);
@@ -272,7 +332,7 @@ export class Driver {
         const caller = this.#callers.get(effect.session);
         this.#callers.delete(effect.session);
         caller?.close(effect.reason);
-        return this.#report(effect);
+        return this.#options.report(effect);
       }
       case "join":
         return this.#work(effect.operation, async () => {
@@ -281,7 +341,7 @@ export class Driver {
         });
       case "promise":
         return this.#work(effect.operation, async () => {
-          await store.promise(effect.promise);
+          await store.promise(effect.promise, "replica");
           return DONE;
         });
       case "cut":
@@ -309,8 +369,18 @@ export class Driver {
         return store.observeMasterTime(effect.masterTimeMs);
       case "caughtUp":
         return this.#call(() => store.markCaughtUp());
+      case "expectState":
+        return store.expectState(effect.check);
+      case "setAside":
+        return this.#setAside(effect.detail);
 
+      case "answerPromise":
       case "stepDown":
+      case "unsaved":
+      case "begun":
+      case "campaignFailed":
+      case "confirmed":
+      case "handedOver":
       case "met":
       case "transferring":
       case "streaming":
@@ -319,8 +389,61 @@ export class Driver {
       case "follow":
       case "orphaned":
       case "restart":
-        return this.#report(effect);
+        return this.#options.report(effect);
     }
+  }
+
+  #survey({ campaign, address }: Extract<Effect, { kind: "survey" }>): void {
+    const { clusterId, self } = this.#state;
+    const asker = { ...(clusterId !== undefined && { clusterId }), nodeId: self };
+    this.#ask(
+      campaign,
+      (signal) => this.#network.survey(address, asker, signal),
+      (answer) => this.dispatch({ kind: "surveyed", campaign, address, answer }),
+    );
+  }
+
+  #requestPromise({ campaign, address, request }: Extract<Effect, { kind: "requestPromise" }>): void {
+    this.#ask(
+      campaign,
+      (signal) => this.#network.requestPromise(address, request, signal),
+      (answer) => this.dispatch({ kind: "promised", campaign, address, epoch: request.epoch, answer }),
+    );
+  }
+
+  /** Asks another node; what it answers, or why it does not, is told unless the campaign is over. */
+  #ask<T>(campaign: number, ask: (signal: AbortSignal) => Promise<T>, tell: (answer: T | string) => void): void {
+    const controller = this.#campaigns.get(campaign) ?? new AbortController();
+    this.#campaigns.set(campaign, controller);
+    const { signal } = controller;
+    this.#call(async () => {
+      let answer: T | string;
+      try {
+        answer = await ask(signal);
+      } catch (error) {
+        answer = messageOf(error);
+      }
+      if (!signal.aborted) tell(answer);
+    });
+  }
+
+  #beginEpoch(won: Won): Happening {
+    const { epoch, epochId } = won.promise;
+    const changes = this.#options.firstChanges(won);
+    try {
+      const firstSeq = this.#store.beginEpoch(epoch, epochId, { forced: won.forced, changes });
+      const masterTimeOffsetMs = this.#store.masterTimeMs() - this.#clock.monotonicMs();
+      return { kind: "begun", firstSeq, masterTimeOffsetMs };
+    } catch (error) {
+      return { kind: "unbegun", detail: messageOf(error) };
+    }
+  }
+
+  #setAside(detail: string): void {
+    this.#call(async () => {
+      await this.#store.setAside(detail);
+      this.#options.report({ kind: "restart" });
+    });
   }
 
   #connect({ address, connection }: Extract<Effect, { kind: "connect" }>): void {
@@ -410,6 +533,24 @@ export class Driver {
 }
 
 const DONE: Outcome = { kind: "done" };
+
+/** A message as it goes out, with the checksum of the state at this moment where one is to go with it. */
+function withCheck(
+  { message, withCheck: isWanted }: Extract<Effect, { kind: "send" }>,
+  store: ReplicatedStore,
+): MasterMessage {
+  return isWanted && message.kind === "heartbeat" ? { ...message, check: store.stateCheck() } : message;
+}
+
+/** Who decides, in the core's words. */
+export function electorateOf({ settings, members }: LoggedState): Electorate {
+  const voters = members.filter(({ voter, removed }) => voter && !removed);
+  return {
+    commit: settings.commit,
+    mode: settings.voters,
+    voters: settings.voters === "listed" ? voters.map(({ nodeId, address }) => ({ nodeId, address })) : [],
+  };
+}
 
 function haveSameEpochs(a: EpochHistory, b: EpochHistory): boolean {
   return (

@@ -1,7 +1,10 @@
 /** The network as replication needs it: a port. `rpc` carries it over Connect, tests and the simulator in memory. */
-import type { ClusterId, EpochId, NodeId } from "../base/ids.js";
+import type { ClusterId, NodeId } from "../base/ids.js";
 import type { Epoch, Position } from "../base/position.js";
+import type { PromiseReply, PromiseRequest, SurveyReply } from "./core/ballot.js";
 import type { MasterMessage, ReplicaMessage } from "./core/message.js";
+
+export type { PromiseRefusal, PromiseReply, PromiseRequest, SurveyReply } from "./core/ballot.js";
 
 /** An open, or opening, `Replication.Push` to one replica. Messages arrive in the order in which they were sent. */
 export interface PeerConnection {
@@ -45,59 +48,6 @@ export interface Asker {
   /** Absent while the node belongs to no cluster. */
   readonly clusterId?: ClusterId;
   readonly nodeId: NodeId;
-}
-
-/** What a node says of itself, whatever its role. */
-export interface SurveyReply {
-  readonly clusterId?: ClusterId;
-  readonly nodeId: NodeId;
-  /** The highest epoch that it has promised, and to whom. */
-  readonly promised: { readonly epoch: Epoch; readonly candidate?: NodeId };
-  /** The end of its log. */
-  readonly last: Position;
-  readonly isMaster: boolean;
-  /** Whether an empty directory becomes a master there; only of a node without a cluster. */
-  readonly founds: boolean;
-  /** Of the master that the node is or follows. */
-  readonly masterAddress?: string;
-}
-
-/** A candidate asks for the promise of its epoch. */
-export interface PromiseRequest {
-  readonly clusterId: ClusterId;
-  readonly candidate: NodeId;
-  /** `host:port` at which the candidate will take writes. */
-  readonly address: string;
-  readonly epoch: Epoch;
-  readonly epochId: EpochId;
-  /** The end of what the candidate keeps. */
-  readonly last: Position;
-  readonly forced: boolean;
-  /** The highest epoch that the candidate itself has promised. */
-  readonly promisedEpoch: Epoch;
-}
-
-export type PromiseRefusal =
-  | "foreign_cluster"
-  | "stale_epoch"
-  | "behind"
-  | "no_vote"
-  | "busy"
-  /** A reason that this version does not know; `detail` still says it for people. */
-  | "unknown";
-
-export interface PromiseReply {
-  readonly nodeId: NodeId;
-  /** Absent: granted, durably. */
-  readonly refusal?: PromiseRefusal;
-  /** For people; empty when granted. */
-  readonly detail: string;
-  /** The node may have lost what it once acknowledged, and has not caught up since. */
-  readonly unclean: boolean;
-  /** The highest epoch that the node has promised, this one included. */
-  readonly promisedEpoch: Epoch;
-  /** The end of its log. */
-  readonly last: Position;
 }
 
 export interface PeerNetwork {

@@ -27,7 +27,7 @@ class Waits<T> {
         },
         reject: (error: unknown) => {
           leave();
-          reject(error as Error);
+          reject(error);
         },
       };
       if (signal.aborted) {

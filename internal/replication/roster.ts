@@ -11,8 +11,9 @@ import type { Refusal } from "./core/effect.js";
 import type { Happening, PeerSpec } from "./core/event.js";
 import type { PeerView } from "./core/view.js";
 import type { RegisterRequest } from "./peer.js";
+import type { Seq } from "../base/position.js";
 import { ReplicationError } from "./replication-error.js";
-import type { Member, MemberSource, ReplicatedStore } from "./store-port.js";
+import type { LoggedState, Member, MemberSource, ReplicatedStore } from "./store-port.js";
 
 /** A node that is being added must answer within this. */
 const ADD_MS = 5000;
@@ -26,6 +27,8 @@ export interface RosterOptions {
   /** Own, advertised. */
   readonly address: string;
   readonly listed: readonly string[];
+  /** The addresses that voters are to have, by the configuration; empty where the vote moves. */
+  readonly nodes: readonly string[];
   readonly dispatch: (happening: Happening) => void;
   readonly peerAt: (address: string) => PeerView | undefined;
 }
@@ -43,6 +46,14 @@ interface Entry {
   readonly source: MemberSource;
   /** Even if an operator has removed it. */
   readonly readmit: boolean;
+  /** Even in the place of a voter. */
+  readonly replacesVoter?: boolean;
+}
+
+/** A member that is to have a vote once it has this seq. */
+interface Elect {
+  readonly seq: Seq;
+  isProposed: boolean;
 }
 
 export class Roster {
@@ -55,6 +66,9 @@ export class Roster {
   /** The end of the queue of changes: each looks at the members that the one before has left. */
   #changes: Promise<unknown> = Promise.resolve();
   readonly #timers = new Set<Timer>();
+  readonly #elects = new Map<NodeId, Elect>();
+  /** The core was told to push to these. */
+  #pushedTo: LoggedState | undefined;
   /** Why nothing more is done. */
   #ended: ReplicationError | undefined;
 
@@ -63,7 +77,7 @@ export class Roster {
     this.#store = options.store;
   }
 
-  /** Enters this node itself, and begins to push. When it resolves, the own entry is committed, or will be tried again. */
+  /** Enters this node itself, which takes writes by now. When it resolves, that is committed, or will be tried again. */
   async start(): Promise<void> {
     const { address } = this.#options;
     await this.#settle({ nodeId: this.#store.nodeId, address, source: "founder", readmit: true });
@@ -73,24 +87,29 @@ export class Roster {
   /** Lets go; whoever waits is told `error`. */
   end(error: ReplicationError): void {
     this.#ended ??= error;
+    this.#elects.clear();
     for (const timer of this.#timers) timer.cancel();
     for (const waiters of this.#waiters.values()) {
       for (const waiter of waiters) waiter.failed(error);
     }
   }
 
-  /** The members have changed: tells the core whom to push to. */
+  /**
+   * Whom to push to has changed: tells the core. Members count from the moment that they are in the log, since it may need
+   * them to commit the very record that makes them members.
+   */
   update(): void {
     if (this.#ended) return;
+    this.#pushedTo = this.#store.electorate;
     const { address: own, listed, dispatch } = this.#options;
     const specs = new Map<string, PeerSpec>();
     const removed = new Set<NodeId>();
     const barred = new Set<string>([own]);
-    for (const member of this.#store.members) {
+    for (const member of this.#store.electorate.members) {
       const { nodeId, address, voter } = member;
       if (nodeId === this.#store.nodeId) continue;
       if (!member.removed) {
-        specs.set(address, { address, member: { nodeId, voter }, invited: false });
+        specs.set(address, { address, member: { nodeId, voter: voter && this.#isListed }, invited: false });
       } else if (!isForgotten(member)) {
         removed.add(nodeId);
         barred.add(address);
@@ -101,6 +120,22 @@ export class Roster {
     }
     for (const address of this.#invited.keys()) specs.set(address, { ...specs.get(address), address, invited: true });
     dispatch({ kind: "peers", peers: [...specs.values()], removed });
+  }
+
+  /** Something has happened: there may be others to push to, and whoever is to have a vote may have caught up. */
+  tick(): void {
+    if (this.#ended) return;
+    if (this.#store.electorate !== this.#pushedTo) this.update();
+    for (const [nodeId, elect] of this.#elects) {
+      const member = this.#store.members.find((member) => member.nodeId === nodeId && !member.removed);
+      if (!member || member.voter) this.#elects.delete(nodeId);
+      else if (!elect.isProposed && this.#hasCaughtUp(member, elect)) void this.#giveVote(member, elect);
+    }
+  }
+
+  /** The voters are listed, and each of them has its own vote. */
+  get #isListed(): boolean {
+    return this.#store.electorate.settings.voters === "listed";
   }
 
   // ---- what the core reports -------------------------------------------------------------------------------------------
@@ -135,11 +170,15 @@ export class Roster {
     if (address === this.#options.address) {
       throw new ReplicationError("refused", `${address} is the address of this master itself`);
     }
+    const isVoters =
+      this.#isListed && (this.#options.nodes.includes(address) || this.#memberAt(address)?.voter === true);
     this.#invited.set(address, (this.#invited.get(address) ?? 0) + 1);
     this.update();
     try {
       const nodeId = await this.#meet(address);
-      return await this.#enter({ nodeId, address, source: "added", readmit: true });
+      const member = await this.#enter({ nodeId, address, source: "added", readmit: true, replacesVoter: true });
+      if (isVoters && !member.voter) this.#elect(member);
+      return member;
     } finally {
       const left = (this.#invited.get(address) ?? 1) - 1;
       if (left > 0) this.#invited.set(address, left);
@@ -169,7 +208,7 @@ export class Roster {
           `node ${voter.nodeId} at ${voter.address} is a voter, and stays a member`,
         );
       }
-      for (const member of fitting) await this.#store.proposeMember({ ...member, removed: true });
+      for (const member of fitting) await this.#propose({ ...member, removed: true });
     });
   }
 
@@ -239,7 +278,7 @@ export class Roster {
   }
 
   /** Makes a node a member at its address, in the place of whoever was there. Resolves once that is committed. */
-  #enter({ nodeId, address, source, readmit }: Entry): Promise<Member> {
+  #enter({ nodeId, address, source, readmit, replacesVoter }: Entry): Promise<Member> {
     return this.#change(async () => {
       const { members } = this.#store;
       const known = members.find((member) => member.nodeId === nodeId);
@@ -249,7 +288,10 @@ export class Roster {
       }
       const others = members.filter((member) => !member.removed && member.address === address && member !== known);
       const voter = others.find((member) => member.voter);
-      if (voter) throw new ReplicationError("refused", `${address} is the address of voter ${voter.nodeId}`);
+      if (voter && !replacesVoter) {
+        const detail = `${address} is the address of voter ${voter.nodeId}; add it again (AddReplica) so that node ${nodeId} takes its place`;
+        throw new ReplicationError("refused", detail);
+      }
       if (known && !known.removed && known.address === address && others.length === 0) return known;
       for (const other of others) {
         this.#options.logger.warn("a member is replaced by another node at its address", {
@@ -257,18 +299,68 @@ export class Roster {
           old_node_id: other.nodeId,
           node_id: nodeId,
         });
-        await this.#store.proposeMember({ ...other, address: "", removed: true });
+        await this.#propose({ ...other, voter: false, address: "", removed: true });
       }
       const member: Member = {
         nodeId,
         address,
-        voter: known?.voter ?? source === "founder",
+        // Where the vote moves, it is with the master. A voter that is listed keeps its own, wherever it goes.
+        voter: this.#isListed ? (known?.voter ?? false) && !known?.removed : nodeId === this.#store.nodeId,
         source: known && !known.removed ? known.source : source,
         removed: false,
       };
-      await this.#store.proposeMember(member);
+      await this.#propose(member);
       return member;
     });
+  }
+
+  /** Gives a member a vote once it has what the log holds now. */
+  #elect(member: Member): void {
+    this.#elects.set(member.nodeId, { seq: this.#store.last.seq, isProposed: false });
+    this.#options.logger.info("a node will be a voter once it has caught up", {
+      node_id: member.nodeId,
+      address: member.address,
+    });
+    this.tick();
+  }
+
+  #hasCaughtUp({ nodeId, address }: Member, { seq }: Elect): boolean {
+    const peer = this.#options.peerAt(address);
+    return peer?.state === "streaming" && peer.nodeId === nodeId && peer.matchSeq >= seq;
+  }
+
+  async #giveVote({ nodeId, address }: Member, elect: Elect): Promise<void> {
+    elect.isProposed = true;
+    try {
+      await this.#change(async () => {
+        const member = this.#store.members.find((member) => member.nodeId === nodeId);
+        if (!member || member.removed || member.address !== address || member.voter) return;
+        await this.#propose({ ...member, voter: true });
+        this.#options.logger.info("a node has become a voter", { node_id: nodeId, address });
+      });
+    } catch (error) {
+      if (error instanceof AssertionError) throw error;
+      if (this.#ended) return;
+      this.#options.logger.warn("a node could not be made a voter; trying again", {
+        node_id: nodeId,
+        address,
+        reason: error instanceof Error ? error.message : String(error),
+      });
+      this.#after(AGAIN_MS, () => (elect.isProposed = false));
+    }
+  }
+
+  /**
+   * One change of the voters at a time, each committed before the next: only then any two majorities that follow on each
+   * other share a node.
+   */
+  async #propose(member: Member): Promise<void> {
+    const { members, electorate } = this.#store;
+    if (votersOf(members) !== votersOf(electorate.members)) {
+      const detail = "a change of the voters is under way, and not committed yet; try again";
+      throw new ReplicationError("refused", detail);
+    }
+    await this.#store.proposeMember(member);
   }
 
   #change<T>(change: () => Promise<T>): Promise<T> {
@@ -304,6 +396,12 @@ export class Roster {
  */
 function isForgotten({ removed, address }: Member): boolean {
   return removed && address === "";
+}
+
+/** Equal of equal sets of voters. */
+function votersOf(members: readonly Member[]): string {
+  const voters = members.filter(({ voter, removed }) => voter && !removed).map(({ nodeId }) => nodeId);
+  return voters.sort().join();
 }
 
 function checkedAddress(text: string): string {

@@ -22,6 +22,12 @@ export interface ClusterSettings {
 /** Before the first record that says otherwise. */
 export const INITIAL_SETTINGS: ClusterSettings = { commit: "master", voters: "master" };
 
+/** Who decides, as a log says: it counts from the moment a record is in the log, committed or not. */
+export interface LoggedState {
+  readonly settings: ClusterSettings;
+  readonly members: readonly Member[];
+}
+
 /** What the first record of an epoch may carry beside the epoch itself. */
 export type EpochChange =
   | { readonly kind: "member"; readonly member: Member }
@@ -60,6 +66,8 @@ export interface ReplicatedStore {
   readonly members: readonly Member[];
   /** As far as the log is applied. */
   readonly settings: ClusterSettings;
+  /** What the whole log says, queued records included; a new object whenever it changes. */
+  readonly electorate: LoggedState;
   /** Whether this node once held everything that its master had. */
   readonly caughtUp: boolean;
   /** This node may have lost what it once acknowledged: until it has caught up, its vote counts for little. */

@@ -1,7 +1,10 @@
 /** What the core wants done, in this order. `event.ts` tells which event answers which effect. */
 import type { ClusterId, EpochId, NodeId, TransferId } from "../../base/ids.js";
 import type { Epoch, EpochMs, Seq } from "../../base/position.js";
-import type { MasterMessage, RejectReason, ReplicaMessage } from "./message.js";
+import type { PromiseReply, PromiseRequest } from "./ballot.js";
+import type { Won } from "./candidacy.js";
+import type { MasterMessage, RejectReason, ReplicaMessage, StateCheck } from "./message.js";
+import type { CampaignFailure } from "./survey.js";
 
 /** The highest mastership that a node follows. The parts but the number are absent before the first. */
 export interface PromisedEpoch {
@@ -17,9 +20,60 @@ export type Effect =
   /** Records up to `seq` are committed, and are the master's: apply them. Rises, but for a cut. */
   | { readonly kind: "commit"; readonly seq: Seq }
 
+  /** The promise is durable, or refused. */
+  | { readonly kind: "answerPromise"; readonly ask: number; readonly reply: PromiseReply }
+  /**
+   * No mastership of this node goes on, nor begins. `conflict`: another one has its number, and this node stays idle until
+   * an operator does something; else it follows from now on. `masterAddress`: who is, or is about to be, master.
+   */
+  | {
+      readonly kind: "stepDown";
+      readonly detail: string;
+      readonly masterAddress: string | undefined;
+      readonly conflict: boolean;
+    }
+  /** Remember durably that this node is a replica. */
+  | { readonly kind: "saveRole"; readonly operation: number }
+  /** That could not be remembered: the next start begins with a campaign. */
+  | { readonly kind: "unsaved"; readonly detail: string }
+
+  // of a candidate
+  /** A try begins: what does it need? Answered by `prepared` before anything else. */
+  | { readonly kind: "prepare"; readonly campaign: number }
+  | { readonly kind: "survey"; readonly campaign: number; readonly address: string }
+  /** Make this empty node the first of a new cluster, durably. */
+  | { readonly kind: "found"; readonly operation: number }
+  | {
+      readonly kind: "requestPromise";
+      readonly campaign: number;
+      readonly address: string;
+      readonly request: PromiseRequest;
+    }
+  /** Whatever is under way for the try is of no use any more. */
+  | { readonly kind: "endCalls"; readonly campaign: number }
+  /** Remember durably, in one write, the own promise and that this node is master. */
+  | { readonly kind: "assume"; readonly operation: number; readonly promise: Won["promise"] }
+  /** Append the epoch's first record. Answered by `begun` or `unbegun` before anything else. */
+  | { readonly kind: "beginEpoch"; readonly won: Won }
+  /** This node is master; it serves once the record at `firstSeq` is committed. */
+  | { readonly kind: "begun"; readonly won: Won; readonly firstSeq: Seq }
+  /** `again`: another try follows; else this node is the replica that it was. */
+  | {
+      readonly kind: "campaignFailed";
+      readonly code: CampaignFailure;
+      readonly detail: string;
+      readonly again: boolean;
+    }
+
   // of a master
   | { readonly kind: "connect"; readonly address: string; readonly connection: number }
-  | { readonly kind: "send"; readonly connection: number; readonly message: MasterMessage }
+  /** `withCheck`: the checksum of the applied state goes with it. */
+  | {
+      readonly kind: "send";
+      readonly connection: number;
+      readonly message: MasterMessage;
+      readonly withCheck?: true;
+    }
   /** Answered by nothing: the connection is forgotten. */
   | { readonly kind: "disconnect"; readonly connection: number }
   | { readonly kind: "readMark"; readonly connection: number; readonly seq: Seq }
@@ -32,8 +86,10 @@ export type Effect =
   | { readonly kind: "spoilTransfer"; readonly connection: number }
   /** The whole state is being sent to a peer. */
   | { readonly kind: "transferring"; readonly address: string; readonly nodeId: NodeId; readonly size: number }
-  /** A newer mastership, or another one of the same number, was seen: this one has ended. */
-  | { readonly kind: "stepDown"; readonly detail: string }
+  /** All reads up to `read` see the newest state once they see `seq`. */
+  | { readonly kind: "confirmed"; readonly read: number; readonly seq: Seq }
+  /** The node at the address was told to take over. */
+  | { readonly kind: "handedOver"; readonly address: string }
   /** The node at an address has said who it is. */
   | { readonly kind: "met"; readonly address: string; readonly nodeId: NodeId }
   /** Pushing begins after `afterSeq`. */
@@ -59,6 +115,10 @@ export type Effect =
   | { readonly kind: "writeTransfer"; readonly session: number; readonly offset: number; readonly bytes: Uint8Array }
   /** Check the whole file, and remember durably that the next start puts it in the place of this node's state. */
   | { readonly kind: "installTransfer"; readonly operation: number }
+  /** The applied state must be this once it is at that seq. */
+  | { readonly kind: "expectState"; readonly check: StateCheck }
+  /** Remember durably that the next start begins without this node's data; then start anew. */
+  | { readonly kind: "setAside"; readonly detail: string }
   /** Start anew: nothing that this process still has is true any more. */
   | { readonly kind: "restart" }
   /** Deadlines are measured by the master's time. */

@@ -7,8 +7,11 @@
  * A `flush` follows every event in the same tick.
  */
 import type { EpochHistory } from "../../base/epoch-history.js";
-import type { ClusterId, EpochId, NodeId, TransferId } from "../../base/ids.js";
+import type { ClusterId, NodeId, TransferId } from "../../base/ids.js";
 import type { Epoch, LogMark, Seq } from "../../base/position.js";
+import type { PromiseReply, PromiseRequest, SurveyReply } from "./ballot.js";
+import type { Bid } from "./candidacy.js";
+import type { Electorate } from "./electorate.js";
 import type { MasterMessage, ReplicaMessage } from "./message.js";
 
 /** This node's log. Invariant: applied ≤ last, and kept ≤ written ≤ last, except while a cut is under way. */
@@ -24,6 +27,8 @@ export interface LogView {
   readonly floorSeq: Seq;
   /** Of the whole log, queued records included; nobody changes it. */
   readonly history: EpochHistory;
+  /** As the whole log says, queued records included. */
+  readonly electorate: Electorate;
 }
 
 /** A node that the master pushes to. */
@@ -45,6 +50,7 @@ export interface Batch {
 export type Outcome =
   | { readonly kind: "done" }
   | { readonly kind: "mark"; readonly mark: LogMark }
+  | { readonly kind: "founded"; readonly clusterId: ClusterId }
   /** Of a transfer: so many bytes are there already. */
   | { readonly kind: "staged"; readonly received: number }
   /** Of a transfer: the file is not whole, and gone. */
@@ -59,23 +65,55 @@ export type Happening =
   /** The node lets go of everybody. */
   | { readonly kind: "shutdown"; readonly reason: string }
 
-  // to a master
-  /** The mastership begins: its first record is in the log, at `firstSeq`. */
+  /** This node is to become master. */
+  | { readonly kind: "campaign"; readonly cause: "start" | "promoted"; readonly forced: boolean }
+  /** A candidate asks for this node's promise. `unclean`: this node may have lost what it once acknowledged. */
   | {
-      readonly kind: "begin";
-      readonly clusterId: ClusterId;
-      readonly epoch: Epoch;
-      readonly epochId: EpochId;
-      readonly firstSeq: Seq;
-      /** `host:port` at which this node takes writes. */
+      readonly kind: "promiseAsked";
+      readonly ask: number;
+      readonly request: PromiseRequest;
+      readonly unclean: boolean;
+    }
+  /** The applied state of this node is not its master's. */
+  | { readonly kind: "stateDiffers"; readonly detail: string }
+
+  // to a candidate
+  /** Answers `prepare`. */
+  | { readonly kind: "prepared"; readonly campaign: number; readonly bid: Bid }
+  /** Answers `survey`; a string says why there is no answer. */
+  | {
+      readonly kind: "surveyed";
+      readonly campaign: number;
       readonly address: string;
+      readonly answer: SurveyReply | string;
+    }
+  /** Answers `requestPromise`; a string says why there is no answer, and the promise may be given all the same. */
+  | {
+      readonly kind: "promised";
+      readonly campaign: number;
+      readonly address: string;
+      readonly epoch: Epoch;
+      readonly answer: PromiseReply | string;
+    }
+  /** Answers `beginEpoch`: the mastership begins, its first record is in the log. */
+  | {
+      readonly kind: "begun";
+      readonly firstSeq: Seq;
       /** The master's time minus the monotonic time. */
       readonly masterTimeOffsetMs: number;
     }
+  /** Answers `beginEpoch`: the log takes no record. */
+  | { readonly kind: "unbegun"; readonly detail: string }
+
+  // to a master
   /** Whom to push to from now on, and who was removed and must not be pushed to wherever it is met. */
   | { readonly kind: "peers"; readonly peers: readonly PeerSpec[]; readonly removed: ReadonlySet<NodeId> }
   /** There is reason to believe that nobody pushes to the node at `address`, and that it can be reached. */
   | { readonly kind: "retry"; readonly address: string }
+  /** A read wants to see the newest state; reads are numbered from 1, and rise. */
+  | { readonly kind: "confirm"; readonly read: number }
+  /** The node at the address is to take over, as far as it has everything. */
+  | { readonly kind: "handOver"; readonly address: string }
   | { readonly kind: "opened"; readonly connection: number }
   | { readonly kind: "answered"; readonly connection: number; readonly message: ReplicaMessage }
   | { readonly kind: "lost"; readonly connection: number; readonly reason: string }
@@ -102,7 +140,7 @@ export type Happening =
   | { readonly kind: "accepted"; readonly session: number }
   | { readonly kind: "pushed"; readonly session: number; readonly message: MasterMessage }
   | { readonly kind: "left"; readonly session: number }
-  /** Answers `join`, `promise`, `compare`, `cut`, `stageTransfer` and `installTransfer`. */
+  /** Answers `join`, `promise`, `saveRole`, `found`, `assume`, `compare`, `cut`, `stageTransfer` and `installTransfer`. */
   | { readonly kind: "finished"; readonly operation: number; readonly outcome: Outcome }
   /** Answers `append`: the records are in the log, after a `log` event that shows them. */
   | { readonly kind: "appended"; readonly session: number }
@@ -111,7 +149,7 @@ export type Happening =
   /** Answers `writeTransfer`. */
   | { readonly kind: "transferWritten"; readonly session: number; readonly bytes: number }
   | { readonly kind: "transferUnwritten"; readonly session: number; readonly detail: string }
-  /** The disk had no room: records from `firstSeq` on are not in the log after all. */
+  /** To any role. The disk had no room: records from `firstSeq` on are not in the log after all. */
   | { readonly kind: "dropped"; readonly firstSeq: Seq };
 
 export type Event = Happening & {

@@ -1,14 +1,19 @@
 /** The master's side: whom to connect to, where the logs agree, what to push, and what is committed. */
 import { must, unreachable } from "../../base/assert.js";
+import type { NodeId } from "../../base/ids.js";
 import { type EpochMs, epochMs, type LogMark, type Seq, seq } from "../../base/position.js";
+import { beginAgain } from "./candidacy.js";
 import { committedSeq } from "./commit.js";
 import type { Effect, Refusal } from "./effect.js";
+import { majorityOf, otherVoters } from "./electorate.js";
 import type { Batch, EventOf, LogView } from "./event.js";
 import { agreementWith, readHistory } from "./history.js";
 import {
   type Ack,
   type Heartbeat,
+  type Hello,
   PROTOCOL_VERSION,
+  type RejectReason,
   type ReplicaMessage,
   type SnapshotAck,
   type Welcome,
@@ -16,22 +21,39 @@ import {
 import {
   askAtMs,
   connectionOf,
+  dueAtMs,
   isMet,
   newPeer,
   newStreaming,
   newTransferring,
   noteAcknowledged,
   noteChunkSent,
+  noteConfirmed,
   noteHeard,
   noteLag,
+  noteProbe,
   noteSent,
   type Peer,
   type Probing,
   type Streaming,
   type Transferring,
 } from "./progress.js";
+import { resign } from "./resign.js";
+import type { Confirmed } from "./rounds.js";
 import { type CoreState, envelope, type MasterRole, takeChance, takeNumber } from "./state.js";
-import { ALIGNING_MS, backoffMs, GREETING_MS, SUSPICION_MS } from "./timing.js";
+import { ALIGNING_MS, backoffMs, boundHeartbeat, GREETING_MS, STATE_CHECK_MS, SUSPICION_MS } from "./timing.js";
+
+/** When something is due for the master although nothing happens. */
+export function masterDueAtMs(state: CoreState, role: MasterRole): number {
+  let due = otherVoters(state.log.electorate, state.self).length > 0 ? roundDueAtMs(state, role) : Infinity;
+  for (const peer of role.peers.values()) due = Math.min(due, dueAtMs(peer));
+  return due;
+}
+
+/** Twice in a heartbeat's time this node shows that it is still the master. */
+function roundDueAtMs({ settings }: CoreState, { rounds }: MasterRole): number {
+  return rounds.startedAtMs + boundHeartbeat(settings.heartbeatIntervalMs) / 2;
+}
 
 /** One step of a master: its state, and where the step's effects go. */
 export class MasterStep {
@@ -59,20 +81,24 @@ export class MasterStep {
   }
 
   advanceCommit(): void {
-    const othersMatchSeq: Seq[] = [];
-    for (const { spec, met, matchSeq } of this.#role.peers.values()) {
-      // A wiped voter answers under another node id, and what it keeps does not count.
-      if (spec.member?.voter) othersMatchSeq.push(met === spec.member.nodeId ? matchSeq : seq(0));
-    }
+    const { log, self } = this.#state;
     const committed = committedSeq({
-      mode: this.#state.settings.commit,
-      ownKeptSeq: this.#state.log.keptSeq,
-      othersMatchSeq,
+      mode: log.electorate.commit,
+      ownKeptSeq: log.keptSeq,
+      othersMatchSeq: otherVoters(log.electorate, self).map(({ nodeId }) => this.#bestOf(nodeId, "matchSeq") as Seq),
       firstSeq: this.#role.firstSeq,
     });
     if (committed === undefined || committed <= this.#state.commitSeq) return;
     this.#state.commitSeq = committed;
     this.#out.push({ kind: "commit", seq: committed });
+    this.#confirmReads();
+  }
+
+  /** What a voter has answered, wherever it was met. Whoever has taken its address has another node id, and does not count. */
+  #bestOf(voter: NodeId, what: "matchSeq" | "answeredRound"): number {
+    let best = 0;
+    for (const peer of this.#role.peers.values()) if (peer.met === voter) best = Math.max(best, peer[what]);
+    return best;
   }
 
   peersChanged({ peers, removed }: EventOf<"peers">): void {
@@ -246,7 +272,23 @@ export class MasterStep {
     if (peer) this.#giveUp(peer, detail);
   }
 
+  /** A read wants to see the newest state. */
+  confirm({ read }: EventOf<"confirm">): void {
+    this.#role.rounds.ask(read);
+    this.#confirmReads();
+  }
+
+  /** Hands over to a peer that has everything; to one that has not, nothing is said. */
+  handOver({ address }: EventOf<"handOver">): void {
+    const peer = this.#role.peers.get(address);
+    if (peer?.progress.kind !== "streaming" || peer.matchSeq !== this.#state.log.last.seq) return;
+    const message = { kind: "takeOver", ...envelope(this.#state) } as const;
+    this.#out.push({ kind: "send", connection: peer.progress.connection, message });
+    this.#out.push({ kind: "handedOver", address });
+  }
+
   flush(): void {
+    this.#startRound();
     for (const peer of this.#role.peers.values()) {
       const { progress } = peer;
       switch (progress.kind) {
@@ -279,6 +321,34 @@ export class MasterStep {
     }
   }
 
+  /**
+   * Another master, of this cluster, wants to push to this one. Whether its Hello is to be heard by the replica that this
+   * node has become; else what it is told.
+   */
+  challenged(hello: Hello): "hear" | { readonly reason: RejectReason; readonly detail: string } {
+    const { epoch, epochId } = this.#role;
+    if (hello.epoch > epoch) {
+      this.end();
+      resign(this.#state, this.#out, `node ${hello.sender} is master of epoch ${hello.epoch}`, hello.masterAddress);
+      return "hear";
+    }
+    if (hello.epoch < epoch) {
+      return { reason: "stale_epoch", detail: `this node is a master itself, of epoch ${epoch}` };
+    }
+    const detail = `node ${hello.sender} is master of the same epoch ${epoch}, with epoch id ${hello.epochId}, not ${epochId}`;
+    this.#stop(detail);
+    return { reason: "epoch_conflict", detail };
+  }
+
+  /** The epoch's first record is not in the log after all. */
+  dropped({ firstSeq }: EventOf<"dropped">): void {
+    if (firstSeq > this.#role.firstSeq) return;
+    const detail = "the disk has no room for the first record of a mastership";
+    this.end();
+    this.#out.push({ kind: "stepDown", detail, masterAddress: undefined, conflict: false });
+    beginAgain(this.#state, this.#out, { detail, dueAtMs: this.#nowMs + backoffMs(Infinity, 1) });
+  }
+
   /** Lets go of everybody. */
   end(): void {
     for (const peer of this.#role.peers.values()) this.#hangUp(peer);
@@ -301,6 +371,7 @@ export class MasterStep {
     if (peer.met !== welcome.sender) {
       peer.met = welcome.sender;
       peer.appliedSeq = seq(0);
+      peer.answeredRound = 0;
     }
     // What it kept before may have been lost since; it counts again once it is acknowledged again.
     peer.matchSeq = seq(0);
@@ -391,13 +462,59 @@ export class MasterStep {
     if (ack.matchSeq > stream.sent.seq) {
       return this.#giveUp(peer, `the node acknowledges seq ${ack.matchSeq}, but was sent ${stream.sent.seq} only`);
     }
+    const { rounds } = this.#role;
+    if (ack.round > rounds.current) {
+      return this.#giveUp(peer, `the node answers round ${ack.round}, but ${rounds.current} is the newest`);
+    }
     noteHeard(stream, this.#nowMs);
     noteAcknowledged(peer, stream, ack.matchSeq, this.#state.log, this.#nowMs);
     peer.appliedSeq = ack.appliedSeq;
-    if (ack.probe > stream.probe) stream.probe = ack.probe;
+    peer.answeredRound = Math.max(peer.answeredRound, ack.round);
+    noteProbe(stream, ack.probe, rounds.current + 1);
     // A replica that is aligned again and again but keeps nothing is no success.
     if (ack.matchSeq > stream.agreementSeq || ack.matchSeq >= this.#state.log.writtenSeq) peer.attempts = 0;
-    if (peer.spec.member?.voter) this.advanceCommit();
+    this.advanceCommit();
+    this.#confirmRounds();
+  }
+
+  // ---- rounds ----------------------------------------------------------------------------------------------------------
+
+  /** Whether what this node knows to be committed is all that was committed before its epoch. */
+  get #isServing(): boolean {
+    return this.#state.commitSeq >= this.#role.firstSeq;
+  }
+
+  #startRound(): void {
+    const { rounds } = this.#role;
+    if (otherVoters(this.#state.log.electorate, this.#state.self).length === 0) return;
+    const isDue = roundDueAtMs(this.#state, this.#role) <= this.#nowMs;
+    if (!isDue && !(rounds.isWanted && this.#isServing)) return;
+    rounds.start(this.#nowMs, this.#isServing ? this.#state.commitSeq : undefined);
+  }
+
+  #confirmRounds(): void {
+    const { rounds } = this.#role;
+    const others = otherVoters(this.#state.log.electorate, this.#state.self);
+    if (others.length > 0) {
+      const answered = others.map(({ nodeId }) => this.#bestOf(nodeId, "answeredRound"));
+      const newest = [rounds.current, ...answered].sort((a, b) => b - a);
+      this.#tellConfirmed(
+        rounds.confirm(must(newest[majorityOf(newest.length) - 1], "a majority is no more than all")),
+      );
+    }
+    for (const { progress } of this.#role.peers.values()) {
+      if (progress.kind === "streaming") noteConfirmed(progress, others.length > 0 ? rounds.confirmed : Infinity);
+    }
+  }
+
+  /** Where this node alone decides, it need ask nobody. */
+  #confirmReads(): void {
+    if (otherVoters(this.#state.log.electorate, this.#state.self).length > 0 || !this.#isServing) return;
+    this.#tellConfirmed(this.#role.rounds.confirmAlone(this.#state.commitSeq));
+  }
+
+  #tellConfirmed(confirmed: Confirmed | undefined): void {
+    if (confirmed) this.#out.push({ kind: "confirmed", read: confirmed.upTo, seq: confirmed.seq });
   }
 
   /** Sends what the replica lacks, as far as the window lets it; else what news there is. */
@@ -428,15 +545,23 @@ export class MasterStep {
 
   /** Says what the replica does not know yet, if there is anything. */
   #tell(stream: Streaming): void {
-    if (this.#state.commitSeq > stream.toldCommitSeq || stream.probe > stream.echoed) this.#heartbeat(stream, false);
+    const isNew =
+      this.#state.commitSeq > stream.toldCommitSeq ||
+      stream.probe > stream.echoed ||
+      this.#role.rounds.current > stream.toldRound;
+    if (isNew) this.#heartbeat(stream, false);
   }
 
   #heartbeat(stream: Streaming, answer: boolean): void {
     if (answer) stream.askedAtMs = this.#nowMs;
+    // In quiet times the replica is likely to apply no more than the master has applied.
+    const withCheck = answer && this.#nowMs - stream.checkedAtMs >= STATE_CHECK_MS;
+    if (withCheck) stream.checkedAtMs = this.#nowMs;
     this.#out.push({
       kind: "send",
       connection: stream.connection,
       message: { kind: "heartbeat", ...envelope(this.#state), answer, ...this.#news(stream) },
+      ...(withCheck && { withCheck }),
     });
   }
 
@@ -444,12 +569,13 @@ export class MasterStep {
   #news(stream: Streaming): Pick<Heartbeat, "commitSeq" | "echo" | "masterTimeMs" | "round"> {
     stream.toldCommitSeq = this.#state.commitSeq;
     stream.echoed = stream.probe;
+    stream.toldRound = this.#role.rounds.current;
     stream.sentAtMs = this.#nowMs;
     return {
       commitSeq: this.#state.commitSeq,
       echo: stream.echoed,
       masterTimeMs: this.#masterTimeMs(),
-      round: 0,
+      round: stream.toldRound,
     };
   }
 
@@ -462,14 +588,23 @@ export class MasterStep {
   /** Whether the message shows that this mastership has ended; then it has, from here on. */
   #deposedBy(message: ReplicaMessage): boolean {
     const { epoch } = this.#role;
-    const conflict = message.kind === "reject" && message.reason === "epoch_conflict";
-    if (message.epoch <= epoch && !conflict) return false;
-    const what = conflict ? `another mastership has the same epoch ${epoch}` : `epoch ${message.epoch} has begun`;
+    if (message.kind === "reject" && message.reason === "epoch_conflict" && message.epoch <= epoch) {
+      this.#stop(`node ${message.sender} says that another mastership has the same epoch ${epoch}`);
+      return true;
+    }
+    if (message.epoch <= epoch) return false;
     this.end();
-    const detail = `node ${message.sender} says that ${what}`;
-    this.#state.role = { kind: "idle", why: `the mastership of this node (epoch ${epoch}) has ended: ${detail}` };
-    this.#out.push({ kind: "stepDown", detail });
+    resign(this.#state, this.#out, `node ${message.sender} says that epoch ${message.epoch} has begun`);
     return true;
+  }
+
+  /** Another mastership has this one's number: no rule tells which is right, so neither goes on. */
+  #stop(detail: string): void {
+    const { epoch } = this.#role;
+    this.end();
+    const why = `the mastership of this node (epoch ${epoch}) has ended: ${detail}; promote the node that is to go on`;
+    this.#state.role = { kind: "idle", why, canFollow: true };
+    this.#out.push({ kind: "stepDown", detail, masterAddress: undefined, conflict: true });
   }
 
   /** Why the master will not push to whom it has met at the address. */
@@ -478,7 +613,7 @@ export class MasterStep {
     if (this.#role.removed.has(met) && !spec.invited) {
       return { reason: "removed", detail: `node ${met} was removed from the cluster; add it again to push to it` };
     }
-    if (spec.member?.voter && spec.member.nodeId !== met) {
+    if (spec.member?.voter && spec.member.nodeId !== met && !spec.invited) {
       const detail = `voter ${spec.member.nodeId} should be at ${address}, but node ${met} answers there`;
       return { reason: "replaced_voter", detail };
     }

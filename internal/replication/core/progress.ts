@@ -18,6 +18,9 @@ import type { Refusal } from "./effect.js";
 import type { Batch, LogView, PeerSpec } from "./event.js";
 import { boundHeartbeat, silenceMs } from "./timing.js";
 
+/** Probes that wait for their round; the newest are as good as the oldest, once there is a majority again. */
+const PROBES_MAX = 64;
+
 /** No connection. */
 export interface Disconnected {
   readonly kind: "disconnected";
@@ -62,7 +65,14 @@ export interface Streaming {
   reading: "tail" | "disk" | undefined;
   /** The commit seq that the replica was told last. */
   toldCommitSeq: Seq;
-  /** The newest probe that came, and the newest that was given back. Invariant: echoed ≤ probe. */
+  /** The newest round that the replica was told of. */
+  toldRound: number;
+  /**
+   * Probes that came, oldest first, and the round whose confirmation shows that this node was still master after they
+   * came: only then they are given back.
+   */
+  readonly probes: { readonly probe: number; readonly round: number }[];
+  /** The newest probe that may be given back, and the newest that was. Invariant: echoed ≤ probe. */
   probe: number;
   echoed: number;
   readonly heartbeatIntervalMs: number;
@@ -70,6 +80,8 @@ export interface Streaming {
   heardAtMs: number;
   /** When a heartbeat last asked for an answer. */
   askedAtMs: number;
+  /** When the master's checksum was sent last. */
+  checkedAtMs: number;
   /** Silent until then, the peer is given up. */
   deadlineMs: number;
 }
@@ -113,6 +125,8 @@ export interface Peer {
   matchSeq: Seq;
   /** As the peer said last. */
   appliedSeq: Seq;
+  /** The newest round that it has answered. */
+  answeredRound: number;
   /** When the peer last had everything that was written by then. */
   hadAllAtMs: number;
   /** Once the peer has this seq, it had everything as of that time. */
@@ -131,6 +145,7 @@ export function newPeer(spec: PeerSpec, nowMs: number): Peer {
     met: undefined,
     matchSeq: seq(0),
     appliedSeq: seq(0),
+    answeredRound: 0,
     hadAllAtMs: nowMs,
     goal: undefined,
     attempts: 0,
@@ -177,12 +192,15 @@ export function newStreaming(
     inFlightBytes: 0,
     reading: undefined,
     toldCommitSeq: seq(0),
+    toldRound: 0,
+    probes: [],
     probe: 0,
     echoed: 0,
     heartbeatIntervalMs: intervalMs,
     sentAtMs: nowMs,
     heardAtMs: nowMs,
     askedAtMs: nowMs,
+    checkedAtMs: nowMs,
     deadlineMs: nowMs + silenceMs(intervalMs),
   };
 }
@@ -229,6 +247,20 @@ export function noteAcknowledged(peer: Peer, stream: Streaming, matchSeq: Seq, l
   }
   assert(stream.inFlight.length > 0 || stream.inFlightBytes === 0, "no flight, no bytes");
   noteLag(peer, log, nowMs);
+}
+
+/** A probe came: it may be given back once the next round is confirmed. */
+export function noteProbe(stream: Streaming, probe: number, nextRound: number): void {
+  const last = stream.probes.at(-1);
+  if (probe <= Math.max(stream.probe, last?.probe ?? 0)) return;
+  if (last?.round === nextRound) stream.probes.pop();
+  stream.probes.push({ probe, round: nextRound });
+  if (stream.probes.length > PROBES_MAX) stream.probes.shift();
+}
+
+/** Rounds up to `round` are confirmed. */
+export function noteConfirmed(stream: Streaming, round: number): void {
+  while (stream.probes[0] && stream.probes[0].round <= round) stream.probe = stream.probes.shift()!.probe;
 }
 
 export function noteHeard(stream: Streaming | Transferring, nowMs: number): void {

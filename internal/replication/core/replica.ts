@@ -1,9 +1,10 @@
 /** The replica's side: whom to follow, what to cut, what to append, and what to acknowledge and apply. */
 import { assert, must, unreachable } from "../../base/assert.js";
-import { type LogMark, type Position, type Seq, seq } from "../../base/position.js";
+import { type Epoch, type LogMark, type Position, type Seq, seq } from "../../base/position.js";
+import { beginCampaign, type Cause } from "./candidacy.js";
 import type { Effect } from "./effect.js";
 import type { EventOf, Outcome } from "./event.js";
-import { readHistory } from "./history.js";
+import { agreementWith, readHistory } from "./history.js";
 import {
   type Align,
   type Append,
@@ -15,10 +16,11 @@ import {
   type SnapshotChunk,
   type SnapshotOffer,
 } from "./message.js";
-import { type Following, newSession, type Receiving, type Session, type Work } from "./session.js";
+import { type Following, type Granting, newSession, type Receiving, type Session, type Work } from "./session.js";
 import { Staleness } from "./staleness.js";
 import { type CoreState, envelope, takeNumber } from "./state.js";
 import { boundHeartbeat, GREETING_MS, silenceMs } from "./timing.js";
+import { promiseReply } from "./voting.js";
 
 /** Masters are few, and each has one connection; more than this is somebody's mistake. */
 const SESSIONS_MAX = 16;
@@ -34,7 +36,9 @@ export interface ReplicaRole {
    * What the store is doing. There is one piece of work at a time, for the log is one; it outlives its session, and
    * messages of all sessions wait until it is done.
    */
-  work: { readonly operation: number; readonly session: number; readonly what: Work } | undefined;
+  work: { readonly operation: number; readonly session: number | undefined; readonly what: Work } | undefined;
+  /** This node is to campaign once the store has done its work. */
+  campaign: { readonly cause: Cause; readonly forced: boolean } | undefined;
   /** In the order of their arrival. */
   readonly waiting: { readonly session: number; readonly message: MasterMessage }[];
   readonly staleness: Staleness;
@@ -46,6 +50,7 @@ export function newReplicaRole(): ReplicaRole {
     sessions: new Map(),
     current: undefined,
     work: undefined,
+    campaign: undefined,
     waiting: [],
     staleness: new Staleness(),
   };
@@ -79,7 +84,7 @@ export class ReplicaStep {
     if (following) this.#matchAndCommit(following);
   }
 
-  accepted({ session: id }: EventOf<"accepted">): void {
+  accepted({ session: id }: Pick<EventOf<"accepted">, "session">): void {
     if (this.#role.sessions.size >= SESSIONS_MAX) {
       this.#out.push({ kind: "closeSession", session: id, reason: `${SESSIONS_MAX} masters are connected already` });
       return;
@@ -93,6 +98,8 @@ export class ReplicaStep {
   }
 
   pushed({ session: id, message }: EventOf<"pushed">): void {
+    // Whoever connected while this node had another role says Hello to it all the same.
+    if (message.kind === "hello" && !this.#role.sessions.has(id)) this.accepted({ session: id });
     const session = this.#role.sessions.get(id);
     if (!session) return;
     const { work } = this.#role;
@@ -109,13 +116,48 @@ export class ReplicaStep {
     const { work } = this.#role;
     assert(work?.operation === operation, `operation ${operation} ended, but ${work?.operation} is under way`);
     this.#role.work = undefined;
-    this.#workDone(work.what, this.#role.sessions.get(work.session), outcome);
-    while (this.#role.work === undefined) {
+    const session = work.session === undefined ? undefined : this.#role.sessions.get(work.session);
+    this.#workDone(work.what, session, outcome);
+    while (this.#state.role === this.#role && this.#role.work === undefined) {
+      const { campaign } = this.#role;
+      if (campaign) return beginCampaign(this.#state, this.#out, { ...campaign, masterOnDisk: false });
       const next = this.#role.waiting.shift();
       if (!next) return;
       const session = this.#role.sessions.get(next.session);
       if (session) this.#hear(session, next.message);
     }
+  }
+
+  /** This node is to be master: it follows nobody from here on. */
+  campaign(campaign: { readonly cause: Cause; readonly forced: boolean }): void {
+    this.end("this node asks for a mastership of its own");
+    this.#role.campaign = campaign;
+    if (this.#role.work === undefined) {
+      beginCampaign(this.#state, this.#out, { ...campaign, masterOnDisk: false });
+    }
+  }
+
+  /** Promises a candidate its epoch. From here on nothing is taken from older masters, nor acknowledged to them. */
+  grant(granting: Granting): void {
+    const { candidate, clusterId, epoch, epochId } = granting.request;
+    for (const session of this.#role.sessions.values()) {
+      if (session.master) this.#close(session, `this node promises epoch ${epoch} to node ${candidate}`);
+    }
+    if (this.#state.clusterId === undefined) {
+      const operation = this.#begin(undefined, { kind: "enlisting", granting });
+      this.#out.push({ kind: "join", operation, clusterId });
+      return;
+    }
+    const operation = this.#begin(undefined, { kind: "granting", granting });
+    this.#out.push({ kind: "promise", operation, promise: { epoch, candidate, epochId } });
+  }
+
+  /** The state of this node is not its master's: nothing that it has is shown or acknowledged any more. */
+  differs({ detail }: EventOf<"stateDiffers">): void {
+    const why = `the state of this node is not its master's (${detail}); it is set aside`;
+    this.end(why);
+    this.#state.role = { kind: "idle", why, canFollow: false };
+    this.#out.push({ kind: "setAside", detail });
   }
 
   appended({ session: id }: EventOf<"appended">): void {
@@ -201,13 +243,18 @@ export class ReplicaStep {
       return this.#answerHeartbeat(session, message);
     }
     if (phase.kind !== "following") return this.#close(session, `the master sent ${message.kind} before Align`);
-    if (message.kind === "takeOver") return;
+    if (message.kind === "takeOver") return this.#takeOver(phase);
     session.deadlineMs = this.#nowMs + this.#silenceMs();
     this.#out.push({ kind: "observeTime", masterTimeMs: message.masterTimeMs });
     if (message.kind === "append") this.#append(session, phase, message);
     else if (message.answer) phase.ack = { due: true, probe: true };
     // A refused append has ended the session.
-    if (session.phase === phase) this.#learn(phase, message);
+    if (this.#role.sessions.has(session.id)) this.#learn(phase, message);
+  }
+
+  /** The master hands over, which is right only while it has nothing that this node lacks. */
+  #takeOver({ verified, appending }: Following): void {
+    if (!appending && verified.seq === this.#state.log.last.seq) this.campaign({ cause: "takeOver", forced: false });
   }
 
   // ---- Hello -----------------------------------------------------------------------------------------------------------
@@ -279,18 +326,25 @@ export class ReplicaStep {
     if (newest?.epoch !== hello.epoch || newest.epochId !== hello.epochId) {
       return { reason: "misaligned", detail: "the master's epoch history does not end with its own epoch" };
     }
-    const known = Math.max(promised.epoch, log.last.epoch);
-    if (hello.epoch < known) {
-      const detail = `this node has promised epoch ${known}, and follows no master of epoch ${hello.epoch}`;
+    const highest = Math.max(promised.epoch, log.last.epoch);
+    if (hello.epoch < highest) {
+      const detail = `this node has promised epoch ${highest}, and follows no master of epoch ${hello.epoch}`;
       return { reason: "stale_epoch", detail };
     }
-    const seen = log.history.starts.find(({ epoch }) => epoch === hello.epoch);
-    const promisedTo = promised.epoch === hello.epoch ? promised : undefined;
-    const otherId = [seen?.epochId, promisedTo?.epochId].find((id) => id !== undefined && id !== hello.epochId);
-    const otherNode = promisedTo?.candidate !== undefined && promisedTo.candidate !== hello.sender;
-    if (otherId === undefined && !otherNode) return undefined;
-    const detail = `this node knows epoch ${hello.epoch} as ${otherId ?? "that"} of node ${promisedTo?.candidate ?? "(unknown)"}, the master's is ${hello.epochId} of node ${hello.sender}`;
+    // A promise of this epoch to another candidate is no conflict: that one did not get enough of them.
+    const known = [log.history.starts.find(({ epoch }) => epoch === hello.epoch), this.#masterOf(hello.epoch)];
+    const other = known.find((start) => start !== undefined && start.epochId !== hello.epochId);
+    const isCopy = promised.epochId === hello.epochId && promised.candidate !== hello.sender;
+    if (!other && !isCopy) return undefined;
+    const whose = other ? `under epoch id ${other.epochId}` : `as that of node ${promised.candidate ?? "(unknown)"}`;
+    const detail = `this node knows epoch ${hello.epoch} ${whose}, the master's is ${hello.epochId} of node ${hello.sender}`;
     return { reason: "epoch_conflict", detail };
+  }
+
+  /** The master of that epoch that is followed. */
+  #masterOf(epoch: Epoch): Hello | undefined {
+    const master = this.#role.current?.master;
+    return master?.epoch === epoch ? master : undefined;
   }
 
   // ---- Align -----------------------------------------------------------------------------------------------------------
@@ -311,14 +365,24 @@ export class ReplicaStep {
       const detail = `at seq ${agreement.seq} the master has ${showMark(agreement)}, this node ${showMark(own)}`;
       return this.#reject(session, "misaligned", detail);
     }
-    const { commitSeq, log, settings } = this.#state;
-    if (log.last.seq === agreement.seq) return this.#follow(session, agreement);
-    assert(
-      agreement.seq >= commitSeq || settings.commit === "master",
-      `seq ${commitSeq} is committed by a majority, and a master wants it cut after ${agreement.seq}`,
-    );
+    if (this.#state.log.last.seq === agreement.seq) return this.#follow(session, agreement);
+    this.#assertMayCut(session, agreement.seq);
     const operation = this.#begin(session, { kind: "cutting", agreement });
     this.#out.push({ kind: "cut", operation, seq: agreement.seq });
+  }
+
+  /**
+   * Committed records may go where the master's copy alone had made them so, or where its history has a mastership that began
+   * without a majority. Else whoever wants them gone is wrong.
+   */
+  #assertMayCut({ master }: Session, agreed: Seq): void {
+    const { commitSeq, log } = this.#state;
+    const { history } = must(master, "a session that wants a cut said Hello");
+    const isForced = history.some(({ firstSeq, forced }) => forced && firstSeq > agreed);
+    assert(
+      agreed >= commitSeq || log.electorate.commit === "master" || isForced,
+      `seq ${commitSeq} is committed by a majority, and a master wants it cut after ${agreed}`,
+    );
   }
 
   /** The log has been cut after `agreement`, whether the session that wanted it still lives or not. */
@@ -341,6 +405,8 @@ export class ReplicaStep {
       kind: "following",
       verified: agreement,
       masterCommitSeq: seq(0),
+      firstSeq: must(master.history.at(-1), "a Hello without history was refused").firstSeq,
+      round: 0,
       appending: false,
       ack: { due: true, probe: true },
       caughtUp: false,
@@ -355,6 +421,14 @@ export class ReplicaStep {
   // ---- the master's whole state ----------------------------------------------------------------------------------------
 
   #offered(session: Session, offer: SnapshotOffer): void {
+    const { history, last } = must(session.master, "a session with an offer said Hello");
+    const read = must(readHistory(history), "a Hello with a history that nobody can have was refused");
+    const { log } = this.#state;
+    const agreed = agreementWith(log, { history: read, lastSeq: last.seq });
+    if (agreed === undefined) {
+      return this.#reject(session, "misaligned", "the master's epoch history contradicts this node's");
+    }
+    if (agreed < log.last.seq) this.#assertMayCut(session, agreed);
     session.phase = { kind: "offered" };
     const operation = this.#begin(session, { kind: "staging", offer });
     this.#out.push({ kind: "stageTransfer", operation, id: offer.id, size: offer.size });
@@ -391,7 +465,7 @@ export class ReplicaStep {
   #restart(): void {
     const why = "this node starts anew with the state that its master sent";
     this.end(why);
-    this.#state.role = { kind: "idle", why };
+    this.#state.role = { kind: "idle", why, canFollow: false };
     this.#out.push({ kind: "restart" });
   }
 
@@ -418,19 +492,31 @@ export class ReplicaStep {
 
   // ---- the store's work ------------------------------------------------------------------------------------------------
 
-  #begin(session: Session, what: Work): number {
+  #begin(session: Session | undefined, what: Work): number {
     assert(this.#role.work === undefined, "the store does one thing at a time");
     const operation = takeNumber(this.#state);
-    this.#role.work = { operation, session: session.id, what };
+    this.#role.work = { operation, session: session?.id, what };
     return operation;
   }
 
   #workDone(work: Work, session: Session | undefined, outcome: Outcome): void {
     if (outcome.kind === "failed") {
       if (session) this.#close(session, `${work.kind} failed: ${outcome.detail}`);
+      if (work.kind === "resigning") this.#out.push({ kind: "unsaved", detail: outcome.detail });
+      if (work.kind === "granting" || work.kind === "enlisting") this.#answer(work.granting, outcome.detail);
       return;
     }
     switch (work.kind) {
+      case "resigning":
+        return;
+      case "enlisting":
+        this.#state.clusterId = work.granting.request.clusterId;
+        return this.grant(work.granting);
+      case "granting": {
+        const { epoch, candidate, epochId } = work.granting.request;
+        this.#state.promised = { epoch, candidate, epochId };
+        return this.#answer(work.granting);
+      }
       case "joining":
         this.#state.clusterId = must(work.hello.clusterId, "a Hello without cluster id was refused");
         if (session) this.#admit(session, work.hello);
@@ -463,6 +549,12 @@ export class ReplicaStep {
     }
   }
 
+  /** `failure`: the promise could not be made durable, and is not given. */
+  #answer({ ask, unclean }: Granting, failure?: string): void {
+    const objection = failure === undefined ? undefined : { refusal: "busy" as const, detail: failure };
+    this.#out.push({ kind: "answerPromise", ask, reply: promiseReply(this.#state, unclean, objection) });
+  }
+
   // ---- following -------------------------------------------------------------------------------------------------------
 
   #following(): Following | undefined {
@@ -481,10 +573,18 @@ export class ReplicaStep {
     this.#out.push({ kind: "append", session: session.id, records });
   }
 
-  #learn(following: Following, { commitSeq, echo }: Append | Heartbeat): void {
+  #learn(following: Following, message: Append | Heartbeat): void {
+    const { commitSeq, echo, round } = message;
     if (commitSeq > following.masterCommitSeq) following.masterCommitSeq = commitSeq;
-    this.#role.staleness.echoed(echo, commitSeq);
+    this.#state.heardCommitSeq = following.masterCommitSeq;
+    if (round > following.round) {
+      following.round = round;
+      following.ack.due = true;
+    }
+    // Before it has committed a record of its own, a master knows less than all that is committed.
+    if (commitSeq >= following.firstSeq) this.#role.staleness.echoed(echo, commitSeq);
     this.#matchAndCommit(following);
+    if (message.kind === "heartbeat" && message.check) this.#out.push({ kind: "expectState", check: message.check });
   }
 
   #matchAndCommit(following: Following): void {
@@ -501,6 +601,7 @@ export class ReplicaStep {
       state.commitSeq = commitSeq;
       this.#out.push({ kind: "commit", seq: commitSeq });
     }
+    // What is shown is of this master, and not from before its first record was committed.
     const shown = this.#role.staleness.applied(log.appliedSeq);
     if (shown && !following.caughtUp) {
       following.caughtUp = true;
@@ -523,7 +624,14 @@ export class ReplicaStep {
     this.#out.push({
       kind: "reply",
       session: session.id,
-      message: { kind: "ack", ...envelope(this.#state), matchSeq, appliedSeq: log.appliedSeq, probe, round: 0 },
+      message: {
+        kind: "ack",
+        ...envelope(this.#state),
+        matchSeq,
+        appliedSeq: log.appliedSeq,
+        probe,
+        round: following.round,
+      },
     });
   }
 

@@ -1,11 +1,26 @@
 /** A master's connection as the replica sees it. */
 import type { TransferId } from "../../base/ids.js";
 import type { LogMark, Seq } from "../../base/position.js";
+import type { PromiseRequest } from "./ballot.js";
 import type { Hello, SnapshotOffer } from "./message.js";
 import { GREETING_MS } from "./timing.js";
 
-/** The store's work for the session is under way; what the master sends meanwhile waits. */
+/** A candidate's request that waits for the store. */
+export interface Granting {
+  readonly ask: number;
+  readonly request: PromiseRequest;
+  /** This node may have lost what it once acknowledged. */
+  readonly unclean: boolean;
+}
+
+/** The store's work, for a session mostly, is under way; what masters send meanwhile waits. */
 export type Work =
+  /** This node was a master until now; that it is none any more is being made durable. */
+  | { readonly kind: "resigning" }
+  /** This empty node becomes a part of the candidate's cluster. */
+  | { readonly kind: "enlisting"; readonly granting: Granting }
+  /** The promise that a candidate asked for is being made durable. */
+  | { readonly kind: "granting"; readonly granting: Granting }
   /** This empty node becomes a part of the cluster. */
   | { readonly kind: "joining"; readonly hello: Hello }
   /** The promise of the master's epoch is being made durable. */
@@ -46,6 +61,10 @@ export type Phase =
       verified: LogMark;
       /** As the master said last. Never goes back. */
       masterCommitSeq: Seq;
+      /** Of the master's epoch: what it says about commits counts once it has committed this. */
+      readonly firstSeq: Seq;
+      /** The newest round that came. */
+      round: number;
       /** An append that the store has not answered. The store answers at once, before the next message. */
       appending: boolean;
       /** The next flush sends an Ack; `probe`: with a new probe, in any case. */

@@ -3,15 +3,16 @@ import { assert } from "../../base/assert.js";
 import { EpochHistory } from "../../base/epoch-history.js";
 import type { ClusterId, EpochId, NodeId } from "../../base/ids.js";
 import { epoch, type Epoch, ORIGIN, type Seq, seq } from "../../base/position.js";
-import type { CommitMode } from "./commit.js";
+import type { CandidateRole } from "./candidacy.js";
 import type { PromisedEpoch } from "./effect.js";
+import { NO_ELECTORATE } from "./electorate.js";
 import type { LogView } from "./event.js";
 import type { Envelope } from "./message.js";
 import type { Peer } from "./progress.js";
 import type { ReplicaRole } from "./replica.js";
+import type { Rounds } from "./rounds.js";
 
 export interface Settings {
-  readonly commit: CommitMode;
   /** What this node, as a replica, asks of its master. */
   readonly heartbeatIntervalMs: number;
   /** Bytes of records in one message, at most, unless one record alone is larger. */
@@ -20,11 +21,13 @@ export interface Settings {
   readonly windowBytes: number;
 }
 
-/** Neither: a master before its epoch begins or after it has ended, or a node that shuts down. */
+/** A node before it starts, once it shuts down, or a master whose epoch another one has too. */
 export interface IdleRole {
   readonly kind: "idle";
   /** Told to whoever wants to push. */
   readonly why: string;
+  /** Whether a newer mastership brings it back: it has stopped because of a conflict, and nothing else is wrong with it. */
+  readonly canFollow: boolean;
 }
 
 export interface MasterRole {
@@ -41,9 +44,10 @@ export interface MasterRole {
   /** By connection; each stands in `peers` too. */
   readonly byConnection: Map<number, Peer>;
   removed: ReadonlySet<NodeId>;
+  readonly rounds: Rounds;
 }
 
-export type Role = IdleRole | MasterRole | ReplicaRole;
+export type Role = IdleRole | MasterRole | CandidateRole | ReplicaRole;
 
 export interface CoreState {
   readonly self: NodeId;
@@ -56,6 +60,8 @@ export interface CoreState {
   commitSeq: Seq;
   /** Of a replica: highest kept seq verified equal to its master's log. Of a master: kept. Invariant: ≤ kept. */
   matchSeq: Seq;
+  /** What the master that was followed last said that it had committed; 0 before there was one. */
+  heardCommitSeq: Seq;
   role: Role;
   /** Names connections and operations; each number is used once. */
   nextNumber: number;
@@ -65,11 +71,11 @@ export interface CoreState {
 
 /** A node as its process starts. */
 export function newCoreState(
-  start: Pick<CoreState, "self" | "settings" | "clusterId" | "promised" | "log" | "role" | "seed">,
+  start: Omit<CoreState, "commitSeq" | "matchSeq" | "heardCommitSeq" | "nextNumber">,
 ): CoreState {
   assert(start.seed !== 0 && start.seed === start.seed >>> 0, "a seed has 32 bits, not all of them 0");
   // Applied once, applied for ever: it had been committed.
-  return { ...start, commitSeq: start.log.appliedSeq, matchSeq: seq(0), nextNumber: 1 };
+  return { ...start, commitSeq: start.log.appliedSeq, matchSeq: seq(0), heardCommitSeq: seq(0), nextNumber: 1 };
 }
 
 export const EMPTY_LOG: LogView = {
@@ -80,6 +86,7 @@ export const EMPTY_LOG: LogView = {
   compactSeq: seq(0),
   floorSeq: seq(0),
   history: new EpochHistory(),
+  electorate: NO_ELECTORATE,
 };
 
 export function takeNumber(state: CoreState): number {

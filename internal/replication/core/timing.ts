@@ -15,6 +15,16 @@ export const ALIGNING_MS = 30_000;
 /** A replica that registers says that nobody pushes to it; a connection that looks healthy has this long to show life. */
 export const SUSPICION_MS = 1000;
 
+/** What a candidate waits for the others to say what they have. */
+export const SURVEY_MS = 2000;
+/** And then for their promises. */
+export const ASKING_MS = 5000;
+/** Somebody who was busy, or was not reached, is asked again after this. */
+export const ASK_AGAIN_MS = 200;
+/** The state of quiet replicas is compared with the master's about so often. */
+export const STATE_CHECK_MS = 1000;
+const CANDIDACY_PAUSE_MIN_MS = 500;
+
 export function boundHeartbeat(askedMs: number): number {
   return Math.min(HEARTBEAT_MAX_MS, Math.max(HEARTBEAT_MIN_MS, askedMs));
 }
@@ -28,4 +38,9 @@ export function silenceMs(heartbeatIntervalMs: number): number {
 export function backoffMs(attempt: number, jitter: number): number {
   const full = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(attempt, 16));
   return full * (0.5 + jitter / 2);
+}
+
+/** The pause before the next try of a node that is meant to be master. */
+export function candidacyPauseMs(failures: number, jitter: number): number {
+  return Math.max(CANDIDACY_PAUSE_MIN_MS, backoffMs(failures + 3, jitter));
 }

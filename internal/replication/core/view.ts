@@ -1,7 +1,11 @@
 /** What can be told about a node's replication, for status and metrics. */
+import { unreachable } from "../../base/assert.js";
 import type { NodeId } from "../../base/ids.js";
-import type { Seq } from "../../base/position.js";
+import { type Seq, seq } from "../../base/position.js";
+import { isVoter, otherVoters } from "./electorate.js";
+import type { Hello } from "./message.js";
 import type { Peer } from "./progress.js";
+import type { Following } from "./session.js";
 import type { CoreState } from "./state.js";
 
 export interface PeerView {
@@ -17,22 +21,71 @@ export interface PeerView {
 }
 
 /** How old this node's committed state is at most; undefined when that cannot be shown. */
-export function stalenessMs({ role, settings }: CoreState, nowMs: number): number | undefined {
-  switch (role.kind) {
-    case "replica":
-      return role.staleness.at(nowMs);
-    case "master": {
-      const otherVoters = [...role.peers.values()].some(({ spec }) => spec.member?.voter);
-      return settings.commit === "master" || !otherVoters ? 0 : undefined;
-    }
-    case "idle":
-      return undefined;
-  }
+export function stalenessMs(state: CoreState, nowMs: number): number | undefined {
+  const { role, self, log } = state;
+  if (role.kind === "replica") return role.staleness.at(nowMs);
+  if (role.kind !== "master" || !isServing(state)) return undefined;
+  if (otherVoters(log.electorate, self).length === 0) return 0;
+  const { confirmedAtMs } = role.rounds;
+  return confirmedAtMs === undefined ? undefined : nowMs - confirmedAtMs;
+}
+
+/** Whether this node is master, and knows all that was committed before. */
+export function isServing({ role, commitSeq }: CoreState): boolean {
+  return role.kind === "master" && commitSeq >= role.firstSeq;
 }
 
 /** Whether a master pushes to this node. */
-export function isFollowing({ role }: CoreState): boolean {
-  return role.kind === "replica" && role.current?.phase.kind === "following";
+export function isFollowing(state: CoreState): boolean {
+  return following(state) !== undefined;
+}
+
+/** The master that is followed, once it has committed a record of its own: it takes writes. */
+export function settledMaster({ role }: CoreState): Hello | undefined {
+  if (role.kind !== "replica" || role.current?.phase.kind !== "following") return undefined;
+  const { master, phase } = role.current;
+  return phase.masterCommitSeq >= phase.firstSeq ? master : undefined;
+}
+
+/** Records that the followed master has committed, and that are not applied here. */
+export function lagRecords(state: CoreState): number | undefined {
+  const phase = following(state);
+  return phase && Math.max(0, phase.masterCommitSeq - state.log.appliedSeq);
+}
+
+function following({ role }: CoreState): Following | undefined {
+  const phase = role.kind === "replica" ? role.current?.phase : undefined;
+  return phase?.kind === "following" ? phase : undefined;
+}
+
+/** Why a node that is meant to be master does not serve; empty of one that serves, or that only follows. */
+export function notServing(state: CoreState): string {
+  const { role } = state;
+  switch (role.kind) {
+    case "replica":
+      return "";
+    case "idle":
+      return role.why;
+    case "candidate":
+      return role.why === "" ? "this node asks the others for a mastership" : `this node is not master: ${role.why}`;
+    case "master":
+      if (isServing(state)) return "";
+      return `this node is master of epoch ${role.epoch}, whose first record is not committed yet`;
+    default:
+      return unreachable(role);
+  }
+}
+
+/** What everybody keeps whom a write may have to wait for: connected voters, or members where the one vote moves. */
+export function replicatedSeq({ role, log }: CoreState): Seq {
+  if (role.kind !== "master") return seq(0);
+  const isListed = log.electorate.mode === "listed";
+  let least = log.keptSeq;
+  for (const { progress, spec, met, matchSeq } of role.peers.values()) {
+    if (progress.kind !== "streaming" || met === undefined || spec.member?.nodeId !== met) continue;
+    if ((!isListed || isVoter(log.electorate, met)) && matchSeq < least) least = matchSeq;
+  }
+  return least;
 }
 
 /** Of a master: the peer at an address. */

@@ -27,10 +27,10 @@ import {
 } from "../../base/position.js";
 import type { StateCheck } from "../core/message.js";
 import {
-  type ClusterSettings,
   type EpochChange,
   type EpochPromise,
   INITIAL_SETTINGS,
+  type LoggedState,
   type Member,
   type NodeRole,
   type ReplicatedStore,
@@ -125,8 +125,6 @@ export class ArrayStore implements ReplicatedStore {
   /** All seqs that were ever committed here, to see that they never go back. */
   readonly commits: Seq[] = [];
   readonly masterTimes: EpochMs[] = [];
-  readonly members: Member[] = [];
-  settings = INITIAL_SETTINGS;
   /** Files that were found damaged. */
   spoiled = 0;
   /** Whether the process began with what a master had sent. */
@@ -146,6 +144,9 @@ export class ArrayStore implements ReplicatedStore {
   #writtenSeq: Seq;
   #keptSeq: Seq;
   #appliedSeq = toSeq(0);
+  #applied = NOTHING_LOGGED;
+  /** Absent while the log has changed since it was asked for last. */
+  #logged: LoggedState | undefined;
   #mastership: Epoch | undefined;
   #busy = false;
 
@@ -214,6 +215,17 @@ export class ArrayStore implements ReplicatedStore {
     return this.#appliedSeq;
   }
 
+  get members(): readonly Member[] {
+    return this.#applied.members;
+  }
+  get settings(): LoggedState["settings"] {
+    return this.#applied.settings;
+  }
+  get electorate(): LoggedState {
+    this.#logged ??= this.#records.reduce(loggedAfter, NOTHING_LOGGED);
+    return this.#logged;
+  }
+
   get compactSeq(): Seq {
     return this.disk.compactSeq;
   }
@@ -227,7 +239,7 @@ export class ArrayStore implements ReplicatedStore {
 
   async foundCluster(): Promise<ClusterId> {
     await this.#slow();
-    this.disk.clusterId = clusterId("c1".repeat(16));
+    this.disk.clusterId = clusterId(this.nodeId);
     return this.disk.clusterId;
   }
 
@@ -349,11 +361,11 @@ export class ArrayStore implements ReplicatedStore {
     this.disk.diverged.push(this.#records.splice(seq));
     this.disk.records = this.disk.records.slice(0, seq);
     this.history.cutAfter(seq);
+    this.#logged = undefined;
     this.#writtenSeq = least(this.#writtenSeq, seq);
     this.#keptSeq = least(this.#keptSeq, seq);
     if (this.#appliedSeq > seq) {
-      this.members.length = 0;
-      this.settings = INITIAL_SETTINGS;
+      this.#applied = NOTHING_LOGGED;
       this.#expected = undefined;
       this.#appliedSeq = toSeq(0);
       this.commits.push(seq);
@@ -487,6 +499,7 @@ export class ArrayStore implements ReplicatedStore {
     if (firstSeq > this.last.seq) return;
     this.#records.length = this.#writtenSeq;
     this.history.cutAfter(this.#writtenSeq);
+    this.#logged = undefined;
     const lost = this.#proposals.findIndex(({ seq }) => seq >= firstSeq);
     for (const { reject } of lost < 0 ? [] : this.#proposals.splice(lost)) reject(new Error("no room"));
     this.#tellSettled();
@@ -544,7 +557,9 @@ export class ArrayStore implements ReplicatedStore {
     this.#learnEpoch(record);
   }
 
-  #learnEpoch({ seq, epoch, start }: ArrayRecord): void {
+  #learnEpoch(record: ArrayRecord): void {
+    const { seq, epoch, start } = record;
+    if (this.#logged) this.#logged = loggedAfter(this.#logged, record);
     if (!start) return;
     this.history.push({ epoch, epochId: start.epochId, firstSeq: seq, ...(start.forced && { forced: true }) });
   }
@@ -571,31 +586,12 @@ export class ArrayStore implements ReplicatedStore {
     for (const listener of this.#listeners) listener.applied?.(this.#appliedSeq);
   }
 
-  #applyChanges({ start, changes = [] }: ArrayRecord): void {
-    let flipped = false;
-    if (start && this.settings.voters === "master") {
-      for (const [at, member] of this.members.entries()) {
-        const voter = member.nodeId === start.master;
-        if (member.voter === voter) continue;
-        this.members[at] = { ...member, voter };
-        flipped = true;
-      }
-    }
-    let settings: ClusterSettings | undefined;
-    for (const change of changes) {
-      if (change.kind === "settings") {
-        settings = this.settings = change.settings;
-        continue;
-      }
-      const { member } = change;
-      const at = this.members.findIndex((other) => other.nodeId === member.nodeId);
-      if (at < 0) this.members.push(member);
-      else this.members[at] = member;
-      flipped = true;
-    }
+  #applyChanges(record: ArrayRecord): void {
+    const { members, settings } = this.#applied;
+    this.#applied = loggedAfter(this.#applied, record);
     for (const listener of this.#listeners) {
-      if (settings) listener.settingsChanged?.();
-      if (flipped) listener.membersChanged?.();
+      if (this.settings !== settings) listener.settingsChanged?.();
+      if (this.members !== members) listener.membersChanged?.();
     }
   }
 
@@ -625,6 +621,31 @@ export class ArrayStore implements ReplicatedStore {
     if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve));
     else await Promise.resolve();
   }
+}
+
+const NOTHING_LOGGED: LoggedState = { settings: INITIAL_SETTINGS, members: [] };
+
+/** Who decides once one more record is in the log; the same object where it changes nothing. */
+function loggedAfter(before: LoggedState, { start, changes = [] }: ArrayRecord): LoggedState {
+  let { settings, members } = before;
+  if (
+    start &&
+    settings.voters === "master" &&
+    members.some(({ nodeId, voter }) => voter !== (nodeId === start.master))
+  ) {
+    members = members.map((member) => ({ ...member, voter: member.nodeId === start.master }));
+  }
+  for (const change of changes) {
+    if (change.kind === "settings") ({ settings } = change);
+    else {
+      const { member } = change;
+      const isKnown = members.some(({ nodeId }) => nodeId === member.nodeId);
+      members = isKnown
+        ? members.map((other) => (other.nodeId === member.nodeId ? member : other))
+        : [...members, member];
+    }
+  }
+  return settings === before.settings && members === before.members ? before : { settings, members };
 }
 
 export function* decode(records: Uint8Array): Generator<ArrayRecord> {

@@ -6,8 +6,11 @@ import type { LogFields, Logger } from "../../base/logger.js";
 import { seq as toSeq } from "../../base/position.js";
 import type { NodeRole } from "../../store/store.js";
 import { Replicator, type ReplicatorOptions } from "../replicator.js";
-import { type ArrayDisk, ArrayStore, emptyDisk } from "./array-store.js";
+import { type ArrayDisk, ArrayStore, type DiskPace, emptyDisk } from "./array-store.js";
 import { MemoryNetwork } from "./memory-network.js";
+
+/** A start that takes longer waits for something that a test must bring about. */
+const START_MAX_MS = 30_000;
 
 export interface LogLine {
   readonly level: "debug" | "info" | "warn" | "error";
@@ -20,6 +23,8 @@ export class TestNode {
   readonly store: ArrayStore;
   readonly replicator: Replicator;
   readonly lines: LogLine[] = [];
+  /** How its start has ended, once it has. */
+  started: { readonly error?: unknown } | undefined;
 
   constructor(address: string, disk: ArrayDisk, cluster: Cluster, options: Partial<ReplicatorOptions>) {
     this.address = address;
@@ -43,6 +48,14 @@ export class TestNode {
       restart: () => void cluster.renewing.add(this),
       ...options,
     });
+  }
+
+  /** Begins to run; `started` tells when that is done. */
+  run(): void {
+    this.replicator.start().then(
+      () => (this.started = {}),
+      (error: unknown) => (this.started = { error }),
+    );
   }
 
   /** The warnings and errors, as sentences. */
@@ -69,21 +82,29 @@ export class Cluster {
     this.random = random;
   }
 
-  /** Starts a node over a disk, an empty one if none is given. */
+  /** Starts a node over a disk, an empty one if none is given, and lets time pass until that is done. */
   async start(
     role: NodeRole,
     address: string,
     options: Partial<ReplicatorOptions> & { disk?: ArrayDisk } = {},
   ): Promise<TestNode> {
+    const node = this.launch(role, address, options);
+    await this.settle();
+    for (let i = 0; i < START_MAX_MS / 100 && !node.started; i++) await this.pass(100);
+    const { error } = must(node.started, `the node at ${address} starts within ${START_MAX_MS} ms`);
+    if (error) throw error as Error;
+    await this.settle();
+    return node;
+  }
+
+  /** The same, and waits for nothing. */
+  launch(role: NodeRole, address: string, options: Partial<ReplicatorOptions> & { disk?: ArrayDisk } = {}): TestNode {
     const { disk = emptyDisk(role, this.#names++), ...rest } = options;
     this.#options.set(address, rest);
     const node = new TestNode(address, disk, this, rest);
     this.nodes.set(address, node);
     this.network.add(address, node.replicator);
-    const started = node.replicator.start();
-    await this.settle();
-    await started;
-    await this.settle();
+    node.run();
     return node;
   }
 
@@ -106,6 +127,14 @@ export class Cluster {
     return this.start(disk.role, address, { ...this.#options.get(address), disk });
   }
 
+  /** The same, and waits for nothing; `pace` is that of its disk. */
+  async relaunch(address: string, { surviving = 0, pace }: { surviving?: number; pace: DiskPace }): Promise<TestNode> {
+    const disk = await this.crash(address, surviving);
+    const node = this.launch(disk.role, address, { ...this.#options.get(address), disk });
+    node.store.pace = pace;
+    return node;
+  }
+
   /** Starts the nodes anew that want it; what it leads to happens later. */
   async renew(): Promise<void> {
     for (const node of this.renewing) {
@@ -119,7 +148,7 @@ export class Cluster {
       again.store.pace = pace;
       this.nodes.set(address, again);
       this.network.add(address, again.replicator);
-      await again.replicator.start();
+      again.run();
     }
   }
 
