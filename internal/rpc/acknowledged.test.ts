@@ -110,7 +110,7 @@ describe.each(writes)("%s", (_name, write) => {
   test("that is to be answered in a way that this version does not know is refused, and not done", async () => {
     const running = await start();
     for (const unknown of [4, 99, -1]) {
-      const error = await failureOf(write(running.url, unknown as Acknowledge));
+      const error = await failureOf(write(running.url, unknown));
       expect(error.code).toBe(Code.InvalidArgument);
       expect(error.rawMessage).toContain(`acknowledge is ${unknown}`);
     }

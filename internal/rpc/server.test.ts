@@ -26,6 +26,8 @@ import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { AssertionError } from "../base/assert.js";
 import { FakeClock } from "../base/clock.js";
+import { epoch } from "../base/position.js";
+import { ReplicationError } from "../replication/replicator.js";
 import { RpcListenError } from "./server.js";
 import { EPOCH_ID, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
 import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
@@ -274,6 +276,90 @@ describe("Cluster", () => {
     expect(replicator.view).toHaveLength(0);
   });
 
+  test("tells of promises, lag, what was cut or set aside, and the room on the disk", async () => {
+    const { url, store, replicator } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    replicator.lagRecords = 12;
+    replicator.isCandidate = true;
+    store.divergedRecords = 4;
+    store.setAside = "set-aside-1700000000000";
+    expect((await client.status({})).node).toMatchObject({
+      lagRecords: 12n,
+      promisedEpoch: 3n,
+      divergedRecords: 4n,
+      setAside: "set-aside-1700000000000",
+      diskFreeBytes: 5_000_000_000n,
+      isCandidate: true,
+      commit: "majority",
+    });
+    replicator.lagRecords = undefined;
+    store.diskFreeBytes = undefined;
+    store.apply(0);
+    const { node } = await client.status({});
+    expect(node).toMatchObject({ commit: "" });
+    expect(node?.lagRecords).toBeUndefined();
+    expect(node?.diskFreeBytes).toBeUndefined();
+    store.diskFreeBytes = 2 ** 60;
+    expect((await client.status({})).node?.diskFreeBytes).toBe(BigInt(Number.MAX_SAFE_INTEGER));
+  });
+
+  test("makes this node the master, by force where that is asked for, and says what that costs", async () => {
+    const { url, replicator } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    expect(await client.promote({})).toMatchObject({
+      position: { epoch: 8n, seq: 20n },
+      unreached: ["node-3:8080"],
+      knownLostRecords: 2n,
+    });
+    await client.promote({ force: true });
+    expect(replicator.asked).toEqual([{ force: false }, { force: true }]);
+    for (const [code, expected] of [
+      ["no_majority", Code.FailedPrecondition],
+      ["behind", Code.FailedPrecondition],
+      ["not_caught_up", Code.FailedPrecondition],
+      ["closing", Code.Unavailable],
+    ] as const) {
+      replicator.failure = new ReplicationError(code, "what force would lose");
+      await expect(client.promote({})).rejects.toMatchObject({ code: expected, rawMessage: "what force would lose" });
+    }
+  });
+
+  test("hands the mastership over to the member that is named, or to whichever is fit", async () => {
+    const { url, replicator } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    const result = { nodeId: OTHER_NODE, address: "node-2:8080", epoch: epoch(9), pauseMs: 12.4 };
+    for (const which of [{}, { nodeId: OTHER_NODE.toUpperCase() }, { nodeId: OTHER_NODE, address: "node-2:8080" }]) {
+      const transfer = client.transfer(which);
+      await expect.poll(() => replicator.transfers.count).toBe(1);
+      replicator.transfers.release(result);
+      expect(await transfer).toMatchObject({ ...result, epoch: 9n, pauseMs: 13n });
+    }
+    const named = { nodeId: OTHER_NODE, address: "node-2:8080" };
+    expect(replicator.asked).toEqual([{}, { nodeId: OTHER_NODE }, named]);
+    await expect(client.transfer({ nodeId: "xyz" })).rejects.toMatchObject({ code: Code.InvalidArgument });
+    await expect(client.transfer({ address: "x".repeat(301) })).rejects.toMatchObject({ code: Code.InvalidArgument });
+    for (const [code, expected] of [
+      ["not_master", Code.FailedPrecondition],
+      ["no_target", Code.FailedPrecondition],
+      ["not_found", Code.NotFound],
+      ["handover_failed", Code.Unavailable],
+    ] as const) {
+      replicator.failure = new ReplicationError(code, "why not");
+      await expect(client.transfer({})).rejects.toMatchObject({ code: expected });
+    }
+  });
+
+  test("ends a handover whose caller has left", async () => {
+    const { url, replicator } = await start();
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    const leaving = new AbortController();
+    const transfer = client.transfer({}, { signal: leaving.signal }).catch((error: unknown) => error);
+    await expect.poll(() => replicator.transfers.count).toBe(1);
+    leaving.abort();
+    expect(await transfer).toMatchObject({ code: Code.Canceled });
+    await expect.poll(() => replicator.transfers.count).toBe(0);
+  });
+
   test("wants a replica named in a form that can be one", async () => {
     const { url } = await start();
     const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
@@ -305,6 +391,59 @@ describe("health", () => {
       "cambium.v1.Replication",
     ]);
     await expect(client.check({ service: "nobody" })).rejects.toMatchObject({ code: Code.NotFound });
+  });
+});
+
+describe("readiness", () => {
+  const probe = ({ port }: TestServer) => send(port, "/readyz", { method: "GET" });
+  const health = async ({ url }: TestServer): Promise<Serving> =>
+    (await createClient(Health, createConnectTransport({ baseUrl: url, httpVersion: "1.1" })).check({})).status;
+
+  test("says why a node that is meant to be master does not serve yet", async () => {
+    const running = await start();
+    running.replicator.whyNotServing = "no majority of the voters answers: node-2:8080 and node-3:8080 do not";
+    expect(await probe(running)).toMatchObject({
+      status: 503,
+      text: "not ready: no majority of the voters answers: node-2:8080 and node-3:8080 do not\n",
+    });
+    expect(await health(running)).toBe(Serving.NOT_SERVING);
+    const client = createClient(Cluster, createConnectTransport({ baseUrl: running.url, httpVersion: "1.1" }));
+    expect((await client.status({})).node).toMatchObject({
+      ready: false,
+      notReadyReason: expect.stringMatching(/^no/),
+    });
+    // What the store says comes first: without a state there is nothing to be master of.
+    running.store.notReadyReason = "it has never caught up";
+    expect((await probe(running)).text).toBe("not ready: it has never caught up\n");
+    running.store.notReadyReason = running.replicator.whyNotServing = "";
+    expect((await probe(running)).status).toBe(200);
+  });
+
+  test("ends where the state is older than is allowed, or its age is not known, and returns with it", async () => {
+    const running = await start({ readyMaxStalenessMs: 2000 });
+    running.replicator.staleness = 2000;
+    expect((await probe(running)).status).toBe(200);
+    running.replicator.staleness = 2000.5;
+    expect(await probe(running)).toMatchObject({
+      status: 503,
+      text: "not ready: the state of this node may be 2001 ms old; 2000 ms are allowed (server.ready_max_staleness)\n",
+    });
+    expect(await health(running)).toBe(Serving.NOT_SERVING);
+    running.replicator.staleness = undefined;
+    expect((await probe(running)).text).toContain("cannot tell how old its state is");
+    running.replicator.staleness = 0;
+    expect(await health(running)).toBe(Serving.SERVING);
+  });
+
+  test("does not depend on staleness where no limit is set, and reads are served in any case", async () => {
+    const running = await start();
+    running.replicator.staleness = undefined;
+    expect((await probe(running)).status).toBe(200);
+    const old = await start({ readyMaxStalenessMs: 1 });
+    old.replicator.staleness = 10_000;
+    expect((await callJson(old.port, "cambium.v1.KVStore/Get", { key: "k" })).json).toMatchObject({
+      stalenessMs: "10000",
+    });
   });
 });
 
@@ -455,6 +594,51 @@ describe("draining", () => {
     await closing;
     const [, probe] = (await received).split("ok\n");
     expect(probe).toMatch(/^HTTP\/1\.1 503 .*connection: close.*not ready: this node is shutting down\n$/is);
+  });
+
+  test.each([
+    ["an answer", "POST /cambium.v1.KVStore/Get", "application/json", '{"key":"k"}', 200],
+    ["an error of a call", "POST /cambium.v1.KVStore/Get", "application/json", '{"key":""}', 400],
+    [
+      "an answer of gRPC-web",
+      "POST /cambium.v1.KVStore/Get",
+      "application/grpc-web+proto",
+      "\0\0\0\0\u0003\n\u0001k",
+      200,
+    ],
+    ["a stream that ends", "POST /grpc.health.v1.Health/Watch", "application/connect+json", "\0\0\0\0\u0002{}", 200],
+    ["a query without an encoding", "GET /cambium.v1.KVStore/Get?message=x", "", "", 400],
+    ["a content type that nobody takes", "POST /cambium.v1.KVStore/Get", "text/plain", "x", 415],
+    ["a method that nobody has", "POST /cambium.v1.KVStore/Nothing", "application/json", "{}", 404],
+    ["a name that is not this node's", "POST /x", "host: evil.example", "", 403],
+    ["a stream both ways", "POST /cambium.v1.Log/ProduceStream", "application/connect+json", "", 505],
+    ["a target that is none", "OPTIONS *", "", "", 400],
+  ])("tells over HTTP/1.1 that the connection ends, with %s", async (_what, request, type, body, status) => {
+    const { server, port, store } = await start();
+    let release = (): void => undefined;
+    store.gate = new Promise((resolve) => (release = resolve));
+    // Holds the node up, while the other connection, on which a request is on its way, goes on.
+    const write = callJson(port, "cambium.v1.KVStore/Set", { key: "k" });
+    await expect.poll(() => store.writing).toBe(1);
+    const socket = connectSocket(port, "127.0.0.1");
+    const received = new Promise<string>((resolve) => {
+      let all = "";
+      socket.on("data", (chunk) => (all += chunk.toString("latin1")));
+      socket.on("close", () => resolve(all));
+    });
+    const host = type.startsWith("host:") ? type : "host: localhost";
+    const contentType = type === "" || type.startsWith("host:") ? "" : `content-type: ${type}\r\n`;
+    const head = `${request} HTTP/1.1\r\n${host}\r\n${contentType}content-length: ${body.length}\r\n`;
+    socket.write(`GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n${head.slice(0, 10)}`);
+    await new Promise((resolve) => socket.once("data", resolve));
+    const closing = server.close();
+    socket.write(`${head.slice(10)}\r\n${body}`);
+    const [, answer = ""] = (await received).split("ok\n");
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(answer).toMatch(/^connection: close\r$/im);
+    release();
+    await write;
+    await closing;
   });
 
   test("ends calls that only wait, with UNAVAILABLE and the reason", async () => {
