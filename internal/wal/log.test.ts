@@ -268,6 +268,23 @@ test("a cut waits for the reads that are under way, and reads wait for the cut",
   expect([...decodeRecords(await during, true)].map((record) => record.seq)).toEqual([3]);
 });
 
+test("a mark that waited while its segment was removed is refused like one that is asked for too late", async () => {
+  const fileSystem = new MemoryFileSystem();
+  const { log } = await opened({ fileSystem, tailBytesMax: 1 });
+  for (const text of someTexts(100)) appendText(log, text);
+  await log.rotate();
+  for (const text of someTexts(100, 101)) appendText(log, text);
+  await log.flush();
+  const remove = fileSystem.holdNext("remove");
+  const compaction = log.truncateBelow(seq(100));
+  await remove.reached;
+  const mark = expect(log.mark(seq(50))).rejects.toMatchObject({ code: "out_of_range" });
+  remove.release();
+  await compaction;
+  await mark;
+  expect(await log.mark(seq(100))).toMatchObject({ seq: 100 });
+});
+
 test("a read that is under way in the last segment outlives the rotation that closes it", async () => {
   const fileSystem = new MemoryFileSystem();
   const { log } = await opened({ fileSystem, tailBytesMax: 1 });

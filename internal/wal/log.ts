@@ -374,7 +374,11 @@ export class Log {
     if (seq === this.#end.seq) return this.#end;
     if (seq > this.#end.seq || seq < this.compactSeq) throw this.#outOfRange(seq);
     if (seq >= this.#tail.firstSeq) return logEndAt(this.#tail.run(seq, seq, 1).bytes, 0);
-    return this.#gate.pass(() => this.#segments.endAt(seq));
+    return this.#gate.pass(() => {
+      // The log may have been cut at either end while this waited for its turn.
+      if (seq > this.#writer.written.seq || seq < this.compactSeq) throw this.#outOfRange(seq);
+      return this.#segments.endAt(seq);
+    });
   }
 
   async #cutNow(seq: Seq, saveAs: string | undefined): Promise<void> {
