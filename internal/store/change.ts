@@ -107,6 +107,12 @@ export function decodeChanges(payload: Uint8Array): Change[] {
   return changes;
 }
 
+/** Whether a payload says how the cluster decides, or who belongs to it: records that do so say nothing of keys or records. */
+export function isClusterPayload(payload: Uint8Array): boolean {
+  const kind = payload[0];
+  return kind === KIND.epoch || kind === KIND.member || kind === KIND.settings;
+}
+
 /** The epoch change of a payload that begins an epoch. */
 export function epochChangeOf(payload: Uint8Array): (Change & { kind: "epoch" }) | undefined {
   if (payload[0] !== KIND.epoch) return undefined;

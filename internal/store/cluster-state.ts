@@ -15,6 +15,22 @@ export class ClusterState {
     return [...this.#members.values()];
   }
 
+  /** Carries out what concerns the cluster; says whether a member changed. */
+  apply(change: Change): boolean {
+    switch (change.kind) {
+      case "member":
+        this.applyMember(change.member);
+        return true;
+      case "settings":
+        this.applySettings(change.settings);
+        return false;
+      case "epoch":
+        return this.applyEpoch(change);
+      default:
+        return false;
+    }
+  }
+
   applySettings(settings: ClusterSettings): void {
     this.#settings = settings;
   }

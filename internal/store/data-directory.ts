@@ -14,10 +14,11 @@ import { decodeRecords, lastSeqOf } from "../wal/record.js";
 import { WalError } from "../wal/wal-error.js";
 import type { Applier } from "./applier.js";
 import { Backups } from "./backup.js";
-import type { RecordsChange } from "./change.js";
+import { decodeChanges, isClusterPayload, type RecordsChange } from "./change.js";
 import type { ClusterState } from "./cluster-state.js";
 import { type DivergedRecords, divergedName } from "./diverged.js";
 import { epochStartOf, Lineage } from "./lineage.js";
+import { type LoggedChanges, LoggedCluster, NOTHING_LOGGED } from "./logged-cluster.js";
 import { Pins } from "./pins.js";
 import { Produced } from "./produced.js";
 import { Progress } from "./progress.js";
@@ -52,6 +53,7 @@ export interface DataDirectoryOptions {
 interface Parts {
   readonly log: Log;
   readonly lineage: Lineage;
+  readonly cluster: LoggedCluster;
   readonly snapshots: Snapshots;
   readonly records: RecordLog;
   readonly produced: Produced;
@@ -63,6 +65,8 @@ export class DataDirectory {
   readonly #records: RecordLog;
   readonly log: Log;
   readonly lineage: Lineage;
+  /** As the whole log says. */
+  readonly cluster: LoggedCluster;
   readonly snapshots: Snapshots;
   readonly produced: Produced;
   readonly pins: Pins;
@@ -75,6 +79,7 @@ export class DataDirectory {
     this.#records = parts.records;
     this.log = parts.log;
     this.lineage = parts.lineage;
+    this.cluster = parts.cluster;
     this.snapshots = parts.snapshots;
     this.produced = parts.produced;
     this.pins = parts.pins;
@@ -115,7 +120,7 @@ export class DataDirectory {
   static async open(options: DataDirectoryOptions): Promise<DataDirectory> {
     const { clusterId, onFailed } = options;
     const { fileSystem, clock, random, logger, segmentBytesMax, recordSegmentBytesMax, recover } = options.store;
-    const { log, starts } = await openLog(options);
+    const { log, starts, logged } = await openLog(options);
     await options.onRecovered(log.recovery);
     try {
       const pins = new Pins(clock);
@@ -138,7 +143,8 @@ export class DataDirectory {
       const neededEnd = (): number => Math.min(snapshots.recordsEnd, pins.recordOffset);
       const produced = new Produced({ log: records, neededEnd, onFailed });
       const lineage = new Lineage(clusterId, starts);
-      const directory = new DataDirectory(options, { log, lineage, snapshots, records, produced, pins });
+      const cluster = new LoggedCluster(logged);
+      const directory = new DataDirectory(options, { log, lineage, cluster, snapshots, records, produced, pins });
       const backup = (): ReturnType<Backups["begin"]> => directory.backups.begin();
       directory.#transfers = await TransferSource.open({ fileSystem, clock, logger, pins, backup });
       return directory;
@@ -172,6 +178,7 @@ export class DataDirectory {
   appendRecords(records: Uint8Array): Seq {
     const { log, lineage } = this;
     const last = log.appendRecords(records);
+    this.cluster.noteRecords(records);
     if (log.last.epoch > (lineage.history.last?.epoch ?? 0)) {
       for (const record of decodeRecords(records, false)) {
         const start = epochStartOf(record);
@@ -219,12 +226,14 @@ export class DataDirectory {
       }
       engine.clear();
       cluster.clear();
+      this.cluster.restore(NOTHING_LOGGED, ORIGIN.seq);
       await produced.restore();
       return ORIGIN;
     }
     await produced.restore(recordsMark);
     const { from } = summary.header;
     lineage.replace([...epochs, ...logStarts.filter(({ firstSeq }) => firstSeq > from.seq)]);
+    this.cluster.restore({ settings: cluster.settings, members: cluster.members }, from.seq);
     return { epoch: from.epoch, seq: from.seq };
   }
 
@@ -255,7 +264,14 @@ export class DataDirectory {
     pins.endAll(new StoreError("lineage_lost", lost));
     await snapshots.removeAfter(seq);
     await log.cutAfter(seq, saveAs);
+    this.forgetAfter(seq);
     diverged.add(found);
+  }
+
+  /** The log ends at `seq` from now on. */
+  forgetAfter(seq: Seq): void {
+    this.lineage.history.cutAfter(seq);
+    this.cluster.cutAfter(seq);
   }
 
   /** Saves the records of this node that the history of others does not have, as far as they are there. */
@@ -331,6 +347,7 @@ export class DataDirectory {
     const neededAfter = Math.min(oldestFrom, lacked, pins.logSeq);
     const before = log.compactSeq;
     await log.truncateBelow(toSeq(neededAfter));
+    this.cluster.forgetBefore(oldestFrom);
     await produced.compact();
     if (log.compactSeq > before) {
       store.logger.info("log compacted", { compact_seq: log.compactSeq, wal_bytes: log.sizeBytes });
@@ -338,11 +355,14 @@ export class DataDirectory {
   }
 }
 
-/** The log, and the masterships that its records begin. */
-async function openLog(options: DataDirectoryOptions): Promise<{ log: Log; starts: readonly EpochStart[] }> {
+/** The log, the masterships that its records begin, and what they say of the cluster. */
+async function openLog(
+  options: DataDirectoryOptions,
+): Promise<{ log: Log; starts: readonly EpochStart[]; logged: readonly LoggedChanges[] }> {
   const { fileSystem, clock, random, logger, durability, syncIntervalMs, segmentBytesMax, recover } = options.store;
   const progress = new Progress(clock, logger, "checking the log");
   const starts: EpochStart[] = [];
+  const logged: LoggedChanges[] = [];
   const log = await Log.open({
     fileSystem,
     clock,
@@ -359,8 +379,9 @@ async function openLog(options: DataDirectoryOptions): Promise<{ log: Log; start
       progress.tick(record.seq);
       const start = epochStartOf(record);
       if (start) starts.push(start);
+      if (isClusterPayload(record.payload)) logged.push({ seq: record.seq, changes: decodeChanges(record.payload) });
     },
     ...(recover && { recover }),
   });
-  return { log, starts };
+  return { log, starts, logged };
 }

@@ -57,7 +57,7 @@ async function replicaDisk(from: Store): Promise<MemoryFileSystem> {
 
 /** Flips a bit in the midst of the first file of a directory. */
 async function rot(disk: MemoryFileSystem, directory: string): Promise<string> {
-  const [name] = (await disk.list(directory)).filter((name) => !name.endsWith(".index"));
+  const name = (await disk.list(directory)).find((found) => !found.endsWith(".index"));
   const path = `${directory}/${name}`;
   const content = disk.bytes(path);
   content[Math.floor(content.length / 2)]! ^= 4;
@@ -227,7 +227,9 @@ describe("a start that finds damage", () => {
     await store.close();
     await rot(disk, directory);
     const before = disk.paths();
-    await expect(openStore({ ...SMALL, fileSystem: disk, engine: new MapEngine() })).rejects.toThrow();
+    await expect(openStore({ ...SMALL, fileSystem: disk, engine: new MapEngine() })).rejects.toThrow(
+      directory === "snapshots" ? "no snapshot of this node can be used" : "the log is damaged",
+    );
     expect([disk.paths(), asideOf(disk)]).toEqual([before, []]);
   });
 
@@ -285,8 +287,14 @@ describe("a start that finds damage", () => {
     await store.close();
     await rot(disk, "wal");
     const opened = openStore({ ...SMALL, fileSystem: disk, engine: new MapEngine() });
-    if (isRefused) await expect(opened).rejects.toMatchObject({ code: "corrupt" });
-    else await (await opened).close();
+    const outcome = await opened.then(
+      async (anew) => {
+        await anew.close();
+        return "opened";
+      },
+      (error: unknown) => (error as { code?: string }).code,
+    );
+    expect(outcome).toBe(isRefused ? "corrupt" : "opened");
   });
 
   test("leaves it to the operator who asked for the end to be cut", async () => {

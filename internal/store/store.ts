@@ -21,11 +21,12 @@ import type { LogListener, RecoveryReport } from "../wal/log.js";
 import { logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import type { BackupStream } from "./backup.js";
-import { type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
+import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
 import type { WriteCommand } from "./evaluate.js";
 import { installTransfer } from "./install.js";
+import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
@@ -64,6 +65,7 @@ export {
   type MemberSource,
 } from "./change.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
+export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
 export type { ConsumedPage } from "./produced.js";
@@ -265,6 +267,11 @@ export class Store {
     return this.#applier.cluster.settings;
   }
 
+  /** Settings and members as the whole log says, records that are still being written included; a new object whenever that changes. */
+  get electorate(): LoggedState {
+    return this.#directory?.cluster.state ?? NOTHING_LOGGED;
+  }
+
   listen(listener: StoreListener): void {
     this.#listeners.push(listener);
   }
@@ -375,11 +382,11 @@ export class Store {
   }
 
   /**
-   * Lets the record log begin at `below`; what lies before is gone when it resolves. An offset below the start changes
-   * nothing. Rejects as `write`, and with `offset_out_of_range` beyond the end.
+   * Lets the record log begin at `below`; what lies before is gone when it resolves, unless `options` ask for less. An offset
+   * below the start changes nothing. Rejects as `write`, and with `offset_out_of_range` beyond the end.
    */
-  truncateRecords(below: number): Promise<{ readonly position: Position }> {
-    return this.#writes.truncateRecords(below);
+  truncateRecords(below: number, options?: WriteOptions): Promise<{ readonly position: Position }> {
+    return this.#writes.truncateRecords(below, options);
   }
 
   /** Writes a member into the replicated state; resolves when that is committed. Rejects as `write`. */
@@ -459,14 +466,16 @@ export class Store {
     options: { readonly forced?: boolean; readonly changes?: readonly ClusterChange[] } = {},
   ): Seq {
     const { forced = false, changes = [] } = options;
-    const { log, lineage, produced } = this.#mustBeJoined();
+    const { log, lineage, cluster, produced } = this.#mustBeJoined();
     assert(this.role === "master", "only a master begins an epoch");
     assert(this.promised.epoch === epoch, `epoch ${epoch} was not promised`);
     assert(epoch > log.last.epoch, `epoch ${epoch} does not follow epoch ${log.last.epoch} of the log`);
-    const payload = encodeChanges([{ kind: "epoch", epochId, forced, master: this.nodeId }, ...changes]);
+    const first: Change[] = [{ kind: "epoch", epochId, forced, master: this.nodeId }, ...changes];
+    const payload = encodeChanges(first);
     const seq = log.append({ epoch, timestampMs: recordTime(this.#time.now(), log), payload });
+    cluster.note(seq, first);
     lineage.history.push({ epoch, epochId, firstSeq: seq, ...(forced && { forced }) });
-    this.#mastership = { epoch, firstSeq: seq, log, lineage, produced };
+    this.#mastership = { epoch, firstSeq: seq, log, lineage, cluster, produced };
     this.#isCommitNoted = false;
     return seq;
   }
@@ -503,9 +512,7 @@ export class Store {
     await this.#applier.settled();
     await directory.cutAfter(seq);
     try {
-      const { lineage } = directory;
-      lineage.history.cutAfter(seq);
-      await this.#applier.cutAfter(lineage.positionAt(seq));
+      await this.#applier.cutAfter(directory.lineage.positionAt(seq));
     } catch (error) {
       // What is applied is no longer what the log says; only the next start can make it so again.
       this.#fail(error instanceof Error ? error : new Error(String(error)));
@@ -749,7 +756,7 @@ export class Store {
         this.#tell((listener) => listener.kept?.(seq));
       },
       dropped: (firstSeq, cause) => {
-        this.#directory?.lineage.history.cutAfter(toSeq(firstSeq - 1));
+        this.#directory?.forgetAfter(toSeq(firstSeq - 1));
         if (this.#mastership && this.#mastership.firstSeq >= firstSeq) this.#mastership = undefined;
         this.#writes.drop(firstSeq, cause);
         this.#applier.wake();

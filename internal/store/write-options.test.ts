@@ -125,6 +125,25 @@ describe("a write with a deadline", () => {
     await store.close();
   });
 
+  test("may truncate the record log: nobody waits for that longer than they say", async () => {
+    const clock = new FakeClock();
+    const store = await stalled({ clock });
+    const produced = store.produce([bytes("r"), bytes("s")]);
+    await kept(store, 2);
+    store.commit(seq(2));
+    await produced;
+    const truncated = expect(store.truncateRecords(1, { timeoutMs: 100 })).rejects.toMatchObject({
+      code: "outcome_unknown",
+      position: { epoch: 1, seq: 3 },
+    });
+    await kept(store, 3);
+    clock.advance(100);
+    await truncated;
+    store.commit(seq(3));
+    expect(store.recordRange()).toEqual({ start: 1, end: 2 });
+    await store.close();
+  });
+
   test("costs one timer for all of them, and none once the store is closed", async () => {
     const clock = new FakeClock();
     const store = await openStore({ clock });

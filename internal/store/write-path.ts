@@ -10,6 +10,7 @@ import type { Applier } from "./applier.js";
 import { type Change, encodeChanges } from "./change.js";
 import { evaluate, type WriteCommand } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
+import type { LoggedCluster } from "./logged-cluster.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
@@ -23,6 +24,7 @@ export interface Mastership {
   readonly firstSeq: Seq;
   readonly log: Log;
   readonly lineage: Lineage;
+  readonly cluster: LoggedCluster;
   readonly produced: Produced;
 }
 
@@ -109,13 +111,14 @@ export class WritePath {
   }
 
   /** See `Store.truncateRecords`. */
-  async truncateRecords(below: number): Promise<{ readonly position: Position }> {
-    return { position: await this.#withReserve(() => this.#truncateRecords(below)) };
+  async truncateRecords(below: number, options?: WriteOptions): Promise<{ readonly position: Position }> {
+    const answer = this.#answer(options);
+    return { position: await this.#withReserve(() => this.#truncateRecords(below, answer)) };
   }
 
-  async #truncateRecords(below: number): Promise<Position> {
+  async #truncateRecords(below: number, answer: Answer): Promise<Position> {
     let mastership = this.#options.mastership();
-    if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
+    if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, answer);
     const { start } = mastership.produced.range;
     const end = this.#nextOffset(mastership.produced);
     if (below > end) {
@@ -123,14 +126,16 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, [{ kind: "truncate-records", below }], WHEN_COMMITTED);
+    return this.#propose(mastership, [{ kind: "truncate-records", below }], answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    return this.#propose(mastership, [change], WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, [change], WHEN_COMMITTED);
+    mastership.cluster.note(mastership.log.last.seq, [change]);
+    return proposed;
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */

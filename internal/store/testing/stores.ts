@@ -2,7 +2,7 @@
 import { FakeClock } from "../../base/clock.js";
 import { type EpochId, epochId, type RandomSource } from "../../base/ids.js";
 import { silentLogger } from "../../base/logger.js";
-import { epoch, type Seq, seq } from "../../base/position.js";
+import { epoch, seq } from "../../base/position.js";
 import { MapEngine } from "../../engine/map-engine.js";
 import type { FileSystem } from "../../wal/file-system.js";
 import { MemoryFileSystem } from "../../wal/memory-file-system.js";
@@ -63,13 +63,12 @@ export async function beginMastership(store: Store, options: MastershipOptions =
   const next = epoch(options.epoch ?? Math.max(store.promised.epoch, store.last.epoch) + 1);
   const id = options.epochId ?? epochId(next.toString(16).padStart(16, "0"));
   await store.promise({ epoch: next, candidate: store.nodeId, epochId: id }, "master");
-  let first: Seq | undefined;
+  const first = store.beginEpoch(next, id, options);
   store.listen({
-    kept: (kept) => {
-      if (store.last.epoch === next) store.commit(options.commits === false ? seq(Math.min(kept, first!)) : kept);
+    kept: (seqKept) => {
+      if (store.last.epoch === next) store.commit(options.commits === false ? seq(Math.min(seqKept, first)) : seqKept);
     },
   });
-  first = store.beginEpoch(next, id, options);
   await applied(store, first);
   await store.markCaughtUp();
 }
