@@ -1,10 +1,13 @@
 /** Who is master, who votes, and how the cluster decides: what of it is durable, and what the log says. */
 import { describe, expect, test } from "vitest";
-import { epochId, nodeId } from "../base/ids.js";
+import { FakeClock } from "../base/clock.js";
+import { clusterId, epochId, nodeId } from "../base/ids.js";
+import { silentLogger } from "../base/logger.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { restoreBackup } from "./restore.js";
 import type { ClusterChange, Member } from "./store.js";
+import { FaultyFileSystem } from "./testing/faulty-file-system.js";
 import {
   beginMastership,
   beginSoleMastership,
@@ -15,8 +18,6 @@ import {
   seededRandom,
   seq,
 } from "./testing/stores.js";
-import { FakeClock } from "../base/clock.js";
-import { silentLogger } from "../base/logger.js";
 
 const OTHER = nodeId("ab".repeat(16));
 const ID = epochId("cd".repeat(8));
@@ -208,4 +209,29 @@ test("a store is empty until its first record, cluster or not", async () => {
   expect(store.isEmpty).toBe(false);
   expect(store.mustCatchUp).toBe(false);
   await store.close();
+});
+
+test("joining a cluster goes on where a full or failing disk broke it off, whichever operation that was", async () => {
+  const [id, other] = [clusterId("12".repeat(16)), clusterId("34".repeat(16))];
+  const done = ["nothing", "all", "part"] as const;
+  let failures = 0;
+  for (let failing = 0, operations = Infinity; failing < operations; failing++) {
+    const fileSystem = new FaultyFileSystem(new MemoryFileSystem());
+    const store = await openStore({ fileSystem, initialRole: "replica" });
+    const before = fileSystem.operations;
+    fileSystem.inject([{ after: failing, code: "ENOSPC", done: done[failing % 3]! }]);
+    await store.joinCluster(id).catch(async (error: unknown) => {
+      failures++;
+      expect(String(error)).toContain("ENOSPC");
+      if (store.clusterId) await expect(store.joinCluster(other)).rejects.toThrow("has begun to join");
+      await store.joinCluster(id);
+    });
+    operations = Math.min(operations, fileSystem.operations - before);
+    expect([store.clusterId, store.last.seq, store.isEmpty]).toEqual([id, 0, true]);
+    await store.close();
+    const again = await openStore({ fileSystem: fileSystem.memory.crash() });
+    expect([again.clusterId, again.isEmpty]).toEqual([id, true]);
+    await again.close();
+  }
+  expect(failures).toBeGreaterThan(5);
 });

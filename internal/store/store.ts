@@ -419,17 +419,23 @@ export class Store {
 
   // ---- mastership ----------------------------------------------------------------------------------------------------
 
-  /** Makes this empty node the first of a new cluster. Durable when it resolves. */
+  /** Makes this empty node the first of a new cluster. Durable when it resolves; goes on where it was broken off. */
   async foundCluster(): Promise<ClusterId> {
-    const id = newClusterId(this.#options.random);
+    const id = this.clusterId ?? newClusterId(this.#options.random);
     await this.joinCluster(id);
     return id;
   }
 
-  /** Makes this empty node a part of a cluster. Durable when it resolves. */
+  /**
+   * Makes this empty node a part of a cluster. Durable when it resolves; goes on where it was broken off. Rejects with
+   * `StoreError` "not_ready" when that was for another cluster, and with what the disk says.
+   */
   async joinCluster(id: ClusterId): Promise<void> {
-    assert(!this.clusterId, "a node joins a cluster only while it belongs to none");
-    await this.#node.save({ clusterId: id });
+    assert(!this.#directory, "a node that has a log belongs to a cluster");
+    if (!this.clusterId) await this.#node.save({ clusterId: id });
+    if (this.clusterId !== id) {
+      throw new StoreError("not_ready", `this node has begun to join cluster ${this.clusterId}, and cannot join ${id}`);
+    }
     await this.#openData();
   }
 
@@ -723,6 +729,8 @@ export class Store {
       await applier.settled();
       if (this.#failure) throw this.#failure;
     } catch (error) {
+      // The applier knows this log; only another store begins anew.
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
       await directory.close(closingError());
       throw error;
     }
