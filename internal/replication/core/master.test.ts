@@ -282,13 +282,13 @@ describe("pushing", () => {
        > flush
        > pass 1
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer
+       #1 <- heartbeat commit 5, echo 1, answer, checked
        > #1 -> ack match 5 applied 5 probe 2
        > flush
        #1 <- heartbeat commit 5, echo 2
        > pass 1000
        > flush
-       #1 <- heartbeat commit 5, echo 2, answer`,
+       #1 <- heartbeat commit 5, echo 2, answer, checked`,
     );
   });
 
@@ -297,12 +297,12 @@ describe("pushing", () => {
       streaming(),
       `> pass 1000
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer
+       #1 <- heartbeat commit 5, echo 1, answer, checked
        > pass 999
        > flush
        > pass 1
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer`,
+       #1 <- heartbeat commit 5, echo 1, answer, checked`,
     );
   });
 
@@ -323,10 +323,10 @@ describe("pushing", () => {
        #1 <- append after 2/5, 100 bytes, commit 5, echo 1
        > pass 100
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer
+       #1 <- heartbeat commit 5, echo 1, answer, checked
        > pass 3999
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer
+       #1 <- heartbeat commit 5, echo 1, answer, checked
        > pass 1
        > flush
        hang up #1
@@ -354,7 +354,7 @@ describe("pushing", () => {
        > #1 -> ack match 5 applied 5 probe 2
        > pass 1000
        > flush
-       #1 <- heartbeat commit 5, echo 2, answer`,
+       #1 <- heartbeat commit 5, echo 2, answer, checked`,
     );
   });
 });
@@ -411,7 +411,8 @@ describe("the commit", () => {
       history: "1@1 2@5",
       last: "2/5",
       kept: 4,
-      settings: { commit: "majority" },
+      voters: "mrv",
+      commit: "majority",
     });
     play(
       player,
@@ -437,7 +438,7 @@ describe("the commit", () => {
   });
 
   test("of a majority does not count a voter whose directory was wiped", () => {
-    const player = masterPlayer({ history: "1@1", last: "1/1", settings: { commit: "majority" } });
+    const player = masterPlayer({ history: "1@1", last: "1/1", voters: "mrv", commit: "majority" });
     play(player, `> peers r:1=r:voter v:1=v:voter\n> flush\n> opened #1`);
     expectPlayed(
       player,
@@ -525,7 +526,6 @@ describe("who is pushed to", () => {
 describe("the end of a mastership", () => {
   test.each([
     ["a replica has promised a newer epoch", "reject stale_epoch epoch 3"],
-    ["a replica knows the epoch as another node's", "reject epoch_conflict"],
     ["an ack carries a newer epoch", "ack match 5 epoch 9"],
   ])("comes when %s", (_, answer) => {
     expectPlayed(
@@ -533,9 +533,25 @@ describe("the end of a mastership", () => {
       `> #1 -> ${answer}
        hang up #1
        step down
+       save role
        > log last 2/6 written 6 kept 6
        > flush
-       > #1 -> ack match 5`,
+       > #1 -> ack match 5
+       > done
+       > flush`,
+    );
+  });
+
+  test("comes with a conflict when a replica knows the epoch as another node's, and then nothing goes on", () => {
+    expectPlayed(
+      streaming(),
+      `> #1 -> reject epoch_conflict
+       hang up #1
+       step down, in conflict
+       > log last 2/6 written 6 kept 6
+       > flush
+       > #1 -> ack match 5
+       > flush`,
     );
   });
 
@@ -548,27 +564,107 @@ describe("the end of a mastership", () => {
     );
   });
 
-  test("is told to masters who want to push to the node", () => {
+  test("leaves a replica, which hears masters once it is durable that it is one", () => {
     const player = streaming();
     play(player, `> #1 -> reject stale_epoch epoch 3`);
     expectPlayed(
       player,
       `> accepted s1
-       > s1 <- hello epoch 3 history 1@1 3@5
-       s1 -> reject not_a_replica, promised 2
-       close s1: the mastership of this node (epoch 2) has ended: node 72727272727272727272727272727272 says that epoch 3 has begun`,
+       > s1 <- hello epoch 3 history 1@1 2@5 3@6 from c
+       > done
+       promise epoch 3 to c
+       > done
+       s1 -> welcome promised 3, history 1@1 2@5, last 2/5`,
+    );
+  });
+
+  test("that cannot be remembered is reported, and holds all the same", () => {
+    const player = streaming();
+    play(player, `> #1 -> reject stale_epoch epoch 3`);
+    expectPlayed(
+      player,
+      `> failed
+       role unsaved
+       > accepted s1
+       > s1 <- hello epoch 3 history 1@1 2@5 3@6 from c
+       promise epoch 3 to c`,
     );
   });
 });
 
-test("a master that another one wants to push to turns it away", () => {
-  expectPlayed(
-    begun(),
-    `> accepted s1
-     > s1 <- hello epoch 3 history 1@1 3@5
-     s1 -> reject not_a_replica, promised 2
-     close s1: this node is a master itself, of epoch 2`,
-  );
+describe("another master that wants to push to a master", () => {
+  test("of a higher epoch ends its mastership, and is heard once that is durable", () => {
+    expectPlayed(
+      streaming(),
+      `> accepted s1
+       > s1 <- hello epoch 3 history 1@1 3@5 from c
+       hang up #1
+       step down for c:1
+       save role
+       > flush
+       > done
+       promise epoch 3 to c
+       > done
+       s1 -> welcome promised 3, history 1@1 2@5, last 2/5`,
+    );
+  });
+
+  test("of a lower epoch is told of the higher one", () => {
+    expectPlayed(
+      begun(),
+      `> accepted s1
+       > s1 <- hello epoch 1 history 1@1 from c
+       s1 -> reject stale_epoch, promised 2
+       close s1: this node is a master itself, of epoch 2`,
+    );
+  });
+
+  test("of the same epoch stops both, whatever the epoch id", () => {
+    for (const id of ["2", "2'"]) {
+      const player = streaming();
+      const played = play(player, `> accepted s1\n> s1 <- hello epoch 2 history 1@1 ${id}@5 from c`);
+      expect(played).toContain("step down, in conflict");
+      expect(played).toContain("s1 -> reject epoch_conflict, promised 2");
+      expect(player.state.role).toMatchObject({ kind: "idle", canFollow: true });
+    }
+  });
+
+  test("of another cluster, or with this node's own id, is turned away and changes nothing", () => {
+    for (const hello of ["cluster foreign from c", "from m", "version 9 from c"]) {
+      const player = begun();
+      const played = play(player, `> accepted s1\n> s1 <- hello epoch 9 history 1@1 9@5 ${hello}`);
+      expect(played).toMatch(/s1 -> reject (foreign_cluster|not_a_replica), promised 2/);
+      expect(player.state.role.kind).toBe("master");
+    }
+  });
+});
+
+describe("a node whose mastership has ended in a conflict", () => {
+  function stopped(): Player {
+    const player = streaming();
+    play(player, `> #1 -> reject epoch_conflict`);
+    return player;
+  }
+
+  test("tells why to masters of that epoch, and follows none of them", () => {
+    const played = play(stopped(), `> accepted s1\n> s1 <- hello epoch 2 history 1@1 2'@5 from c`);
+    expect(played).toContain("s1 -> reject not_a_replica, promised 2");
+    expect(played).toContain("promote the node that is to go on");
+  });
+
+  test("follows a master of a higher epoch", () => {
+    expectPlayed(
+      stopped(),
+      `> accepted s1
+       > s1 <- hello epoch 3 history 1@1 2'@5 3@6 from c
+       step down for c:1
+       save role
+       > done
+       promise epoch 3 to c
+       > done
+       s1 -> welcome promised 3, history 1@1 2@5, last 2/5`,
+    );
+  });
 });
 
 test("at shutdown everybody is hung up on, and nothing more is done", () => {

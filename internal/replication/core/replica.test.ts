@@ -216,7 +216,7 @@ describe("Align", () => {
   });
 
   test("below what a majority has committed is a broken invariant", () => {
-    const player = replicaPlayer({ history: "1@1", last: "1/5", promised: 1, settings: { commit: "majority" } });
+    const player = replicaPlayer({ history: "1@1", last: "1/5", promised: 1, commit: "majority" });
     play(player, `> accepted s1\n> s1 <- hello epoch 2 history 1@1 2@4\n> done\n> s1 <- align at 1/3 epoch 2`);
     expect(() => play(player, `> mark 1/3`)).toThrow("seq 5 is committed by a majority");
   });
