@@ -147,6 +147,9 @@ test("a last segment that was emptied or zeroed is damage, alone and behind othe
     expect((await inspect(harmed)).findings).toMatchObject([finding]);
     const both = await inspect(flipped(harmed, segments[1]!, 200));
     expect(both.findings).toMatchObject([{ kind: "corrupt", file: segments[1] }, finding]);
+    const lone = new MemoryFileSystem();
+    lone.setBytes(FIRST, bytes);
+    expect((await inspect(lone)).findings).toMatchObject([{ ...finding, file: FIRST }]);
   }
 });
 

@@ -184,7 +184,7 @@ class Reader {
       } catch (error) {
         if (!(error instanceof CorruptAt) || this.#options.recover !== "truncate-tail") throw error;
         // Without the first header no frame can be told from chance. All would be lost, and nobody asked for that.
-        if (error.cut.index === 0 && error.cut.offset === 0) throw error;
+        if (error.cut.index === 0 && error.cut.offset === 0 && !this.#mayBeginAnew()) throw error;
         this.#options.logger.warn("the log is damaged and is cut there, as was asked for", { reason: error.message });
         this.#damage = error;
         return error.cut;
@@ -196,7 +196,6 @@ class Reader {
   async #readSegment(index: number): Promise<Cut | undefined> {
     const found = must(this.#found[index], "the segment was found");
     const next = this.#found[index + 1];
-    if (!next && found.header.kind === "unborn" && this.#mayBeginAnew(index)) return { index, offset: 0 };
     const header = this.#checkedHeader(index, found);
     if (index === 0) this.#cursor.follow(header.before);
     // A segment begins only after the one before it is synced.
@@ -249,13 +248,14 @@ class Reader {
   }
 
   /**
-   * Whether a segment without a header, and with none after it, is taken for a log that was never there: only the very
-   * first one, and only while the caller knows of no log. No crash leaves one behind others: a segment gets its name
-   * once its header is synced, so what has lost it may have held records that were acknowledged.
+   * Whether a log that is to be cut at its very beginning may become an empty one: when its only segment is the first one and
+   * holds nothing at all, so that there is nothing to lose, and the caller does not know better. Even so it takes the wish
+   * to cut. No crash leaves a segment without a header: it gets its name once that is synced, so what has lost it may have
+   * held records that were acknowledged.
    */
-  #mayBeginAnew(index: number): boolean {
-    const { firstSeq } = must(this.#found[index], "the segment was found");
-    return index === 0 && firstSeq === 1 && !this.#options.mustExist;
+  #mayBeginAnew(): boolean {
+    const [only, ...others] = this.#found;
+    return only?.firstSeq === 1 && only.header.kind === "unborn" && others.length === 0 && !this.#options.mustExist;
   }
 
   /** The header of a segment, when it is sound and continues the segments before. */
