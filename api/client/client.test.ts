@@ -215,15 +215,69 @@ describe("writes", () => {
     expect(cluster.seq).toBe(3n);
   });
 
-  test("end with not_master when two nodes name each other", async () => {
+  test("end with not_master when two nodes name each other, each having been asked once a round", async () => {
     const cluster = await start(2);
     const [a, b] = cluster.nodes;
     a!.role = "replica";
     a!.masterHint = b!.address;
     b!.masterHint = a!.address;
-    const error = await failure(client({ endpoints: [a!.address] }).set("k", "v"));
+    const error = await failure(client({ endpoints: [a!.address], writeRounds: 2 }).set("k", "v"));
     expect(error).toMatchObject({ code: "not_master", outcomeUnknown: false, masterAddress: a!.address });
-    expect([a!, b!].map(({ requests }) => requests.length)).toEqual([1, 1]);
+    expect([a!, b!].map(({ requests }) => requests.length)).toEqual([2, 2]);
+  });
+
+  test("wait out a switchover: nobody is master for a while, and the next one is about to be", async () => {
+    const cluster = await start(2);
+    const [old, heir] = cluster.nodes;
+    const kv = client({ endpoints: [old!.address, heir!.address] });
+    await kv.set("k", "1");
+    old!.role = "replica";
+    old!.masterHint = heir!.address;
+    heir!.masterHint = "";
+    let calls = 0;
+    heir!.before = () => {
+      if (++calls === 1) return;
+      heir!.role = "master";
+      if (calls < 4) throw new ConnectError("the mastership of this node has not begun yet", Code.Unavailable);
+    };
+    await kv.set("k", "2");
+    expect(calls).toBe(4);
+    expect(cluster.seq).toBe(3n);
+  });
+
+  test("that nobody takes end after a bounded number of rounds, with what the one that would be master says", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    master!.before = () => {
+      throw new ConnectError("the mastership of this node has not begun yet", Code.Unavailable);
+    };
+    const kv = client({ endpoints: [replica!.address, master!.address], writeRounds: 3 });
+    const error = await failure(kv.set("k", "v"));
+    expect(error).toMatchObject({ code: "unavailable", outcomeUnknown: false });
+    expect(error.message).toContain("has not begun yet");
+    expect(master!.requests).toHaveLength(3);
+  });
+
+  test("that a node may have taken are not sent again, whatever else it says", async () => {
+    const cluster = await start(2);
+    const detail = { desc: OutcomeUnknownSchema, value: { position: { epoch: 1n, seq: 7n } } };
+    cluster.nodes[0]!.before = () => {
+      throw new ConnectError("stepped down", Code.Unavailable, undefined, [detail]);
+    };
+    const error = await failure(client({ endpoints: cluster.nodes.map(({ address }) => address) }).set("k", "v"));
+    expect(error).toMatchObject({ code: "outcome_unknown", outcomeUnknown: true, position: { epoch: 1, seq: 7 } });
+    expect(cluster.nodes.map(({ requests }) => requests.length)).toEqual([1, 0]);
+  });
+
+  test("are sent again and again, an operator's command is not: what the master says of it stands", async () => {
+    const cluster = await start(1);
+    cluster.nodes[0]!.before = () => {
+      throw new ConnectError("the other node did not take over", Code.Unavailable);
+    };
+    const kv = client({ endpoints: [cluster.nodes[0]!.address] });
+    expect(await failure(kv.transfer())).toMatchObject({ code: "unavailable" });
+    expect(await failure(kv.addReplica("127.0.0.1:1"))).toMatchObject({ code: "unavailable" });
+    expect(cluster.nodes[0]!.requests).toHaveLength(2);
   });
 
   test("end with not_master when no node knows a master, or names nonsense", async () => {

@@ -50,6 +50,11 @@ export interface ClientOptions {
   readonly readMaxBytes?: number;
   /** Rounds over all endpoints that a read makes at most while none answers. Default 4. */
   readonly readRounds?: number;
+  /**
+   * The same for a write, while none takes it: a mastership that changes hands is waited out. Default 5. A write that a node
+   * may have taken is never sent again.
+   */
+  readonly writeRounds?: number;
   /** The first pause between two rounds; it doubles up to 2 s, and is jittered. Default 100. */
   readonly retryDelayMs?: number;
   /** How long an endpoint that did not answer is asked last. Default 5,000. */
@@ -161,6 +166,7 @@ export class CambiumClient {
         transport: options.transport ?? fetchTransport,
         readMaxBytes: this.#readMaxBytes,
         readRounds: positive(options.readRounds ?? 4, "readRounds"),
+        writeRounds: positive(options.writeRounds ?? 5, "writeRounds"),
         retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
         avoidMs: options.avoidMs ?? 5_000,
       });
@@ -394,7 +400,7 @@ export class CambiumClient {
 
   /** Makes the node at an address (`host:port`) a follower of the master. Committed when this resolves. */
   async addReplica(address: string, options: CallOptions = {}): Promise<MemberStatus> {
-    const answer = await this.#pool.write(
+    const answer = await this.#pool.command(
       (endpoint, call) => endpoint.cluster.addReplica({ address }, call),
       this.#call(options),
     );
@@ -407,7 +413,7 @@ export class CambiumClient {
     which: { readonly nodeId?: string; readonly address?: string },
     options: CallOptions = {},
   ): Promise<void> {
-    await this.#pool.write((endpoint, call) => endpoint.cluster.removeReplica(which, call), this.#call(options));
+    await this.#pool.command((endpoint, call) => endpoint.cluster.removeReplica(which, call), this.#call(options));
   }
 
   /**
@@ -431,7 +437,7 @@ export class CambiumClient {
   /** Lets the master hand over to another node, which takes writes when this resolves. Nothing is lost. */
   async transfer({ nodeId = "", address = "", ...options }: TransferOptions = {}): Promise<TransferReceipt> {
     return toTransferReceipt(
-      await this.#pool.write(
+      await this.#pool.command(
         (endpoint, call) => endpoint.cluster.transfer({ nodeId, address }, call),
         this.#call(options),
       ),

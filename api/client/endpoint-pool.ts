@@ -3,7 +3,8 @@
  *
  * A read may be repeated, so it moves on to the next endpoint as soon as one does not answer, and makes a bounded number
  * of rounds with growing, jittered pauses. A write may not: it is sent again only when it is certain that no node took it,
- * because a replica answered NotMaster or the connection was never made. All tries together keep to the call's time.
+ * because one refused it or the connection was never made; so a mastership that changes hands is waited out, and a write
+ * without an answer is not repeated. All tries together keep to the call's time.
  */
 import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
@@ -70,6 +71,8 @@ export interface EndpointPoolOptions {
   readonly readMaxBytes: number;
   /** Rounds over all endpoints that a read makes at most. */
   readonly readRounds: number;
+  /** The same for a write, while none takes it. */
+  readonly writeRounds: number;
   /** The first pause between two rounds; it doubles, and is jittered by half. */
   readonly retryDelayMs: number;
   /** How long an endpoint that did not answer is asked last. */
@@ -185,9 +188,42 @@ export class EndpointPool {
     }
   }
 
-  /** A call for the master, made once, wherever the master is. */
+  /**
+   * A call for the master, wherever it is, that is done once. While no node takes it (a master is about to be, another one
+   * does not know yet that it is none any more) it is sent again, in rounds as for a read.
+   */
   async write<T>(call: Call<T>, { signal, timeoutMs }: PoolCallOptions): Promise<T> {
     const deadlineMs = performance.now() + timeoutMs;
+    for (let round = 1; ; round++) {
+      const outcome = await this.#askMaster(call, { deadlineMs, signal, isRefusal: isRefusedWrite });
+      if ("answer" in outcome) return outcome.answer;
+      const delayMs = this.#delayMs(round);
+      if (round >= this.#options.writeRounds || performance.now() + delayMs >= deadlineMs) throw outcome.error;
+      await pause(delayMs, signal);
+    }
+  }
+
+  /** An operator's call for the master, wherever it is: each node is asked once, and what the master answers stands. */
+  async command<T>(call: Call<T>, { signal, timeoutMs }: PoolCallOptions): Promise<T> {
+    const deadlineMs = performance.now() + timeoutMs;
+    const outcome = await this.#askMaster(call, { deadlineMs, signal, isRefusal: isElsewhere });
+    if ("answer" in outcome) return outcome.answer;
+    throw outcome.error;
+  }
+
+  /** One round. Throws whatever is no refusal. */
+  async #askMaster<T>(
+    call: Call<T>,
+    {
+      deadlineMs,
+      signal,
+      isRefusal,
+    }: {
+      readonly deadlineMs: number;
+      readonly signal: AbortSignal | undefined;
+      readonly isRefusal: (error: CambiumError) => boolean;
+    },
+  ): Promise<{ readonly answer: T } | { readonly error: CambiumError }> {
     const asked = new Set<Endpoint>();
     const failures: CambiumError[] = [];
     let target: Endpoint | undefined = this.#master ?? this.#endpoints[0];
@@ -199,20 +235,25 @@ export class EndpointPool {
       try {
         const answer = await this.#try(target, call, leftMs, true, signal);
         this.#master = target;
-        return answer;
+        return { answer };
       } catch (error) {
-        if (!(error instanceof CambiumError)) throw error;
-        if (error.code !== "not_master" && error.code !== "unreachable") throw error;
+        if (!(error instanceof CambiumError) || !isRefusal(error)) throw error;
         failures.push(error);
         if (this.#master === target) this.#master = undefined;
-        // Each node is asked once: two that name each other end here, and the caller decides when to try again.
+        // Each node is asked once a round, so that two that name each other do not keep the call going.
         const hint = this.#hinted(error, target);
         if (hint && !asked.has(hint)) target = this.#master = hint;
         else target = this.#endpoints.find((endpoint) => !asked.has(endpoint));
       }
     }
-    // That the master itself cannot be reached says more than the replicas' pointing to it.
-    throw summary(failures, failures.some(({ code }) => code === "unreachable") ? "unreachable" : undefined);
+    // What the master says, or that it cannot be reached, tells more than the replicas' pointing to it.
+    const telling = ["unavailable", "unreachable"] as const;
+    return {
+      error: summary(
+        failures,
+        telling.find((code) => failures.some((failure) => failure.code === code)),
+      ),
+    };
   }
 
   close(): void {
@@ -327,6 +368,16 @@ export class EndpointPool {
 /** Whether the node, not the request, is the trouble. */
 function isNodeFailure({ code }: CambiumError): boolean {
   return code === "unavailable" || code === "unreachable" || code === "deadline_exceeded";
+}
+
+/** Whether another node may be the master that this one is not. */
+function isElsewhere({ code }: CambiumError): boolean {
+  return code === "not_master" || code === "unreachable";
+}
+
+/** Whether it is certain that the node has not done the write, and another one, or the same one later, may. */
+function isRefusedWrite(error: CambiumError): boolean {
+  return isElsewhere(error) || (error.code === "unavailable" && !error.outcomeUnknown);
 }
 
 /** One error for all the tries of a call. */

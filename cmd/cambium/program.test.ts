@@ -484,15 +484,19 @@ describe("import and export", () => {
     });
   });
 
-  test("an import goes on when the master comes back", async () => {
+  test("an import goes on when the master comes back, and when it has room again", async () => {
     const folder = await tree(contents);
-    let failures = 2;
+    const failures = [
+      new ConnectError("restarting", Code.Unavailable),
+      new ConnectError("too many calls in flight", Code.ResourceExhausted),
+    ];
     cluster.nodes[0]!.before = () => {
-      if (failures-- > 0) throw new ConnectError("restarting", Code.Unavailable);
+      const failure = failures.shift();
+      if (failure) throw failure;
     };
     const { exitCode, stderr } = await run(["import", "--dir", folder]);
     expect(exitCode).toBe(0);
-    expect(stderr).toContain("trying again: restarting");
+    expect(stderr).toContain("trying again: too many calls in flight");
   });
 
   test("an import that the cluster leaves says how much is in, with exit code 3", async () => {

@@ -1,10 +1,8 @@
 /** Clients that nobody here wrote. */
-import path from "node:path";
 import * as grpc from "@grpc/grpc-js";
-import * as protoLoader from "@grpc/proto-loader";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCluster } from "../harness/cluster.js";
-import { root } from "../harness/programs.js";
+import { callUnary, health, serviceOf } from "../harness/grpc.js";
 import { request, status } from "../harness/rpc.js";
 import { paste } from "../harness/shell.js";
 
@@ -61,37 +59,8 @@ describe("curl", () => {
 });
 
 describe("@grpc/grpc-js", () => {
-  const loaded = protoLoader.loadSync(
-    ["cambium/v1/kvstore.proto", "cambium/v1/cluster.proto", "grpc/health/v1/health.proto"],
-    { includeDirs: [path.join(root, "api")], keepCase: true, longs: Number, enums: String, defaults: true },
-  );
-  const contract = grpc.loadPackageDefinition(loaded);
-
-  /** The client of a service, by its full name. */
-  function serviceOf(name: string): grpc.ServiceClientConstructor {
-    const found = name
-      .split(".")
-      .reduce<unknown>((scope, part) => (scope as Record<string, unknown> | undefined)?.[part], contract);
-    if (typeof found !== "function") throw new Error(`the contract has no service ${name}`);
-    return found as grpc.ServiceClientConstructor;
-  }
-
-  type Message = Record<string, unknown>;
-
-  /** A unary call, as grpc-js makes one. */
-  function callUnary(service: grpc.ServiceClientConstructor, address: string, method: string, message: Message) {
-    const client = new service(address, grpc.credentials.createInsecure());
-    onTestFinished(() => client.close());
-    return new Promise<Message>((resolve, reject) => {
-      const done = (error: grpc.ServiceError | null, answer?: Message): void =>
-        error ? reject(error) : resolve(answer!);
-      (client[method] as (request: Message, callback: typeof done) => void).call(client, message, done);
-    });
-  }
-
   const KVStore = serviceOf("cambium.v1.KVStore");
   const Cluster = serviceOf("cambium.v1.Cluster");
-  const Health = serviceOf("grpc.health.v1.Health");
 
   test("writes to the master and reads from a replica", async () => {
     const written = await callUnary(KVStore, master, "Set", { key: "grpc-js", value: Buffer.from("hello") });
@@ -125,7 +94,7 @@ describe("@grpc/grpc-js", () => {
     expect(node).toMatchObject({ role: "NODE_ROLE_REPLICA", ready: true, master_address: master });
     expect((await status(master)).role).toBe("NODE_ROLE_MASTER");
     for (const address of [master, replica]) {
-      expect(await callUnary(Health, address, "Check", { service: "" })).toEqual({ status: "SERVING" });
+      expect(await health(address)).toBe("SERVING");
     }
   });
 });

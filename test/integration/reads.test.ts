@@ -1,5 +1,6 @@
 /** Reads with a promise, and writes by way of a replica, over the wire between real processes. */
 import { beforeAll, afterAll, describe, expect, onTestFinished, test } from "vitest";
+import { health } from "../harness/grpc.js";
 import type { TestNode } from "../harness/node.js";
 import { call, get, request, set, status } from "../harness/rpc.js";
 import { until } from "../harness/until.js";
@@ -112,12 +113,15 @@ test("a replica whose master is silent says how old it is, is not ready beyond t
   master.signal("SIGSTOP");
   onTestFinished(() => master.signal("SIGCONT"));
   await until("the replica is not ready any more", async () => (await readyz()) === 503);
+  expect((await request(replica.address, "/readyz")).text).toContain("max_staleness");
+  expect(await health(replica.address)).toBe("NOT_SERVING");
   expect((await request(replica.address, "/livez")).status).toBe(200);
   expect((await call(replica.address, "KVStore/Get", { key: "k" })).status).toBe(200);
   const fresh = await call(replica.address, "KVStore/Get", { key: "k", consistency: { maxStalenessMs: "500" } });
   expect(fresh.body).toMatchObject({ code: "unavailable", details: [{ type: "cambium.v1.NotFreshEnough" }] });
   master.signal("SIGCONT");
   await until("the replica is ready again", async () => (await readyz()) === 200);
+  expect(await health(replica.address)).toBe("SERVING");
 });
 
 test("without a majority a write ends as of unknown outcome with its place, and no linearizable read is answered", async () => {
