@@ -3,8 +3,8 @@ import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 
 const EVERY_MS = 1000;
-/** Reading the clock at every step would cost more than the steps. */
-const STEPS_A_LOOK = 4096;
+/** Reading the clock at every step would cost as much as a small step does; so many of the largest take well under a second. */
+const STEPS_A_LOOK = 64;
 
 export class Progress {
   readonly #clock: Clock;
@@ -23,7 +23,11 @@ export class Progress {
 
   /** One more step is done; `reached` says how far that is. */
   tick(reached: number): void {
-    if (++this.#steps % STEPS_A_LOOK !== 0) return;
+    if (++this.#steps % STEPS_A_LOOK === 0) this.look(reached);
+  }
+
+  /** As `tick`, for steps of which each takes a while. */
+  look(reached: number): void {
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - this.#saidMs < EVERY_MS) return;
     this.#saidMs = nowMs;

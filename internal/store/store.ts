@@ -31,6 +31,7 @@ import { MasterTime } from "./master-time.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
 import type { ConsumedPage } from "./produced.js";
+import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
@@ -105,6 +106,8 @@ export class Store {
   #mastership: Mastership | undefined;
   /** Whether `node.json` has been told how this mastership commits. */
   #isCommitNoted = false;
+  /** While a start applies what the log has. */
+  #applying: Progress | undefined;
   /** The token of the applied position, made when somebody asks for it. */
   #appliedToken: { readonly position: Position; readonly token: Uint8Array } | undefined;
   /** The lowest seq that some member lacks; see `retainLog`. */
@@ -725,8 +728,10 @@ export class Store {
       await applier.attach(log);
       // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
       const known = Math.max(log.recovery.appliedSeq, snapshots.newest?.to ?? 0);
+      this.#applying = new Progress(this.#options.clock, this.#options.logger, "applying the log");
       applier.commit(toSeq(Math.min(known, log.lastSeq)));
       await applier.settled();
+      this.#applying = undefined;
       if (this.#failure) throw this.#failure;
     } catch (error) {
       // The applier knows this log; only another store begins anew.
@@ -775,6 +780,7 @@ export class Store {
   }
 
   #noteApplied(seq: Seq): void {
+    this.#applying?.look(seq);
     this.#directory?.log.setAppliedSeq(seq);
     this.#directory?.snapshotter.noteApplied();
     if (!this.#isCommitNoted && this.isServingMaster) this.#noteCommit();
