@@ -9,7 +9,7 @@
  * So a chunk that is damaged, is missing, stands in the wrong place, or comes from another file is seen.
  */
 import { crc32 } from "../base/crc32.js";
-import { ByteReader, ByteWriter, FormatError } from "./byte-codec.js";
+import { ByteReader, FormatError } from "./byte-codec.js";
 
 export const CHUNK_HEADER_BYTES = 9;
 /** No chunk's content is larger: the largest record, or a key and a value, with room to spare. */
@@ -28,13 +28,17 @@ export class ChunkCodec<Kind extends string> {
   }
 
   encode(kind: Kind, content: Uint8Array): Buffer {
-    const writer = new ByteWriter(Buffer.allocUnsafe(CHUNK_HEADER_BYTES + content.length));
-    writer.uint32(0);
-    writer.byte(this.#kinds.indexOf(kind));
-    writer.uint32(content.length);
-    writer.raw(content);
-    writer.bytes.writeUInt32LE(crc32(writer.bytes.subarray(4), this.#seed()), 0);
-    return writer.bytes;
+    const chunk = Buffer.allocUnsafe(CHUNK_HEADER_BYTES + content.length);
+    chunk.set(content, CHUNK_HEADER_BYTES);
+    this.seal(kind, chunk);
+    return chunk;
+  }
+
+  /** Makes a chunk of content that stands behind room for the header. */
+  seal(kind: Kind, chunk: Buffer): void {
+    chunk[4] = this.#kinds.indexOf(kind);
+    chunk.writeUInt32LE(chunk.length - CHUNK_HEADER_BYTES, 5);
+    chunk.writeUInt32LE(crc32(chunk.subarray(4), this.#seed()), 0);
   }
 
   /** Bytes of content that a chunk's header announces. Throws `FormatError`. */

@@ -49,7 +49,8 @@ test("a store that takes long to open says so of its log and of its snapshot", a
 
   const fromLog = notingLogger();
   const again = await openStore({ fileSystem, clock: new HastyClock(), logger: fromLog.logger });
-  const progressOf = (lines: readonly Line[]): Line[] => lines.filter(({ fields }) => fields?.["reached"] !== undefined);
+  const progressOf = (lines: readonly Line[]): Line[] =>
+    lines.filter(({ fields }) => fields?.["reached"] !== undefined);
   expect(progressOf(fromLog.lines).map(({ message, fields }) => [message, fields?.["reached"]])).toEqual([
     ["checking the log", 64],
     ["checking the log", 128],

@@ -76,21 +76,26 @@ export async function writeSnapshot(
     const walk = engine.walk(header.from.seq);
     let count = 0;
     let checksum = 0;
+    // One buffer for all chunks: garbage of their size would take the memory that a snapshot must not.
+    let buffer = Buffer.allocUnsafeSlow(CHUNK_HEADER_BYTES + CHUNK_BYTES);
     for (let step = walk.next(); !step.done;) {
-      const writer = new ByteWriter(Buffer.allocUnsafe(Math.max(CHUNK_BYTES, entryBytes(step.value))));
+      const needed = CHUNK_HEADER_BYTES + entryBytes(step.value);
+      if (needed > buffer.length) buffer = Buffer.allocUnsafeSlow(needed);
+      const writer = new ByteWriter(buffer);
+      writer.at = CHUNK_HEADER_BYTES;
       do {
         checksum = (checksum + writeEntry(writer, step.value)) >>> 0;
         count++;
         step = walk.next();
-      } while (!step.done && writer.at + entryBytes(step.value) <= writer.bytes.length);
-      if (step.done) {
-        await write(codec.encode("entries", writer.bytes.subarray(0, writer.at)));
-        break;
-      }
+      } while (!step.done && writer.at + entryBytes(step.value) <= buffer.length);
       // What the walk handed out last is valid only until the store goes on, which it does during the write.
-      const next = { ...step.value, key: new Uint8Array(step.value.key), value: new Uint8Array(step.value.value) };
-      await write(codec.encode("entries", writer.bytes.subarray(0, writer.at)));
-      step = { done: false, value: next };
+      if (!step.done) {
+        const { key, value } = step.value;
+        step = { done: false, value: { ...step.value, key: new Uint8Array(key), value: new Uint8Array(value) } };
+      }
+      const chunk = buffer.subarray(0, writer.at);
+      codec.seal("entries", chunk);
+      await write(chunk);
     }
     const end = { to: content.appliedSeq(), entries: count, members: members.length, checksum };
     await write(codec.encode("end", encodeEnd(end)));
