@@ -52,12 +52,7 @@ export class Adapter {
 
   /** Answers a request. Never throws. */
   readonly handle = (request: HttpRequest, response: HttpResponse): void => {
-    // Without listeners these would end the process; what they tell is seen by `close`.
-    request.on("error", ignore);
-    response.on("error", ignore);
-    this.#active.add(response);
-    response.once("close", () => void this.#active.delete(response));
-    if (this.#options.readiness.isDraining) this.#announceEnd(response);
+    this.#begin(request, response);
     try {
       this.#route(request, response);
     } catch (error) {
@@ -68,6 +63,15 @@ export class Adapter {
     }
   };
 
+  /** Answers a request of HTTP/1.1 that expects something else of this node than an answer. */
+  readonly refuseExpectation = (request: HttpRequest, response: HttpResponse): void => {
+    this.#begin(request, response);
+    const expected = String(request.headers.expect).slice(0, 80);
+    const text = `the request expects ${JSON.stringify(expected)}; 100-continue is all that this node knows of`;
+    // The body, which may never come, is not waited for.
+    answerText(response, 417, text, { connection: "close" });
+  };
+
   /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
   isAnswering(socket: Duplex): boolean {
     return [...this.#active].some((response) => response.headersSent && response.socket === socket);
@@ -76,6 +80,15 @@ export class Adapter {
   /** Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards. */
   announceEnd(): void {
     for (const response of this.#active) this.#announceEnd(response);
+  }
+
+  #begin(request: HttpRequest, response: HttpResponse): void {
+    // Without listeners these would end the process; what they tell is seen by `close`.
+    request.on("error", ignore);
+    response.on("error", ignore);
+    this.#active.add(response);
+    response.once("close", () => void this.#active.delete(response));
+    if (this.#options.readiness.isDraining) this.#announceEnd(response);
   }
 
   #announceEnd(response: HttpResponse): void {

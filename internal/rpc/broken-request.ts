@@ -7,7 +7,19 @@ import type { Duplex } from "node:stream";
  */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex, isAnswering: boolean): void {
   const [status, text] = judge(error.code ?? "");
-  if (isAnswering || !socket.writable || error.code === "ECONNRESET") {
+  if (error.code === "ECONNRESET") socket.destroy();
+  else endWith(status, text, socket, isAnswering);
+}
+
+/** Answers a request that would make a tunnel to somewhere else of the connection. */
+export function refuseTunnel(socket: Duplex, isAnswering: boolean): void {
+  // It is the bare socket now, and an error that nobody hears would end the process.
+  socket.on("error", () => undefined);
+  endWith("405 Method Not Allowed", "this node is no proxy; send calls to it, not through it", socket, isAnswering);
+}
+
+function endWith(status: string, text: string, socket: Duplex, isAnswering: boolean): void {
+  if (isAnswering || !socket.writable) {
     socket.destroy();
     return;
   }

@@ -40,7 +40,7 @@ export function corrected(error: ConnectError): ConnectError | undefined {
   const [, actual, direction, maximum] = size;
   const [what, advice] = direction === "read" ? ["message", "send"] : ["answer", "ask for"];
   return new ConnectError(
-    `the ${what} has ${actual ?? "more"} bytes, ${maximum} are possible (${MESSAGE_LIMIT}); ${advice} less at once`,
+    `the ${what} has ${actual ?? `more than ${maximum}`} bytes, ${maximum} are possible (${MESSAGE_LIMIT}); ${advice} less at once`,
     Code.ResourceExhausted,
     undefined,
     // Where the library gave up reading, there was one byte more at least.

@@ -8,6 +8,7 @@ import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
 import { createConnectRouter, type ConnectRouter } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
@@ -43,7 +44,7 @@ import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
-import { answerBrokenRequest } from "./broken-request.js";
+import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
@@ -151,9 +152,14 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
+    // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
+    this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
       answerBrokenRequest(error, socket, this.#adapter.isAnswering(socket)),
     );
+    // Node answers the one without a word, and the other not at all.
+    this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
+    this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
     this.#http2 = createHttp2(serverOptions, this.#adapter.handle);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
