@@ -106,14 +106,16 @@ test("a snapshot that pauses the master, or takes memory, beyond what is promise
   const cost: SnapshotCost = { entries: 10, without: phase({}), with: phase({}), snapshots: 2, entriesPerSecond: 20 };
   expect(broken(cost)).toEqual([]);
   expect(renderSnapshot(cost)).not.toContain("MORE");
-  expect(broken({ ...cost, with: phase({ longestDelayMs: 10.1 }) })).toEqual([
-    "a pause of 10.1 ms, 10 at most are promised",
+  const load = phase({ longestDelayMs: 5 });
+  expect(broken({ ...cost, without: load, with: phase({ longestDelayMs: 15 }) })).toEqual([]);
+  expect(broken({ ...cost, without: load, with: phase({ longestDelayMs: 15.1 }) })).toEqual([
+    "a pause of 15.1 ms, and of 5.0 ms without snapshots; 10 ms more at most are promised",
   ]);
-  expect(renderSnapshot({ ...cost, with: phase({ residentBytesMost: 111e6 }) })).toContain(
-    "MORE THAN PROMISED: memory grew by 11.0 %",
+  expect(renderSnapshot({ ...cost, with: phase({ residentBytesMost: 109e6 * 1.11 }) })).toContain(
+    "MORE THAN PROMISED: 11.0 % more memory than without snapshots",
   );
   expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 9 }) })).toEqual([]);
-  expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 12 }) })).toHaveLength(1);
+  expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 22 }) })).toHaveLength(1);
   // What the load alone does is no fault of the snapshot's.
   expect(broken({ ...cost, without: phase({ longestDelayMs: 50 }) })).toEqual([]);
 });
