@@ -90,12 +90,14 @@ function judgeVoters(state: CoreState, survey: Survey, others: readonly Answered
     else if (found) {
       behind = true;
       problems.push(`voter ${voter.nodeId} at ${found.address} has records up to ${show(found.last)}`);
-    } else problems.push(`voter ${voter.nodeId}: ${problemAt(survey, voter.address)}`);
+    } else problems.push(problemAt(survey, voter.address, voter.nodeId));
     whom.push({ address: found?.address ?? voter.address, nodeId: voter.nodeId });
   }
   const needed = majorityOf(voters.length);
   if (willing >= needed) return { kind: "ask", epoch, whom };
-  const detail = `${needed} of ${voters.length} voters are needed with logs that end at ${show(log.last)} or before, and there are ${willing}: ${problems.join("; ")}`;
+  const agreeing = `${needed} of ${voters.length} voters must agree, and ${willing} can`;
+  const why = behind ? `this node's log ends at ${show(log.last)}, behind others` : "there is no majority";
+  const detail = `${why}: ${agreeing}; ${problems.join("; ")}`;
   return { kind: "giveUp", code: behind ? "behind" : "no_majority", detail };
 }
 
@@ -196,11 +198,13 @@ function highestEpoch({ promised, log }: CoreState, others: readonly SurveyReply
   return toEpoch(Math.max(promised.epoch, log.last.epoch, ...seen));
 }
 
-function problemAt({ answers }: Survey, address: string): string {
+function problemAt({ answers }: Survey, address: string, expected?: NodeId): string {
   const answer = answers.get(address);
   if (answer === undefined) return `no answer from ${address}`;
-  if (typeof answer === "string") return `no answer from ${address} (${answer})`;
-  return `node ${answer.nodeId} of cluster ${answer.clusterId ?? "(none)"} answers at ${address}`;
+  // Such words name the address.
+  if (typeof answer === "string") return answer;
+  const other = expected === undefined ? "" : `, and not node ${expected}`;
+  return `node ${answer.nodeId} of cluster ${answer.clusterId ?? "(none)"} answers at ${address}${other}`;
 }
 
 export const show = ({ epoch, seq }: Position): string => `epoch ${epoch}, seq ${seq}`;
