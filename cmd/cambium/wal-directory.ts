@@ -48,7 +48,7 @@ export type Verdict = "sound" | "torn" | "corrupt";
 
 export function verdictOf(findings: readonly Finding[]): Verdict {
   const kinds = new Set(findings.map(({ kind }) => kind));
-  kinds.delete("in_flight");
+  for (const harmless of ["in_flight", "given_up"] as const) kinds.delete(harmless);
   if (kinds.size === 0) return "sound";
   return kinds.size === 1 && kinds.has("torn") ? "torn" : "corrupt";
 }

@@ -9,12 +9,14 @@ import { reading } from "../wal/files.js";
 import { type Finding, inspectLog, type LogInspection } from "../wal/inspect.js";
 import { ReadOnlyFileSystem } from "../wal/read-only-file-system.js";
 import type { LogRecord } from "../wal/record.js";
+import { BackupError } from "./backup-reader.js";
 import { FormatError } from "./byte-codec.js";
 import { epochChangeOf } from "./change.js";
 import { NodeFileError, type NodeState, readNodeFile } from "./node-file.js";
 import { readChunks, readHeader, readSnapshot } from "./snapshot-file.js";
 import { SNAPSHOT_HEADER_BYTES, type RecordsMark } from "./snapshot-format.js";
 import { isSnapshotName, SNAPSHOT_DIRECTORY } from "./snapshots.js";
+import { readTransfer, transferPath } from "./transfer-sink.js";
 
 /** An epoch that the directory knows of. */
 export interface EpochInspection {
@@ -112,6 +114,13 @@ async function inspectOnce(
   });
   const contradictions = belongTogether(snapshots, log, chains);
   findings.push(...log.findings, ...records.findings, ...contradictions);
+  const unfinished = node && (await inspectUnfinished(fileSystem, node));
+  if (unfinished) {
+    // Of what goes nothing is read any more, but for `node.json`, which says that it goes.
+    const given = findings.map((finding): Finding => ({ ...finding, kind: "given_up" }));
+    const kind = unfinished.kind === "torn" && (await options.isHeld()) ? "in_flight" : unfinished.kind;
+    findings.splice(0, Infinity, { ...unfinished, kind }, ...given);
+  }
   return {
     ...(node && { node }),
     log,
@@ -131,6 +140,28 @@ async function inspectNodeFile(fileSystem: FileSystem, findings: Finding[]): Pro
     findings.push({ kind: "corrupt", file: "node.json", reason: error.message });
     return undefined;
   }
+}
+
+/** What `node.json` says that the next start has to do before anything else, when it does. */
+async function inspectUnfinished(fileSystem: FileSystem, node: NodeState): Promise<Finding | undefined> {
+  const { settingAside, installing, clusterId } = node;
+  if (settingAside) {
+    const { folder, reason } = settingAside;
+    const what = `the next start moves the data into ${folder}, and the node fetches it anew from its master: ${reason}`;
+    return { kind: "torn", file: "node.json", reason: what };
+  }
+  if (!installing || !clusterId) return undefined;
+  const file = transferPath(installing);
+  try {
+    await readTransfer(fileSystem, installing, clusterId);
+  } catch (error) {
+    const place = { file, ...(error instanceof BackupError && { offset: error.offset }) };
+    const isGone = error instanceof FileSystemError && error.code === "ENOENT";
+    if (!isGone && !(error instanceof BackupError)) throw error;
+    const what = isGone ? "it is gone" : `it is damaged: ${error.message}`;
+    return { kind: "corrupt", ...place, reason: `the state that the master sent is to be put in place, and ${what}` };
+  }
+  return { kind: "torn", file, reason: "the next start puts the state that the master sent in the place of the data" };
 }
 
 async function inspectSnapshots(

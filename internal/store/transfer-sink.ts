@@ -43,9 +43,9 @@ export class TransferSink {
       }
       const received = await this.#stagedBytes(id);
       // Something else has this name: from its beginning, then.
-      if (received !== undefined && received > size) await this.#fileSystem.remove(pathOf(id));
+      if (received !== undefined && received > size) await this.#fileSystem.remove(transferPath(id));
       if (received === undefined || received > size) {
-        const file = await this.#fileSystem.open(pathOf(id), "create");
+        const file = await this.#fileSystem.open(transferPath(id), "create");
         await file.close();
       }
       this.#file = { id, size, received: received === undefined || received > size ? 0 : received };
@@ -60,7 +60,7 @@ export class TransferSink {
         // What should stand before could not be written.
         throw new StoreError("failed", `bytes at ${offset} came, but the file ends at ${staged?.received ?? 0}`);
       }
-      const file = await this.#fileSystem.open(pathOf(staged.id), "write");
+      const file = await this.#fileSystem.open(transferPath(staged.id), "write");
       try {
         for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at), offset + at);
         staged.received += bytes.length;
@@ -78,7 +78,7 @@ export class TransferSink {
     return this.#next(async () => {
       const staged = this.#file;
       if (!staged) throw new StoreError("failed", "there is no file to be checked");
-      const path = pathOf(staged.id);
+      const path = transferPath(staged.id);
       const file = await this.#fileSystem.open(path, "write");
       try {
         await file.datasync();
@@ -115,7 +115,7 @@ export class TransferSink {
 
   async #stagedBytes(id: TransferId): Promise<number | undefined> {
     if (!(await this.#fileSystem.list(DIRECTORY)).includes(id)) return undefined;
-    const file = await this.#fileSystem.open(pathOf(id), "read");
+    const file = await this.#fileSystem.open(transferPath(id), "read");
     try {
       return await file.size();
     } finally {
@@ -130,10 +130,15 @@ export class TransferSink {
   }
 }
 
-const pathOf = (id: TransferId): string => `${DIRECTORY}/${id}`;
+/** Where the file of a transfer is staged. */
+export const transferPath = (id: TransferId): string => `${DIRECTORY}/${id}`;
 
 /** Reads a staged file to its end. Rejects with `BackupError` when it is not a whole state of the cluster. */
-async function readTransfer(fileSystem: FileSystem, id: TransferId, clusterId: ClusterId): Promise<TransferContent> {
+export async function readTransfer(
+  fileSystem: FileSystem,
+  id: TransferId,
+  clusterId: ClusterId,
+): Promise<TransferContent> {
   let epochs: readonly EpochStart[] = [];
   const visitor = { epochs: (starts: readonly EpochStart[]) => void (epochs = starts) };
   const summary = await checkBackup(transferBytes(fileSystem, id), { visitor });
@@ -145,7 +150,7 @@ async function readTransfer(fileSystem: FileSystem, id: TransferId, clusterId: C
 
 /** The bytes of a staged file. */
 export async function* transferBytes(fileSystem: FileSystem, id: TransferId): AsyncGenerator<Uint8Array> {
-  const file = await fileSystem.open(pathOf(id), "read");
+  const file = await fileSystem.open(transferPath(id), "read");
   try {
     for (let at = 0; ;) {
       const bytes = new Uint8Array(READ_BYTES);
@@ -161,6 +166,6 @@ export async function* transferBytes(fileSystem: FileSystem, id: TransferId): As
 
 /** Removes a staged file, if it is there. */
 export async function removeTransfer(fileSystem: FileSystem, id: TransferId): Promise<void> {
-  await removeIfThere(fileSystem, pathOf(id));
+  await removeIfThere(fileSystem, transferPath(id));
   await fileSystem.syncDirectory(DIRECTORY);
 }

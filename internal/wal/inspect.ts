@@ -32,9 +32,10 @@ const NO_CLUSTER = clusterId("0".repeat(32));
  * - `corrupt`: not what was written; a start refuses it.
  * - `newer_format`, `foreign_cluster`: a start refuses it as well.
  * - `torn`: what a crash leaves; the next start puts it right by itself.
- * - `in_flight`: the same while a living process holds the directory, so that it is no more than a write under way.
+ * - `given_up`: any of these, in data that the next start puts out of use without reading it.
+ * - `in_flight`: `torn` while a living process holds the directory, so that it is no more than a write under way.
  */
-export type FindingKind = "corrupt" | "newer_format" | "foreign_cluster" | "torn" | "in_flight";
+export type FindingKind = "corrupt" | "newer_format" | "foreign_cluster" | "torn" | "given_up" | "in_flight";
 
 /** A place that is not as a log at rest has it. */
 export interface Finding {
