@@ -36,7 +36,7 @@ export class Audit {
     const { world, nemesis, clients, followers } = this.#simulation;
     nemesis.heal();
     world.after(LOOK_MS, undefined, "audit", () => this.#look());
-    world.run(() => this.#settled || world.nowMs > this.#beganMs + HEALING_MS);
+    world.run(() => this.#settled || world.isTooLong || world.nowMs > this.#beganMs + HEALING_MS);
     if (world.violation) return;
     if (!this.#settled) {
       world.violate("a healed cluster becomes whole", this.#whatIsMissing());

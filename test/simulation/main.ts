@@ -24,6 +24,8 @@ const USAGE = `usage: npm run simulate -- [options]
 
 /** From so many seeds on, everything that has to happen must have happened. */
 const SEEDS_FOR_ALL = 200;
+/** Real time after which a seed hangs for sure; most take a fraction of a second. */
+const SEED_MS_MAX = 60_000;
 
 interface Arguments {
   readonly seeds: number | undefined;
@@ -149,7 +151,8 @@ async function work(): Promise<number> {
 }
 
 class Workers {
-  readonly #workers: ChildProcess[];
+  readonly #program: string;
+  readonly #jobs: number;
   readonly #next: () => Task | undefined;
   readonly #done: (result: SeedResult, task: Task) => void;
 
@@ -159,40 +162,64 @@ class Workers {
     next: () => Task | undefined,
     done: (result: SeedResult, task: Task) => void,
   ) {
+    this.#program = program;
+    this.#jobs = jobs;
     this.#next = next;
     this.#done = done;
-    const launcher = `const { main } = await import(process.argv[1]); await main(["--worker"], process.argv[1]);`;
-    this.#workers = Array.from({ length: jobs }, () =>
-      fork(program, [], { execArgv: ["--enable-source-maps", "--input-type=module", "--eval", launcher] }),
-    );
   }
 
   /** Resolves when there is nothing left to do. */
   async run(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => this.#feed(worker)));
+    await Promise.all(Array.from({ length: this.#jobs }, () => this.#employ()));
   }
 
-  #feed(worker: ChildProcess): Promise<void> {
-    return new Promise((resolve, reject) => {
-      let task: Task | undefined;
-      const send = (): void => {
-        task = this.#next();
-        if (task) worker.send(task);
-        else {
-          resolve();
-          worker.disconnect();
+  /** One worker after another, since one that hangs must be ended. */
+  async #employ(): Promise<void> {
+    for (let task = this.#next(); task; task = this.#next()) {
+      const worker = this.#fork();
+      try {
+        for (; task; task = this.#next()) {
+          const result = await this.#carryOut(worker, task);
+          this.#done(result ?? hung(task), task);
+          if (!result) break;
         }
-      };
-      worker.on("message", (result: SeedResult) => {
-        if (task) this.#done(result, task);
-        send();
-      });
-      worker.on("exit", (code) => {
-        if (task) reject(new Error(`a worker ended with ${code} at seed ${task.seed}`));
-      });
-      send();
+      } finally {
+        worker.kill("SIGKILL");
+      }
+    }
+  }
+
+  #fork(): ChildProcess {
+    const launcher = `const { main } = await import(process.argv[1]); await main(["--worker"], process.argv[1]);`;
+    return fork(this.#program, [], {
+      execArgv: ["--enable-source-maps", "--input-type=module", "--eval", launcher],
     });
   }
+
+  /** Resolves to undefined when the seed does not come to its end. */
+  #carryOut(worker: ChildProcess, task: Task): Promise<SeedResult | undefined> {
+    return new Promise((resolve, reject) => {
+      const patience = setTimeout(() => settle(() => resolve(undefined)), SEED_MS_MAX);
+      const settle = (act: () => void): void => {
+        clearTimeout(patience);
+        worker.off("message", answered);
+        worker.off("exit", ended);
+        act();
+      };
+      const answered = (result: SeedResult): void => settle(() => resolve(result));
+      const ended = (code: number | null): void =>
+        settle(() => reject(new Error(`a worker ended with ${code} at seed ${task.seed}`)));
+      worker.on("message", answered);
+      worker.on("exit", ended);
+      worker.send(task);
+    });
+  }
+}
+
+function hung({ seed }: Task): SeedResult {
+  const detail = `it was still running after ${SEED_MS_MAX / 1000} s`;
+  const violation = { rule: "a seed comes to its end", detail, atMs: 0 };
+  return { seed, violation, counts: {}, events: 0, virtualMs: 0, traceHash: "", trace: [] };
 }
 
 // ---- many seeds ------------------------------------------------------------------------------------------------------
@@ -237,12 +264,12 @@ async function runMany(
     console.log(`replay it:  npm run simulate -- --seed ${seed}`);
   }
   const shortest = failures[0];
-  if (shortest) {
+  if (shortest?.traceHash) {
     console.log("\nits last events:");
     const { trace } = await outsideMicrotasks(() => runSeed({ seed: shortest.seed, tracing: true }));
     console.log(trace.slice(-60).join("\n"));
-    return 1;
   }
+  if (shortest) return 1;
   const missing = done >= SEEDS_FOR_ALL ? neverHappened(counts) : [];
   if (missing.length > 0) {
     console.log(`\nthese never happened, so nothing is shown about them:\n  ${missing.join("\n  ")}`);

@@ -622,13 +622,13 @@ class Call<R> {
     if (!endpoint?.powered) return;
     const { process } = endpoint;
     if (!process?.alive || !endpoint.server) {
-      return this.#answer(({ reject }) => reject(new Error(`connection refused by ${this.#to}`)));
+      return this.#answer(({ reject }) => reject(unreachable(`connection refused by ${this.#to}`)));
     }
     world.after(0, process, "call", () => {
       const { server } = must(this.#network.endpoint(this.#to), "an endpoint stays");
-      if (!server) return this.#answer(({ reject }) => reject(new Error(`connection refused by ${this.#to}`)));
+      if (!server) return this.#answer(({ reject }) => reject(unreachable(`connection refused by ${this.#to}`)));
       const ended = this.#network.whenEnded(process, () =>
-        this.#answer(({ reject }) => reject(new Error(`${this.#to}: ${RESET}`))),
+        this.#answer(({ reject }) => reject(unreachable(`${this.#to}: ${RESET}`))),
       );
       const answered = (act: (parts: Omit<PromiseParts<R>, "promise">) => void): void => {
         ended.forget();
@@ -674,6 +674,10 @@ class Call<R> {
     } else counts.lostCalls++;
     return true;
   }
+}
+
+function unreachable(message: string): ReplicationError {
+  return new ReplicationError("unreachable", message);
 }
 
 /** What of an error another node gets to see. */

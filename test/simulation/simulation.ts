@@ -39,7 +39,6 @@ export interface SeedOptions {
 
 /** More virtual time than any seed needs. */
 const END_MS = 600_000;
-const EVENTS_MAX = 2_000_000;
 
 /** Runs a seed, as one synchronous call; not from within a microtask. */
 export function runSeed(options: SeedOptions): SeedResult {
@@ -128,7 +127,7 @@ export class Simulation {
       for (const client of this.clients) client.start();
       for (const follower of this.followers) follower.start();
       this.nemesis.start();
-      world.run(() => this.#isLoadDone || world.nowMs > END_MS || world.events > EVENTS_MAX);
+      world.run(() => this.#isLoadDone || world.nowMs > END_MS || world.isTooLong);
       if (!world.violation) new Audit(this).run();
     } finally {
       hooks.now = {};

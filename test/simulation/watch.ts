@@ -179,6 +179,8 @@ export class Watch {
     }
     view.granted.set(request.epoch, to);
     view.highestGranted = Math.max(view.highestGranted, request.epoch);
+    // A request that comes twice, or whose answer was lost, is answered as before, whatever has come since.
+    if (before !== undefined) return;
     this.#counts.note("promises granted");
     const granter = must(view.log.at(-1), "there is a root");
     if (
@@ -241,7 +243,8 @@ export class Watch {
     }
     log.length = writtenSeq + 1;
     view.keptSeq = Math.min(view.keptSeq, writtenSeq);
-    view.appliedSeq = Math.min(view.appliedSeq, writtenSeq);
+    // What was applied of it is applied anew, from a snapshot on.
+    if (view.appliedSeq > writtenSeq) view.appliedSeq = 0;
     view.commitSeq = Math.min(view.commitSeq, writtenSeq);
     this.#world.trace(() => `${view.node.name} cuts its log after ${writtenSeq}`);
   }
@@ -360,7 +363,14 @@ export class Watch {
       this.#violate("commit_seq never goes back", `${view.node.name}: from ${view.commitSeq} to ${commitSeq}`);
     }
     const { appliedSeq } = store;
-    if (appliedSeq > view.appliedSeq) {
+    if (appliedSeq >= view.log.length) {
+      // Applied records were cut, and what is left is being applied anew: nothing of it may be shown meanwhile.
+      this.#world.check(
+        !isReadable(store),
+        "nothing is shown of what was cut",
+        () => `${view.node.name} has applied ${appliedSeq}, and its log ends at ${view.log.length - 1}`,
+      );
+    } else if (appliedSeq > view.appliedSeq) {
       this.#expectCommitted(view, appliedSeq, "applies");
       const limit =
         core?.role.kind === "replica" ? Math.min(replicator.commitSeq, replicator.matchSeq) : replicator.commitSeq;
@@ -491,6 +501,15 @@ export class Watch {
     this.#world.mix(view.log.length);
     this.#world.mix(view.keptSeq * 31 + view.appliedSeq);
     this.#world.mix(view.log.at(-1)?.chain ?? 0);
+  }
+}
+
+function isReadable(store: Rooms["store"]): boolean {
+  try {
+    store.readPoint();
+    return true;
+  } catch {
+    return false;
   }
 }
 

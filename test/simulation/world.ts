@@ -57,6 +57,8 @@ export interface WorldOptions {
 }
 
 const TRACE_LINES_MAX = 400;
+/** More than any seed needs. */
+const EVENTS_MAX = 2_000_000;
 
 export class World implements EventLoop {
   readonly random: Random;
@@ -89,6 +91,11 @@ export class World implements EventLoop {
 
   get tracing(): boolean {
     return this.#options.tracing;
+  }
+
+  /** Something goes round in circles. */
+  get isTooLong(): boolean {
+    return this.events > EVENTS_MAX;
   }
 
   /** Equal for two runs exactly when everything that mattered was the same in both. */
