@@ -57,6 +57,13 @@ wal:     { directory: "/var/log/kvstore/replica", sync_interval: "1s" }
   expect(config.master).toEqual({ address: "master:8080", heartbeatIntervalMs: 1000 });
 });
 
+test("one file for nodes that change their role says the heartbeat once; a replica's own goes before it", () => {
+  const both = `${minimal}\nreplication: { sync_interval: 100ms }\nserver: { ready_max_staleness: 200ms }`;
+  expect(parse(both, "master").replication.heartbeatIntervalMs).toBe(100);
+  expect(parse(both, "replica").master).toEqual({ heartbeatIntervalMs: 100 });
+  expect(parse(`${both}\nmaster: { sync_interval: 50ms }`, "replica").master).toEqual({ heartbeatIntervalMs: 50 });
+});
+
 test("the directory is all that must be given", () => {
   const config = parse(minimal);
   expect(config).toEqual({
@@ -463,7 +470,7 @@ replication: { replicas: ["[::1]:80"] }
 
   test("shows everything that is in effect", () => {
     const printed = printConfig(parse(text, "replica", { CAMBIUM_LOG__LEVEL: "warn" }));
-    for (const line of ["  port: 0", "  max_file_size: 100MB", "  level: warn", "  drain_timeout: 10s", "master:"]) {
+    for (const line of ["  port: 0", "  max_file_size: 100MB", "  level: warn", "  drain_timeout: 10s", "replication:"]) {
       expect(printed.split("\n")).toContain(line);
     }
   });

@@ -37,7 +37,7 @@ interface Together {
     readonly advertise?: string | undefined;
     readonly ready_max_staleness: number;
   };
-  readonly master?: { readonly sync_interval: number } | undefined;
+  readonly master?: { readonly sync_interval?: number | undefined } | undefined;
   readonly replication: {
     readonly replicas: readonly string[];
     readonly sync_interval: number;
@@ -123,7 +123,7 @@ function checkStaleness({ server, master, replication }: Together, context: z.Re
   const limitMs = server.ready_max_staleness;
   if (limitMs === 0 || limitMs >= 2 * heartbeatMs) return;
   const [limit, heartbeat] = [formatDuration(limitMs), formatDuration(heartbeatMs)];
-  const key = master ? "master.sync_interval" : "replication.sync_interval";
+  const key = master?.sync_interval !== undefined ? "master.sync_interval" : "replication.sync_interval";
   complain(
     context,
     ["server", "ready_max_staleness"],

@@ -150,7 +150,7 @@ export function toNodeConfig(options: {
     ...(master && {
       master: {
         ...(master.address !== undefined && { address: master.address }),
-        heartbeatIntervalMs: master.sync_interval,
+        heartbeatIntervalMs: master.sync_interval ?? replication.sync_interval,
       },
     }),
     wal: {

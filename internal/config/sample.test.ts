@@ -52,14 +52,19 @@ describe.each<NodeKind>(["master", "replica"])("configs/%s", (kind) => {
   });
 
   test("what the sample shows in comments is valid too", () => {
-    const text = readFileSync(pathOf(`${kind}.yaml`), "utf8");
-    const commented = text.matchAll(/^ {2}# ([a-z_]+): ("[^"]*")$/gm);
-    const shown = [...commented].map(([, key, value]) => `${key}: ${value}`);
+    const shown: string[] = [];
+    let section = "";
+    for (const line of readFileSync(pathOf(`${kind}.yaml`), "utf8").split("\n")) {
+      section = /^([a-z]+):/.exec(line)?.[1] ?? section;
+      const [, setting] = /^ {2}# ([a-z_]+: "[^"]*")$/.exec(line) ?? [];
+      if (setting !== undefined) shown.push(`${section}: { ${setting} }`);
+    }
     expect(shown.length).toBeGreaterThan(0);
     // The secret's file is not there; its path is all that can be right.
-    for (const line of shown.filter((line) => !line.startsWith("secret_file"))) {
-      const text = `server: { ${line} }\nwal: { directory: d }\n`;
-      expect(() => parseConfig({ kind, file: "f", text, environment: {} })).not.toThrow();
+    for (const line of shown.filter((line) => !line.includes("secret_file"))) {
+      expect(() =>
+        parseConfig({ kind, file: "f", text: `${line}\nwal: { directory: d }\n`, environment: {} }),
+      ).not.toThrow();
     }
   });
 });

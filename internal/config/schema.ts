@@ -167,7 +167,8 @@ function buildSchema(kind: NodeKind) {
         sync_interval: duration({
           min: "50ms",
           max: "60s",
-          description: "The heartbeat: how often replicas hear from the master when there is nothing to send.",
+          description:
+            "The heartbeat: how often this node, while it is a replica, hears from the master when there is nothing to send.",
         }).prefault("1s"),
         batch_bytes: size({
           min: "4KiB",
@@ -250,7 +251,9 @@ function masterSection() {
       min: "50ms",
       max: "60s",
       description: "The heartbeat that the replica asks of the master.",
-    }).prefault("1s"),
+      otherwise: "replication.sync_interval",
+      sample: "1s",
+    }).optional(),
   });
 }
 
