@@ -470,7 +470,13 @@ replication: { replicas: ["[::1]:80"] }
 
   test("shows everything that is in effect", () => {
     const printed = printConfig(parse(text, "replica", { CAMBIUM_LOG__LEVEL: "warn" }));
-    for (const line of ["  port: 0", "  max_file_size: 100MB", "  level: warn", "  drain_timeout: 10s", "replication:"]) {
+    for (const line of [
+      "  port: 0",
+      "  max_file_size: 100MB",
+      "  level: warn",
+      "  drain_timeout: 10s",
+      "replication:",
+    ]) {
       expect(printed.split("\n")).toContain(line);
     }
   });
