@@ -57,6 +57,8 @@ export interface NodeListener {
   opened(node: SimNode, rooms: Rooms): void;
   /** The program has started, or has said why it does not. */
   started(node: SimNode, error: Error | undefined): void;
+  /** The process is about to end by itself; what it wrote last is on the disk. */
+  exits(node: SimNode): void;
   /** The process has ended, of itself or by force. */
   ended(node: SimNode, why: string): void;
   logged(node: SimNode, level: "debug" | "info" | "warn" | "error", message: string, fields?: LogFields): void;
@@ -84,7 +86,10 @@ export class SimNode implements Endpoint, Host {
   powered = true;
   state: NodeState = "stopped";
   process: Process | undefined;
+  /** What serves. */
   rooms: Rooms | undefined;
+  /** What is looked into: also while it closes, for then it still writes. */
+  watched: Rooms | undefined;
   server: Server | undefined;
   #closing = false;
   #boots = 0;
@@ -198,14 +203,16 @@ export class SimNode implements Endpoint, Host {
 
   /** The program ends itself. */
   exit(process: Process, why: string): void {
-    if (process.alive) this.#end(process, why, false);
+    if (!process.alive) return;
+    this.#listener.exits(this);
+    this.#end(process, why, false);
   }
 
   #end(process: Process, why: string, silently: boolean): void {
     if (!process.alive) return;
     process.alive = false;
     this.process = undefined;
-    this.rooms = undefined;
+    this.rooms = this.watched = undefined;
     this.server = undefined;
     this.state = "stopped";
     this.#network.ended(process, silently);
@@ -277,7 +284,7 @@ export class SimNode implements Endpoint, Host {
     });
     const rooms: Rooms = { store, engine, replicator, gate };
     if (process.alive) {
-      this.rooms = rooms;
+      this.rooms = this.watched = rooms;
       this.server = serverOf(replicator);
       this.#listener.opened(this, rooms);
     }

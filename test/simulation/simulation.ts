@@ -216,6 +216,7 @@ export class Simulation {
     return {
       opened: (node, rooms) => this.watch.opened(node, rooms),
       started: (node, error) => this.nemesis.started(node, error),
+      exits: (node) => this.watch.look(node),
       ended: (node, why) => {
         this.world.trace(() => `${node.name} ends: ${why}`);
         this.watch.ended(node);

@@ -197,7 +197,7 @@ export class Watch {
   // ---- after every event -----------------------------------------------------------------------------------------------
 
   look(node: SimNode): void {
-    const { rooms, process } = node;
+    const { watched: rooms, process } = node;
     if (!rooms || !process) return;
     const view = this.#byNode.get(node);
     if (!view) return;
@@ -355,13 +355,6 @@ export class Watch {
 
   #lookAtCommit(view: View, { store, replicator }: Rooms): void {
     const core = this.cores.get(view.nodeId);
-    const { commitSeq } = replicator;
-    if (core && commitSeq > view.commitSeq) {
-      if (core.role.kind === "master") this.#masterCommits(view, core, commitSeq);
-      view.commitSeq = commitSeq;
-    } else if (commitSeq < view.commitSeq) {
-      this.#violate("commit_seq never goes back", `${view.node.name}: from ${view.commitSeq} to ${commitSeq}`);
-    }
     const { appliedSeq } = store;
     if (appliedSeq >= view.log.length) {
       // Applied records were cut, and what is left is being applied anew: nothing of it may be shown meanwhile.
@@ -370,7 +363,17 @@ export class Watch {
         "nothing is shown of what was cut",
         () => `${view.node.name} has applied ${appliedSeq}, and its log ends at ${view.log.length - 1}`,
       );
-    } else if (appliedSeq > view.appliedSeq) {
+    }
+    // Until it is done, the core knows nothing of the cut.
+    if (core?.role.kind === "replica" && core.role.work?.what.kind === "cutting") return;
+    const { commitSeq } = replicator;
+    if (core && commitSeq > view.commitSeq) {
+      if (core.role.kind === "master") this.#masterCommits(view, core, commitSeq);
+      view.commitSeq = commitSeq;
+    } else if (commitSeq < view.commitSeq) {
+      this.#violate("commit_seq never goes back", `${view.node.name}: from ${view.commitSeq} to ${commitSeq}`);
+    }
+    if (appliedSeq > view.appliedSeq) {
       this.#expectCommitted(view, appliedSeq, "applies");
       const limit =
         core?.role.kind === "replica" ? Math.min(replicator.commitSeq, replicator.matchSeq) : replicator.commitSeq;
