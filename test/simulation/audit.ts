@@ -5,7 +5,7 @@
 import { must } from "../../internal/base/assert.js";
 import { seq as toSeq } from "../../internal/base/position.js";
 import { KEYS } from "./client.js";
-import { forkOf, isPartOf, type LedgerRecord, show } from "./ledger.js";
+import { forkOf, isPartOf, type LedgerRecord, show, votersOf } from "./ledger.js";
 import { checkRegister, type RegisterOperation } from "./linearizability.js";
 import type { SimNode } from "./sim-node.js";
 import type { Simulation } from "./simulation.js";
@@ -85,10 +85,30 @@ export class Audit {
       .filter((node) => node.state === "running" && node.rooms?.store.clusterId !== undefined)
       .map((node) => ({ node, end: must(watch.viewOf(node)?.log.at(-1), "a running node has a log") }))
       .sort((a, b) => b.end.epoch - a.end.epoch || b.end.seq - a.end.seq);
-    const best = fit[this.#promotions++ % Math.max(1, fit.length)];
-    // Force is for those seeds only in which an operator uses it anyway: elsewhere it must never be needed.
-    const force = this.#promotions > 4 && plan.faultWeights.forcePromote > 0;
+    // Force is for those seeds only in which an operator uses it anyway, and for votes that are gone: elsewhere it must
+    // never be needed.
+    const force = this.#promotions > 4 && (plan.faultWeights.forcePromote > 0 || this.#areVotesGone());
+    const best = force ? fit[0] : fit[this.#promotions % Math.max(1, fit.length)];
+    this.#promotions++;
     if (best && nemesis.promoteFor(best.node, force)) counts.note("promotions to heal");
+  }
+
+  /** Too many of those who decide have lost their disks for good. */
+  #areVotesGone(): boolean {
+    const { watch } = this.#simulation;
+    const alive = this.#nodes.map((node) => watch.viewOf(node)?.nodeId);
+    const ends = this.#nodes.map((node) => watch.viewOf(node)?.log.at(-1)).filter((end) => end !== undefined);
+    const [end] = ends.sort((a, b) => b.epoch - a.epoch || b.seq - a.seq);
+    if (!end) return false;
+    if (end.cluster.voters === "listed") {
+      const voters = votersOf(end);
+      return voters.filter((voter) => alive.includes(voter)).length <= voters.length / 2;
+    }
+    const promises = this.#nodes
+      .map((node) => watch.coreOf(node)?.promised)
+      .filter((promised) => promised !== undefined);
+    const [newest] = promises.sort((a, b) => b.epoch - a.epoch);
+    return newest?.candidate !== undefined && !alive.includes(newest.candidate);
   }
 
   #writeMarker(master: SimNode): void {
