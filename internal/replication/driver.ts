@@ -8,6 +8,7 @@
 import { AssertionError } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { EpochHistory } from "../base/epoch-history.js";
+import type { Logger } from "../base/logger.js";
 import type { Bid, Won } from "./core/candidacy.js";
 import type { Effect } from "./core/effect.js";
 import type { Electorate } from "./core/electorate.js";
@@ -15,6 +16,7 @@ import type { Batch, Happening, LogView, Outcome } from "./core/event.js";
 import type { MasterMessage, ReplicaMessage } from "./core/message.js";
 import type { CoreState } from "./core/state.js";
 import { nextDueMs, step } from "./core/step.js";
+import { Insistence } from "./insistence.js";
 import type { PeerConnection, PeerNetwork, PushSession } from "./peer.js";
 import type { EpochChange, LoggedState, ReplicatedStore, TransferFile } from "./store-port.js";
 
@@ -47,6 +49,7 @@ export interface DriverOptions {
   readonly store: ReplicatedStore;
   readonly network: PeerNetwork;
   readonly clock: Clock;
+  readonly logger: Logger;
   /** Called once the effect's own work is done. It may dispatch. */
   readonly report: (report: Report) => void;
   /** What this node needs to know for a campaign. */
@@ -86,11 +89,13 @@ export class Driver {
   #timer: { readonly timer: Timer; readonly atMs: number } | undefined;
   /** Calls of the store that have not come back. */
   readonly #calls = new Set<Promise<void>>();
+  readonly #insistence: Insistence;
   readonly #closing = new AbortController();
   #closed = false;
 
   constructor(options: DriverOptions) {
-    const { state, store, network, clock } = options;
+    const { state, store, network, clock, logger } = options;
+    this.#insistence = new Insistence({ clock, logger, call: (act) => this.#call(act) });
     this.#options = options;
     this.#state = state;
     this.#store = store;
@@ -131,11 +136,17 @@ export class Driver {
     };
   }
 
+  /** This node holds all that counts. Resolves once that is durable, or will be tried again. */
+  markCaughtUp(): Promise<void> {
+    return this.#insistence.insist("that it has caught up", () => this.#store.markCaughtUp());
+  }
+
   /** Lets go of everybody, and waits for the store's calls under way. The last to be called. */
   async close(reason: string): Promise<void> {
     this.dispatch({ kind: "shutdown", reason });
     this.#closed = true;
     this.#timer?.timer.cancel();
+    this.#insistence.close();
     // Callers whom the core does not know, since it turned them away or its role had ended.
     for (const { close } of this.#callers.values()) close(reason);
     this.#callers.clear();
@@ -368,7 +379,7 @@ export class Driver {
       case "observeTime":
         return store.observeMasterTime(effect.masterTimeMs);
       case "caughtUp":
-        return this.#call(() => store.markCaughtUp());
+        return void this.markCaughtUp();
       case "expectState":
         return store.expectState(effect.check);
       case "setAside":
@@ -416,7 +427,7 @@ export class Driver {
     const controller = this.#campaigns.get(campaign) ?? new AbortController();
     this.#campaigns.set(campaign, controller);
     const { signal } = controller;
-    this.#call(async () => {
+    void this.#call(async () => {
       let answer: T | string;
       try {
         answer = await ask(signal);
@@ -440,7 +451,7 @@ export class Driver {
   }
 
   #setAside(detail: string): void {
-    this.#call(async () => {
+    void this.#insistence.insist("that its data is to be set aside", async () => {
       await this.#store.setAside(detail);
       this.#options.report({ kind: "restart" });
     });
@@ -474,7 +485,7 @@ export class Driver {
   }
 
   #writeTransfer({ session, offset, bytes }: Extract<Effect, { kind: "writeTransfer" }>): void {
-    this.#call(async () => {
+    void this.#call(async () => {
       try {
         await this.#store.writeTransfer(offset, bytes);
       } catch (error) {
@@ -501,7 +512,7 @@ export class Driver {
 
   /** A read for a connection, which may be gone when it comes back. */
   #read<E extends { readonly connection: number }>(effect: E, read: (effect: E) => Promise<Happening>): void {
-    this.#call(async () => {
+    void this.#call(async () => {
       let happening: Happening;
       try {
         happening = await read(effect);
@@ -514,7 +525,7 @@ export class Driver {
 
   /** Work for a session: it ends in any case, and the core is told how. */
   #work(operation: number, work: () => Promise<Outcome>): void {
-    this.#call(async () => {
+    void this.#call(async () => {
       let outcome: Outcome;
       try {
         outcome = await work();
@@ -525,10 +536,10 @@ export class Driver {
     });
   }
 
-  #call(call: () => Promise<void>): void {
+  #call(call: () => Promise<void>): Promise<void> {
     const called = call().catch((error: unknown) => this.#die(error));
     this.#calls.add(called);
-    void called.then(() => this.#calls.delete(called));
+    return called.then(() => void this.#calls.delete(called));
   }
 }
 

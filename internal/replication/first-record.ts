@@ -28,9 +28,10 @@ export function firstChanges(
   }
   if (logged.settings.voters !== "listed") return [];
   // Forced: whoever did not promise has no vote any more, and whoever begins has one.
-  const changed = logged.members
-    .filter(({ nodeId }) => won.stripped.includes(nodeId))
-    .map((member): Member => ({ ...member, voter: false }));
+  const changed: Member[] = [];
+  for (const member of logged.members) {
+    if (won.stripped.includes(member.nodeId)) changed.push({ ...member, voter: false });
+  }
   const own = logged.members.find(({ nodeId }) => nodeId === self);
   if (!own?.voter || own.removed) {
     changed.push({ nodeId: self, address: won.address, voter: true, source: own?.source ?? "added", removed: false });

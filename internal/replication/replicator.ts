@@ -201,6 +201,7 @@ export class Replicator {
       store,
       network,
       clock,
+      logger,
       report: (report) => this.#hear(report),
       prepare: () => this.#prepare(),
       firstChanges: (won) =>
@@ -441,7 +442,7 @@ export class Replicator {
     if (this.#state.role.kind === "master") return this.#confirmedSeq(signal);
     const { epoch, seq } = await this.#readIndexOfMaster(signal);
     // What this node has applied must be of that master's history, not of one that was lost.
-    await this.#conditions.until(() => (settledMaster(this.#state)?.epoch ?? 0) >= epoch, signal);
+    await this.#conditions.until(() => this.#settledEpoch >= epoch, signal);
     return seq;
   }
 
@@ -573,6 +574,13 @@ export class Replicator {
     return confirmed;
   }
 
+  /** Of the mastership whose committed history this node has: its own, or that of the master that it follows. */
+  get #settledEpoch(): number {
+    const { role } = this.#state;
+    if (role.kind === "master") return isServing(this.#state) ? role.epoch : 0;
+    return settledMaster(this.#state)?.epoch ?? 0;
+  }
+
   async #readIndexOfMaster(signal: AbortSignal): Promise<Position> {
     const { network } = this.#options;
     const { clusterId, self } = this.#state;
@@ -624,7 +632,7 @@ export class Replicator {
 
   async #serve(roster: Roster, firstSeq: Seq, address: string): Promise<void> {
     await this.#whenApplied(firstSeq);
-    await this.#store.markCaughtUp();
+    await this.#driver.markCaughtUp();
     this.#assertOpen();
     if (this.#mastership?.roster !== roster) throw this.#notMaster("the mastership has ended before it served");
     this.#masterAddress = address;

@@ -117,6 +117,8 @@ export class ArrayStore implements ReplicatedStore {
   forgottenSeq = toSeq(0);
   /** Set, `appendRecords` and the like refuse. */
   failing: Error | undefined;
+  /** So many of the next durable writes find no room. */
+  refusals = 0;
   /** While set, the store's slow work (promises, marks, cuts, reads from disk) waits for `release`. */
   held: (() => void)[] | undefined;
   /** Slow reads under way, and the most there have ever been at once. */
@@ -238,26 +240,26 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   async foundCluster(): Promise<ClusterId> {
-    await this.#slow();
+    await this.#durably();
     this.disk.clusterId = clusterId(this.nodeId);
     return this.disk.clusterId;
   }
 
   async joinCluster(id: ClusterId): Promise<void> {
     assert(!this.disk.clusterId, "a node joins once");
-    await this.#slow();
+    await this.#durably();
     this.disk.clusterId = id;
   }
 
   async promise(promise: EpochPromise, role = this.role): Promise<void> {
     assert(promise.epoch >= this.promised.epoch, "a promise never goes back");
-    await this.#slow();
+    await this.#durably();
     this.disk.promised = promise;
     this.disk.role = role;
   }
 
   async saveRole(role: NodeRole): Promise<void> {
-    await this.#slow();
+    await this.#durably();
     this.disk.role = role;
   }
 
@@ -334,7 +336,7 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   async setAside(reason: string): Promise<void> {
-    await this.#slow();
+    await this.#durably();
     this.disk.settingAside = reason;
   }
 
@@ -356,8 +358,7 @@ export class ArrayStore implements ReplicatedStore {
   async cutAfter(seq: Seq): Promise<void> {
     assert(!this.#mastership, "a master never cuts its log");
     this.#busy = true;
-    await this.#slow();
-    this.#busy = false;
+    await this.#durably().finally(() => (this.#busy = false));
     this.disk.diverged.push(this.#records.splice(seq));
     this.disk.records = this.disk.records.slice(0, seq);
     this.history.cutAfter(seq);
@@ -432,7 +433,7 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   async stageTransfer(id: TransferId, size: number): Promise<number> {
-    await this.#slow();
+    await this.#durably();
     if (this.disk.incoming?.id !== id) this.disk.incoming = { id, size, bytes: Buffer.alloc(0) };
     return this.disk.incoming.bytes.length;
   }
@@ -446,7 +447,7 @@ export class ArrayStore implements ReplicatedStore {
   }
 
   async installTransfer(): Promise<{ readonly damage?: string }> {
-    await this.#slow();
+    await this.#durably();
     const { id, size, bytes } = must(this.disk.incoming, "a transfer has come");
     if (bytes.length !== size || transferOf(bytes) !== id) {
       this.disk.incoming = undefined;
@@ -456,10 +457,10 @@ export class ArrayStore implements ReplicatedStore {
     return {};
   }
 
-  markCaughtUp(): Promise<void> {
+  async markCaughtUp(): Promise<void> {
+    await this.#durably();
     this.disk.caughtUp = true;
     this.disk.mustCatchUp = false;
-    return Promise.resolve();
   }
 
   observeMasterTime(masterMs: EpochMs): void {
@@ -620,6 +621,14 @@ export class ArrayStore implements ReplicatedStore {
   async #slow(): Promise<void> {
     if (this.held) await new Promise<void>((resolve) => this.held?.push(resolve));
     else await Promise.resolve();
+  }
+
+  /** Slow work that writes. */
+  async #durably(): Promise<void> {
+    await this.#slow();
+    if (this.refusals === 0) return;
+    this.refusals--;
+    throw new Error("ENOSPC: no space left on the disk");
   }
 }
 

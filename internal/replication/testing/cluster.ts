@@ -108,12 +108,16 @@ export class Cluster {
     return node;
   }
 
-  /** Ends a process at once: what was not kept is lost, but for the first `surviving` records of it. */
+  /**
+   * Ends a process at once: what was not kept is lost, but for the first `surviving` records of it. Less than 0: so many are
+   * lost that were kept, and the node will know that there may be some.
+   */
   async crash(address: string, surviving = 0): Promise<ArrayDisk> {
     const { store, replicator } = this.node(address);
     const { disk, keptSeq, writtenSeq, records } = store;
-    const seq = Math.min(keptSeq + surviving, writtenSeq);
+    const seq = Math.max(disk.compactSeq, Math.min(keptSeq + surviving, writtenSeq));
     const left = { ...disk, records: records.slice(0, seq), appliedSeq: toSeq(Math.min(disk.appliedSeq, seq)) };
+    if (surviving < 0) left.mustCatchUp = true;
     this.network.remove(address);
     this.nodes.delete(address);
     store.release();
@@ -129,10 +133,18 @@ export class Cluster {
 
   /** The same, and waits for nothing; `pace` is that of its disk. */
   async relaunch(address: string, { surviving = 0, pace }: { surviving?: number; pace: DiskPace }): Promise<TestNode> {
+    const again = await this.stop(address, surviving);
+    return again(pace);
+  }
+
+  /** Crashes a node; returns what starts it again over what is left. */
+  async stop(address: string, surviving = 0): Promise<(pace: DiskPace) => TestNode> {
     const disk = await this.crash(address, surviving);
-    const node = this.launch(disk.role, address, { ...this.#options.get(address), disk });
-    node.store.pace = pace;
-    return node;
+    return (pace) => {
+      const node = this.launch(disk.role, address, { ...this.#options.get(address), disk });
+      node.store.pace = pace;
+      return node;
+    };
   }
 
   /** Starts the nodes anew that want it; what it leads to happens later. */

@@ -17,6 +17,7 @@ import type {
   RegisterRequest,
   SurveyReply,
 } from "../peer.js";
+import { ReplicationError } from "../replication-error.js";
 
 /** A node as the network sees it. */
 export interface Host {
@@ -54,7 +55,7 @@ class Call<T> {
 
   /** What is under way is lost, and the caller learns that, and no more. */
   sever(reason: string): void {
-    this.#end(new Error(reason));
+    this.#end(new ReplicationError("unreachable", reason));
   }
 
   move(host: Host | undefined): boolean {
