@@ -103,11 +103,17 @@ export class Nemesis {
   }
 
   #replaceDisk(node: SimNode): void {
-    const { world, watch, counts } = this.#simulation;
+    const { world, counts } = this.#simulation;
     world.trace(() => `the operator gives ${node.name} an empty directory`);
     counts.note("directories replaced by an operator");
+    this.#emptyDisk(node);
+  }
+
+  #emptyDisk(node: SimNode): void {
+    const { watch, nodes } = this.#simulation;
     watch.wiped(node);
-    node.disk.wipe();
+    const others = nodes.filter((other) => other !== node);
+    node.wiped(others.length > 0 ? this.#random.pick(others).address : undefined);
   }
 
   // ---- faults ----------------------------------------------------------------------------------------------------------
@@ -290,14 +296,13 @@ export class Nemesis {
   }
 
   #wipe(node: SimNode): boolean {
-    const { watch, world } = this.#simulation;
+    const { world } = this.#simulation;
     if (!this.#mayDamage(node)) return false;
     this.#lostDisks++;
     world.trace(() => `the directory of ${node.name} is wiped`);
     this.#heldDown.add(node);
     node.kill();
-    watch.wiped(node);
-    node.disk.wipe();
+    this.#emptyDisk(node);
     this.#heldDown.delete(node);
     this.#later([200, 3000], () => node.start());
     return true;
@@ -341,10 +346,9 @@ export class Nemesis {
   #transfer(): boolean {
     const { nodes, counts, world, watch } = this.#simulation;
     const master = nodes.find((node) => node.state === "running" && this.#isMaster(node));
-    if (!master?.rooms || this.#busyOperator) return false;
-    this.#busyOperator = true;
     const target = this.#random.chance(0.5) ? this.#random.pick(nodes) : undefined;
-    if (target === master) return false;
+    if (!master?.rooms || this.#busyOperator || target === master) return false;
+    this.#busyOperator = true;
     for (const node of nodes) {
       const view = watch.viewOf(node);
       if (view && node !== master) watch.handovers.add(view.nodeId);

@@ -74,7 +74,7 @@ export type NodeState = "stopped" | "starting" | "running";
 
 export class SimNode implements Endpoint, Host {
   readonly index: number;
-  readonly setup: NodeSetup;
+  setup: NodeSetup;
   readonly clock: MachineClock;
   readonly disk: SimDisk;
   readonly #world: World;
@@ -161,6 +161,13 @@ export class SimNode implements Endpoint, Host {
         },
       );
     });
+  }
+
+  /** An operator has given it an empty directory: where it is not listed it must follow, or it would found another cluster. */
+  wiped(masterAddress: string | undefined): void {
+    this.disk.wipe();
+    if (this.setup.nodes.length > 0 || masterAddress === undefined) return;
+    this.setup = { ...this.setup, role: "replica", masterAddress, listedReplicas: [] };
   }
 
   /** The process is killed, and the machine goes on. */
