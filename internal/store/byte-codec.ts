@@ -2,7 +2,12 @@
 
 /** Bytes that this version cannot read. */
 export class FormatError extends Error {
-  override readonly name = "FormatError";
+  override readonly name: string = "FormatError";
+}
+
+/** Bytes that are whole, and that only a newer version can read. */
+export class NewerFormatError extends FormatError {
+  override readonly name = "NewerFormatError";
 }
 
 /** Bytes of a length together with what it announces. */

@@ -9,7 +9,7 @@
  * So a chunk that is damaged, is missing, stands in the wrong place, or comes from another file is seen.
  */
 import { crc32 } from "../base/crc32.js";
-import { ByteReader, FormatError } from "./byte-codec.js";
+import { ByteReader, FormatError, NewerFormatError } from "./byte-codec.js";
 
 export const CHUNK_HEADER_BYTES = 9;
 /** No chunk's content is larger: the largest record, or a key and a value, with room to spare. */
@@ -58,7 +58,9 @@ export class ChunkCodec<Kind extends string> {
     if (found !== expected)
       throw new FormatError(`chunk ${number} is damaged: its CRC is ${found}, ${expected} was expected`);
     const kind = this.#kinds[reader.byte()];
-    if (!kind) throw new FormatError(`chunk ${number} is of a kind that this version does not know; use a newer one`);
+    if (!kind) {
+      throw new NewerFormatError(`chunk ${number} is of a kind that this version does not know; use a newer one`);
+    }
     return { kind, content: reader.raw(reader.uint32()) };
   }
 

@@ -10,7 +10,7 @@ import { type Finding, inspectLog, type LogInspection } from "../wal/inspect.js"
 import { ReadOnlyFileSystem } from "../wal/read-only-file-system.js";
 import type { LogRecord } from "../wal/record.js";
 import { BackupError } from "./backup-reader.js";
-import { FormatError } from "./byte-codec.js";
+import { FormatError, NewerFormatError } from "./byte-codec.js";
 import { epochChangeOf } from "./change.js";
 import { NodeFileError, type NodeState, readNodeFile } from "./node-file.js";
 import { readChunks, readHeader, readSnapshot } from "./snapshot-file.js";
@@ -112,7 +112,9 @@ async function inspectOnce(
     directory: "records",
     ...(node?.clusterId !== undefined && { clusterId: node.clusterId }),
   });
-  const contradictions = belongTogether(snapshots, log, chains);
+  // What a newer version has written may well make up for what this one misses.
+  const isNewer = findings.some(({ kind }) => kind === "newer_format");
+  const contradictions = isNewer ? [] : belongTogether(snapshots, log, chains);
   findings.push(...log.findings, ...records.findings, ...contradictions);
   const unfinished = node && (await inspectUnfinished(fileSystem, node));
   if (unfinished) {
@@ -205,6 +207,10 @@ async function inspectSnapshot(
     return { file, bytes, content };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
+    if (error instanceof NewerFormatError) {
+      findings.push({ kind: "newer_format", file, reason: error.message });
+      return { file, bytes: size };
+    }
     const offset = await soundUpTo(fileSystem, file);
     findings.push({ kind: "corrupt", file, offset, reason: `the snapshot is damaged: ${error.message}` });
     return { file, bytes: size };

@@ -25,7 +25,7 @@ import type { EpochStart } from "../base/epoch-history.js";
 import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
 import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
 import type { KeyedEntry } from "../engine/engine.js";
-import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
+import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize } from "./byte-codec.js";
 import { type ClusterSettings, decodeChanges, encodeChanges, type Member } from "./change.js";
 import { ChunkCodec } from "./chunk-codec.js";
 
@@ -94,11 +94,14 @@ export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
   const reader = new ByteReader(header);
   reader.raw(MAGIC.length);
   const format = reader.uint32();
-  if (format > FORMAT)
-    throw new FormatError(`format ${format} is newer than the ${FORMAT} of this version; use a newer one`);
   const found = reader.uint32();
   header.writeUInt32LE(0, 12);
-  if (format !== FORMAT || crc32(header) !== found) throw new FormatError("the header is damaged");
+  // The checksum first: a damaged number must not send anybody to look for a newer version.
+  if (crc32(header) !== found) throw new FormatError("the header is damaged");
+  if (format > FORMAT) {
+    throw new NewerFormatError(`format ${format} is newer than the ${FORMAT} of this version; use a newer one`);
+  }
+  if (format !== FORMAT) throw new FormatError(`format ${format} was never released`);
   const id = clusterId(idFromBytes(reader.raw(16)));
   const from = { seq: seq(reader.uint64()), epoch: epoch(reader.uint64()), chain: reader.uint32() };
   reader.uint32();

@@ -6,7 +6,8 @@ import { assert } from "../base/assert.js";
 import type { Logger } from "../base/logger.js";
 import { type LogMark, type Seq, seq as toSeq } from "../base/position.js";
 import { type FileSystem, FileSystemError } from "../wal/file-system.js";
-import { FormatError } from "./byte-codec.js";
+import { WalError } from "../wal/wal-error.js";
+import { FormatError, NewerFormatError } from "./byte-codec.js";
 import {
   readSnapshot,
   type SnapshotContent,
@@ -18,6 +19,11 @@ import {
 /** Snapshots that are there, and none of them can be used: the state cannot be told from the log alone. */
 export class SnapshotError extends Error {
   override readonly name = "SnapshotError";
+}
+
+/** No damage: a newer version reads it. */
+export function newerSnapshot(file: string, cause: NewerFormatError): WalError {
+  return new WalError("newer_format", `a snapshot was written by a newer Cambium: ${cause.message}`, { file, cause });
 }
 
 /** A snapshot on the disk, by its name. */
@@ -118,7 +124,8 @@ export class Snapshots {
   /**
    * Loads the newest snapshot that is whole and fits the log; undefined when there is none on the disk. `markAt` gives the
    * log's mark where a snapshot begins, or says in words why the log does not fit it. `reset` is called before each try,
-   * and throws away what the one before has shown. Rejects with `SnapshotError` when there are some and none will do.
+   * and throws away what the one before has shown. Rejects with `SnapshotError` when there are some and none will do, and with
+   * `WalError` "newer_format".
    */
   async load(options: {
     markAt: (snapshot: SnapshotFile) => Promise<LogMark | string>;
@@ -151,6 +158,8 @@ export class Snapshots {
         this.#files = this.#files.map((other) => (other === file ? { ...file, recordsEnd } : other));
         return summary;
       } catch (error) {
+        // No damage, and nothing to fall back from: what the newer version has written since stands in the log.
+        if (error instanceof NewerFormatError) throw newerSnapshot(file.path, error);
         if (!(error instanceof FormatError)) throw error;
         problems.push(`${file.path}: ${error.message}`);
       }

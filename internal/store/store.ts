@@ -28,6 +28,7 @@ import type { WriteCommand } from "./evaluate.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
+import { refuseNewerFormats } from "./newer-format.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
 import type { ConsumedPage } from "./produced.js";
@@ -160,6 +161,7 @@ export class Store {
       await reserve.release();
       const hasData = (await fileSystem.list("wal")).length > 0;
       const node = await NodeFile.open({ fileSystem, initialRole, random, hasData });
+      await refuseNewerFormats(fileSystem);
       const diverged = await DivergedRecords.find(fileSystem);
       const openOnce = async (): Promise<Store> => {
         await carryOutSetAside(node, fileSystem, logger);
