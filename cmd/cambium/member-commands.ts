@@ -38,7 +38,8 @@ async function add(
   if (options.json) await writeJson(stdout, member);
   else {
     const node = member.nodeId ? ` (node ${member.nodeId})` : "";
-    await write(stdout, `${member.address} is a ${member.voter ? "voter" : "member"}${node}\n`);
+    const detail = member.detail ? `: ${member.detail}` : "";
+    await write(stdout, `${member.address} is a ${member.voter ? "voter" : "member"}${node}${detail}\n`);
   }
 }
 
