@@ -96,19 +96,21 @@ export class Audit {
   /** Too many of those who decide have lost their disks for good. */
   #areVotesGone(): boolean {
     const { watch } = this.#simulation;
-    const alive = this.#nodes.map((node) => watch.viewOf(node)?.nodeId);
+    const alive = new Map(this.#nodes.map((node) => [watch.viewOf(node)?.nodeId, node]));
     const ends = this.#nodes.map((node) => watch.viewOf(node)?.log.at(-1)).filter((end) => end !== undefined);
     const [end] = ends.sort((a, b) => b.epoch - a.epoch || b.seq - a.seq);
     if (!end) return false;
     if (end.cluster.voters === "listed") {
-      const voters = votersOf(end);
-      return voters.filter((voter) => alive.includes(voter)).length <= voters.length / 2;
+      const voters = votersOf(end).map((voter) => alive.get(voter));
+      const clean = voters.filter((node) => node?.rooms && !node.rooms.store.mustCatchUp);
+      // Those that may have lost records are believed once all are there.
+      return voters.includes(undefined) && clean.length <= voters.length / 2;
     }
     const promises = this.#nodes
       .map((node) => watch.coreOf(node)?.promised)
       .filter((promised) => promised !== undefined);
     const [newest] = promises.sort((a, b) => b.epoch - a.epoch);
-    return newest?.candidate !== undefined && !alive.includes(newest.candidate);
+    return newest?.candidate !== undefined && !alive.has(newest.candidate);
   }
 
   #writeMarker(master: SimNode): void {

@@ -107,6 +107,7 @@ export class Watch {
       this.views.set(nodeId, view);
     }
     this.#byNode.set(node, view);
+    this.cores.delete(nodeId);
     const { last } = store;
     const end = this.ledger.find(last.seq, last.chain);
     if (!end) {
@@ -118,13 +119,18 @@ export class Watch {
     }
     const kept = must(view.log[view.keptSeq], "what is kept is in the log");
     const had = isPartOf(kept, end);
-    if (!had && view.mayLose === undefined) {
+    // The disk may have been quicker with a cut, or with another node's state, than the watch.
+    const replaced = !had && end.epoch > kept.epoch;
+    if (replaced) {
+      const lost = view.log.findLast((record) => record.committed && !isPartOf(record, end));
+      if (lost) this.#judgeCut(view, lost, end);
+    } else if (!had && view.mayLose === undefined) {
       this.#violate(
         "what is kept is there after a restart",
         `${node.name} kept ${show(kept)}, and begins with a log that ends at ${show(end)}`,
       );
     }
-    if (!had) this.#counts.note("starts that had lost kept records");
+    if (!had && !replaced) this.#counts.note("starts that had lost kept records");
     view.mayLose = undefined;
     view.log = logUpTo(end);
     view.keptSeq = store.keptSeq;
@@ -273,13 +279,12 @@ export class Watch {
         (one, other) => this.#violate("logs match", `${show(one)} and ${show(other)} have one epoch and seq`),
       );
     }
-    if (view.cutOff) this.#judgeCut(view, view.cutOff);
+    if (view.cutOff) this.#judgeCut(view, view.cutOff, must(view.log.at(-1), "there is a root"));
   }
 
   /** Committed records went; what took their place must have been allowed to. */
-  #judgeCut(view: View, cutOff: LedgerRecord): void {
+  #judgeCut(view: View, cutOff: LedgerRecord, end: LedgerRecord): void {
     view.cutOff = undefined;
-    const end = must(view.log.at(-1), "there is a root");
     if (isPartOf(cutOff, end)) return;
     const fork = forkOf(cutOff, end);
     if (!this.#mayHaveLost(fork, end)) {
