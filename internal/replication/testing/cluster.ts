@@ -1,5 +1,5 @@
 /** Nodes over array stores and a network in memory, which live, crash and come back as a test wants it. */
-import { must } from "../../base/assert.js";
+import { assert, must } from "../../base/assert.js";
 import { FakeClock } from "../../base/clock.js";
 import type { RandomSource } from "../../base/ids.js";
 import type { LogFields, Logger } from "../../base/logger.js";
@@ -56,6 +56,16 @@ export class TestNode {
       () => (this.started = {}),
       (error: unknown) => (this.started = { error }),
     );
+  }
+
+  /** It is master, and has committed its epoch's first record. */
+  get isServing(): boolean {
+    return this.replicator.survey({ nodeId: this.store.nodeId }).isMaster;
+  }
+
+  /** What its log says, record by record. */
+  get texts(): string[] {
+    return this.store.records.map(({ text }) => text);
   }
 
   /** The warnings and errors, as sentences. */
@@ -184,6 +194,37 @@ export class Cluster {
       this.clock.advance(Math.min(stepMs, ms - passed));
       await this.settle();
     }
+  }
+
+  /** Lets time pass until a promise is settled, and gives what it is settled with. */
+  async outcome<T>(promise: Promise<T>, maxMs = 30_000): Promise<T> {
+    let isSettled = false;
+    const settle = (): void => void (isSettled = true);
+    promise.then(settle, settle);
+    await this.settle();
+    for (let passed = 0; passed < maxMs && !isSettled; passed += 100) await this.pass(100);
+    assert(isSettled, `it is settled within ${maxMs} ms`);
+    return promise;
+  }
+
+  /** Nodes whose voters are listed; the first is master, and all have what it has. */
+  async found(addresses: readonly string[], options: Partial<ReplicatorOptions> = {}): Promise<TestNode[]> {
+    const listed = { nodes: addresses, ...options };
+    const [first = "", ...others] = addresses;
+    const nodes = others.map((address) => this.launch("replica", address, listed));
+    const founder = await this.start("master", first, listed);
+    await this.pass(2000);
+    return [founder, ...nodes];
+  }
+
+  /** Cuts a node off, without anybody's noticing, and lets it come back. */
+  cut(...addresses: readonly string[]): { heal: () => void } {
+    for (const address of addresses) this.network.silent.add(address);
+    return {
+      heal: () => {
+        for (const address of addresses) this.network.silent.delete(address);
+      },
+    };
   }
 
   async close(): Promise<void> {

@@ -46,6 +46,8 @@ class Call<T> {
     this.promise = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     const abort = (): void => this.#end(signal.reason as Error);
     signal.addEventListener("abort", abort);
+    const leave = (): void => signal.removeEventListener("abort", abort);
+    this.promise.then(leave, leave);
     if (signal.aborted) abort();
   }
 
