@@ -22,6 +22,8 @@ export class Nemesis {
   readonly #heldDown = new Set<SimNode>();
   /** Data directories that are gone, or no longer whole. */
   #lostDisks = 0;
+  /** Nodes on whose disks a bit has changed. */
+  readonly #rotten = new Set<SimNode>();
   /** Voters that may have lost what they kept, until they have caught up. */
   readonly #unclean = new Set<SimNode>();
   #spareStarted = false;
@@ -83,7 +85,13 @@ export class Nemesis {
       return;
     }
     counts.note("starts that failed");
-    if (this.#isBeyondRepair(error)) this.#replaceDisk(node);
+    if (!this.#isBeyondRepair(error)) return;
+    world.check(
+      this.#rotten.has(node),
+      "what a crash leaves is not taken for damage",
+      () => `${node.name} refuses to start, and its disk has only lost what was not synced: ${error.message}`,
+    );
+    this.#replaceDisk(node);
   }
 
   ended(node: SimNode, why: string): void {
@@ -112,6 +120,7 @@ export class Nemesis {
   #emptyDisk(node: SimNode): void {
     const { watch, nodes } = this.#simulation;
     watch.wiped(node);
+    this.#rotten.delete(node);
     const others = nodes.filter((other) => other !== node);
     node.wiped(others.length > 0 ? this.#random.pick(others).address : undefined);
   }
@@ -290,6 +299,7 @@ export class Nemesis {
     const rotten = node.disk.rot(/^(wal|records|snapshots)\/[^.]+\.(wal|snapshot)$/);
     if (!rotten) return false;
     this.#lostDisks++;
+    this.#rotten.add(node);
     watch.excuse(node, "its disk rots");
     world.trace(() => `a bit of ${rotten.path} of ${node.name} rots at ${rotten.at}`);
     return true;
@@ -313,15 +323,15 @@ export class Nemesis {
     if (plan.commit === "majority") {
       return this.#lostDisks + this.#unclean.size + 1 <= Math.floor((plan.size - 1) / 2);
     }
-    // The one copy that counts is the master's.
+    // The one copy that counts is the master's; and another node whose disk is good must have everything.
     const view = watch.viewOf(node);
     const { top } = watch.ledger;
-    return (
-      view !== undefined &&
-      top.start?.begins !== undefined &&
-      top.start.begins.master !== view.nodeId &&
-      !this.#isMaster(node)
-    );
+    if (view === undefined || top.start?.begins === undefined) return false;
+    if (top.start.begins.master === view.nodeId || this.#isMaster(node)) return false;
+    return this.#simulation.nodes.some((other) => {
+      const end = watch.viewOf(other)?.log.at(-1);
+      return other !== node && !this.#rotten.has(other) && end !== undefined && isPartOf(top, end);
+    });
   }
 
   // ---- the operator ----------------------------------------------------------------------------------------------------

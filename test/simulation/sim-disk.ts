@@ -7,6 +7,8 @@ import { type DirectoryLock, type File, type FileSystem, FileSystemError } from 
 import type { Random } from "./random.js";
 import type { Process, World } from "./world.js";
 
+const SECTOR_BYTES = 512;
+
 export interface DiskPace {
   /** Typical times in milliseconds. */
   readonly writeMs: number;
@@ -77,6 +79,18 @@ export class SimDisk {
     if (!failing || failing.left-- > 0) return;
     this.#failures = this.#failures.filter((failure) => failure !== failing);
     this.memory.failNext(operation, "EIO", { path: /./ });
+  }
+
+  /**
+   * How much of a write is done. What stops a write short, no room or a deadly signal, stops it between blocks; so a power cut
+   * after it leaves no sector that a write has half filled.
+   */
+  takes(bytes: Uint8Array, position: number): Uint8Array {
+    const first = SECTOR_BYTES - (position % SECTOR_BYTES);
+    if (this.shortWrites === 0 || first >= bytes.length || this.random.below(this.shortWrites) > 0) return bytes;
+    this.counts.shortWrites++;
+    const more = this.random.below(Math.ceil((bytes.length - first) / SECTOR_BYTES));
+    return bytes.subarray(0, first + more * SECTOR_BYTES);
   }
 
   /** The power is cut: of what was not synced, chance decides what is left. */
@@ -179,12 +193,7 @@ class ProcessFileSystem implements FileSystem {
       write: async (bytes, position) => {
         await this.#wait("write", disk.pace.writeMs);
         disk.mayFail("write", path);
-        let given = bytes;
-        if (disk.shortWrites > 0 && bytes.length > 1 && disk.random.below(disk.shortWrites) === 0) {
-          disk.counts.shortWrites++;
-          given = bytes.subarray(0, disk.random.between(1, bytes.length - 1));
-        }
-        return this.#counted(file.write(given, position));
+        return this.#counted(file.write(disk.takes(bytes, position), position));
       },
       datasync: async () => {
         await this.#wait("datasync", disk.pace.syncMs);

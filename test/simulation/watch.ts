@@ -188,7 +188,11 @@ export class Watch {
     // A request that comes twice, or whose answer was lost, is answered as before, whatever has come since.
     if (before !== undefined) return;
     this.#counts.note("promises granted");
-    const granter = must(view.log.at(-1), "there is a root");
+    // What it has of the epoch itself came after the promise, whose answer was lost or late.
+    const granter = must(
+      view.log.findLast(({ epoch }) => epoch < request.epoch),
+      "there is a root",
+    );
     if (
       !request.forced &&
       (granter.epoch > request.last.epoch || (granter.epoch === request.last.epoch && granter.seq > request.last.seq))
