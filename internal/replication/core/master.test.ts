@@ -646,10 +646,15 @@ describe("a node whose mastership has ended in a conflict", () => {
     return player;
   }
 
-  test("tells why to masters of that epoch, and follows none of them", () => {
+  test("stops the other master of that epoch too, which may not have heard of it", () => {
     const played = play(stopped(), `> accepted s1\n> s1 <- hello epoch 2 history 1@1 2'@5 from c`);
-    expect(played).toContain("s1 -> reject not_a_replica, promised 2");
+    expect(played).toContain("s1 -> reject epoch_conflict, promised 2");
     expect(played).toContain("promote the node that is to go on");
+  });
+
+  test("follows no master of a lower epoch", () => {
+    const played = play(stopped(), `> accepted s1\n> s1 <- hello epoch 1 history 1@1 from c`);
+    expect(played).toContain("s1 -> reject stale_epoch, promised 2");
   });
 
   test("follows a master of a higher epoch", () => {

@@ -197,10 +197,17 @@ function challenge(
       candidate.yieldTo(detail, { durably: false, masterAddress: hello.masterAddress });
       return "hear";
     }
-    case "idle":
-      if (!role.canFollow || hello.epoch <= state.promised.epoch) return undefined;
+    case "idle": {
+      if (!role.canFollow) return undefined;
+      const { epoch, epochId } = state.promised;
+      if (hello.epoch < epoch) return { reason: "stale_epoch", detail: role.why };
+      // The other one must not go on either, and may not know yet.
+      if (hello.epoch === epoch) {
+        return { reason: hello.epochId === epochId ? "not_a_replica" : "epoch_conflict", detail: role.why };
+      }
       resign(state, out, `node ${hello.sender} is master of epoch ${hello.epoch}`, hello.masterAddress);
       return "hear";
+    }
     case "replica":
       return "hear";
     default:

@@ -36,7 +36,7 @@ type Answered = SurveyReply & { readonly address: string };
 
 /** What a survey that is over leads to. All that this node has in its log is kept. */
 export function judgeSurvey(state: CoreState, role: CandidateRole, survey: Survey): Verdict {
-  if (state.log.last.seq === 0) return judgeFounding(state, survey);
+  if (state.log.last.seq === 0) return judgeFounding(state, role, survey);
   const others = membersAmong(state, survey);
   if (role.cause === "start" && !role.forced) {
     const newer = others.find((other) => hasComeAfter(state, other));
@@ -137,11 +137,16 @@ function judgeVote(
 }
 
 /** A node without a record that is to be master founds a cluster, or finds that there is one. */
-function judgeFounding(state: CoreState, survey: Survey): Verdict {
-  const { self, clusterId } = state;
+function judgeFounding(state: CoreState, role: CandidateRole, survey: Survey): Verdict {
+  const { self, clusterId, promised } = state;
   const { founders, address: own } = survey.bid;
+  const refuse = (detail: string): Verdict => ({ kind: "giveUp", code: "refused", detail });
+  if (role.forced) return refuse("this node has no records, and there is nothing that force could keep");
   if (founders.length === 0) {
-    return { kind: "found", epoch: toEpoch(state.promised.epoch + 1), founders: undefined };
+    // A node that follows another one, or may yet, has not got the one vote.
+    const isFirst = clusterId === undefined ? role.cause === "start" : (promised.candidate ?? self) === self;
+    if (!isFirst) return refuse("this node has no records, and is not the first of its cluster");
+    return { kind: "found", epoch: toEpoch(promised.epoch + 1), founders: undefined };
   }
   const wait = (detail: string): Verdict => ({ kind: "giveUp", code: "no_majority", detail });
   if (!founders.includes(own)) {
@@ -149,7 +154,7 @@ function judgeFounding(state: CoreState, survey: Survey): Verdict {
   }
   const voters: Voter[] = [];
   let first: string | undefined;
-  let highest = state.promised.epoch;
+  let highest = promised.epoch;
   for (const address of founders) {
     if (address === own) {
       voters.push({ nodeId: self, address });
