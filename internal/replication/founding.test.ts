@@ -1,0 +1,193 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { clusterId } from "../base/ids.js";
+import { emptyDisk } from "./testing/array-store.js";
+import { Cluster, type TestNode } from "./testing/cluster.js";
+
+let cluster: Cluster;
+beforeEach(() => (cluster = new Cluster()));
+afterEach(() => cluster.close());
+
+const NODES = ["a:1", "b:1", "c:1"];
+const FOREIGN = clusterId("f0".repeat(16));
+
+function voters({ store }: TestNode): string[] {
+  return store.members.filter(({ voter }) => voter).map(({ address }) => address);
+}
+
+describe("a cluster with listed voters", () => {
+  test("is founded once all of them answer, and its first record says who they are and how they decide", async () => {
+    const a = cluster.launch("master", "a:1", { nodes: NODES });
+    const b = cluster.launch("replica", "b:1", { nodes: NODES });
+    await cluster.pass(10_000);
+    expect(a.isServing).toBe(false);
+    expect(a.store.clusterId).toBeUndefined();
+    expect(a.replicator.notServing()).toMatch(/^this node is not master: .*nothing listens at c:1/);
+    const c = cluster.launch("replica", "c:1", { nodes: NODES });
+    await cluster.pass(8000);
+    expect(a.isServing).toBe(true);
+    const [first] = a.store.records;
+    expect(first?.start).toMatchObject({ forced: false, master: a.store.nodeId });
+    expect(first?.epoch).toBe(1);
+    expect(first?.changes).toEqual([
+      { kind: "settings", settings: { commit: "majority", voters: "listed" } },
+      ...[a, b, c].map(({ store: { nodeId }, address }) => ({
+        kind: "member",
+        member: {
+          nodeId,
+          address,
+          voter: true,
+          source: nodeId === a.store.nodeId ? "founder" : "listed",
+          removed: false,
+        },
+      })),
+    ]);
+    // Nothing more is to be said of anybody.
+    expect(a.store.records).toHaveLength(1);
+    for (const node of [b, c]) {
+      expect(node.store.records).toEqual(a.store.records);
+      expect(node.store.promised).toMatchObject({ epoch: 1, candidate: a.store.nodeId });
+    }
+  });
+
+  test.each([
+    [["a:1"], undefined, "master"],
+    [["a:1", "b:1"], undefined, "master"],
+    [NODES, undefined, "majority"],
+    [NODES, "master", "master"],
+    [["a:1", "b:1"], "majority", "majority"],
+  ] as const)("of %j whose file says commit %s is founded with commit %s", async (nodes, commit, expected) => {
+    const [a] = (await cluster.found(nodes, { commit })) as [TestNode];
+    expect(a.isServing).toBe(true);
+    expect(a.store.settings).toEqual({ commit: expected, voters: "listed" });
+    expect(voters(a)).toEqual(nodes);
+  });
+
+  test("that several would found is founded by the first in the list, whoever started first", async () => {
+    const options = { nodes: ["c:1", "a:1", "b:1"] };
+    const b = cluster.launch("master", "b:1", options);
+    const a = cluster.launch("replica", "a:1", options);
+    await cluster.pass(3000);
+    const c = cluster.launch("master", "c:1", options);
+    await cluster.pass(12_000);
+    expect([a, b, c].map(({ isServing }) => isServing)).toEqual([false, false, true]);
+    expect(b.store.role).toBe("replica");
+    for (const node of [a, b]) expect(node.store.records).toEqual(c.store.records);
+  });
+
+  test("is not founded where the first that would is no longer there, until it is", async () => {
+    const b = cluster.launch("master", "b:1", { nodes: NODES });
+    cluster.launch("replica", "c:1", { nodes: NODES });
+    cluster.launch("master", "a:1", { nodes: NODES });
+    cluster.cut("a:1");
+    await cluster.pass(10_000);
+    expect(b.replicator.notServing()).toContain("no answer from a:1");
+    expect(b.store.clusterId).toBeUndefined();
+  });
+
+  test("is not founded around a node of another one: whoever would waits for that one as a replica", async () => {
+    const disk = { ...emptyDisk("replica", 9), clusterId: FOREIGN };
+    cluster.launch("replica", "b:1", { nodes: NODES, disk });
+    cluster.launch("replica", "c:1", { nodes: NODES });
+    const a = await cluster.start("master", "a:1", { nodes: NODES });
+    expect(a.store.role).toBe("replica");
+    expect(a.store.clusterId).toBeUndefined();
+    expect(a.complaints.join()).toContain(`belongs to cluster ${FOREIGN} already`);
+  });
+
+  test("takes a wiped node back as a replica, even one that was set up to be master", async () => {
+    const [a, b] = (await cluster.found(NODES)) as [TestNode, TestNode];
+    await cluster.crash("a:1");
+    await cluster.outcome(b.replicator.promote({ force: false }));
+    const wiped = await cluster.start("master", "a:1", { nodes: NODES });
+    await cluster.pass(8000);
+    expect(wiped.store.nodeId).not.toBe(a.store.nodeId);
+    expect(wiped.store.role).toBe("replica");
+    expect(b.isServing).toBe(true);
+    expect(wiped.isServing).toBe(false);
+  });
+
+  test("is not founded by a node that is not in its own list", async () => {
+    const x = cluster.launch("master", "x:1", { nodes: NODES });
+    for (const address of NODES) cluster.launch("replica", address, { nodes: NODES });
+    await cluster.pass(5000);
+    expect(x.replicator.notServing()).toContain("x:1 is not among those of cluster.nodes");
+    expect(x.isServing).toBe(false);
+  });
+
+  test("is not founded by a node that answers at two of the addresses", async () => {
+    const b = cluster.launch("replica", "b:1", { nodes: NODES });
+    cluster.network.add("c:1", b.replicator);
+    const a = await cluster.start("master", "a:1", { nodes: NODES });
+    expect(a.replicator.notServing()).toContain("was its directory copied?");
+  });
+
+  test.each([0, Infinity])(
+    "is gone on with by its founder, which died with %d of its first records on the disk",
+    async (surviving) => {
+      for (const address of NODES.slice(1)) cluster.launch("replica", address, { nodes: NODES });
+      const founder = cluster.launch("master", "a:1", { nodes: NODES });
+      founder.store.pace = "told";
+      await cluster.pass(1000);
+      expect(founder.store.records).toHaveLength(1);
+      founder.store.tellWritten();
+      const { clusterId: id } = founder.store;
+      const disk = await cluster.crash("a:1", surviving);
+      // Alone it is nobody, although nothing was ever committed.
+      const { heal } = cluster.cut("b:1", "c:1");
+      const alone = cluster.launch("master", "a:1", { nodes: NODES, disk });
+      await cluster.pass(8000);
+      expect(alone.isServing).toBe(false);
+      heal();
+      await cluster.pass(12_000);
+      expect(alone.isServing).toBe(true);
+      expect(alone.store.clusterId).toBe(id);
+      expect(voters(alone)).toEqual(NODES);
+      for (const address of NODES.slice(1)) expect(cluster.node(address).store.records).toEqual(alone.store.records);
+    },
+  );
+
+  test("with an address that is none stops the start", async () => {
+    await expect(cluster.start("master", "a:1", { nodes: ["a:1", "nonsense"] })).rejects.toMatchObject({
+      code: "invalid_address",
+    });
+  });
+});
+
+describe("what a file says of the cluster", () => {
+  function said(node: TestNode): string[] {
+    return node.lines
+      .filter(({ message }) => /cluster\.nodes|replication\.commit/.test(message))
+      .map(({ message }) => message);
+  }
+
+  test("is reported once where the replicated state says otherwise, on every node", async () => {
+    await cluster.found(NODES);
+    const disk = await cluster.crash("b:1");
+    const b = await cluster.start("replica", "b:1", { nodes: ["a:1", "b:1", "d:1"], commit: "master", disk });
+    const a = await cluster.restart("a:1");
+    await cluster.pass(10_000);
+    expect(said(b)).toEqual([
+      "the file says replication.commit: master, the cluster was founded with majority; the cluster's holds",
+      "cluster.nodes has d:1, which the cluster does not know",
+      "the cluster's voters at c:1 are not in cluster.nodes; the cluster's hold",
+    ]);
+    expect(said(a)).toEqual([]);
+    expect(b.store.settings.commit).toBe("majority");
+  });
+
+  test("of voters is reported where the cluster has one vote", async () => {
+    const disk = (await cluster.start("master", "a:1")).store.disk;
+    await cluster.crash("a:1");
+    const a = await cluster.start("master", "a:1", { nodes: ["a:1"], disk });
+    expect(said(a)).toEqual([
+      "the file has cluster.nodes, but the cluster was founded without; its one vote goes with the mastership",
+    ]);
+    expect(a.isServing).toBe(true);
+  });
+
+  test("is not reported before there is anything to contradict it", async () => {
+    const b = cluster.launch("replica", "b:1", { nodes: NODES, commit: "majority" });
+    await cluster.pass(1000);
+    expect(said(b)).toEqual([]);
+  });
+});
