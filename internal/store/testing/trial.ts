@@ -384,8 +384,9 @@ export class Trial {
   async #serve(): Promise<void> {
     const store = must(this.#store, "a store is open");
     if (this.#isServing || this.#failed || this.#remains) return;
-    const refused = await this.#settled(this.#beginMastership(store));
-    if (refused || !this.#isServing) return;
+    await this.#settled(this.#beginMastership(store));
+    // It may serve although a full disk could not take down that it has caught up.
+    if (!this.#isServing) return;
     this.#settle();
     await this.#audit();
   }
