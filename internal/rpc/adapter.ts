@@ -44,6 +44,8 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #active = new Set<HttpResponse>();
+  /** Requests over HTTP/1.1 that go on although they have been answered. */
+  readonly #answered = new Set<HttpRequest>();
 
   constructor(options: AdapterOptions) {
     this.#options = options;
@@ -77,9 +79,13 @@ export class Adapter {
     return [...this.#active].some((response) => response.headersSent && response.socket === socket);
   }
 
-  /** Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards. */
+  /**
+   * Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards, and ends the connections of
+   * those that have their answer and go on with their request.
+   */
   announceEnd(): void {
     for (const response of this.#active) this.#announceEnd(response);
+    for (const request of this.#answered) request.socket.destroy();
   }
 
   #begin(request: HttpRequest, response: HttpResponse): void {
@@ -157,8 +163,19 @@ export class Adapter {
       if (response.headersSent) response.destroy();
       else answerText(response, 500, "this node could not write the answer");
     } finally {
-      discardRest(request, response);
+      this.#discardRest(request, response);
     }
+  }
+
+  #discardRest(request: HttpRequest, response: HttpResponse): void {
+    discardRest(request, response);
+    if (request.complete || request.destroyed || isHttp2(request)) return;
+    // While the answer is on its way, `connection: close` on it does the same.
+    response.once("finish", () => {
+      if (request.complete || request.destroyed) return;
+      this.#answered.add(request);
+      for (const event of ["end", "close"]) request.once(event, () => void this.#answered.delete(request));
+    });
   }
 
   async #answer(

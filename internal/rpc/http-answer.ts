@@ -9,6 +9,9 @@ import { correctStatus, encodeStatusMessage, frameCorrector } from "./library-er
 export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
 
+/** How long a caller over HTTP/2 may go on with a request that has been answered. */
+const REST_TIMEOUT_MS = 1000;
+
 /** Whether a request came over HTTP/2. */
 export const isHttp2 = (request: HttpRequest): request is Http2ServerRequest => request.httpVersionMajor === 2;
 
@@ -98,22 +101,25 @@ export async function answerCall(answer: UniversalServerResponse, response: Http
 }
 
 /**
- * Takes what is left of a request after its answer is written, so that the connection can go on: over HTTP/1.1 the rest
- * is read and thrown away, over HTTP/2 the caller is asked to stop.
+ * Takes what is left of a request after its answer is written, so that the connection can go on: it is read and thrown
+ * away. Over HTTP/2 a caller that still goes on after a moment is asked to stop; over HTTP/1.1 its time is that of every
+ * request.
  */
 export function discardRest(request: HttpRequest, response: HttpResponse): void {
   if (request.complete || request.destroyed) return;
-  if (!isHttp2(request)) {
-    request.resume();
-    return;
-  }
+  // What the library has not read stays in memory with the stream, and in the window of the whole connection: without this a
+  // connection would come to a halt after a few messages that are too large, and could not even be closed.
+  request.removeAllListeners("readable");
+  request.resume();
+  if (!isHttp2(request)) return;
   const { stream } = response as Http2ServerResponse;
-  // Not before the trailers are sent, which come after the body: a stream that is closed sends nothing more.
-  stream.once("wantTrailers", () =>
-    setImmediate(() => {
-      if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
-    }),
-  );
+  // Not at once: a stream that is closed sends nothing more, its answer included, and Node's own client takes no answer while
+  // it has megabytes to send, nor ever gets over those that it was not let send.
+  const timer = setTimeout(() => {
+    if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  }, REST_TIMEOUT_MS);
+  timer.unref();
+  stream.once("close", () => clearTimeout(timer));
 }
 
 function hasLeft(response: HttpResponse): boolean {

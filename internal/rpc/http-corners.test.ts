@@ -1,5 +1,6 @@
 /** The corners of HTTP that programs written by others get into: each is answered, with a status and a sentence that helps. */
 import { connect as connectHttp2 } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import {
@@ -13,6 +14,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { GetRequestSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { LimitExceededSchema } from "../../api/gen/cambium/v1/types_pb.js";
+import { FakeClock } from "../base/clock.js";
 import { callJson, frame, send, sendHttp2, sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -339,6 +341,44 @@ test.each([
     expect(offsets).toHaveLength(1);
   },
 );
+
+describe("a request that goes on after its answer", () => {
+  const tooLarge = frame(new Uint8Array(5 * 1024 * 1024));
+
+  test("does not use up the connection: many that are too large, one after the other, all get theirs", async () => {
+    const { port } = await start();
+    const session = connectHttp2(`http://127.0.0.1:${port}`);
+    cleanups.push(() => session.destroy());
+    // Several times what the window of the connection holds.
+    for (let n = 0; n < 40; n++) {
+      const stream = session.request({ ...GRPC, ":method": "POST", ":path": SET });
+      const trailers = new Promise((resolve) => stream.once("trailers", resolve));
+      const closed = new Promise((resolve) => stream.once("close", resolve));
+      stream.resume().end(tooLarge);
+      expect(await trailers).toMatchObject({ "grpc-status": String(Code.ResourceExhausted) });
+      await closed;
+    }
+  });
+
+  test("is ended over HTTP/2 when its caller does not end it", async () => {
+    const { port } = await start();
+    const answer = await sendHttp2(port, { ...GRPC, ":path": SET }, tooLarge, { end: false });
+    expect(answer.trailers).toMatchObject({ "grpc-status": String(Code.ResourceExhausted) });
+  });
+
+  test("does not hold up a node that drains", async () => {
+    // No deadline passes on this clock.
+    const { server, port } = await start({ clock: new FakeClock() });
+    const head = ["host: localhost", "content-type: application/proto", "content-length: 4294967296"];
+    const socket = connectSocket(port, "127.0.0.1", () => {
+      socket.write([`POST ${SET} HTTP/1.1`, ...head, "", ""].join("\r\n"));
+    });
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    expect(String(await new Promise((resolve) => socket.once("data", resolve)))).toContain("429");
+    await server.close();
+    await closed;
+  });
+});
 
 describe("draining over HTTP/2", () => {
   test("says GOAWAY at once, refuses what comes after it, and lets the call in flight end", async () => {
