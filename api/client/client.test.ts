@@ -178,8 +178,25 @@ describe("reads", () => {
     const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), readRounds: 3 });
     const error = await failure(kv.get("k"));
     expect(error.code).toBe("unavailable");
-    expect(error.message).toBe("master is not ready; replica is not ready");
+    const [a, b] = cluster.nodes.map(({ address }) => address);
+    expect(error.message).toBe(`${a}: master is not ready; ${b}: replica is not ready`);
     expect(cluster.nodes.map(({ requests }) => requests.length)).toEqual([3, 3]);
+  });
+
+  test("that fail alike at several nodes say so once, and one that was not answered says who was silent for how long", async () => {
+    const cluster = await start(3);
+    const [a, b, silent] = cluster.nodes;
+    a!.before = b!.before = () => {
+      throw new ConnectError("this node is not ready", Code.Unavailable);
+    };
+    silent!.before = () => new Promise(() => {});
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), timeoutMs: 100, readRounds: 1 });
+    const { message } = await failure(kv.get("k"));
+    expect(message).toMatch(
+      new RegExp(
+        `^${a!.address}, ${b!.address}: this node is not ready; ${silent!.address} did not answer within \\d+ ms$`,
+      ),
+    );
   });
 
   test("that the node refuses are not tried elsewhere", async () => {

@@ -269,7 +269,7 @@ export class EndpointPool {
     write: boolean,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    const failed = { endpoint: endpoint.url, write, signal };
+    const failed = { endpoint: endpoint.url, write, signal, timeoutMs };
     if (signal?.aborted) throw toCambiumError(signal.reason, { ...failed, write: false });
     try {
       return await call(endpoint, {
@@ -393,7 +393,7 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
     position,
     freshness,
   } = said;
-  return new CambiumError(said.code, failures.map(({ message }) => message).join("; "), {
+  return new CambiumError(said.code, messageOf(failures), {
     ...(masterAddress !== undefined && { masterAddress }),
     ...(range && { range }),
     ...(offsets && { offsets }),
@@ -401,6 +401,18 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
     ...(freshness && { freshness }),
     cause: said,
   });
+}
+
+/** Each message once, with the nodes that said it where it does not name them itself. */
+function messageOf(failures: readonly CambiumError[]): string {
+  const nodes = new Map<string, string[]>();
+  for (const { message, endpoint = "" } of failures) {
+    const node = endpoint.replace(/^https?:\/\//, "");
+    const named = nodes.get(message) ?? [];
+    if (node !== "" && !message.includes(node) && !named.includes(node)) named.push(node);
+    nodes.set(message, named);
+  }
+  return [...nodes].map(([message, by]) => (by.length > 0 ? `${by.join(", ")}: ${message}` : message)).join("; ");
 }
 
 /** Waits; ends with `canceled` as soon as the signal fires. */

@@ -17,6 +17,8 @@ export interface FailedCall {
   readonly endpoint: string;
   readonly write: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** What the node was given. */
+  readonly timeoutMs?: number;
 }
 
 /** Translates whatever a transport threw. */
@@ -31,7 +33,7 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
   const network = networkFailure(error);
   if (network) return fromNetworkFailure(network, error, call);
 
-  const message = error.rawMessage || `${endpoint} gave no reason`;
+  const message = wordsOf(error, call);
   const outcome = error.findDetails(OutcomeUnknownSchema)[0];
   if (outcome) {
     const position = outcome.position && placeOf(outcome.position);
@@ -80,6 +82,15 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
     ...(offsets && { offsets }),
     cause: error,
   });
+}
+
+function wordsOf({ rawMessage }: ConnectError, { endpoint, timeoutMs }: FailedCall): string {
+  const node = endpoint.replace(/^https?:\/\//, "");
+  // The library's own words for its timer, which name nobody.
+  if (rawMessage === "the operation timed out") {
+    return `${node} did not answer within ${timeoutMs === undefined ? "the call's time" : `${Math.ceil(timeoutMs)} ms`}`;
+  }
+  return rawMessage || `${node} gave no reason`;
 }
 
 /** A place in an error only informs: one that no number holds exactly is rounded, rather than to hide the error. */

@@ -62,6 +62,7 @@ describe("questions between nodes come back from the wire as they were", () => {
           isMaster: fc.boolean(),
           founds: fc.boolean(),
           masterAddress: address,
+          unclean: fc.constant(true),
         },
         { requiredKeys: ["nodeId", "promised", "last", "isMaster", "founds"] },
       )

@@ -66,6 +66,7 @@ export function surveyReplyToWire(reply: SurveyReply): SurveyResponse {
     isMaster: reply.isMaster,
     founds: reply.founds,
     masterAddress: reply.masterAddress ?? "",
+    unclean: reply.unclean === true,
   });
 }
 
@@ -85,6 +86,7 @@ export function surveyReplyFromWire(response: SurveyResponse): SurveyReply {
     isMaster,
     founds: response.founds,
     ...(masterAddress !== "" && { masterAddress }),
+    ...(response.unclean && { unclean: true }),
   };
 }
 

@@ -17,6 +17,8 @@ export interface SurveyReply {
   readonly founds: boolean;
   /** Of the master that the node is or follows. */
   readonly masterAddress?: string;
+  /** It may have lost what it once acknowledged, and has not caught up since; its promise would say so. */
+  readonly unclean?: boolean;
 }
 
 /** A candidate asks for the promise of its epoch. */
