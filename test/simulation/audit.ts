@@ -101,7 +101,11 @@ export class Audit {
     const [end] = ends.sort((a, b) => b.epoch - a.epoch || b.seq - a.seq);
     if (!end) return false;
     if (end.cluster.voters === "listed") {
-      const voters = votersOf(end).map((voter) => alive.get(voter));
+      // A voter that never joined has no vote to give either.
+      const voters = votersOf(end).map((voter) => {
+        const node = alive.get(voter);
+        return node?.rooms?.store.clusterId === undefined ? undefined : node;
+      });
       const clean = voters.filter((node) => node?.rooms && !node.rooms.store.mustCatchUp);
       // Those that may have lost records are believed once all are there.
       return voters.includes(undefined) && clean.length <= voters.length / 2;

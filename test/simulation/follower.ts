@@ -127,7 +127,8 @@ export class Follower {
     if (error.code === "out_of_range" && error.range && place.seq < error.range.compactSeq) {
       counts.note("followers that compaction had overtaken");
       // As the answer says: read the keys, and follow from there.
-      this.#place = { seq: error.range.compactSeq };
+      const read = this.#options.service.readPoint(node);
+      if (read) this.#place = read;
       return this.#again(10);
     }
     this.#again(random.delay(50));

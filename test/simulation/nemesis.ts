@@ -300,7 +300,7 @@ export class Nemesis {
     if (!rotten) return false;
     this.#lostDisks++;
     this.#rotten.add(node);
-    watch.excuse(node, "its disk rots");
+    watch.rotten(node);
     world.trace(() => `a bit of ${rotten.path} of ${node.name} rots at ${rotten.at}`);
     return true;
   }
@@ -321,6 +321,8 @@ export class Nemesis {
   #mayDamage(node: SimNode): boolean {
     const { plan, watch } = this.#simulation;
     if (plan.commit === "majority") {
+      // Where nothing is committed yet, those who have joined wait for the one that founds.
+      if (watch.ledger.top.seq === 0) return false;
       return this.#lostDisks + this.#unclean.size + 1 <= Math.floor((plan.size - 1) / 2);
     }
     // The one copy that counts is the master's; and another node whose disk is good must have everything.

@@ -6,7 +6,13 @@
 import type { Position } from "../../internal/base/position.js";
 import { seq as toSeq } from "../../internal/base/position.js";
 import type { ReadConsistency } from "../../internal/replication/read-gate.js";
-import type { ReadPoint, UpdatesPage, WriteCommand, WriteReceipt } from "../../internal/store/store.js";
+import {
+  StoreError,
+  type ReadPoint,
+  type UpdatesPage,
+  type WriteCommand,
+  type WriteReceipt,
+} from "../../internal/store/store.js";
 import { isPartOf, type LedgerRecord, recordOn, show } from "./ledger.js";
 import type { Counts } from "./counts.js";
 import type { Rooms, SimNode } from "./sim-node.js";
@@ -228,6 +234,21 @@ export class Service {
     this.acknowledged.push({ record, kept });
     this.#counts.note(kept ? "writes acknowledged as kept" : "writes acknowledged as committed");
     return record;
+  }
+
+  /** Where the node's reads stand, to follow from there; undefined when it serves none. */
+  readPoint(
+    node: SimNode,
+  ): { readonly token: Uint8Array; readonly seq: number; readonly record: LedgerRecord } | undefined {
+    if (!node.rooms || node.state !== "running") return undefined;
+    try {
+      const { position, token } = node.rooms.store.readPoint();
+      const record = this.#watch.recordAt(node, position);
+      return record && { token, seq: position.seq, record };
+    } catch (error) {
+      if (error instanceof StoreError) return undefined;
+      throw error;
+    }
   }
 
   // ---- streams ---------------------------------------------------------------------------------------------------------

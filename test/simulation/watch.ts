@@ -24,8 +24,12 @@ export interface View {
   commitSeq: number;
   /** Why less than was kept may be found when the node starts next; undefined: it must all be there. */
   mayLose: string | undefined;
-  /** The committed record that was cut off last, until it is seen what has taken its place. */
-  cutOff: LedgerRecord | undefined;
+  /** A bit on its disk has changed, which may come to light at any later start. */
+  isRotten: boolean;
+  /** What it kept once, and may have told a master, before it lost it. */
+  lost: LedgerRecord | undefined;
+  /** The committed record that was cut off last, until it is seen what the master of that epoch has in its place. */
+  cutOff: { readonly record: LedgerRecord; readonly epoch: number } | undefined;
   /** By epoch: to whom it was promised, as others were told. */
   readonly granted: Map<number, string>;
   highestGranted: number;
@@ -99,6 +103,8 @@ export class Watch {
         appliedSeq: 0,
         commitSeq: 0,
         mayLose: undefined,
+        isRotten: false,
+        lost: undefined,
         cutOff: undefined,
         granted: new Map(),
         highestGranted: 0,
@@ -120,11 +126,12 @@ export class Watch {
     const kept = must(view.log[view.keptSeq], "what is kept is in the log");
     const had = isPartOf(kept, end);
     // The disk may have been quicker with a cut, or with another node's state, than the watch.
-    const replaced = !had && end.epoch > kept.epoch;
+    const replaced = !had && store.promised.epoch > kept.epoch;
+    if (!had) view.lost = kept;
     if (replaced) {
-      const lost = view.log.findLast((record) => record.committed && !isPartOf(record, end));
-      if (lost) this.#judgeCut(view, lost, end);
-    } else if (!had && view.mayLose === undefined) {
+      const record = view.log.findLast((record) => record.committed && !isPartOf(record, end));
+      if (record) view.cutOff = { record, epoch: store.promised.epoch };
+    } else if (!had && view.mayLose === undefined && !view.isRotten) {
       this.#violate(
         "what is kept is there after a restart",
         `${node.name} kept ${show(kept)}, and begins with a log that ends at ${show(end)}`,
@@ -152,9 +159,8 @@ export class Watch {
   wiped(node: SimNode): void {
     const view = this.#byNode.get(node);
     if (!view) return;
+    // What it had kept is remembered: somebody may have counted on it.
     view.wiped = true;
-    view.log = [this.ledger.root];
-    view.keptSeq = 0;
     this.#byNode.delete(node);
   }
 
@@ -162,6 +168,11 @@ export class Watch {
   excuse(node: SimNode, why: string): void {
     const view = this.#byNode.get(node);
     if (view) view.mayLose = why;
+  }
+
+  rotten(node: SimNode): void {
+    const view = this.#byNode.get(node);
+    if (view) view.isRotten = true;
   }
 
   // ---- what nodes say to each other ------------------------------------------------------------------------------------
@@ -249,7 +260,7 @@ export class Watch {
     const cutOff = log.slice(writtenSeq + 1).findLast(({ committed }) => committed);
     if (cutOff) {
       this.#counts.note("cuts of committed records");
-      view.cutOff = cutOff;
+      view.cutOff = { record: cutOff, epoch: this.cores.get(view.nodeId)?.promised.epoch ?? 0 };
     }
     log.length = writtenSeq + 1;
     view.keptSeq = Math.min(view.keptSeq, writtenSeq);
@@ -283,7 +294,8 @@ export class Watch {
         (one, other) => this.#violate("logs match", `${show(one)} and ${show(other)} have one epoch and seq`),
       );
     }
-    if (view.cutOff) this.#judgeCut(view, view.cutOff, must(view.log.at(-1), "there is a root"));
+    const end = must(view.log.at(-1), "there is a root");
+    if (view.cutOff && end.epoch >= view.cutOff.epoch) this.#judgeCut(view, view.cutOff.record, end);
   }
 
   /** Committed records went; what took their place must have been allowed to. */
@@ -453,7 +465,10 @@ export class Watch {
 
   keeps(nodeId: NodeId, record: LedgerRecord): boolean {
     const view = this.views.get(nodeId);
-    return view !== undefined && view.keptSeq >= record.seq && view.log[record.seq] === record;
+    if (view === undefined) return false;
+    if (view.keptSeq >= record.seq && view.log[record.seq] === record) return true;
+    // It told so before its disk was lost; that is no fault of whoever believed it.
+    return view.lost !== undefined && isPartOf(record, view.lost);
   }
 
   #expectCommitted(view: View, seq: number, how: string): void {
