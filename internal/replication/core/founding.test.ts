@@ -48,6 +48,17 @@ describe("a node alone", () => {
     );
   });
 
+  test("that has only just become a part of a cluster is no master without a record", () => {
+    expectPlayed(
+      replicaPlayer({}),
+      `> campaign promoted
+       prepare
+       > prepared m:1
+       end calls
+       failed refused`,
+    );
+  });
+
   test("founds nothing when an operator promotes it", () => {
     expectPlayed(
       replicaPlayer({ empty: true }),
@@ -211,7 +222,10 @@ describe("of the nodes of a list", () => {
 
   test("none founds by force", () => {
     const player = startingPlayer({});
-    const played = play(player, `> campaign start forced\n> prepared a:1 b:1 ${listed}\n> surveyed a:1\n> surveyed b:1`);
+    const played = play(
+      player,
+      `> campaign start forced\n> prepared a:1 b:1 ${listed}\n> surveyed a:1\n> surveyed b:1`,
+    );
     expect(played).toContain("failed refused, again");
     expect(played).not.toContain("ask");
   });

@@ -8,6 +8,8 @@ import type { CoreState } from "./state.js";
 
 /** How far a forced epoch jumps, so that masterships which nobody here has heard of are below it. */
 const FORCED_EPOCHS = 1_000_000;
+/** Nothing but force makes epochs rise by so much. */
+const FORCED_EPOCHS_MIN = FORCED_EPOCHS / 2;
 
 /** Why a campaign has failed: too few promises, somebody has more of the log, or this node could not do its part. */
 export type CampaignFailure = "no_majority" | "behind" | "refused";
@@ -53,6 +55,8 @@ export function judgeSurvey(state: CoreState, role: CandidateRole, survey: Surve
     const whom = [...known].map((address) => ({ address, nodeId: undefined }));
     return { kind: "ask", epoch: toEpoch(highest + FORCED_EPOCHS), whom };
   }
+  const forced = forcedElsewhere(state, others);
+  if (forced) return forced;
   const next = toEpoch(highest + 1);
   return state.log.electorate.mode === "listed"
     ? judgeVoters(state, survey, others, next)
@@ -62,6 +66,27 @@ export function judgeSurvey(state: CoreState, role: CandidateRole, survey: Surve
 /** Whether what has been answered so far is enough to go on with, when time matters. */
 export function isEnough(state: CoreState, role: CandidateRole, survey: Survey): boolean {
   return state.log.last.seq > 0 && judgeSurvey(state, role, survey).kind === "ask";
+}
+
+/**
+ * Whether `epoch` belongs to a mastership that was forced, and that a log which ends in `last` knows nothing of. Such a log
+ * is of a history that an operator has given up: its voters, were they a majority, would undo what was forced.
+ */
+export function wasForcedAfter(last: Epoch, epoch: Epoch): boolean {
+  return epoch - last >= FORCED_EPOCHS_MIN;
+}
+
+/** Who has promised a forced mastership, or has its records, that this node lacks. What was promised to this node is its own. */
+function forcedElsewhere(state: CoreState, others: readonly Answered[]): Verdict | undefined {
+  const { self, log, promised } = state;
+  const isNewer = ({ epoch, candidate }: SurveyReply["promised"]): boolean =>
+    candidate !== self && wasForcedAfter(log.last.epoch, epoch);
+  const other = others.find((other) => isNewer(other.promised) || wasForcedAfter(log.last.epoch, other.last.epoch));
+  const epoch = isNewer(promised) ? promised.epoch : other && Math.max(other.promised.epoch, other.last.epoch);
+  if (epoch === undefined) return undefined;
+  const who = isNewer(promised) ? `this node has promised` : `node ${other?.nodeId} at ${other?.address} knows`;
+  const detail = `${who} epoch ${epoch}, which was forced, and this node's log ends in epoch ${log.last.epoch}; let it follow that mastership first`;
+  return { kind: "giveUp", code: "behind", detail };
 }
 
 /** The node knows of a mastership after this node's own. */
@@ -143,9 +168,9 @@ function judgeFounding(state: CoreState, role: CandidateRole, survey: Survey): V
   const refuse = (detail: string): Verdict => ({ kind: "giveUp", code: "refused", detail });
   if (role.forced) return refuse("this node has no records, and there is nothing that force could keep");
   if (founders.length === 0) {
-    // A node that follows another one, or may yet, has not got the one vote.
-    const isFirst = clusterId === undefined ? role.cause === "start" : (promised.candidate ?? self) === self;
-    if (!isFirst) return refuse("this node has no records, and is not the first of its cluster");
+    // Whoever is to follow another node, or has promised to, has not got the one vote.
+    if (role.cause !== "start" || (promised.candidate ?? self) !== self)
+      return refuse("this node has no records, and is not the first of its cluster");
     return { kind: "found", epoch: toEpoch(promised.epoch + 1), founders: undefined };
   }
   const wait = (detail: string): Verdict => ({ kind: "giveUp", code: "no_majority", detail });

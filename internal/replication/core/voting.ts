@@ -2,7 +2,7 @@
 import { comparePositions } from "../../base/position.js";
 import type { PromiseRefusal, PromiseReply, PromiseRequest } from "./ballot.js";
 import type { CoreState } from "./state.js";
-import { show } from "./survey.js";
+import { show, wasForcedAfter } from "./survey.js";
 
 export interface Objection {
   readonly refusal: PromiseRefusal;
@@ -41,6 +41,10 @@ export function objectionTo(state: CoreState, request: PromiseRequest): Objectio
   if (request.forced) return undefined;
   if (comparePositions(request.last, log.last) < 0) {
     const detail = `node ${self} has records up to ${show(log.last)}, the candidate up to ${show(request.last)}`;
+    return { refusal: "behind", detail };
+  }
+  if (promised.candidate !== request.candidate && wasForcedAfter(request.last.epoch, promised.epoch)) {
+    const detail = `node ${self} has promised epoch ${promised.epoch}, which was forced, and the candidate's log ends in epoch ${request.last.epoch}`;
     return { refusal: "behind", detail };
   }
   return givesVote(state, request) ? undefined : voteGone(state);
