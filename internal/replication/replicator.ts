@@ -526,6 +526,8 @@ export class Replicator {
   }
 
   #assertPromotable(force: boolean): void {
+    const { role } = this.#state;
+    if (role.kind === "idle" && !role.canFollow) throw new ReplicationError("refused", role.why);
     const { isEmpty, caughtUp, electorate, nodeId } = this.#store;
     if (isEmpty || (!caughtUp && !force)) {
       const what = isEmpty ? "this node has no records" : "this node has never caught up with a master";
