@@ -285,7 +285,11 @@ async function buildRooms(
     closing.throwIfAborted();
     retention.start();
     const { applied, keys } = store.status();
-    logger.info("started", { role: store.role, epoch: applied.epoch, seq: applied.seq, keys });
+    const waitsFor = replicator.notServing();
+    // A master that has found a newer one is a replica by now, though it may still be writing that down.
+    const role = store.isServingMaster || waitsFor !== "" ? "master" : "replica";
+    const unserved = waitsFor !== "" && { not_serving: waitsFor };
+    logger.info("started", { role, ...unserved, epoch: applied.epoch, seq: applied.seq, keys });
     const listening = server;
     return {
       port: listening.port,

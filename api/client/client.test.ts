@@ -329,6 +329,7 @@ describe("writes", () => {
     const kv = client({ endpoints: cluster.nodes.map(({ address }) => address) });
     const error = await failure(kv.set("k", "v", { timeoutMs: 30 }));
     expect(error).toMatchObject({ code: "deadline_exceeded", outcomeUnknown: true });
+    expect(error.message).toContain("did not answer within 30 ms; the write may or may not have been done");
     expect(cluster.nodes[1]!.requests).toHaveLength(0);
   });
 });

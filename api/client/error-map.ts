@@ -84,11 +84,12 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
   });
 }
 
-function wordsOf({ rawMessage }: ConnectError, { endpoint, timeoutMs }: FailedCall): string {
+function wordsOf({ rawMessage }: ConnectError, { endpoint, write, timeoutMs }: FailedCall): string {
   const node = endpoint.replace(/^https?:\/\//, "");
   // The library's own words for its timer, which name nobody.
   if (rawMessage === "the operation timed out") {
-    return `${node} did not answer within ${timeoutMs === undefined ? "the call's time" : `${Math.ceil(timeoutMs)} ms`}`;
+    const within = timeoutMs === undefined ? "the call's time" : `${Math.ceil(timeoutMs)} ms`;
+    return `${node} did not answer within ${within}${write ? "; the write may or may not have been done" : ""}`;
   }
   return rawMessage || `${node} gave no reason`;
 }

@@ -71,6 +71,14 @@ test("what the master knows of a silent member stands in its row and below", () 
   expect(report).toContain("the master says of two:8080: connection refused\n");
 });
 
+test("of a silent member that the master has not met since its mastership began, nothing is claimed", () => {
+  const unmet = member({ state: "disconnected", matchSeq: 0, appliedSeq: 0, lagRecords: 1234 });
+  const error = new CambiumError("unreachable", "two:8080 cannot be reached: ECONNREFUSED");
+  const report = reportOf([{ endpoint: "two:8080", error, member: unmet }]);
+  expect(report).toMatch(/^two:8080 +- +no +no answer +- +- +- +- /m);
+  expect(report).not.toContain("lacks");
+});
+
 test("nodes of different clusters are pointed out", () => {
   const rows = [
     { endpoint: "one:8080", status: statusOf({}) },

@@ -4,7 +4,7 @@ import type { ClusterStatus } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { type Column, plainTable } from "./plain-table.js";
-import { type Findings, findingsOf } from "./status-findings.js";
+import { type Findings, findingsOf, isHeardOf } from "./status-findings.js";
 import { gatherStatus, type NodeRow } from "./status-report.js";
 import { type Colors, colorsFor, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatCount, formatDuration } from "./units.js";
@@ -87,8 +87,9 @@ function headOf(rows: readonly NodeRow[]): string[] {
 function cellsOf({ endpoint, status: answer, member }: NodeRow, colors: Colors): string[] {
   const vote = member ? (member.voter ? "yes" : "no") : "?";
   if (!answer) {
-    const lag = member && member.lagRecords > 0 ? formatCount(member.lagRecords) : "-";
-    const applied = member ? formatCount(member.appliedSeq) : "-";
+    const known = member && isHeardOf(member) ? member : undefined;
+    const lag = known && known.lagRecords > 0 ? formatCount(known.lagRecords) : "-";
+    const applied = known ? formatCount(known.appliedSeq) : "-";
     return [endpoint, "-", vote, colors.red("no answer"), "-", applied, "-", lag, "-", "-", "-", "-", "-"];
   }
   const { node } = answer;

@@ -77,10 +77,15 @@ function ofNode(row: NodeRow): string[] {
     problems.push(`${name} answers, but the master does not push to it (${member.state})`);
   }
   if (member?.detail) problems.push(`the master says of ${name}: ${member.detail}`);
-  if (member && member.lagRecords > 0 && !status) {
+  if (member && isHeardOf(member) && member.lagRecords > 0 && !status) {
     problems.push(`${name} lacks ${counted(member.lagRecords, "record")}`);
   }
   return problems;
+}
+
+/** A master that has not met a node since its mastership began knows nothing of what it has. */
+export function isHeardOf({ matchSeq }: MemberStatus): boolean {
+  return matchSeq > 0;
 }
 
 function isCutOff({ state }: MemberStatus): boolean {
