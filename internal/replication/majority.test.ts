@@ -367,7 +367,11 @@ describe("a listed voter", () => {
     wiped.store.pace = "told";
     const adding = cluster.outcome(a.replicator.addReplica("c:1"));
     const added = await adding;
-    expect(added).toMatchObject({ nodeId: wiped.store.nodeId, voter: false });
+    expect(added).toMatchObject({
+      nodeId: wiped.store.nodeId,
+      voter: false,
+      detail: "has no vote yet; it gets one once it has caught up",
+    });
     const voters = (): string[] => a.store.members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId);
     await cluster.pass(1000);
     expect(voters()).toEqual([a.store.nodeId, b.store.nodeId]);
@@ -386,6 +390,7 @@ describe("a listed voter", () => {
     // Power is lost at one node, and takes what it had kept.
     const again = await cluster.relaunch("b:1", { surviving: -1, pace: "prompt" });
     expect(again.store.mustCatchUp).toBe(true);
+    expect(again.replicator.survey({ nodeId: c.store.nodeId }).unclean).toBe(true);
     // With the whole third node a majority is there, but not a clean one.
     await expect(cluster.outcome(again.replicator.promote({ force: false }))).rejects.toMatchObject({ code: "behind" });
     await expect(cluster.outcome(c.replicator.promote({ force: false }))).rejects.toMatchObject({

@@ -225,10 +225,14 @@ describe("where a forced mastership took votes", () => {
     await cluster.pass(6000);
     expect(back.store.records).toEqual(b.store.records);
     await expect(promote(back)).rejects.toMatchObject({ code: "refused" });
+    expect(b.replicator.members().find(({ address }) => address === "c:1")?.detail).toBe(
+      "is listed in cluster.nodes and has no vote; give it one: cambium members add c:1",
+    );
     // Asked for again, it gets its vote back once it has everything.
     await cluster.outcome(b.replicator.addReplica("c:1"));
     await cluster.pass(1000);
     expect(b.store.members.filter(({ voter }) => voter).map(({ address }) => address)).toEqual(["b:1", "c:1"]);
+    expect(b.replicator.members().map(({ detail }) => detail)).toEqual([expect.any(String), "", ""]);
     expect(a.store.nodeId).not.toBe(c.store.nodeId);
   });
 

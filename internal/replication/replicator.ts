@@ -322,6 +322,7 @@ export class Replicator {
       last: { epoch: log.last.epoch, seq: log.last.seq },
       isMaster: isServing(this.#state),
       founds: clusterId === undefined && this.#store.foundsWhenEmpty,
+      unclean: this.#store.mustCatchUp,
       ...(this.#masterAddress !== undefined && { masterAddress: this.#masterAddress }),
     };
   }
@@ -797,14 +798,17 @@ export class Replicator {
 
   // ---- views -----------------------------------------------------------------------------------------------------------
 
-  #view({ nodeId, address, voter, source }: Member): MemberView {
+  #view(member: Member): MemberView {
+    const { nodeId, address, voter, source } = member;
     const known = { nodeId, address, voter, source };
     const { matchSeq, log } = this.#state;
     if (nodeId === this.#store.nodeId) {
       return { ...known, ...NOTHING_KNOWN, state: "self", matchSeq, appliedSeq: log.appliedSeq };
     }
     const peer = peerAt(this.#state, address, this.#nowMs());
-    return peer ? { ...known, ...peerFields(peer) } : { ...known, ...NOTHING_KNOWN };
+    if (!peer) return { ...known, ...NOTHING_KNOWN };
+    const fields = peerFields(peer);
+    return { ...known, ...fields, detail: this.#mastership?.roster.voteless(member) || fields.detail };
   }
 
   /** As the store has it now, whether the core has heard of it or not. */

@@ -138,6 +138,14 @@ export class Roster {
     return this.#store.electorate.settings.voters === "listed";
   }
 
+  /** Why a member has no vote that might have one, in words for an operator; empty otherwise. */
+  voteless({ nodeId, address, voter }: Member): string {
+    if (voter || !this.#isListed) return "";
+    if (this.#elects.has(nodeId)) return "has no vote yet; it gets one once it has caught up";
+    if (!this.#options.nodes.includes(address)) return "";
+    return `is listed in cluster.nodes and has no vote; give it one: cambium members add ${address}`;
+  }
+
   // ---- what the core reports -------------------------------------------------------------------------------------------
 
   met(address: string, nodeId: NodeId): void {
