@@ -209,6 +209,23 @@ test("a master that a replica alone knows is asked too, and the members that onl
   expect(rows.map(({ endpoint }) => endpoint)).toEqual(["two:8080", "one:8080", "three:8080"]);
 });
 
+test("a voter whose place another node has taken still counts, does not answer, and is given back by one command", async () => {
+  const voters = [
+    member({ nodeId: "n1", address: "one:8080", state: "self", voter: true }),
+    member({ nodeId: "n2", address: "two:8080", state: "refused", voter: true }),
+  ];
+  const wiped = statusOf({ nodeId: "n9", role: "replica", address: "two:8080" });
+  const answers = new Map([statusOf({}, voters), wiped].map((status) => [status.node.address, status]));
+  const reader = { status: ({ endpoint }: { endpoint: string }) => Promise.resolve(answers.get(endpoint)!) };
+  const rows = await gatherStatus(reader, ["one:8080", "two:8080"], signal);
+  const report = reportOf(rows);
+  expect(report).toContain("2 voters");
+  expect(report).toMatch(/^two:8080 +replica +no /m);
+  expect(report).toContain("two:8080 answers as another node than the voter n2 that was there");
+  expect(report).toContain("cambium members add two:8080\n");
+  expect(report).toContain("1 of 2 voters do not answer, so that there is no majority");
+});
+
 test("every node is one row, with what the newest master says of it", async () => {
   const stale = statusOf({ nodeId: "n0", address: "old:8080", last: { epoch: 2, seq: 1 } }, [
     member({ nodeId: "n2", state: "disconnected" }),

@@ -4,7 +4,7 @@ import type { ClusterStatus } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { type Column, plainTable } from "./plain-table.js";
-import { type Findings, findingsOf, isHeardOf } from "./status-findings.js";
+import { type Findings, findingsOf, isHeardOf, isVoters } from "./status-findings.js";
 import { gatherStatus, type NodeRow } from "./status-report.js";
 import { type Colors, colorsFor, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatCount, formatDuration } from "./units.js";
@@ -77,15 +77,15 @@ function headOf(rows: readonly NodeRow[]): string[] {
   const facts = [`cluster ${[...clusters][0]}`];
   const commits = new Set(answers.flatMap(({ node }) => node.commit ?? []));
   if (commits.size === 1) facts.push(`commit ${[...commits][0]}`);
-  const voters = rows.filter(({ member }) => member?.voter).length;
+  const voters = rows.filter(isVoters).length;
   if (voters > 0) facts.push(counted(voters, "voter"));
   const versions = new Set(answers.map(({ node }) => node.version));
   if (versions.size === 1) facts.push(`version ${[...versions][0]}`);
   return [facts.join(", "), ""];
 }
 
-function cellsOf({ endpoint, status: answer, member }: NodeRow, colors: Colors): string[] {
-  const vote = member ? (member.voter ? "yes" : "no") : "?";
+function cellsOf({ endpoint, status: answer, member, replaces }: NodeRow, colors: Colors): string[] {
+  const vote = member ? (member.voter ? "yes" : "no") : replaces ? "no" : "?";
   if (!answer) {
     const known = member && isHeardOf(member) ? member : undefined;
     const lag = known && known.lagRecords > 0 ? formatCount(known.lagRecords) : "-";

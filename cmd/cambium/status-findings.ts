@@ -59,14 +59,19 @@ function wayToOne(nodes: readonly NodeRow[]): string {
 }
 
 function ofMajority(rows: readonly NodeRow[]): string[] {
-  const voters = rows.filter(({ member }) => member?.voter);
-  const silent = voters.filter(({ status }) => !status);
+  const voters = rows.filter(isVoters);
+  const silent = voters.filter(({ status, replaces }) => !status || replaces);
   if (voters.length < 2 || silent.length * 2 < voters.length) return [];
   return [`${silent.length} of ${voters.length} voters do not answer, so that there is no majority`];
 }
 
+/** Whether a voter has its place there, be it the node that answers or the one that was there before. */
+export function isVoters({ member, replaces }: NodeRow): boolean {
+  return (member ?? replaces)?.voter === true;
+}
+
 function ofNode(row: NodeRow): string[] {
-  const { endpoint, status, error, member } = row;
+  const { endpoint, status, error, member, replaces } = row;
   const name = nameOf(row);
   const problems: string[] = [];
   if (error) problems.push(error.message.includes(endpoint) ? error.message : `${name}: ${error.message}`);
@@ -75,6 +80,12 @@ function ofNode(row: NodeRow): string[] {
   }
   if (status && member && isCutOff(member)) {
     problems.push(`${name} answers, but the master does not push to it (${member.state})`);
+  }
+  if (replaces) {
+    problems.push(
+      `${name} answers as another node than the ${replaces.voter ? "voter" : "member"} ${replaces.nodeId} that was there; if that ` +
+        `one's disk was lost, let the new one take its place: cambium members add ${name}`,
+    );
   }
   if (member?.detail) problems.push(`the master says of ${name}: ${member.detail}`);
   if (member && isHeardOf(member) && member.lagRecords > 0 && !status) {

@@ -15,6 +15,8 @@ export interface NodeRow {
   readonly error?: CambiumError;
   /** What the master says of it. */
   readonly member?: MemberStatus;
+  /** A member that was another node, at whose address this one answers. */
+  readonly replaces?: MemberStatus;
 }
 
 /**
@@ -37,7 +39,8 @@ export async function gatherStatus(
   for (const row of answers) {
     if (row.status && rows.some(({ status }) => status?.node.nodeId === row.status?.node.nodeId)) continue;
     const member = [...known.values()].find((candidate) => isOf(row, candidate));
-    rows.push(member ? { ...row, member } : row);
+    const replaces = member || !row.status ? undefined : known.get(row.status.node.address);
+    rows.push({ ...row, ...(member && { member }), ...(replaces && { replaces }) });
   }
   return rows;
 }
