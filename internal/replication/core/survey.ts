@@ -97,7 +97,10 @@ function hasComeAfter({ self, log, promised }: CoreState, other: Answered): bool
   return other.isMaster || (log.electorate.mode === "master" && other.promised.candidate !== self);
 }
 
-/** The voters are listed: a majority of them must be there, and none of it have more than this node. */
+/**
+ * The voters are listed: a majority of them must be there that has no more than this node, and has lost nothing; or all of
+ * them, for then nobody else can have more. Whoever would fail must not ask: its epoch would depose a master that works.
+ */
 function judgeVoters(state: CoreState, survey: Survey, others: readonly Answered[], epoch: Epoch): Verdict {
   const { self, log } = state;
   const { voters } = log.electorate;
@@ -105,22 +108,27 @@ function judgeVoters(state: CoreState, survey: Survey, others: readonly Answered
     return { kind: "giveUp", code: "refused", detail: "this node is no voter, and only follows" };
   }
   let willing = 1;
-  const problems: string[] = [];
+  let clean = survey.bid.unclean ? 0 : 1;
+  const problems = survey.bid.unclean ? ["this node may have lost records"] : [];
   let behind = false;
   const whom: Asked[] = [];
   for (const voter of voters) {
     if (voter.nodeId === self) continue;
     const found = others.find(({ nodeId }) => nodeId === voter.nodeId);
-    if (found && comparePositions(found.last, log.last) <= 0) willing++;
-    else if (found) {
+    if (!found) problems.push(problemAt(survey, voter.address, voter.nodeId));
+    else if (comparePositions(found.last, log.last) > 0) {
       behind = true;
       problems.push(`voter ${voter.nodeId} at ${found.address} has records up to ${show(found.last)}`);
-    } else problems.push(problemAt(survey, voter.address, voter.nodeId));
+    } else {
+      willing++;
+      if (found.unclean) problems.push(`voter ${voter.nodeId} at ${found.address} may have lost records`);
+      else clean++;
+    }
     whom.push({ address: found?.address ?? voter.address, nodeId: voter.nodeId });
   }
   const needed = majorityOf(voters.length);
-  if (willing >= needed) return { kind: "ask", epoch, whom };
-  const agreeing = `${needed} of ${voters.length} voters must agree, and ${willing} can`;
+  if (clean >= needed || willing === voters.length) return { kind: "ask", epoch, whom };
+  const agreeing = `${needed} of ${voters.length} voters must agree, and ${clean} can`;
   const why = behind ? `this node's log ends at ${show(log.last)}, behind others` : "there is no majority";
   const detail = `${why}: ${agreeing}; ${problems.join("; ")}`;
   return { kind: "giveUp", code: behind ? "behind" : "no_majority", detail };

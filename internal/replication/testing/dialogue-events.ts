@@ -123,7 +123,7 @@ function electionEvent(state: CoreState, command: string, words: Words): Happeni
           unclean: words.has("unclean"),
         },
       };
-    // `surveyed a:1 last 1/5 promised 3=c`, and `master`, `founds`, `node x`, `cluster foreign`, `at m:1`; `surveyed a:1 silent`
+    // `surveyed a:1 last 1/5 promised 3=c`, and `master`, `founds`, `unclean`, `node x`, `cluster foreign`, `at m:1`; `surveyed a:1 silent`
     case "surveyed":
       return { kind: "surveyed", campaign: campaignOf(state), address: words.at(0), answer: surveyReply(words) };
     // `promised a:1 granted`, `promised a:1 behind last 3/9 epoch 4`, and `unclean`, `node x`, `promised 7`; `promised a:1 silent`
@@ -175,6 +175,7 @@ function surveyReply(words: Words): SurveyReply | string {
     last: markOf(words.get("last") ?? "0/0"),
     isMaster: words.has("master"),
     founds: words.has("founds"),
+    ...(words.has("unclean") && { unclean: true }),
     ...(masterAddress !== undefined && { masterAddress }),
   };
 }

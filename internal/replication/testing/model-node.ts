@@ -151,6 +151,7 @@ export class ModelProcess {
       last: { epoch: log.last.epoch, seq: log.last.seq },
       isMaster: isServing(this.state),
       founds: clusterId === undefined && this.disk.founds,
+      unclean: this.disk.isUnclean,
     };
   }
 
