@@ -5,7 +5,7 @@ import { type GlobalOptions, withClient } from "./command-context.js";
 import { confirm } from "./confirm.js";
 import { forcedPromotionWarning } from "./forced-promotion.js";
 import { parseNodeAddress, parseNodeName } from "./node-name.js";
-import { gatherStatus } from "./status-report.js";
+import { gatherStatus, SILENCE_MS } from "./status-report.js";
 import { type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatDuration } from "./units.js";
 
@@ -64,7 +64,7 @@ async function promote(node: string | undefined, options: PromoteFlags, terminal
   await withClient({ ...options, endpoints: [endpoint] }, async (client) => {
     if (force) {
       // It knows the members. The endpoints may be those of anybody else: there is a default.
-      const rows = await gatherStatus(client, [endpoint], signal);
+      const rows = await gatherStatus(client, [endpoint], signal, SILENCE_MS);
       await write(stderr, forcedPromotionWarning(rows, endpoint));
       if (!options.yes) await confirm(`Promote ${endpoint} by force?`, "--yes", terminal);
     }

@@ -5,7 +5,7 @@ import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { type Column, plainTable } from "./plain-table.js";
 import { type Findings, findingsOf, isHeardOf, isVoters } from "./status-findings.js";
-import { gatherStatus, type NodeRow } from "./status-report.js";
+import { gatherStatus, type NodeRow, SILENCE_MS } from "./status-report.js";
 import { type Colors, colorsFor, type Terminal, write, writeJson } from "./terminal.js";
 import { counted, formatBytes, formatCount, formatDuration } from "./units.js";
 
@@ -16,16 +16,23 @@ export function addStatusCommand(program: Command, terminal: Terminal): void {
     .description(
       "Describes every endpoint, and every member that those know, so that one node is enough to see them all. What is wrong " +
         "is told below the table, and is exit code 1: no master, a node that does not answer or is not ready, nodes of " +
-        "different clusters. Exit code 3 when no node answers at all.",
+        "different clusters. A node that says nothing for 3 seconds (or --timeout) does not answer. Exit code 3 when none does.",
     )
     .option("--json", "print everything that the nodes say, as JSON")
     .addHelpText("after", "\nExample:\n  $ cambium status --endpoints 127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082")
-    .action((_options, command: Command) => status(command.optsWithGlobals(), terminal));
+    .action((_options, command: Command) => {
+      const isChosen = command.getOptionValueSourceWithGlobals("timeout") !== "default";
+      return status(command.optsWithGlobals(), terminal, isChosen ? undefined : SILENCE_MS);
+    });
 }
 
-async function status(options: GlobalOptions & { readonly json?: true }, terminal: Terminal): Promise<void> {
+async function status(
+  options: GlobalOptions & { readonly json?: true },
+  terminal: Terminal,
+  timeoutMs: number | undefined,
+): Promise<void> {
   const { stdout, signal } = terminal;
-  const rows = await withClient(options, (client) => gatherStatus(client, options.endpoints, signal));
+  const rows = await withClient(options, (client) => gatherStatus(client, options.endpoints, signal, timeoutMs));
   const findings = findingsOf(rows);
   if (options.json) await writeJson(stdout, toJson(rows, findings));
   else await write(stdout, renderStatus(rows, findings, colorsFor(stdout, terminal)));

@@ -1,9 +1,12 @@
 /** What the nodes of a cluster say of themselves and of each other, gathered into one row a node. */
 import { CambiumError, type ClusterStatus, type MemberStatus } from "../../api/client/node.js";
 
+/** Whoever asks for the state wants to see who hangs, and not to wait for them as for a write. */
+export const SILENCE_MS = 3000;
+
 /** The part of the client that is needed. */
 export interface StatusReader {
-  status(options: { endpoint: string; signal: AbortSignal }): Promise<ClusterStatus>;
+  status(options: { endpoint: string; signal: AbortSignal; timeoutMs?: number }): Promise<ClusterStatus>;
 }
 
 export interface NodeRow {
@@ -27,12 +30,13 @@ export async function gatherStatus(
   reader: StatusReader,
   endpoints: readonly string[],
   signal: AbortSignal,
+  timeoutMs?: number,
 ): Promise<readonly NodeRow[]> {
   const asked = new Set<string>();
   const answers: NodeRow[] = [];
   for (let next = [...new Set(endpoints)]; next.length > 0; next = unasked(answers, asked)) {
     for (const endpoint of next) asked.add(endpoint);
-    answers.push(...(await askAll(reader, next, signal)));
+    answers.push(...(await askAll(reader, next, { signal, ...(timeoutMs !== undefined && { timeoutMs }) })));
   }
   const known = members(answers);
   const rows: NodeRow[] = [];
@@ -54,11 +58,15 @@ function unasked(answers: readonly NodeRow[], asked: ReadonlySet<string>): strin
   return [...new Set(addresses)].filter((address) => !asked.has(address) && !answered.has(address));
 }
 
-async function askAll(reader: StatusReader, endpoints: readonly string[], signal: AbortSignal): Promise<NodeRow[]> {
+async function askAll(
+  reader: StatusReader,
+  endpoints: readonly string[],
+  options: { readonly signal: AbortSignal; readonly timeoutMs?: number },
+): Promise<NodeRow[]> {
   return await Promise.all(
     endpoints.map(async (endpoint): Promise<NodeRow> => {
       try {
-        return { endpoint, status: await reader.status({ endpoint, signal }) };
+        return { endpoint, status: await reader.status({ endpoint, ...options }) };
       } catch (error) {
         if (error instanceof CambiumError && error.code !== "canceled") return { endpoint, error };
         throw error;
