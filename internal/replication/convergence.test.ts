@@ -336,7 +336,7 @@ const never = (): AbortSignal => new AbortController().signal;
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 40);
+const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 30);
 
 const WORST = { cuts: 0, records: 0, installs: 0, acknowledged: 0, reads: 0, promotions: 0, transfers: 0 };
 

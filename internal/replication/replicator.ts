@@ -3,35 +3,27 @@
  * everything about logs; `Driver` carries out what it decides; `Roster` (of a master) and `Registration` (of a replica)
  * see to it that nodes know of each other.
  */
-import { AssertionError, unreachable } from "../base/assert.js";
+import { unreachable } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import { newEpochId, type NodeId, type RandomSource } from "../base/ids.js";
+import type { NodeId, RandomSource } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import { type Epoch, type Position, type Seq, seq as toSeq } from "../base/position.js";
-import { StoreError } from "../store/store.js";
 import { normalAddress } from "./address.js";
-import type { Bid, Won } from "./core/candidacy.js";
+import { assertPromotable, bidOf, Campaigns } from "./campaigns.js";
+import { CAMPAIGN, Complaints, MASTER } from "./complaints.js";
+import { contradictions } from "./contradictions.js";
 import type { CommitMode } from "./core/commit.js";
-import { isVoter, majorityOf, otherVoters } from "./core/electorate.js";
+import { majorityOf, otherVoters } from "./core/electorate.js";
 import type { ReplicaMessage } from "./core/message.js";
 import { newReplicaRole } from "./core/replica.js";
 import { type CoreState, EMPTY_LOG, newCoreState } from "./core/state.js";
-import type { CampaignFailure } from "./core/survey.js";
-import {
-  isServing,
-  lagRecords,
-  notServing,
-  peerAt,
-  type PeerView,
-  replicatedSeq,
-  settledMaster,
-  stalenessMs,
-} from "./core/view.js";
-import { contradictions } from "./contradictions.js";
+import { isServing, lagRecords, notServing, peerAt, type PeerView, stalenessMs } from "./core/view.js";
 import { deadlineOf } from "./deadline.js";
-import { Driver, electorateOf, type Report } from "./driver.js";
+import { Driver, type Report } from "./driver.js";
 import { firstChanges } from "./first-record.js";
 import { handOver, type Target, type TransferResult } from "./handover.js";
+import { Mastership } from "./mastership.js";
+import { listedView, type MemberView, otherView, ownView } from "./member-view.js";
 import type {
   Asker,
   PeerNetwork,
@@ -42,12 +34,13 @@ import type {
   RegisterRequest,
   SurveyReply,
 } from "./peer.js";
+import { Reads } from "./reads.js";
 import { Registration } from "./registration.js";
 import { ReplicationError } from "./replication-error.js";
-import { Roster } from "./roster.js";
-import type { Member, MemberSource, ReplicatedStore } from "./store-port.js";
-import { Conditions, Waiters } from "./waiters.js";
+import type { Member, ReplicatedStore } from "./store-port.js";
+import { Conditions } from "./waiters.js";
 
+export type { MemberView } from "./member-view.js";
 export type { TransferResult } from "./handover.js";
 
 export { ReplicationError, type ReplicationErrorCode } from "./replication-error.js";
@@ -92,26 +85,6 @@ export interface ReplicatorOptions {
   readonly restart: () => void;
 }
 
-/** A member as this node sees it. */
-export interface MemberView {
-  /** Absent while the master has not reached a listed address yet. */
-  readonly nodeId?: NodeId;
-  readonly address: string;
-  readonly voter: boolean;
-  readonly source: MemberSource;
-  /** Absent where it is not known: only the master knows more than `self`. */
-  readonly state?: "self" | "disconnected" | "probing" | "transferring" | "streaming" | "refused";
-  /** Highest seq that the member has acknowledged. */
-  readonly matchSeq: Seq;
-  readonly appliedSeq: Seq;
-  /** Records that the member lacks. */
-  readonly lagRecords: number;
-  /** Since the member last had everything; 0 when it has. */
-  readonly lagMs: number;
-  /** What went wrong last; empty when all is well. */
-  readonly detail: string;
-}
-
 /** What a promotion has brought about. */
 export interface PromoteResult {
   readonly epoch: Epoch;
@@ -121,20 +94,6 @@ export interface PromoteResult {
   readonly unreached: readonly string[];
   /** When forced: records that are known to be in another node's log, and lost; there may be more. */
   readonly knownLostRecords: number;
-}
-
-/** How a campaign has ended. */
-type Campaigned =
-  | { readonly kind: "begun"; readonly won: Won; readonly mastership: Mastership }
-  | { readonly kind: "failed"; readonly code: CampaignFailure; readonly detail: string };
-
-/** From the epoch's first record on. */
-interface Mastership {
-  readonly epoch: Epoch;
-  readonly firstSeq: Seq;
-  readonly roster: Roster;
-  /** Resolves once this node takes writes. */
-  readonly serving: Promise<void>;
 }
 
 /** A master whose voters are listed need not serve for its start to be over: it may have to wait for them for long. */
@@ -153,12 +112,10 @@ export class Replicator {
   /** Set from the first record of an epoch to its end. */
   #mastership: Mastership | undefined;
   #masterAddress: string | undefined;
-  readonly #applied = new Waiters();
-  readonly #replicated = new Waiters();
-  readonly #reads = new Waiters<Seq>();
-  #readCount = 0;
+  readonly #reads: Reads;
+  readonly #campaigns = new Campaigns();
+  readonly #complaints: Complaints;
   readonly #conditions = new Conditions();
-  #campaigns: { readonly resolve: (outcome: Campaigned) => void; readonly reject: (error: Error) => void }[] = [];
   /** By number: who waits for this node's promise. */
   readonly #asks = new Map<
     number,
@@ -168,9 +125,6 @@ export class Replicator {
   #isHandingOver = false;
   /** The node that was told last to take over. */
   #handedOverTo: string | undefined;
-  /** By what it is about: the complaint that was logged last, so that a failure that stays the same is logged once. */
-  readonly #complaints = new Map<string, string>();
-  readonly #contradictions = new Set<string>();
   #closing = false;
 
   /** Throws `ReplicationError` `invalid_address` for a listed replica, or a node of the cluster, that is none. */
@@ -178,6 +132,7 @@ export class Replicator {
     const { store, network, clock, random, logger, masterAddress } = options;
     this.#options = options;
     this.#store = store;
+    this.#complaints = new Complaints(logger);
     this.#listed = options.listedReplicas.map(listedAddress);
     this.#nodes = (options.nodes ?? []).map(listedAddress);
     this.#state = newCoreState({
@@ -203,10 +158,18 @@ export class Replicator {
       clock,
       logger,
       report: (report) => this.#hear(report),
-      prepare: () => this.#prepare(),
+      prepare: () => bidOf({ store, random, address: this.#ownAddress(), nodes: this.#nodes }),
       firstChanges: (won) =>
         firstChanges(won, { self: store.nodeId, commit: options.commit, logged: store.electorate }),
       ticked: () => this.#ticked(),
+    });
+    this.#reads = new Reads({
+      state: this.#state,
+      network,
+      conditions: this.#conditions,
+      confirm: (read) => this.#driver.dispatch({ kind: "confirm", read }),
+      ownAddress: () => this.#ownAddress(),
+      masterAddress: () => this.#masterAddress,
     });
     this.#registration = new Registration({
       network,
@@ -222,11 +185,11 @@ export class Replicator {
     });
     store.retainLog(() => this.#lackedAfter());
     store.listen({
-      applied: (seq) => this.#applied.resolve(seq),
-      dropped: (firstSeq) => this.#dropped(firstSeq),
+      applied: (seq) => this.#mastership?.applied(seq),
+      dropped: (firstSeq) => this.#mastership?.dropped(firstSeq),
       membersChanged: () => this.#mastership?.roster.update(),
       settingsChanged: () => this.#reportContradictions(),
-      failed: (error) => this.#applied.reject(error),
+      failed: (error) => this.#mastership?.failed(error),
     });
   }
 
@@ -243,7 +206,7 @@ export class Replicator {
       this.#registration.start();
       return;
     }
-    const campaigned = this.#campaigned();
+    const campaigned = this.#campaigns.outcome();
     this.#driver.dispatch({ kind: "campaign", cause: "start", forced: false });
     const outcome = await campaigned;
     if (outcome.kind === "failed") {
@@ -252,7 +215,7 @@ export class Replicator {
     }
     const { serving } = outcome.mastership;
     try {
-      if (this.#electorate.mode === "master") return await serving;
+      if (this.#store.electorate.settings.voters === "master") return await serving;
       const deadline = deadlineOf(this.#options.clock, {
         ms: START_MAX_MS,
         error: () => timeout("too long for a start"),
@@ -269,12 +232,10 @@ export class Replicator {
     if (this.#closing) return;
     this.#closing = true;
     const reason = new ReplicationError("closing", "this node is shutting down");
-    this.#mastership?.roster.end(reason);
-    this.#applied.reject(reason);
-    this.#replicated.reject(reason);
-    this.#reads.reject(reason);
-    this.#conditions.reject(reason);
-    for (const { reject } of this.#campaigns.splice(0)) reject(reason);
+    this.#mastership?.end(reason);
+    this.#reads.end(reason);
+    this.#conditions.end(reason);
+    this.#campaigns.reject(reason);
     for (const { reject } of this.#asks.values()) reject(reason);
     this.#asks.clear();
     await this.#registration.close();
@@ -349,7 +310,7 @@ export class Replicator {
       throw new ReplicationError("foreign_cluster", detail);
     }
     const { epoch } = role;
-    return { epoch, seq: await this.#confirmedSeq(signal) };
+    return { epoch, seq: await this.#reads.confirmedSeq(signal) };
   }
 
   // ---- what operators ask ----------------------------------------------------------------------------------------------
@@ -384,8 +345,8 @@ export class Replicator {
       await this.#withinPromotion(present);
       return { epoch: present.epoch, firstSeq: present.firstSeq, unreached: [], knownLostRecords: 0 };
     }
-    this.#assertPromotable(force);
-    const campaigned = this.#campaigned();
+    assertPromotable(this.#state.role, this.#store, force);
+    const campaigned = this.#campaigns.outcome();
     this.#options.logger.info("this node was asked to become master", { force });
     this.#driver.dispatch({ kind: "campaign", cause: "promoted", forced: force });
     const outcome = await campaigned;
@@ -439,12 +400,7 @@ export class Replicator {
    */
   async linearizableSeq(signal: AbortSignal): Promise<Seq> {
     this.#assertOpen();
-    signal.throwIfAborted();
-    if (this.#state.role.kind === "master") return this.#confirmedSeq(signal);
-    const { epoch, seq } = await this.#readIndexOfMaster(signal);
-    // What this node has applied must be of that master's history, not of one that was lost.
-    await this.#conditions.until(() => this.#settledEpoch >= epoch, signal);
-    return seq;
+    return this.#reads.linearizableSeq(signal);
   }
 
   /**
@@ -452,9 +408,7 @@ export class Replicator {
    * `ReplicationError`: `not_master`, `closing`, and with the signal's reason.
    */
   async whenReplicated(seq: Seq, signal: AbortSignal): Promise<void> {
-    this.#serving();
-    if (replicatedSeq(this.#state) >= seq) return;
-    await this.#replicated.wait(seq, signal);
+    await this.#serving().whenReplicated(seq, signal);
   }
 
   /** The members, and on a master the state of replication to each; listed addresses not reached yet included. */
@@ -463,8 +417,8 @@ export class Replicator {
     const views = members.map((member) => this.#view(member));
     for (const address of this.#listed) {
       if (members.some((member) => member.address === address)) continue;
-      const peer = peerAt(this.#state, address, this.#nowMs());
-      if (peer) views.push({ ...peerFields(peer), address, voter: false, source: "listed" });
+      const peer = this.#peerAt(address);
+      if (peer) views.push(listedView(address, peer));
     }
     return views;
   }
@@ -506,43 +460,6 @@ export class Replicator {
 
   // ---- campaigns -------------------------------------------------------------------------------------------------------
 
-  #campaigned(): Promise<Campaigned> {
-    return new Promise((resolve, reject) => this.#campaigns.push({ resolve, reject }));
-  }
-
-  #prepare(): Bid {
-    const { random } = this.#options;
-    const address = this.#ownAddress();
-    const members = this.#store.electorate.members.filter(({ removed }) => !removed);
-    const others = members.filter(({ nodeId }) => nodeId !== this.#store.nodeId).map((member) => member.address);
-    const addresses = new Set([...others, ...this.#nodes]);
-    addresses.delete(address);
-    return {
-      epochId: newEpochId(random),
-      address,
-      addresses: [...addresses],
-      founders: this.#store.isEmpty ? this.#nodes : [],
-      unclean: this.#store.mustCatchUp,
-    };
-  }
-
-  #assertPromotable(force: boolean): void {
-    const { role } = this.#state;
-    if (role.kind === "idle" && !role.canFollow) throw new ReplicationError("refused", role.why);
-    const { isEmpty, caughtUp, electorate, nodeId } = this.#store;
-    if (isEmpty || (!caughtUp && !force)) {
-      const what = isEmpty ? "this node has no records" : "this node has never caught up with a master";
-      throw new ReplicationError("not_caught_up", `${what}, and cannot become one; promote another node`);
-    }
-    if (force) return;
-    if (electorate.members.some((member) => member.nodeId === nodeId && member.removed && member.address !== "")) {
-      throw new ReplicationError("refused", "this node was removed from the cluster; add it again first");
-    }
-    if (electorate.settings.voters === "listed" && !isVoter(this.#electorate, nodeId)) {
-      throw new ReplicationError("refused", "this node is no voter, and only follows; promote a voter");
-    }
-  }
-
   async #withinPromotion({ epoch, serving }: Mastership): Promise<void> {
     const deadline = deadlineOf(this.#options.clock, {
       ms: PROMOTE_MAX_MS,
@@ -556,7 +473,7 @@ export class Replicator {
     const { self, log } = this.#state;
     const others = otherVoters(log.electorate, self);
     const connected = others.filter(({ nodeId, address }) => {
-      const peer = peerAt(this.#state, address, this.#nowMs());
+      const peer = this.#peerAt(address);
       return peer?.state === "streaming" && peer.nodeId === nodeId;
     });
     return connected.length + 1 >= majorityOf(others.length + 1);
@@ -568,80 +485,28 @@ export class Replicator {
     return this.#handedOverTo === address;
   }
 
-  // ---- reads -----------------------------------------------------------------------------------------------------------
-
-  #confirmedSeq(signal: AbortSignal): Promise<Seq> {
-    const read = ++this.#readCount;
-    const confirmed = this.#reads.wait(read, signal);
-    this.#driver.dispatch({ kind: "confirm", read });
-    return confirmed;
-  }
-
-  /** Of the mastership whose committed history this node has: its own, or that of the master that it follows. */
-  get #settledEpoch(): number {
-    const { role } = this.#state;
-    if (role.kind === "master") return isServing(this.#state) ? role.epoch : 0;
-    return settledMaster(this.#state)?.epoch ?? 0;
-  }
-
-  async #readIndexOfMaster(signal: AbortSignal): Promise<Position> {
-    const { network } = this.#options;
-    const { clusterId, self } = this.#state;
-    const asker = { ...(clusterId !== undefined && { clusterId }), nodeId: self };
-    const address = this.#masterAddress;
-    if (address === undefined) throw this.#notMaster("this node follows no master, and knows of none");
-    try {
-      return await network.readIndex(address, asker, signal);
-    } catch (error) {
-      const moved = error instanceof ReplicationError && error.code === "not_master" ? error.masterAddress : undefined;
-      if (moved === undefined || moved === address || moved === this.#ownAddress()) throw error;
-      return network.readIndex(moved, asker, signal);
-    }
-  }
-
   // ---- mastership ------------------------------------------------------------------------------------------------------
 
   #begun({ won, firstSeq }: Extract<Report, { kind: "begun" }>): void {
     const { clock, logger } = this.#options;
-    const { epoch, epochId } = won.promise;
     this.#registration.followed();
-    const roster = new Roster({
+    const mastership = new Mastership(won, firstSeq, {
+      state: this.#state,
       store: this.#store,
       clock,
       logger,
-      address: won.address,
       listed: this.#listed,
       nodes: this.#nodes,
       dispatch: (happening) => this.#driver.dispatch(happening),
-      peerAt: (peer) => peerAt(this.#state, peer, this.#nowMs()),
+      markCaughtUp: () => this.#driver.markCaughtUp(),
+      serves: () => {
+        this.#masterAddress = won.address;
+        this.#reportContradictions();
+      },
     });
-    logger.info("a mastership begins", { epoch, epoch_id: epochId, first_seq: firstSeq, forced: won.forced });
-    if (won.unreached.length > 0 || won.knownLostRecords > 0) {
-      logger.warn("the mastership was forced; a master that is merely out of reach may still take writes", {
-        unreached: won.unreached.join(", "),
-        known_lost_records: won.knownLostRecords,
-        without_vote: won.stripped.join(", "),
-      });
-    }
-    const serving = this.#serve(roster, firstSeq, won.address);
-    const mastership: Mastership = { epoch, firstSeq, roster, serving };
     this.#mastership = mastership;
-    serving.catch((error: unknown) => {
-      if (error instanceof AssertionError) throw error;
-    });
-    roster.update();
-    for (const { resolve } of this.#campaigns.splice(0)) resolve({ kind: "begun", won, mastership });
-  }
-
-  async #serve(roster: Roster, firstSeq: Seq, address: string): Promise<void> {
-    await this.#whenApplied(firstSeq);
-    await this.#driver.markCaughtUp();
-    this.#assertOpen();
-    if (this.#mastership?.roster !== roster) throw this.#notMaster("the mastership has ended before it served");
-    this.#masterAddress = address;
-    this.#options.logger.info("this node is master", { first_seq: firstSeq });
-    this.#reportContradictions();
-    await roster.start();
+    mastership.roster.update();
+    this.#campaigns.ended({ kind: "begun", won, mastership });
   }
 
   #serving(): Mastership {
@@ -666,28 +531,17 @@ export class Replicator {
       const message = "two masterships have one epoch; this node does nothing more until an operator promotes a node";
       logger.error(message, { reason: detail });
     } else if (mastership) logger.warn("this node's mastership has ended", { reason: detail });
-    mastership?.roster.end(error);
+    mastership?.end(error);
     this.#store.endMastership();
-    this.#applied.reject(error);
-    this.#replicated.reject(error);
-    this.#reads.reject(error);
+    this.#reads.end(error);
     if (this.#state.role.kind === "replica") this.#registration.orphaned(masterAddress);
   }
 
   #campaignFailed({ code, detail, again }: Extract<Report, { kind: "campaignFailed" }>): void {
     const message = again ? "this node cannot become master yet; it tries on" : "this node has not become master";
     this.#complain(CAMPAIGN, message, detail);
-    for (const { resolve } of this.#campaigns.splice(0)) resolve({ kind: "failed", code, detail });
+    this.#campaigns.ended({ kind: "failed", code, detail });
     if (!again) this.#registration.orphaned();
-  }
-
-  #whenApplied(seq: Seq): Promise<void> {
-    return this.#store.appliedSeq >= seq ? Promise.resolve() : this.#applied.wait(seq);
-  }
-
-  #dropped(firstSeq: Seq): void {
-    const message = "the disk has no room for the first record of a mastership; free some and start the node again";
-    this.#applied.reject(new StoreError("disk_full", message), firstSeq);
   }
 
   #assertOpen(): void {
@@ -701,8 +555,7 @@ export class Replicator {
   // ---- what the core reports -------------------------------------------------------------------------------------------
 
   #ticked(): void {
-    this.#mastership?.roster.tick();
-    if (!this.#replicated.isEmpty) this.#replicated.resolve(replicatedSeq(this.#state), undefined);
+    this.#mastership?.tick();
     this.#conditions.look();
   }
 
@@ -714,7 +567,7 @@ export class Replicator {
         this.#asks.delete(report.ask);
         return;
       case "begun":
-        this.#complaints.delete(CAMPAIGN);
+        this.#complaints.settle(CAMPAIGN);
         return this.#begun(report);
       case "campaignFailed":
         return this.#campaignFailed(report);
@@ -724,14 +577,14 @@ export class Replicator {
         logger.error("this node could not write down what it has become", { reason: report.detail });
         return;
       case "confirmed":
-        return this.#reads.resolve(report.read, report.seq);
+        return this.#reads.confirmed(report);
       case "handedOver":
         this.#handedOverTo = report.address;
         return;
       case "met":
         return this.#mastership?.roster.met(report.address, report.nodeId);
       case "streaming":
-        this.#complaints.delete(report.address);
+        this.#complaints.settle(report.address);
         logger.info("pushing to a replica", {
           address: report.address,
           node_id: report.nodeId,
@@ -752,7 +605,7 @@ export class Replicator {
         this.#complain(report.address, "no connection to a replica", report.detail);
         return this.#mastership?.roster.unreached(report.address, report.detail);
       case "follow":
-        this.#complaints.delete(MASTER);
+        this.#complaints.settle(MASTER);
         this.#masterAddress = report.address;
         this.#registration.followed(report.address);
         logger.info("following a master", { address: report.address, node_id: report.nodeId, epoch: report.epoch });
@@ -772,48 +625,33 @@ export class Replicator {
     }
   }
 
-  /** Says once what stays the same, and again what changes. */
-  #complain(about: string, message: string, reason: string): void {
-    if (this.#closing || this.#complaints.get(about) === reason) return;
-    for (const address of this.#complaints.keys()) {
-      if (address !== MASTER && address !== CAMPAIGN && !peerAt(this.#state, address, 0)) {
-        this.#complaints.delete(address);
-      }
-    }
-    this.#complaints.set(about, reason);
-    const isAddress = about !== MASTER && about !== CAMPAIGN;
-    this.#options.logger.warn(message, { ...(isAddress && { address: about }), reason });
+  #complain(about: Parameters<Complaints["complain"]>[0], message: string, reason: string): void {
+    if (this.#closing) return;
+    this.#complaints.keepOnly((address) => this.#peerAt(address) !== undefined);
+    this.#complaints.complain(about, message, reason);
   }
 
   /** The replicated state rules; what this node's file says otherwise is said once. */
   #reportContradictions(): void {
     if (this.#store.isEmpty) return;
-    const { commit, logger } = this.#options;
-    for (const sentence of contradictions({ commit, nodes: this.#nodes }, this.#store.electorate)) {
-      if (this.#contradictions.has(sentence)) continue;
-      this.#contradictions.add(sentence);
-      logger.warn(sentence);
+    for (const sentence of contradictions(
+      { commit: this.#options.commit, nodes: this.#nodes },
+      this.#store.electorate,
+    )) {
+      this.#complaints.sayOnce(sentence);
     }
   }
 
   // ---- views -----------------------------------------------------------------------------------------------------------
 
   #view(member: Member): MemberView {
-    const { nodeId, address, voter, source } = member;
-    const known = { nodeId, address, voter, source };
     const { matchSeq, log } = this.#state;
-    if (nodeId === this.#store.nodeId) {
-      return { ...known, ...NOTHING_KNOWN, state: "self", matchSeq, appliedSeq: log.appliedSeq };
-    }
-    const peer = peerAt(this.#state, address, this.#nowMs());
-    if (!peer) return { ...known, ...NOTHING_KNOWN };
-    const fields = peerFields(peer);
-    return { ...known, ...fields, detail: this.#mastership?.roster.voteless(member) || fields.detail };
+    if (member.nodeId === this.#store.nodeId) return ownView(member, { matchSeq, appliedSeq: log.appliedSeq });
+    return otherView(member, this.#peerAt(member.address), this.#mastership?.roster.voteless(member) ?? "");
   }
 
-  /** As the store has it now, whether the core has heard of it or not. */
-  get #electorate(): ReturnType<typeof electorateOf> {
-    return electorateOf(this.#store.electorate);
+  #peerAt(address: string): PeerView | undefined {
+    return peerAt(this.#state, address, this.#options.clock.monotonicMs());
   }
 
   #ownAddress(): string {
@@ -831,23 +669,6 @@ export class Replicator {
   #nowMs(): number {
     return this.#options.clock.monotonicMs();
   }
-}
-
-/** The master, and the own campaign, among the addresses of what there is to complain about. */
-const MASTER = "";
-const CAMPAIGN = "campaign";
-
-const NOTHING_KNOWN = { matchSeq: toSeq(0), appliedSeq: toSeq(0), lagRecords: 0, lagMs: 0, detail: "" };
-
-function peerFields({
-  state,
-  matchSeq,
-  appliedSeq,
-  lagRecords,
-  lagMs,
-  detail,
-}: PeerView): Omit<MemberView, "nodeId" | "address" | "voter" | "source"> {
-  return { state, matchSeq, appliedSeq, lagRecords, lagMs, detail };
 }
 
 function timeout(message: string): ReplicationError {

@@ -61,9 +61,11 @@ export class Waiters<T = void> {
 /** Each waits for a condition of its own, which is looked at whenever something has happened. */
 export class Conditions {
   readonly #waiting = new Set<{ readonly look: () => void; readonly reject: (error: Error) => void }>();
+  #ended: Error | undefined;
 
-  /** Resolves once `holds` does. Rejects with what `holds` throws, and with the signal's reason. */
+  /** Resolves once `holds` does. Rejects with what `holds` throws, with the signal's reason, and with that of the end. */
   until(holds: () => boolean, signal: AbortSignal): Promise<void> {
+    if (this.#ended) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
       const end = (error?: Error): void => {
         this.#waiting.delete(waiter);
@@ -93,7 +95,9 @@ export class Conditions {
     for (const waiter of this.#waiting) waiter.look();
   }
 
-  reject(error: Error): void {
+  /** Nothing happens any more. */
+  end(error: Error): void {
+    this.#ended ??= error;
     for (const waiter of this.#waiting) waiter.reject(error);
   }
 }
