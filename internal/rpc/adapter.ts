@@ -3,6 +3,7 @@
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
 import type { Duplex } from "node:stream";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -14,6 +15,7 @@ import type { Cors } from "./cors.js";
 import {
   answerCall,
   answerError,
+  answerRefusal,
   answerText,
   discardRest,
   type HttpRequest,
@@ -37,6 +39,8 @@ export interface AdapterOptions {
   /** The names under which callers on this machine may address the node. */
   readonly hostNames: () => HostNames;
   readonly readiness: Readiness;
+  /** Why a caller may not call a method; undefined where it may. Asked before anything of the message is read. */
+  readonly refusal: (method: DescMethod, caller: Caller) => ConnectError | undefined;
   readonly logger: Logger;
 }
 
@@ -127,13 +131,13 @@ export class Adapter {
     if (!handler) {
       const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
       const text = `there is no method ${path.slice(0, 200)}; the services are ${known}, their methods are in the .proto files and by server reflection`;
-      answerError(request, response, 404, new ConnectError(text, Code.Unimplemented));
+      answerRefusal(request, response, 404, new ConnectError(text, Code.Unimplemented));
       return;
     }
     if (request.method === "GET" && handler.allowedMethods.includes("GET")) {
       const fault = faultOfQuery(target.slice(path.length + 1));
       if (fault !== undefined) {
-        answerError(request, response, 400, new ConnectError(fault, Code.InvalidArgument));
+        answerError(response, 400, new ConnectError(fault, Code.InvalidArgument));
         return;
       }
     }
@@ -143,6 +147,11 @@ export class Adapter {
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
     try {
       const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
+      const refusal = this.#options.refusal(handler.method, caller);
+      if (refusal) {
+        answerRefusal(request, response, 403, refusal);
+        return;
+      }
       const call = universalRequestFromNodeRequest(
         request,
         response,
@@ -222,7 +231,7 @@ export class Adapter {
     }
     if (isLoopbackAddress(request.socket.remoteAddress) && !this.#options.hostNames().allows(authority)) {
       const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, or the name in server.advertise`;
-      answerError(request, response, 403, new ConnectError(text, Code.PermissionDenied));
+      answerRefusal(request, response, 403, new ConnectError(text, Code.PermissionDenied));
       return false;
     }
     return true;
@@ -237,18 +246,18 @@ function refuseForm(handler: UniversalHandler, status: number, request: HttpRequ
   switch (status) {
     case 405: {
       const text = `${handler.requestPath} is called with ${allow}, not with ${request.method ?? ""}`;
-      answerError(request, response, status, new ConnectError(text, Code.Unimplemented), { allow });
+      answerError(response, status, new ConnectError(text, Code.Unimplemented), { allow });
       return;
     }
     case 505: {
       const text = `${handler.requestPath} is a stream both ways, which needs HTTP/2`;
-      answerError(request, response, status, new ConnectError(text, Code.Unimplemented), { connection: "close" });
+      answerError(response, status, new ConnectError(text, Code.Unimplemented), { connection: "close" });
       return;
     }
     default: {
       const text =
         "the content type is not one of Connect (application/json, application/proto), gRPC (application/grpc) or gRPC-web (application/grpc-web)";
-      answerError(request, response, status, new ConnectError(text, Code.InvalidArgument), {
+      answerError(response, status, new ConnectError(text, Code.InvalidArgument), {
         "accept-post": "application/json, application/proto, application/grpc, application/grpc-web",
       });
     }

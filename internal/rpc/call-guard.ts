@@ -1,12 +1,17 @@
 /** Stands before every handler: may the caller call it, and what is the caller told when it fails. */
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 import type { Access } from "../identity/access.js";
 import { callerKey } from "./adapter.js";
 import type { ErrorMap } from "./errors.js";
 
+/** As the access table names it. */
+export const methodName = ({ parent, name }: DescMethod): string => `${parent.typeName}/${name}`;
+
+/** The adapter has asked already whether the caller may call; here it is asked again, whichever way the call came. */
 export function callGuard({ access, errors }: { access: Access; errors: ErrorMap }): Interceptor {
   return (next) => async (request) => {
-    const method = `${request.method.parent.typeName}/${request.method.name}`;
+    const method = methodName(request.method);
     try {
       access.check(method, request.contextValues.get(callerKey));
       const answer = await next(request);

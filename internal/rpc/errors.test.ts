@@ -82,6 +82,7 @@ const requestCodes: Record<RequestErrorCode, Code> = {
   unread: Code.ResourceExhausted,
   ended: Code.Aborted,
   unreached: Code.Unavailable,
+  protocol: Code.FailedPrecondition,
 };
 
 describe("the error map", () => {

@@ -144,6 +144,8 @@ function ofRequest(error: RequestError): ConnectError {
       return refuse(Code.Aborted, message);
     case "unreached":
       return refuse(Code.Unavailable, message);
+    case "protocol":
+      return refuse(Code.FailedPrecondition, message);
     default:
       return unreachable(code);
   }

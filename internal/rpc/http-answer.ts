@@ -1,10 +1,10 @@
 /** Writing answers to Node's HTTP/1.1 and HTTP/2 responses alike, for callers that may leave at any time. */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
-import { Code, type ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
-import { correctStatus, encodeStatusMessage, frameCorrector } from "./library-errors.js";
+import { correctStatus, encodeStatusMessage, endOfStream, frameCorrector } from "./library-errors.js";
 
 export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
@@ -25,26 +25,32 @@ export function answerText(response: HttpResponse, status: number, text: string,
   answerWhole(response, status, "text/plain; charset=utf-8", `${text}\n`, headers);
 }
 
-/** Answers a call that no handler takes, in the form that its client understands. */
+/** Answers a request that is no call of any protocol, with a status and the error as JSON. */
 export function answerError(
-  request: HttpRequest,
   response: HttpResponse,
   status: number,
   error: ConnectError,
   headers?: OutgoingHttpHeaders,
 ): void {
+  answerWhole(response, status, "application/json", JSON.stringify(errorToJson(error, undefined)), headers);
+}
+
+/** Answers a call that does not get to a handler, in the form of its protocol, so that the client's program sees the error. */
+export function answerRefusal(request: HttpRequest, response: HttpResponse, status: number, error: ConnectError): void {
   const type = request.headers["content-type"] ?? "";
-  if (/^application\/grpc(?!-web)/.test(type) && error.code === Code.Unimplemented) {
+  if (/^application\/grpc(-web)?(\+(proto|json))?(;|$)/.test(type)) {
     // To a client of gRPC every answer is 200, and an error a trailer, which may come alone.
     writeHead(response, 200, {
-      "content-type": "application/grpc+proto",
+      "content-type": type,
       "grpc-status": String(error.code),
       "grpc-message": encodeStatusMessage(error.rawMessage),
     });
     response.end();
-    return;
-  }
-  answerWhole(response, status, "application/json", JSON.stringify(errorToJson(error, undefined)), headers);
+  } else if (/^application\/connect\+(proto|json)$/.test(type)) {
+    // A stream ends with its error, and is 200 until then.
+    writeHead(response, 200, { "content-type": type });
+    response.end(endOfStream(error));
+  } else answerError(response, status, error);
 }
 
 function answerWhole(

@@ -106,8 +106,12 @@ function correctEndStream(frame: Uint8Array): Uint8Array {
   if (frame[0] !== endStreamFlag) return frame;
   const end = endStreamFromJson(frame.subarray(ENVELOPE_BYTES));
   const instead = end.error && corrected(end.error);
-  if (!instead) return frame;
-  const content = JSON.stringify(endStreamToJson(end.metadata, instead, undefined));
+  return instead ? endOfStream(instead, end.metadata) : frame;
+}
+
+/** What ends a stream of the Connect protocol with an error. */
+export function endOfStream(error: ConnectError, metadata = new Headers()): Uint8Array {
+  const content = JSON.stringify(endStreamToJson(metadata, error, undefined));
   return encodeEnvelope(endStreamFlag, new TextEncoder().encode(content));
 }
 

@@ -30,6 +30,8 @@ export const WAIT_MS_MAX = 60_000;
 export const TTL_MS_MAX = 3_155_760_000_000;
 /** Bytes of a replication message between nodes, in either direction. */
 export const PEER_MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
+/** Bytes of a question that nodes ask each other; they are ids, numbers and an address. */
+export const PEER_QUESTION_BYTES_MAX = 16 * 1024;
 /** Bytes of a node's `host:port`. */
 const ADDRESS_BYTES_MAX = 300;
 

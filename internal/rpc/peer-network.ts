@@ -17,6 +17,7 @@ import { idToBytes } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import { type Position, WireRangeError } from "../base/position.js";
 import { peerAuthorization } from "../identity/peer-proof.js";
+import { PROTOCOL_VERSION } from "../replication/core/message.js";
 import type { Asker, PromiseReply, PromiseRequest, SurveyReply } from "../replication/peer.js";
 import {
   type PeerConnection,
@@ -203,6 +204,7 @@ function registerToWire(request: RegisterRequest): WireRegisterRequest {
     clusterId: clusterIdToWire(request.clusterId),
     nodeId: idToBytes(request.nodeId),
     address: request.address,
+    protocolVersion: PROTOCOL_VERSION,
   });
 }
 

@@ -22,6 +22,7 @@ import type { Position as WirePosition } from "../../api/gen/cambium/v1/types_pb
 import { AssertionError, unreachable } from "../base/assert.js";
 import { idToBytes } from "../base/ids.js";
 import { type Position, toWire64 } from "../base/position.js";
+import { PROTOCOL_VERSION } from "../replication/core/message.js";
 import type { Asker, PromiseRefusal, PromiseReply, PromiseRequest, SurveyReply } from "../replication/peer.js";
 import { epochFromWire, positionFromWire, positionToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
@@ -45,12 +46,29 @@ export const surveyToWire = (asker: Asker): SurveyRequest => create(SurveyReques
 export const readIndexToWire = (asker: Asker): ReadIndexRequest => create(ReadIndexRequestSchema, askerToWire(asker));
 
 export function askerFromWire(request: SurveyRequest | ReadIndexRequest): Asker {
+  checkProtocol(request.protocolVersion);
   const clusterId = clusterIdFromWire(request.clusterId, "cluster_id");
   return { ...(clusterId !== undefined && { clusterId }), nodeId: nodeIdFromWire(request.nodeId, "node_id") };
 }
 
-function askerToWire(asker: Asker): { clusterId: Uint8Array; nodeId: Uint8Array } {
-  return { clusterId: clusterIdToWire(asker.clusterId), nodeId: idToBytes(asker.nodeId) };
+function askerToWire(asker: Asker): { clusterId: Uint8Array; nodeId: Uint8Array; protocolVersion: number } {
+  return {
+    clusterId: clusterIdToWire(asker.clusterId),
+    nodeId: idToBytes(asker.nodeId),
+    protocolVersion: PROTOCOL_VERSION,
+  };
+}
+
+/**
+ * Nodes of another protocol may mean something else by the same question, and masterships hang on the answers. None given
+ * means the first version, whose questions did not name it.
+ */
+export function checkProtocol(version: number): void {
+  if (version === 0 || version === PROTOCOL_VERSION) return;
+  throw new RequestError(
+    "protocol",
+    `this node speaks version ${PROTOCOL_VERSION} of the protocol between nodes, the one that asks version ${version}; run the same release on both`,
+  );
 }
 
 // ---- Survey ----------------------------------------------------------------------------------------------------------
@@ -102,10 +120,12 @@ export function promiseRequestToWire(request: PromiseRequest): RequestPromiseReq
     last: positionToWire(request.last),
     forced: request.forced,
     promisedEpoch: toWire64(request.promisedEpoch),
+    protocolVersion: PROTOCOL_VERSION,
   });
 }
 
 export function promiseRequestFromWire(request: RequestPromiseRequest): PromiseRequest {
+  checkProtocol(request.protocolVersion);
   const clusterId = clusterIdFromWire(request.clusterId, "cluster_id");
   if (clusterId === undefined)
     throw new RequestError("invalid", "cluster_id is empty; a candidate belongs to a cluster");

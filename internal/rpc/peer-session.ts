@@ -2,6 +2,7 @@
  * One connection of HTTP/2 to another node, kept under watch. It stands in for the library's session manager, whose ping
  * timer can throw where nothing catches it: here whatever goes wrong ends this connection, and never the process.
  */
+import { connect as dial, type LookupFunction, type Socket } from "node:net";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
 import type { Clock, Timer } from "../base/clock.js";
 import { clientSettings, CONNECTION_WINDOW_BYTES } from "./http2-settings.js";
@@ -14,6 +15,8 @@ export interface PeerSessionOptions {
   readonly pingIntervalMs: number;
   /** How long it may take to answer. */
   readonly pingTimeoutMs: number;
+  /** Finds the addresses of a name; absent: the system's. */
+  readonly lookup?: LookupFunction;
 }
 
 export interface PeerSessionListener {
@@ -27,6 +30,7 @@ export class PeerSession {
   /** What the library compares the addresses of its requests with. */
   readonly authority: string;
   readonly #session: ClientHttp2Session;
+  readonly #socket: Socket;
   readonly #options: PeerSessionOptions;
   #reason: string | undefined;
   #lastHeardMs: number;
@@ -35,12 +39,15 @@ export class PeerSession {
 
   /** Connects to `http://host:port`. */
   constructor(url: string, options: PeerSessionOptions, listener: PeerSessionListener) {
-    const { clock, connectTimeoutMs } = options;
-    this.authority = new URL(url).origin;
+    const { clock, connectTimeoutMs, lookup } = options;
+    const { origin, hostname, port } = new URL(url);
+    this.authority = origin;
     this.#options = options;
     this.#lastHeardMs = clock.monotonicMs();
     this.#timer = clock.after(connectTimeoutMs, () => this.#end(`nothing answered within ${connectTimeoutMs} ms`));
-    this.#session = connect(url, { settings: clientSettings });
+    const host = hostname.replace(/^\[(.*)\]$/, "$1");
+    this.#socket = dial({ host, port: Number(port || 80), ...(lookup && { lookup }) });
+    this.#session = connect(url, { settings: clientSettings, createConnection: () => this.#socket });
     this.#session.on("error", (error) => this.#end(describe(error)));
     this.#session.on("goaway", () => {
       this.#reason ??= "the other node is shutting down";
@@ -89,6 +96,8 @@ export class PeerSession {
     this.#reason ??= reason;
     this.#timer.cancel();
     if (!this.#session.destroyed) this.#session.destroy();
+    // One that is still connecting would be closed only when the system gives up, minutes later where packets vanish.
+    
   }
 
   /** Asks after a silence. The session may be gone by the time a timer fires, and asking would throw. */

@@ -3,8 +3,16 @@
  * nodes ask each other about masterships.
  */
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import type { PushRequest, PushResponse, Replication } from "../../api/gen/cambium/v1/replication_pb.js";
+import type {
+  PushRequest,
+  PushResponse,
+  RegisterRequest as WireRegisterRequest,
+  Replication,
+} from "../../api/gen/cambium/v1/replication_pb.js";
+import { idToBytes } from "../base/ids.js";
+import type { Logger } from "../base/logger.js";
 import { toWire64 } from "../base/position.js";
+import type { RegisterRequest } from "../replication/replicator.js";
 import { checkAddress } from "./limits.js";
 import { Outgoing } from "./outgoing.js";
 import {
@@ -16,6 +24,7 @@ import {
 } from "./peer-messages.js";
 import {
   askerFromWire,
+  checkProtocol,
   promiseReplyToWire,
   promiseRequestFromWire,
   readIndexReplyToWire,
@@ -23,25 +32,37 @@ import {
 } from "./peer-questions.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
-import { idToBytes } from "../base/ids.js";
 
 /** Reckoned for an answer of a replica; all but a Welcome are smaller. */
 const ANSWER_BYTES = 128;
 /** Bytes of answers that a master has not read, at most. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 
-export function replicationHandlers({ replicator }: { replicator: RpcReplicator }): ServiceImpl<typeof Replication> {
+export function replicationHandlers({
+  replicator,
+  logger,
+}: {
+  readonly replicator: RpcReplicator;
+  readonly logger: Logger;
+}): ServiceImpl<typeof Replication> {
+  let complaint = "";
+  /** Reads a question. The operator of this node is told of one that it does not understand too, once. */
+  const readBy = <T, R>(read: (request: T) => R, request: T): R => {
+    try {
+      return read(request);
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "protocol" && error.message !== complaint) {
+        complaint = error.message;
+        logger.warn("a node of another release is not answered", { reason: error.message });
+      }
+      throw error;
+    }
+  };
   return {
     push: (requests, context) => push(requests, context, replicator),
 
     async register(request) {
-      checkAddress(request.address, "address");
-      const clusterId = clusterIdFromWire(request.clusterId, "cluster_id");
-      const reply = await replicator.register({
-        ...(clusterId !== undefined && { clusterId }),
-        nodeId: nodeIdFromWire(request.nodeId, "node_id"),
-        address: request.address,
-      });
+      const reply = await replicator.register(readBy(registerRequestFromWire, request));
       return {
         clusterId: clusterIdToWire(reply.clusterId),
         masterNodeId: idToBytes(reply.masterNodeId),
@@ -49,15 +70,26 @@ export function replicationHandlers({ replicator }: { replicator: RpcReplicator 
       };
     },
 
-    survey: (request) => surveyReplyToWire(replicator.survey(askerFromWire(request))),
+    survey: (request) => surveyReplyToWire(replicator.survey(readBy(askerFromWire, request))),
 
     async requestPromise(request) {
-      return promiseReplyToWire(await replicator.requestPromise(promiseRequestFromWire(request)));
+      return promiseReplyToWire(await replicator.requestPromise(readBy(promiseRequestFromWire, request)));
     },
 
     async readIndex(request, context) {
-      return readIndexReplyToWire(await replicator.readIndex(askerFromWire(request), context.signal));
+      return readIndexReplyToWire(await replicator.readIndex(readBy(askerFromWire, request), context.signal));
     },
+  };
+}
+
+function registerRequestFromWire(request: WireRegisterRequest): RegisterRequest {
+  checkProtocol(request.protocolVersion);
+  checkAddress(request.address, "address");
+  const clusterId = clusterIdFromWire(request.clusterId, "cluster_id");
+  return {
+    ...(clusterId !== undefined && { clusterId }),
+    nodeId: nodeIdFromWire(request.nodeId, "node_id"),
+    address: request.address,
   };
 }
 

@@ -17,7 +17,9 @@ export type RequestErrorCode =
   /** A stream that this node ended for the reason in the message. */
   | "ended"
   /** A write was to be passed on to the master, which cannot be reached. */
-  | "unreached";
+  | "unreached"
+  /** A node that speaks another protocol between nodes. */
+  | "protocol";
 
 /** A limit of the configuration, and what the request asked for. */
 export interface PassedLimit {

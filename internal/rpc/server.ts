@@ -9,8 +9,8 @@ import { createServer as createHttp1, type Server as Http1Server } from "node:ht
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
-import { createConnectRouter, type ConnectRouter } from "@connectrpc/connect";
+import type { DescMethod, JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
+import { type ConnectError, createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
@@ -21,12 +21,12 @@ import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/re
 import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
-import { Access } from "../identity/access.js";
+import { Access, type Caller } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter } from "./adapter.js";
-import { callGuard } from "./call-guard.js";
+import { callGuard, methodName } from "./call-guard.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { Cors } from "./cors.js";
@@ -36,7 +36,7 @@ import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
-import { type Limits, PEER_MESSAGE_BYTES_MAX } from "./limits.js";
+import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
@@ -130,12 +130,19 @@ export class RpcServer {
     });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
-    const router = this.#createRouter();
+    const errors = new ErrorMap({
+      logger: options.logger,
+      masterAddress: () => replicator.masterAddress,
+      onBug: options.onBug ?? throwLater,
+    });
+    const access = new Access({ protectedMode: options.protectedMode, ...(clusterSecret && { clusterSecret }) });
+    const router = this.#createRouter(access, errors);
     this.#adapter = new Adapter({
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
       hostNames: () => this.#ownNames(),
       readiness: this.#readiness,
+      refusal: (method, caller) => refusalOf(access, errors, method, caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
@@ -242,16 +249,9 @@ export class RpcServer {
     });
   }
 
-  #createRouter(): ConnectRouter {
-    const { store, records, backups, replicator, clock, logger, limits, version, advertisedAddress } = this.#options;
+  #createRouter(access: Access, errors: ErrorMap): ConnectRouter {
+    const { store, records, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
-    const errors = new ErrorMap({
-      logger,
-      masterAddress: () => replicator.masterAddress,
-      onBug: this.#options.onBug ?? throwLater,
-    });
-    const { clusterSecret, protectedMode } = this.#options;
-    const access = new Access({ protectedMode, ...(clusterSecret && { clusterSecret }) });
     const router = createConnectRouter({
       acceptCompression: compressions,
       compressMinBytes: COMPRESS_BYTES_MIN,
@@ -276,12 +276,7 @@ export class RpcServer {
       Cluster,
       clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
     );
-    router.service(Replication, replicationHandlers({ replicator }), {
-      // Between nodes the network is fast, and records do not shrink enough to be worth it.
-      acceptCompression: [],
-      readMaxBytes: PEER_MESSAGE_BYTES_MAX,
-      writeMaxBytes: PEER_MESSAGE_BYTES_MAX,
-    });
+    routeReplication(router, replicationHandlers({ replicator, logger: this.#options.logger }));
     const served = [KVStore, Log, Cluster, Replication];
     const services = served.map(({ typeName }) => typeName);
     router.service(Health, healthHandlers({ readiness: this.#readiness, clock, services }));
@@ -292,7 +287,7 @@ export class RpcServer {
     );
     router.service(ServerReflection, reflection);
     router.service(ServerReflectionAlpha, reflection);
-    const unlisted = access.unlisted(router.handlers.map(({ method }) => `${method.parent.typeName}/${method.name}`));
+    const unlisted = access.unlisted(router.handlers.map(({ method }) => methodName(method)));
     assert(unlisted.length === 0, `the access table says nothing about ${unlisted.join(", ")}`);
     return router;
   }
@@ -333,6 +328,29 @@ const jsonOptions: Partial<JsonReadOptions & JsonWriteOptions> & { textDecoder: 
   ignoreUnknownFields: false,
   textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
+
+function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {
+  const { push, register, survey, requestPromise, readIndex } = Replication.method;
+  // Between nodes the network is fast, and records do not shrink enough to be worth compressing.
+  const options = { acceptCompression: [], writeMaxBytes: PEER_MESSAGE_BYTES_MAX };
+  router.rpc(push, handlers.push, { ...options, readMaxBytes: PEER_MESSAGE_BYTES_MAX });
+  const question = { ...options, readMaxBytes: PEER_QUESTION_BYTES_MAX };
+  router.rpc(register, handlers.register, question);
+  router.rpc(survey, handlers.survey, question);
+  router.rpc(requestPromise, handlers.requestPromise, question);
+  router.rpc(readIndex, handlers.readIndex, question);
+}
+
+/** Why a caller may not call a method, as it is told. */
+function refusalOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): ConnectError | undefined {
+  const name = methodName(method);
+  try {
+    access.check(name, caller);
+    return undefined;
+  } catch (error) {
+    return errors.toConnectError(error, name);
+  }
+}
 
 /** Where the process ends, after the caller has been answered. */
 function throwLater(error: Error): void {
