@@ -97,7 +97,7 @@ export class PeerSession {
     this.#timer.cancel();
     if (!this.#session.destroyed) this.#session.destroy();
     // One that is still connecting would be closed only when the system gives up, minutes later where packets vanish.
-    
+    if (this.#socket.connecting) this.#socket.destroy();
   }
 
   /** Asks after a silence. The session may be gone by the time a timer fires, and asking would throw. */

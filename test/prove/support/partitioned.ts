@@ -100,17 +100,28 @@ export class PartitionedVoters {
   /** Promotes the first of these nodes that may become master. */
   async promoteOneOf(nodes: readonly number[]): Promise<number> {
     const refusals: string[] = [];
-    const promoted = await until("one of them becomes master", async () => {
-      for (const node of nodes) {
-        const { code, stderr } = await this.cambium("promote", this.address(node));
-        if (code === 0) return node;
-        refusals.push(stderr);
-      }
-      return undefined;
-    }).catch((cause: unknown) => {
-      throw new Error(refusals.join("\n"), { cause });
-    });
-    return promoted;
+    try {
+      return await until("one of them becomes master", async () => {
+        for (const node of nodes) {
+          const { code, stderr } = await this.cambium("promote", this.address(node));
+          if (code === 0) return node;
+          refusals.push(stderr);
+        }
+        return undefined;
+      });
+    } catch (cause) {
+      throw new Error(`${refusals.join("\n")}\n${this.lastWords()}`, { cause });
+    }
+  }
+
+  /** The newest of what each node has said. */
+  lastWords(): string {
+    return this.nodes
+      .map(({ log, stderr }, node) => {
+        const lines = log.slice(-12).map((line) => JSON.stringify(line));
+        return [`node ${node + 1}, ${this.address(node)}:`, ...lines, stderr].join("\n");
+      })
+      .join("\n");
   }
 
   cambium(...args: readonly string[]): Promise<ProgramResult> {
