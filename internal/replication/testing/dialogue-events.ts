@@ -114,7 +114,7 @@ function electionEvent(state: CoreState, command: string, words: Words): Happeni
     case "prepared":
       return {
         kind: "prepared",
-        campaign: campaignOf(state),
+        campaign: campaignOf(state, words),
         bid: {
           epochId: epochIdOf("9"),
           address: `${nameOf(state.self)}:1`,
@@ -125,7 +125,7 @@ function electionEvent(state: CoreState, command: string, words: Words): Happeni
       };
     // `surveyed a:1 last 1/5 promised 3=c`, and `master`, `founds`, `unclean`, `node x`, `cluster foreign`, `at m:1`; `surveyed a:1 silent`
     case "surveyed":
-      return { kind: "surveyed", campaign: campaignOf(state), address: words.at(0), answer: surveyReply(words) };
+      return { kind: "surveyed", campaign: campaignOf(state, words), address: words.at(0), answer: surveyReply(words) };
     // `promised a:1 granted`, `promised a:1 behind last 3/9 epoch 4`, and `unclean`, `node x`, `promised 7`; `promised a:1 silent`
     case "promised":
       return promisedEvent(state, words);
@@ -182,8 +182,8 @@ function surveyReply(words: Words): SurveyReply | string {
 
 function promisedEvent(state: CoreState, words: Words): Happening {
   const { role, log } = state;
-  assert(role.kind === "candidate" && role.phase.kind === "asking", "nobody was asked for a promise");
-  const epoch = toEpoch(words.number("epoch", role.phase.epoch));
+  const asked = role.kind === "candidate" && role.phase.kind === "asking" ? role.phase.epoch : 0;
+  const epoch = toEpoch(words.number("epoch", asked));
   const address = words.at(0);
   const said = words.at(1);
   const answer: PromiseReply = {
@@ -196,16 +196,16 @@ function promisedEvent(state: CoreState, words: Words): Happening {
   };
   return {
     kind: "promised",
-    campaign: role.campaign,
+    campaign: campaignOf(state, words),
     address,
     epoch,
     answer: said === "silent" ? "connection refused" : answer,
   };
 }
 
-function campaignOf({ role }: CoreState): number {
-  assert(role.kind === "candidate", "only a candidate campaigns");
-  return role.campaign;
+/** The present one, unless the words say `of 3`. */
+function campaignOf({ role }: CoreState, words: Words): number {
+  return words.number("of", role.kind === "candidate" ? role.campaign : 0);
 }
 
 // ---- of the log and the store --------------------------------------------------------------------------------------------
