@@ -60,7 +60,9 @@ export function bidOf({
 export function assertPromotable(role: Role, store: ReplicatedStore, force: boolean): void {
   const { isEmpty, caughtUp, electorate, nodeId } = store;
   if (role.kind === "idle" && !role.canFollow) throw new ReplicationError("refused", role.why);
-  if (isEmpty || (!caughtUp && !force)) {
+  // A clean majority of listed voters shows by its promises that this node has all that counts. One vote shows nothing.
+  const isShown = force || electorate.settings.voters === "listed";
+  if (isEmpty || (!caughtUp && !isShown)) {
     const what = isEmpty ? "this node has no records" : "this node has never caught up with a master";
     throw new ReplicationError("not_caught_up", `${what}, and cannot become one; promote another node`);
   }

@@ -175,6 +175,16 @@ describe("what a file says of the cluster", () => {
     expect(b.store.settings.commit).toBe("majority");
   });
 
+  test("is not reported of a state that a node passes through while it catches up", async () => {
+    const [a] = (await cluster.found(NODES)) as [TestNode];
+    await cluster.crash("c:1");
+    const wiped = await cluster.start("replica", "c:1", { nodes: NODES, commit: "majority" });
+    await cluster.outcome(a.replicator.addReplica("c:1"));
+    await cluster.pass(3000);
+    expect(wiped.store.records).toEqual(a.store.records);
+    expect(said(wiped)).toEqual([]);
+  });
+
   test("of voters is reported where the cluster has one vote", async () => {
     const disk = (await cluster.start("master", "a:1")).store.disk;
     await cluster.crash("a:1");

@@ -363,6 +363,7 @@ describe("a listed voter", () => {
       state: "refused",
       nodeId: c.store.nodeId,
       voter: true,
+      detail: expect.stringContaining("cambium members add c:1"),
     });
     wiped.store.pace = "told";
     const adding = cluster.outcome(a.replicator.addReplica("c:1"));
@@ -398,11 +399,25 @@ describe("a listed voter", () => {
     });
     cluster.network.silent.clear();
     await cluster.pass(12_000);
-    // All three together know all that was ever committed.
-    await cluster.outcome(c.replicator.promote({ force: false }));
-    await cluster.pass(3000);
+    // Neither has disturbed the master.
+    expect(a.isServing).toBe(true);
+    expect(a.store.promised.epoch).toBe(1);
     expect(again.store.mustCatchUp).toBe(false);
-    expect(again.store.records).toEqual(c.store.records);
-    expect(c.texts).toContain("x");
+    for (const node of [again, c]) expect(node.store.records).toEqual(a.store.records);
+  });
+
+  test("that may have lost something counts where all of them are there, and the epoch says that it did", async () => {
+    await cluster.outcome(a.store.propose("x"));
+    const starts = [await cluster.stop("a:1"), await cluster.stop("b:1", -1), await cluster.stop("c:1", -1)];
+    const [again, ...others] = starts.map((start) => start("prompt")) as [TestNode, ...TestNode[]];
+    expect(others.map(({ store }) => store.mustCatchUp)).toEqual([true, true]);
+    await cluster.pass(5000);
+    expect(again.isServing).toBe(true);
+    expect(again.store.history.last).toMatchObject({ epoch: 2, forced: true });
+    expect(again.texts).toContain("x");
+    for (const { store } of others) {
+      expect(store.records).toEqual(again.store.records);
+      expect(store.mustCatchUp).toBe(false);
+    }
   });
 });

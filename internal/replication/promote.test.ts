@@ -162,6 +162,17 @@ describe("no promotion", () => {
     expect(await promote(b, true)).toMatchObject({ epoch: 1 + MILLION });
   });
 
+  test("needs force where the voters are listed and a majority has everything, though nobody was shown so", async () => {
+    const [a, b, c] = (await cluster.found(NODES)) as [TestNode, TestNode, TestNode];
+    await cluster.crash("a:1");
+    for (const { store } of [b, c]) store.disk.caughtUp = false;
+    await promote(b);
+    await cluster.pass(2000);
+    expect([b, c].map(({ store }) => store.caughtUp)).toEqual([true, true]);
+    expect(c.store.records).toEqual(b.store.records);
+    expect(a.store.records).toEqual(b.store.records.slice(0, a.store.records.length));
+  });
+
   test("of a node that was removed", async () => {
     const [a, b] = (await withOneVote()) as [TestNode, TestNode];
     await cluster.outcome(a.replicator.removeReplica({ address: "b:1" }));

@@ -17,7 +17,7 @@ import { majorityOf, otherVoters } from "./core/electorate.js";
 import type { ReplicaMessage } from "./core/message.js";
 import { newReplicaRole } from "./core/replica.js";
 import { type CoreState, EMPTY_LOG, newCoreState } from "./core/state.js";
-import { isServing, lagRecords, notServing, peerAt, type PeerView, stalenessMs } from "./core/view.js";
+import { isServing, lagRecords, notServing, peerAt, type PeerView, settledMaster, stalenessMs } from "./core/view.js";
 import { deadlineOf } from "./deadline.js";
 import { Driver, type Report } from "./driver.js";
 import { firstChanges } from "./first-record.js";
@@ -125,6 +125,8 @@ export class Replicator {
   #isHandingOver = false;
   /** The node that was told last to take over. */
   #handedOverTo: string | undefined;
+  /** The replicated state may have come to contradict this node's file. */
+  #isContradictionDue = true;
   #closing = false;
 
   /** Throws `ReplicationError` `invalid_address` for a listed replica, or a node of the cluster, that is none. */
@@ -187,8 +189,11 @@ export class Replicator {
     store.listen({
       applied: (seq) => this.#mastership?.applied(seq),
       dropped: (firstSeq) => this.#mastership?.dropped(firstSeq),
-      membersChanged: () => this.#mastership?.roster.update(),
-      settingsChanged: () => this.#reportContradictions(),
+      membersChanged: () => {
+        this.#isContradictionDue = true;
+        this.#mastership?.roster.update();
+      },
+      settingsChanged: () => (this.#isContradictionDue = true),
       failed: (error) => this.#mastership?.failed(error),
     });
   }
@@ -201,7 +206,6 @@ export class Replicator {
    */
   async start(): Promise<void> {
     this.#assertOpen();
-    this.#reportContradictions();
     if (this.#store.role !== "master") {
       this.#registration.start();
       return;
@@ -499,10 +503,7 @@ export class Replicator {
       nodes: this.#nodes,
       dispatch: (happening) => this.#driver.dispatch(happening),
       markCaughtUp: () => this.#driver.markCaughtUp(),
-      serves: () => {
-        this.#masterAddress = won.address;
-        this.#reportContradictions();
-      },
+      serves: () => (this.#masterAddress = won.address),
     });
     this.#mastership = mastership;
     mastership.roster.update();
@@ -556,6 +557,7 @@ export class Replicator {
 
   #ticked(): void {
     this.#mastership?.tick();
+    this.#reportContradictions();
     this.#conditions.look();
   }
 
@@ -631,15 +633,14 @@ export class Replicator {
     this.#complaints.complain(about, message, reason);
   }
 
-  /** The replicated state rules; what this node's file says otherwise is said once. */
+  /** The replicated state rules; what this node's file says otherwise is said once, and not of a state that is passing. */
   #reportContradictions(): void {
-    if (this.#store.isEmpty) return;
-    for (const sentence of contradictions(
-      { commit: this.#options.commit, nodes: this.#nodes },
-      this.#store.electorate,
-    )) {
-      this.#complaints.sayOnce(sentence);
-    }
+    if (!this.#isContradictionDue) return;
+    const isCurrent = isServing(this.#state) || (settledMaster(this.#state) && this.lagRecords === 0);
+    if (!isCurrent) return;
+    this.#isContradictionDue = false;
+    const configured = { commit: this.#options.commit, nodes: this.#nodes };
+    for (const sentence of contradictions(configured, this.#store.electorate)) this.#complaints.sayOnce(sentence);
   }
 
   // ---- views -----------------------------------------------------------------------------------------------------------

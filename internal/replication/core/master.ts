@@ -614,7 +614,7 @@ export class MasterStep {
       return { reason: "removed", detail: `node ${met} was removed from the cluster; add it again to push to it` };
     }
     if (spec.member?.voter && spec.member.nodeId !== met && !spec.invited) {
-      const detail = `voter ${spec.member.nodeId} should be at ${address}, but node ${met} answers there`;
+      const detail = `voter ${spec.member.nodeId} should be at ${address}, but node ${met} answers there; if the voter's disk was lost, let node ${met} take its place: cambium members add ${address}`;
       return { reason: "replaced_voter", detail };
     }
     return undefined;
