@@ -91,6 +91,23 @@ describe("Hello", () => {
     expect(play(known(), `> accepted s1\n> s1 <- ${hello}`)).toContain("s1 -> reject epoch_conflict, promised 1");
   });
 
+  test("of the promised epoch is welcomed though it was promised to another candidate, which did not win then", () => {
+    expectPlayed(
+      replicaPlayer({ history: "1@1", last: "1/5", promised: "2=v" }),
+      `> accepted s1
+       > s1 <- hello epoch 2 history 1@1 2'@6 from m
+       s1 -> welcome promised 2, history 1@1, last 1/5`,
+    );
+  });
+
+  test("of an epoch whose other master is followed already is a conflict, and the other one is followed on", () => {
+    const player = replicaPlayer({ history: "1@1", last: "1/5", promised: "2=v" });
+    play(player, `> accepted s1\n> s1 <- hello epoch 2 history 1@1 2'@6 from m\n> accepted s2`);
+    const played = play(player, `> s2 <- hello epoch 2 history 1@1 2@6 from v\n> s1 <- align at 1/5 epoch 2`);
+    expect(played).toContain("s2 -> reject epoch_conflict, promised 2");
+    expect(played).toContain("compare at 5");
+  });
+
   test("of an epoch that the log knows with another id is a conflict, though nothing was promised", () => {
     const player = replicaPlayer({ history: "1@1", last: "1/5" });
     const played = play(player, `> accepted s1\n> s1 <- hello id 1' history 1'@1`);
@@ -219,6 +236,24 @@ describe("Align", () => {
     const player = replicaPlayer({ history: "1@1", last: "1/5", promised: 1, commit: "majority" });
     play(player, `> accepted s1\n> s1 <- hello epoch 2 history 1@1 2@4\n> done\n> s1 <- align at 1/3 epoch 2`);
     expect(() => play(player, `> mark 1/3`)).toThrow("seq 5 is committed by a majority");
+  });
+
+  test("below what a majority has committed is right where a mastership was forced after the agreement", () => {
+    const majority = { history: "1@1", last: "1/5", promised: 1, voters: "mrv", commit: "majority" } as const;
+    const cut = (history: string): string => {
+      const player = replicaPlayer(majority);
+      play(player, `> accepted s1\n> s1 <- hello epoch 9 ${history}\n> done\n> s1 <- align at 1/3 epoch 9`);
+      return play(player, `> mark 1/3`);
+    };
+    expect(cut("history 1@1 9@4!")).toContain("cut after 3");
+    expect(cut("history 1@1 7@4! 9@6")).toContain("cut after 3");
+    expect(() => cut("history 1@1! 9@4")).toThrow("seq 5 is committed by a majority");
+  });
+
+  test("of a whole state that lacks what a majority has committed is a broken invariant too", () => {
+    const player = replicaPlayer({ history: "1@1", last: "1/5", promised: 1, voters: "mrv", commit: "majority" });
+    play(player, `> accepted s1\n> s1 <- hello epoch 9 history 1@1 9@4 last 9/8\n> done`);
+    expect(() => play(player, `> s1 <- offer t size 100 epoch 9`)).toThrow("seq 5 is committed by a majority");
   });
 
   test("with a mark that this log does not have is refused, with both values", () => {
