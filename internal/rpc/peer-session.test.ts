@@ -26,7 +26,8 @@ test("a session that does not connect in time is closed, and says so", async () 
   const clock = new FakeClock();
   const reason = await new Promise((closed) => {
     const opened = (): void => expect.fail("nobody is there");
-    new PeerSession("http://nobody:1", options(clock), { opened, closed });
+    const session = new PeerSession("http://nobody:1", options(clock), { opened, closed });
+    expect(session.isUsable).toBe(true);
     clock.advance(5000);
   });
   expect(reason).toBe("nothing answered within 5000 ms");

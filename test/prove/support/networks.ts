@@ -72,7 +72,7 @@ class NamespaceNetwork implements Network {
     await ip("addr", "add", `${this.#subnet}.1/24`, "dev", this.#bridge);
     await ip("link", "set", this.#bridge, "up");
     for (const node of this.places.keys()) {
-      const [name, cable] = [this.#name(node), `${this.#bridge}-${node}`];
+      const [name, cable] = [this.#name(node), this.#cable(node)];
       await ip("netns", "add", name);
       await ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name);
       await ip("link", "set", cable, "master", this.#bridge, "up");
@@ -105,12 +105,20 @@ class NamespaceNetwork implements Network {
   async close(): Promise<void> {
     // What was not made cannot be taken away.
     const gone = (): string => "it is not there";
-    for (const node of this.places.keys()) await ip("netns", "del", this.#name(node)).catch(gone);
+    for (const node of this.places.keys()) {
+      // By itself it would go with the last packet that is still under way in the namespace.
+      await ip("link", "del", this.#cable(node)).catch(gone);
+      await ip("netns", "del", this.#name(node)).catch(gone);
+    }
     await ip("link", "del", this.#bridge).catch(gone);
   }
 
   #name(node: number): string {
     return `${this.#bridge}-ns${node}`;
+  }
+
+  #cable(node: number): string {
+    return `${this.#bridge}-${node}`;
   }
 
   #host(node: number): string {
