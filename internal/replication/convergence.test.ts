@@ -31,6 +31,7 @@ const LOCAL = [
   "read",
   "stall",
   "losePower",
+  "rot",
   "force",
 ] as const;
 
@@ -68,6 +69,7 @@ function anyMishap({ isForced, losesPower }: Kind): fc.Arbitrary<Mishap> {
     local(10, "written", "kept"),
     local(4, "crash", "silence", "sever", "forget", "drop", "compact", "spoil", "stall"),
     local(3, "promote", "read"),
+    local(1, "rot"),
     ...(isForced ? [local(1, "force")] : []),
     ...(losesPower ? [local(1, "losePower")] : []),
   );
@@ -200,11 +202,11 @@ class Watched {
         return;
       case "crash":
         return void (await cluster.relaunch(address, { surviving: n, pace: "told" }));
-      case "losePower": {
-        // What is kept by fewer than a majority of those that remember is lost for good: one at a time.
-        const isOnly = EVERYBODY.every((other) => other === address || !cluster.node(other).store.mustCatchUp);
-        return void (isOnly && (await cluster.relaunch(address, { surviving: -n, pace: "told" })));
-      }
+      case "losePower":
+        return void (this.#areWell(address) && (await cluster.relaunch(address, { surviving: -n, pace: "told" })));
+      case "rot":
+        if (this.#areWell(address) && !store.isMaster) store.disk.rotten = true;
+        return;
       case "read": {
         const seq = this.#newestAcknowledged;
         return this.#ask(async () => {
@@ -229,6 +231,7 @@ class Watched {
     for (const address of EVERYBODY) {
       const { store } = cluster.node(address);
       store.refusals = 0;
+      store.disk.rotten = false;
       store.pace = "prompt";
       store.tellWritten();
       store.tellKept();
@@ -279,6 +282,13 @@ class Watched {
     for (const [seq, text] of this.#acknowledged) {
       expect(store.records[seq - 1]?.text, `what was acknowledged at ${seq}`).toBe(text);
     }
+  }
+
+  /** All others have what they had: what fewer than a majority remembers is lost for good. */
+  #areWell(address: string): boolean {
+    return [...this.cluster.nodes.values()].every(
+      ({ address: other, store }) => other === address || (!store.mustCatchUp && !store.disk.rotten),
+    );
   }
 
   /** All disks that are to be reached work, and time passes. */
@@ -338,7 +348,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 30);
 
-const WORST = { cuts: 0, records: 0, installs: 0, acknowledged: 0, reads: 0, promotions: 0, transfers: 0 };
+const WORST = { cuts: 0, records: 0, installs: 0, acknowledged: 0, reads: 0, promotions: 0, transfers: 0, setAside: 0 };
 
 test.each<Kind>([
   { name: "one vote", isListed: false, commit: "master", isForced: false, losesPower: false },
@@ -368,6 +378,7 @@ test.each<Kind>([
             expect(replicator.stalenessMs()).toBeLessThanOrEqual(2000);
             expect(store.mustCatchUp).toBe(false);
             seen.cuts += store.disk.diverged.length;
+            seen.setAside += store.disk.setAside.length;
           }
           const states = master.replicator.members().map(({ state }) => state);
           expect(states.sort()).toEqual(["self", "streaming", "streaming"]);
