@@ -80,7 +80,10 @@ export class Simulation {
     this.watch = new Watch(this.world, this.counts);
     this.service = new Service(this.world, this.watch, this.counts);
     this.network = new SimNetwork(this.world, random.fork(), plan.network, {
-      promised: (_by, request, reply) => this.watch.promised(request, reply),
+      promised: (by, request, reply) => {
+        this.world.trace(() => `${this.#nameOf(by)} is asked for ${JSON.stringify(request)}: ${JSON.stringify(reply)}`);
+        this.watch.promised(request, reply);
+      },
       delivered: (from, to, message) =>
         this.world.trace(() => `${this.#nameOf(from)} → ${this.#nameOf(to)} ${describe(message)}`),
     });

@@ -195,6 +195,7 @@ export class Watch {
       );
     }
     view.granted.set(request.epoch, to);
+    if (request.forced) this.#forced.add(request.candidate);
     view.highestGranted = Math.max(view.highestGranted, request.epoch);
     // A request that comes twice, or whose answer was lost, is answered as before, whatever has come since.
     if (before !== undefined) return;
@@ -342,7 +343,7 @@ export class Watch {
       this.firstLossyMs = Math.min(this.firstLossyMs, this.#world.nowMs);
     }
     const { top } = this.ledger;
-    if (!isPartOf(top, start) && top.epoch < begins.epoch && !this.lossy.has(start)) {
+    if (top.epoch < begins.epoch && !isPartOf(top, start) && !this.#mayHaveLost(forkOf(top, start), start)) {
       this.#violate(
         "the committed prefix is in every later master",
         `${view.node.name} begins ${show(start)} without ${show(top)}, which was committed`,
@@ -359,6 +360,8 @@ export class Watch {
     if (begins.forced) return true;
     const before = must(start.prev, "a record has one before");
     const { commit, voters } = before.cluster;
+    // An operator has forced it before, and the one vote that was promised then may be what makes it master now.
+    if (voters === "master" && this.#forced.has(begins.master)) return true;
     if (commit === "majority") return false;
     // One copy counted. Whoever has the only vote has that copy; of several voters, the majority may lack it.
     const sameMaster = before.start?.begins?.master === begins.master;
@@ -367,6 +370,8 @@ export class Watch {
     return this.#lostWithPower.has(begins.master);
   }
 
+  /** Node ids whose mastership an operator has forced once, whether it came about or not. */
+  readonly #forced = new Set<string>();
   /** Node ids that had lost what they kept, as `interval` and `os` allow when the power fails. */
   readonly #lostWithPower = new Set<string>();
 
@@ -516,8 +521,8 @@ export class Watch {
   }
 
   appliedOn(node: SimNode): LedgerRecord | undefined {
-    const { rooms } = node;
-    return rooms && this.#byNode.get(node)?.log[rooms.store.appliedSeq];
+    const { watched } = node;
+    return watched && this.#byNode.get(node)?.log[watched.store.appliedSeq];
   }
 
   #violate(rule: string, detail: string): void {
