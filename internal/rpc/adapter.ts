@@ -20,6 +20,7 @@ import {
   discardRest,
   type HttpRequest,
   type HttpResponse,
+  isFull,
   isHttp2,
   writeHead,
 } from "./http-answer.js";
@@ -48,6 +49,8 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #active = new Set<HttpResponse>();
+  /** Of calls whose answer has not been handed over to the network yet. */
+  readonly #calls = new Set<HttpResponse>();
   /** Requests over HTTP/1.1 that go on although they have been answered. */
   readonly #answered = new Set<HttpRequest>();
 
@@ -77,6 +80,20 @@ export class Adapter {
     // The body, which may never come, is not waited for.
     answerText(response, 417, text, { connection: "close" });
   };
+
+  /** Whether no call has anything to wait for but that its caller takes what was written. */
+  get isIdle(): boolean {
+    return [...this.#calls].every((response) => isFull(response));
+  }
+
+  /** Bytes of answers that the network has not taken yet. */
+  get unsentBytes(): number {
+    let bytes = 0;
+    for (const response of this.#active) {
+      bytes += "stream" in response ? response.stream.bufferSize : response.writableLength;
+    }
+    return bytes;
+  }
 
   /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
   isAnswering(socket: Duplex): boolean {
@@ -145,6 +162,7 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
+    this.#calls.add(response);
     try {
       const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
       const refusal = this.#options.refusal(handler.method, caller);
@@ -172,6 +190,7 @@ export class Adapter {
       if (response.headersSent) response.destroy();
       else answerText(response, 500, "this node could not write the answer");
     } finally {
+      this.#calls.delete(response);
       this.#discardRest(request, response);
     }
   }

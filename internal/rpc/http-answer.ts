@@ -128,6 +128,11 @@ export function discardRest(request: HttpRequest, response: HttpResponse): void 
   stream.once("close", () => clearTimeout(timer));
 }
 
+/** Whether more was written than the caller has taken, so that writing waits for it. */
+export function isFull(response: HttpResponse): boolean {
+  return "stream" in response ? response.stream.writableNeedDrain : response.writableNeedDrain;
+}
+
 function hasLeft(response: HttpResponse): boolean {
   return response.destroyed || ("stream" in response && response.stream.destroyed);
 }

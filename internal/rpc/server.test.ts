@@ -1,7 +1,8 @@
-import { connect as connectSocket } from "node:net";
+import { connect as connectHttp2 } from "node:http2";
+import { type AddressInfo, connect as connectSocket, createServer, type Socket } from "node:net";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import {
@@ -21,6 +22,7 @@ import { loadSync } from "@grpc/proto-loader";
 import { afterEach, describe, expect, test } from "vitest";
 import { Cluster, MemberState, NodeRole } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { EventType, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { PushRequestSchema } from "../../api/gen/cambium/v1/replication_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
@@ -29,10 +31,14 @@ import { FakeClock } from "../base/clock.js";
 import { epoch } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { RpcListenError } from "./server.js";
-import { EPOCH_ID, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
-import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
+import { CLUSTER, EPOCH_ID, NODE, OTHER_NODE } from "./testing/fake-rooms.js";
+import { callJson, frame, send, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+const heartbeat = toBinary(
+  PushRequestSchema,
+  create(PushRequestSchema, { sender: new Uint8Array(16), message: { case: "heartbeat", value: {} } }),
+);
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 const cleanups: (() => unknown)[] = [];
@@ -51,6 +57,31 @@ function manager(url: string): Http2SessionManager {
   const session = new Http2SessionManager(url);
   cleanups.push(() => session.abort());
   return session;
+}
+
+/** A way to a port that can be cut: nothing gets through then, and neither end is told. */
+async function wayTo(port: number): Promise<{ readonly port: number; cut(): void }> {
+  const sockets = new Set<Socket>();
+  const proxy = createServer((from) => {
+    const to = connectSocket(port, "127.0.0.1");
+    for (const socket of [from, to]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+    }
+    from.pipe(to);
+    to.pipe(from);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  cleanups.push(() => {
+    for (const socket of sockets) socket.destroy();
+    return new Promise((resolve) => proxy.close(resolve));
+  });
+  return {
+    port: (proxy.address() as AddressInfo).port,
+    cut: () => {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+  };
 }
 
 const transports: Record<string, (url: string) => Transport> = {
@@ -675,6 +706,72 @@ describe("draining", () => {
     );
     await server.close();
     expect(await Promise.all(closed)).toEqual(["closed", "closed", "closed"]);
+  });
+
+  test.each([
+    ["a stream of gRPC that it neither ends nor reads", "/cambium.v1.Replication/Push", "application/grpc"],
+    ["a stream of gRPC that it does not end", "/cambium.v1.Log/ProduceStream", "application/grpc"],
+  ])("is not held up by a caller that is cut off, with %s", async (_what, path, type) => {
+    const clock = new FakeClock();
+    const { server, port, replicator } = await start({ clock, drainTimeoutMs: 3_600_000 });
+    const detail = "x".repeat(100_000);
+    replicator.onPush = (push, message) => {
+      if (!message) return;
+      // Far more than the windows of the connection hold, so that it cannot get out.
+      const about = {
+        kind: "reject",
+        clusterId: CLUSTER,
+        epoch: epoch(1),
+        sender: OTHER_NODE,
+        reason: "misaligned",
+      } as const;
+      for (let n = 0; n < 200; n++) push.send({ ...about, detail });
+    };
+    const way = await wayTo(port);
+    const session = connectHttp2(`http://127.0.0.1:${way.port}`);
+    session.on("error", () => undefined);
+    const stream = session.request({ ":method": "POST", ":path": path, "content-type": type, te: "trailers" });
+    stream.on("error", () => undefined);
+    stream.write(frame(path.endsWith("Push") ? heartbeat : new Uint8Array(0)));
+    await new Promise((resolve) => stream.once("response", resolve));
+    way.cut();
+    const closing = server.close();
+    let closed = false;
+    void closing.then(() => (closed = true));
+    await expect
+      .poll(() => {
+        clock.advance(1000);
+        return closed;
+      })
+      .toBe(true);
+    expect(clock.monotonicMs()).toBeLessThan(3_600_000);
+    session.destroy();
+  });
+
+  test("lets an answer that is still on its way come to its end", async () => {
+    const clock = new FakeClock();
+    const { server, port, url } = await start({ clock, drainTimeoutMs: 3_600_000 });
+    const value = new Uint8Array(1024 * 1024).fill(7);
+    const client = createClient(KVStore, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
+    await client.set({ key: "k", value });
+    const body = `{"keys":["k","k"]}`;
+    const head = `POST /cambium.v1.KVStore/BatchGet HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`;
+    const socket = connectSocket(port, "127.0.0.1", () => {
+      socket.write(`${head}content-length: ${body.length}\r\n\r\n${body}`);
+    });
+    let received = 0;
+    // Takes a little at a time.
+    await new Promise((resolve) => socket.once("readable", () => resolve(undefined)));
+    const closing = server.close();
+    await new Promise<void>((resolve) => {
+      socket.on("readable", () => {
+        for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) received += (chunk as Buffer).length;
+        clock.advance(100);
+      });
+      socket.on("close", () => resolve());
+    });
+    await closing;
+    expect(received).toBeGreaterThan((2 * value.length * 4) / 3);
   });
 
   test("breaks off what does not end in time", async () => {

@@ -62,6 +62,8 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 /** How often the timeouts above are looked at. */
 const CHECK_INTERVAL_MS = 5000;
+/** How long an answer may stand still on its way while the node drains. */
+const LINGER_MS = 1000;
 /** Silence after which the kernel asks whether the other end is still there. */
 const TCP_KEEP_ALIVE_MS = 30_000;
 
@@ -205,7 +207,8 @@ export class RpcServer {
 
   /**
    * Drains: from now on the node is not ready, takes no connection, and ends calls that only wait. Resolves when the
-   * other calls have been answered, or broken off after `drainTimeoutMs`, and every connection is closed. Idempotent.
+   * other calls have been answered, or broken off after `drainTimeoutMs`, and every connection is closed; one whose other
+   * end takes nothing any more is not waited for when all have their answers. Idempotent.
    */
   close(): Promise<void> {
     this.#closed ??= this.#drain();
@@ -228,12 +231,36 @@ export class RpcServer {
         connections: this.#sockets.size,
         drain_timeout_ms: drainTimeoutMs,
       });
-      for (const session of this.#sessions) session.destroy();
-      for (const socket of this.#sockets) socket.destroy();
+      this.#breakOff();
     });
+    const lingering = this.#breakOffOnceSilent();
     await closed;
     deadline.cancel();
+    lingering.cancel();
     await this.#forwarder.close();
+  }
+
+  /** Ends the connections once every call has its answer and nothing of that moves any more. */
+  #breakOffOnceSilent(): { cancel(): void } {
+    const { clock, logger } = this.#options;
+    let leftBytes = Number.POSITIVE_INFINITY;
+    const look = (): void => {
+      const { isIdle, unsentBytes } = this.#adapter;
+      if (isIdle && (unsentBytes === 0 || unsentBytes >= leftBytes)) {
+        logger.debug("connections whose other end is silent are closed", { connections: this.#sockets.size });
+        this.#breakOff();
+        return;
+      }
+      leftBytes = isIdle ? unsentBytes : Number.POSITIVE_INFINITY;
+      timer = clock.after(LINGER_MS, look);
+    };
+    let timer = clock.after(LINGER_MS, look);
+    return { cancel: () => timer.cancel() };
+  }
+
+  #breakOff(): void {
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   #listen(): Promise<void> {
