@@ -34,6 +34,8 @@ export interface PromiseRequest {
   readonly forced: boolean;
   /** The highest epoch that the candidate itself has promised. */
   readonly promisedEpoch: Epoch;
+  /** Whom the candidate asks by name, as one of the cluster's voters; absent: whoever is there. */
+  readonly voter?: NodeId;
 }
 
 export type PromiseRefusal =

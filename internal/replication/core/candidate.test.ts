@@ -119,12 +119,12 @@ describe("a candidate", () => {
        > flush
        > pass 1
        > flush
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1
        > promised v:1 busy promised 1
        > pass 4799
        > flush
-       ask v:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1
        > pass 1
        > flush
        end calls
@@ -154,8 +154,8 @@ describe("a candidate", () => {
     expectPlayed(
       asking(),
       `> promised v:1 stale_epoch promised 6
-       ask m:1 for epoch 7, last 1/5, promised 1
-       ask v:1 for epoch 7, last 1/5, promised 1
+       ask m at m:1 for epoch 7, last 1/5, promised 1
+       ask v at v:1 for epoch 7, last 1/5, promised 1
        > promised m:1 granted epoch 2
        > promised m:1 granted
        end calls
@@ -187,8 +187,8 @@ describe("a candidate", () => {
        > surveyed m:1 last 1/5
        > promised v:1 granted epoch 2 of 1
        > surveyed v:1 last 1/5
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1
        > promised v:1 granted of 1
        > promised v:1 granted
        end calls
@@ -278,7 +278,7 @@ describe("voters that may have lost records", () => {
        > promised x:1 silent
        > pass 4999
        > flush
-       ask x:1 for epoch 2, last 1/5, promised 1
+       ask x at x:1 for epoch 2, last 1/5, promised 1
        > pass 1
        > flush
        end calls
@@ -536,8 +536,8 @@ describe("a replica that is told to take over", () => {
        survey m:1
        survey v:1
        > surveyed m:1 last 1/5 promised 1=m master
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1
        > promised m:1 granted
        end calls
        assume epoch 2`,

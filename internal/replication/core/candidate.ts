@@ -283,6 +283,7 @@ export class CandidateStep {
         last: { epoch: log.last.epoch, seq: log.last.seq },
         forced: this.#role.forced,
         promisedEpoch: promised.epoch,
+        ...(ask.nodeId !== undefined && { voter: ask.nodeId }),
       },
     });
   }

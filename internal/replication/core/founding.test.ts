@@ -116,8 +116,8 @@ describe("of the nodes of a list", () => {
        > surveyed b:1 cluster none founds
        found
        > founded
-       ask a:1 for epoch 1, last 0/0, promised 0
-       ask b:1 for epoch 1, last 0/0, promised 0
+       ask a at a:1 for epoch 1, last 0/0, promised 0
+       ask b at b:1 for epoch 1, last 0/0, promised 0
        > promised b:1 granted
        end calls
        assume epoch 1
@@ -191,8 +191,8 @@ describe("of the nodes of a list", () => {
     expectPlayed(
       player,
       `> surveyed b:1 promised 1=r
-       ask a:1 for epoch 2, last 0/0, promised 0
-       ask b:1 for epoch 2, last 0/0, promised 0`,
+       ask a at a:1 for epoch 2, last 0/0, promised 0
+       ask b at b:1 for epoch 2, last 0/0, promised 0`,
     );
   });
 

@@ -33,8 +33,8 @@ describe("a survey", () => {
       promoted(listed),
       `> surveyed m:1 silent
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
     );
   });
 
@@ -46,8 +46,8 @@ describe("a survey", () => {
        > flush
        > pass 1
        > flush
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
     );
   });
 
@@ -57,8 +57,8 @@ describe("a survey", () => {
       `> surveyed m:1 last 1/5 promised 1=m
        > surveyed v:1 last 1/4 promised 1=m
        > log kept 5
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
     );
     expectPlayed(
       promoted({ ...listed, kept: 4 }),
@@ -77,8 +77,8 @@ describe("a survey", () => {
       `> surveyed m:1 last 1/5 promised 4=v
        > surveyed x:1 last 1/2 promised 7=x
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 8, last 1/5, promised 1
-       ask v:1 for epoch 8, last 1/5, promised 1`,
+       ask m at m:1 for epoch 8, last 1/5, promised 1
+       ask v at v:1 for epoch 8, last 1/5, promised 1`,
     );
   });
 
@@ -89,8 +89,8 @@ describe("a survey", () => {
        > surveyed v:1 last 1/5 promised 1=m
        > surveyed v:1 last 1/5 promised 5=m
        > surveyed m:1 node r last 8/8 promised 8=r
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1
        > surveyed v:1 last 1/5 promised 5=m`,
     );
   });
@@ -122,8 +122,8 @@ describe("where the voters are listed", () => {
       promoted({ ...listed, history: "1@1 2@5", last: "2/5" }),
       `> surveyed m:1 last 3/1 promised 3=m
        > surveyed v:1 last 1/9 promised 2=m
-       ask m:1 for epoch 4, last 2/5, promised 1
-       ask v:1 for epoch 4, last 2/5, promised 1`,
+       ask m at m:1 for epoch 4, last 2/5, promised 1
+       ask v at v:1 for epoch 4, last 2/5, promised 1`,
     );
   });
 
@@ -151,8 +151,8 @@ describe("where the voters are listed", () => {
       `> surveyed m:1 silent
        > surveyed v:1 silent
        > surveyed w:1 node v last 1/5
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask w:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at w:1 for epoch 2, last 1/5, promised 1`,
     );
   });
 
@@ -184,8 +184,8 @@ describe("where the voters are listed", () => {
       promoted(listed),
       `> surveyed m:1 last 1/4 unclean
        > surveyed v:1 last 1/5 unclean
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
     );
     expectPlayed(
       promoted(listed),
@@ -193,6 +193,23 @@ describe("where the voters are listed", () => {
        > surveyed v:1 last 1/5 unclean
        end calls
        failed behind`,
+    );
+  });
+
+  test("a voter that has never joined the cluster counts, for it has lost nothing", () => {
+    expectPlayed(
+      promoted(listed),
+      `> surveyed m:1 silent
+       > surveyed v:1 cluster none
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
+    );
+    expectPlayed(
+      promoted(listed),
+      `> surveyed m:1 silent
+       > surveyed v:1 cluster none node x
+       end calls
+       failed no_majority`,
     );
   });
 
@@ -213,8 +230,8 @@ describe("where the voters are listed", () => {
        survey v:1
        > surveyed m:1 silent
        > surveyed v:1 last 1/5
-       ask m:1 for epoch 2, last 1/5, promised 1
-       ask v:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       ask v at v:1 for epoch 2, last 1/5, promised 1`,
     );
   });
 
@@ -233,8 +250,8 @@ describe("where the voters are listed", () => {
       started(listed),
       `> surveyed m:1 silent
        > surveyed v:1 last 1/5 promised 3=m
-       ask m:1 for epoch 4, last 1/5, promised 1
-       ask v:1 for epoch 4, last 1/5, promised 1`,
+       ask m at m:1 for epoch 4, last 1/5, promised 1
+       ask v at v:1 for epoch 4, last 1/5, promised 1`,
     );
   });
 
@@ -279,8 +296,8 @@ describe("a mastership that was forced, and that this node's log knows nothing o
       promoted({ ...listed, promised: "1000002=r" }),
       `> surveyed m:1 last 1/5 promised 1000002=r
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 1000003, last 1/5, promised 1000002
-       ask v:1 for epoch 1000003, last 1/5, promised 1000002`,
+       ask m at m:1 for epoch 1000003, last 1/5, promised 1000002
+       ask v at v:1 for epoch 1000003, last 1/5, promised 1000002`,
     );
   });
 
@@ -289,8 +306,8 @@ describe("a mastership that was forced, and that this node's log knows nothing o
       promoted({ ...listed, history: "1@1 1000002@6!", last: "1000002/6", promised: 1_000_002 }),
       `> surveyed m:1 last 1/5 promised 1000007=v
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 1000008, last 1000002/6, promised 1000002
-       ask v:1 for epoch 1000008, last 1000002/6, promised 1000002`,
+       ask m at m:1 for epoch 1000008, last 1000002/6, promised 1000002
+       ask v at v:1 for epoch 1000008, last 1000002/6, promised 1000002`,
     );
   });
 });
@@ -333,7 +350,7 @@ describe("where there is one vote", () => {
       started({ ...one, promised: "1=r" }),
       `> surveyed m:1 silent
        > surveyed v:1 last 1/5 promised 2=r
-       ask v:1 for epoch 3, last 1/5, promised 1`,
+       ask v at v:1 for epoch 3, last 1/5, promised 1`,
     );
   });
 
@@ -342,14 +359,14 @@ describe("where there is one vote", () => {
       promoted(one),
       `> surveyed m:1 last 1/5 promised 1=m master
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 2, last 1/5, promised 1`,
+       ask m at m:1 for epoch 2, last 1/5, promised 1`,
     );
     expectPlayed(
       promoted(one, "m:1 v:1 w:1"),
       `> surveyed m:1 last 1/5 promised 2=v
        > surveyed w:1 last 1/5 promised 1=m
        > surveyed v:1 last 1/5 promised 2=v
-       ask v:1 for epoch 3, last 1/5, promised 1`,
+       ask v at v:1 for epoch 3, last 1/5, promised 1`,
     );
   });
 
@@ -385,7 +402,7 @@ describe("where there is one vote", () => {
       promoted(one),
       `> surveyed m:1 last 1/5 promised 2=r
        > surveyed v:1 last 1/5 promised 1=m
-       ask m:1 for epoch 3, last 1/5, promised 1`,
+       ask m at m:1 for epoch 3, last 1/5, promised 1`,
     );
   });
 

@@ -221,11 +221,13 @@ function judgeFounding(state: CoreState, role: CandidateRole, survey: Survey): V
   return { kind: "found", epoch: toEpoch(highest + 1), founders: voters };
 }
 
-/** The nodes of this cluster that have answered, each once. */
-function membersAmong({ self, clusterId }: CoreState, { answers }: Survey): Answered[] {
+/** The nodes of this cluster that have answered, each once. A voter may not know yet that it is a part of it. */
+function membersAmong({ self, clusterId, log }: CoreState, { answers }: Survey): Answered[] {
   const byId = new Map<NodeId, Answered>();
   for (const [address, answer] of answers) {
-    if (typeof answer === "string" || answer.clusterId !== clusterId || answer.nodeId === self) continue;
+    if (typeof answer === "string" || answer.nodeId === self) continue;
+    const isNew = answer.clusterId === undefined && isVoter(log.electorate, answer.nodeId);
+    if (!isNew && answer.clusterId !== clusterId) continue;
     byId.set(answer.nodeId, { ...answer, address });
   }
   return [...byId.values()];

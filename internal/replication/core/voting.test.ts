@@ -105,6 +105,19 @@ describe("a promise", () => {
     );
   });
 
+  test("of a node without a cluster is for a candidate that names it as a voter: it was there at the founding", () => {
+    expect(asked(replicaPlayer({ empty: true }), "by v epoch 2 last 1/5 voter x")).toContain("no_vote");
+    expectPlayed(
+      replicaPlayer({ empty: true }),
+      `> asked 1 by v epoch 2 last 1/5 voter r
+       join
+       > done
+       promise epoch 2 to v
+       > done
+       answer 1: granted, promised 2, last 0/0`,
+    );
+  });
+
   test("is not given by a node that cannot join the founder's cluster", () => {
     expectPlayed(
       replicaPlayer({ empty: true }),

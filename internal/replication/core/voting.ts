@@ -22,7 +22,8 @@ export function isPromised({ clusterId, promised }: CoreState, request: PromiseR
 /** Why this node does not promise what it is asked for, and has not promised yet. */
 export function objectionTo(state: CoreState, request: PromiseRequest): Objection | undefined {
   const { self, clusterId, promised, log, role } = state;
-  if (clusterId === undefined && request.last.seq > 0) {
+  // One that was listed at the founding, and has never joined, has a vote, and nothing that it could have lost.
+  if (clusterId === undefined && request.last.seq > 0 && request.voter !== self) {
     return { refusal: "no_vote", detail: `node ${self} belongs to no cluster yet, and has no vote` };
   }
   if (clusterId !== undefined && request.clusterId !== clusterId) {

@@ -133,10 +133,11 @@ function electionEvent(state: CoreState, command: string, words: Words): Happeni
       return { kind: "begun", firstSeq: toSeq(words.number("at")), masterTimeOffsetMs: 5000 };
     case "unbegun":
       return { kind: "unbegun", detail: "no room" };
-    // `asked 1 by c epoch 5 last 1/5 promised 4`, and `id 5'`, `forced`, `cluster foreign`, `unclean`
+    // `asked 1 by c epoch 5 last 1/5 promised 4`, and `voter r`, `id 5'`, `forced`, `cluster foreign`, `unclean`
     case "asked": {
       const candidate = must(words.get("by"), "a candidate");
       const epoch = must(words.get("epoch"), "an epoch");
+      const voter = words.get("voter");
       return {
         kind: "promiseAsked",
         ask: Number(words.at(0)),
@@ -150,6 +151,7 @@ function electionEvent(state: CoreState, command: string, words: Words): Happeni
           last: markOf(words.get("last") ?? "0/0"),
           forced: words.has("forced"),
           promisedEpoch: toEpoch(words.number("promised")),
+          ...(voter !== undefined && { voter: nodeNamed(voter) }),
         },
       };
     }

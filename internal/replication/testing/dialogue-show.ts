@@ -28,9 +28,9 @@ export function showEffect(effect: Effect): string {
     case "found":
       return `found`;
     case "requestPromise": {
-      const { epoch, last, promisedEpoch, forced } = effect.request;
-      const asked = `ask ${effect.address} for epoch ${epoch}, last ${showPlace(last)}, promised ${promisedEpoch}`;
-      return `${asked}${forced ? ", forced" : ""}`;
+      const { epoch, last, promisedEpoch, forced, voter } = effect.request;
+      const whom = voter === undefined ? effect.address : `${nameOf(voter)} at ${effect.address}`;
+      return `ask ${whom} for epoch ${epoch}, last ${showPlace(last)}, promised ${promisedEpoch}${forced ? ", forced" : ""}`;
     }
     case "endCalls":
       return `end calls`;
