@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { masterPlayer, play, type Player, replicaPlayer, tidy } from "../testing/dialogue.js";
-import { replicatedSeq, stalenessMs } from "./view.js";
+import { majoritySeq, replicatedSeq, stalenessMs } from "./view.js";
 
 function expectPlayed(player: Player, script: string): void {
   expect(play(player, script)).toBe(tidy(script));
@@ -330,5 +330,22 @@ describe("what everybody keeps", () => {
     expect(replicatedSeq(player.state)).toBe(6);
     play(player, `> lost #2`);
     expect(replicatedSeq(player.state)).toBe(7);
+  });
+
+  test("of a majority is what a change of the voters must have reached before the next, whatever commits", () => {
+    const player = majority({ commit: "master" });
+    play(player, `> log last 2/7 written 7 kept 7\n> flush\n> tail 6-7 for #1\n> tail 6-7 for #2`);
+    expect(majoritySeq(player.state)).toBe(5);
+    play(player, `> #2 -> ack match 6 applied 5 probe 1 from v`);
+    expect(majoritySeq(player.state)).toBe(6);
+    play(player, `> lost #2`);
+    expect(majoritySeq(player.state)).toBe(6);
+    play(player, `> #1 -> ack match 7 applied 5 probe 1`);
+    expect(majoritySeq(player.state)).toBe(7);
+  });
+
+  test("of a majority is what the master keeps where it alone decides", () => {
+    expect(majoritySeq(masterPlayer({ history: "1@1 2@5", last: "2/7", kept: 6 }).state)).toBe(6);
+    expect(majoritySeq(replicaPlayer({ history: "1@1", last: "1/5" }).state)).toBe(0);
   });
 });

@@ -1,8 +1,8 @@
 /** What can be told about a node's replication, for status and metrics. */
-import { unreachable } from "../../base/assert.js";
+import { must, unreachable } from "../../base/assert.js";
 import type { NodeId } from "../../base/ids.js";
 import { type Seq, seq } from "../../base/position.js";
-import { isVoter, otherVoters } from "./electorate.js";
+import { isVoter, majorityOf, otherVoters } from "./electorate.js";
 import type { Hello } from "./message.js";
 import type { Peer } from "./progress.js";
 import type { Following } from "./session.js";
@@ -38,6 +38,11 @@ export function isServing({ role, commitSeq }: CoreState): boolean {
 /** Whether a master pushes to this node. */
 export function isFollowing(state: CoreState): boolean {
   return following(state) !== undefined;
+}
+
+/** Whether this node is a replica of nobody, and nothing is under way that could change that. */
+export function isUnclaimed({ role }: CoreState): boolean {
+  return role.kind === "replica" && !role.current && !role.work && !role.campaign;
 }
 
 /** The master that is followed, once it has committed a record of its own: it takes writes. */
@@ -86,6 +91,18 @@ export function replicatedSeq({ role, log }: CoreState): Seq {
     if ((!isListed || isVoter(log.electorate, met)) && matchSeq < least) least = matchSeq;
   }
   return least;
+}
+
+/** What a majority of the voters keeps, by what they have acknowledged to this master; whatever it takes to commit. */
+export function majoritySeq({ role, log, self }: CoreState): Seq {
+  if (role.kind !== "master") return seq(0);
+  const kept: Seq[] = [log.keptSeq];
+  for (const { nodeId } of otherVoters(log.electorate, self)) {
+    const peers = [...role.peers.values()].filter(({ met }) => met === nodeId);
+    kept.push(seq(Math.max(0, ...peers.map(({ matchSeq }) => matchSeq))));
+  }
+  kept.sort((a, b) => b - a);
+  return must(kept[majorityOf(kept.length) - 1], "a majority is no more than all");
 }
 
 /** Of a master: the peer at an address. */
