@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { clusterId } from "../base/ids.js";
+import { clusterId, epochId } from "../base/ids.js";
+import { epoch } from "../base/position.js";
 import { emptyDisk } from "./testing/array-store.js";
 import { Cluster, type TestNode } from "./testing/cluster.js";
 
@@ -104,6 +105,33 @@ describe("a cluster with listed voters", () => {
     expect(wiped.store.role).toBe("replica");
     expect(b.isServing).toBe(true);
     expect(wiped.isServing).toBe(false);
+  });
+
+  test("is founded although those that began gave each other the first epoch, and are replicas of nobody", async () => {
+    const disks = NODES.map((_, i) => ({
+      ...emptyDisk("master", i + 1),
+      clusterId: FOREIGN,
+      role: "replica" as const,
+    }));
+    for (const [i, disk] of disks.entries()) {
+      disk.promised = {
+        epoch: epoch(1),
+        candidate: disks[(i + 1) % 3]!.nodeId,
+        epochId: epochId(`0${i + 1}`.repeat(8)),
+      };
+      cluster.launch("replica", NODES[i]!, { nodes: NODES, disk });
+    }
+    await cluster.pass(60_000);
+    const nodes = NODES.map((address) => cluster.node(address));
+    const [master, ...more] = nodes.filter(({ isServing }) => isServing);
+    expect(more).toEqual([]);
+    for (const node of nodes) expect(node.store.records).toEqual(master?.store.records);
+    expect(voters(nodes[0]!)).toEqual(NODES);
+    // And no more is done about it.
+    const { seq } = master!.store.last;
+    await cluster.pass(60_000, 1000);
+    expect(master!.store.last.seq).toBe(seq);
+    expect(master!.isServing).toBe(true);
   });
 
   test("is not founded by a node that is not in its own list", async () => {

@@ -17,10 +17,20 @@ import { majorityOf, otherVoters } from "./core/electorate.js";
 import type { ReplicaMessage } from "./core/message.js";
 import { newReplicaRole } from "./core/replica.js";
 import { type CoreState, EMPTY_LOG, newCoreState } from "./core/state.js";
-import { isServing, lagRecords, notServing, peerAt, type PeerView, settledMaster, stalenessMs } from "./core/view.js";
+import {
+  isServing,
+  isUnclaimed,
+  lagRecords,
+  notServing,
+  peerAt,
+  type PeerView,
+  settledMaster,
+  stalenessMs,
+} from "./core/view.js";
 import { deadlineOf } from "./deadline.js";
 import { Driver, type Report } from "./driver.js";
 import { firstChanges } from "./first-record.js";
+import { Founder } from "./founder.js";
 import { handOver, type Target, type TransferResult } from "./handover.js";
 import { Mastership } from "./mastership.js";
 import { listedView, type MemberView, otherView, ownView } from "./member-view.js";
@@ -107,6 +117,7 @@ export class Replicator {
   readonly #state: CoreState;
   readonly #driver: Driver;
   readonly #registration: Registration;
+  readonly #founder: Founder;
   readonly #listed: readonly string[];
   readonly #nodes: readonly string[];
   /** Set from the first record of an epoch to its end. */
@@ -185,6 +196,13 @@ export class Replicator {
       }),
       random,
     });
+    this.#founder = new Founder({
+      clock,
+      random,
+      isEmpty: () => store.isEmpty,
+      isIdle: () => isUnclaimed(this.#state),
+      campaign: () => this.#driver.dispatch({ kind: "campaign", cause: "start", forced: false }),
+    });
     store.retainLog(() => this.#lackedAfter());
     store.listen({
       applied: (seq) => this.#mastership?.applied(seq),
@@ -206,6 +224,7 @@ export class Replicator {
    */
   async start(): Promise<void> {
     this.#assertOpen();
+    if (this.#nodes.length > 0 && this.#store.isEmpty && this.#store.foundsWhenEmpty) this.#founder.start();
     if (this.#store.role !== "master") {
       this.#registration.start();
       return;
@@ -242,6 +261,7 @@ export class Replicator {
     this.#campaigns.reject(reason);
     for (const { reject } of this.#asks.values()) reject(reason);
     this.#asks.clear();
+    this.#founder.close();
     await this.#registration.close();
     await this.#driver.close(reason.message);
   }
