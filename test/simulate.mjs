@@ -15,7 +15,13 @@ const simulation = path.join(root, "test", "simulation");
 const shims = {
   name: "shims",
   setup(build) {
-    const shimmed = new Map([["internal/replication/core/step.js", "step.ts"]]);
+    const shimmed = new Map([
+      ["internal/replication/core/step.js", "step.ts"],
+      ["internal/replication/core/commit.js", "commit.ts"],
+      ["internal/replication/core/voting.js", "voting.ts"],
+      ["internal/replication/core/history.js", "history.ts"],
+      ["internal/store/applier.js", "applier.ts"],
+    ]);
     build.onResolve({ filter: /^\.\.?\// }, ({ path: specifier, resolveDir }) => {
       const target = path.relative(root, path.join(resolveDir, specifier)).split(path.sep).join("/");
       const shim = shimmed.get(target);

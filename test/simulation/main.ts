@@ -192,7 +192,8 @@ class Workers {
   #fork(): ChildProcess {
     const launcher = `const { main } = await import(process.argv[1]); await main(["--worker"], process.argv[1]);`;
     return fork(this.#program, [], {
-      execArgv: ["--enable-source-maps", "--input-type=module", "--eval", launcher],
+      // Most of what a simulation allocates dies young.
+      execArgv: ["--max-semi-space-size=32", "--enable-source-maps", "--input-type=module", "--eval", launcher],
     });
   }
 

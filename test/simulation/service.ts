@@ -143,6 +143,14 @@ export class Service {
         );
       }
     }
+    const seen = consistency.atLeast && this.#records.get(consistency.atLeast);
+    if (seen && !isPartOf(seen, record)) {
+      this.#world.violate(
+        "a read with a token sees what the token has seen",
+        `${node.name} shows ${show(record)} to one who has seen ${show(seen)}`,
+      );
+    }
+    this.#records.set(point.token, record);
     const { atLeastSeq, maxStalenessMs } = consistency;
     if (atLeastSeq !== undefined && record.seq < atLeastSeq) {
       this.#world.violate(
@@ -175,7 +183,8 @@ export class Service {
 
   async write(node: SimNode, commands: readonly WriteCommand[], options: WriteOptions): Promise<WriteReceipt> {
     const receipt = await this.#alive(node, node.mustRooms.store.write(commands, options));
-    this.#acknowledged(node, receipt.position, options);
+    const record = this.#acknowledged(node, receipt.position, options);
+    if (record) this.#records.set(receipt.token, record);
     return receipt;
   }
 
@@ -187,6 +196,7 @@ export class Service {
     const receipt = await this.#alive(node, node.mustRooms.store.produce(payloads.map(bytesOf), options));
     const record = this.#acknowledged(node, receipt.position, options);
     if (record) {
+      this.#records.set(receipt.token, record);
       const { produced } = record;
       const there = produced.payloads.slice(receipt.firstOffset, receipt.firstOffset + payloads.length);
       if (produced.end !== receipt.firstOffset + payloads.length || there.join() !== payloads.join()) {
@@ -204,6 +214,8 @@ export class Service {
     this.#acknowledged(node, position, {});
   }
 
+  /** What tokens stand for. */
+  readonly #records = new WeakMap<Uint8Array, LedgerRecord>();
   /** Every acknowledged write: where the audit at the end looks for it. */
   readonly acknowledged: { readonly record: LedgerRecord; readonly kept: boolean }[] = [];
 

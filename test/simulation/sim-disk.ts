@@ -28,6 +28,9 @@ export class SimDisk {
   shortWrites = 0;
   #lockedBy: Process | undefined;
   #failures: { readonly operation: FileOperation; readonly path: RegExp; left: number }[] = [];
+  /** Planted faults: what is synced in name only, and whether a sync that failed is said to have worked. */
+  unsynced: RegExp | undefined;
+  hidesFailedSyncs = false;
   /** How often a sync, a short write and so on came about. */
   readonly counts = { syncs: 0, shortWrites: 0, errors: 0, fullWrites: 0 };
 
@@ -174,6 +177,7 @@ class ProcessFileSystem implements FileSystem {
 
   async syncDirectory(path: string): Promise<void> {
     await this.#wait("syncDirectory", this.#disk.pace.syncMs);
+    if (this.#disk.unsynced?.test(path)) return;
     await this.#counted(this.#disk.memory.syncDirectory(path));
   }
 
@@ -198,8 +202,10 @@ class ProcessFileSystem implements FileSystem {
       datasync: async () => {
         await this.#wait("datasync", disk.pace.syncMs);
         disk.counts.syncs++;
+        if (disk.unsynced?.test(path)) return;
         disk.mayFail("datasync", path);
-        await this.#counted(file.datasync());
+        const synced = this.#counted(file.datasync());
+        await (disk.hidesFailedSyncs ? synced.catch(() => undefined) : synced);
       },
       truncate: async (size) => {
         await this.#wait("truncate", disk.pace.writeMs);

@@ -68,6 +68,9 @@ export interface NodeListener {
 export interface Alterations {
   store?(store: Store, node: SimNode): void;
   disk?(disk: SimDisk, node: SimNode): void;
+  engine?(engine: MapEngine): void;
+  replicator?(replicator: Replicator, store: Store): void;
+  gate?(gate: ReadGate): void;
 }
 
 export type NodeState = "stopped" | "starting" | "running";
@@ -239,6 +242,7 @@ export class SimNode implements Endpoint, Host {
     const logger = this.#logger(process);
     const engine = new MapEngine();
     this.#alterations.disk?.(this.disk, this);
+    this.#alterations.engine?.(engine);
     const store = await Store.open({
       fileSystem: this.disk.as(process),
       clock,
@@ -280,6 +284,8 @@ export class SimNode implements Endpoint, Host {
       ...(setup.masterAddress !== undefined && { masterAddress: setup.masterAddress }),
     });
     const gate = new ReadGate({ store, replicator, clock, maxWaitMs: setup.maxReadWaitMs });
+    this.#alterations.replicator?.(replicator, store);
+    this.#alterations.gate?.(gate);
     const retention = new RetentionLoop({
       clock,
       logger,

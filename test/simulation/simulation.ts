@@ -111,16 +111,17 @@ export class Simulation {
 
   run(): SeedResult {
     const { world, watch, planted } = this;
+    const planting = planted?.hooks?.step;
     hooks.now = {
+      ...planted?.hooks,
       step: (real, state, event) => {
         watch.cores.set(state.self, state);
-        const effects = planted?.step ? planted.step(real, state, event) : real(state, event);
+        const effects = planting ? planting(real, state, event) : real(state, event);
         for (const effect of effects) {
           if (effect.kind === "reply" && effect.message.kind === "ack") watch.sent(state, effect.message);
         }
         return effects;
       },
-      ...planted?.hooks,
     };
     try {
       world.trace(() => `plan ${JSON.stringify(this.plan)}`);
