@@ -5,6 +5,7 @@ import { KVStore, type ScanRequest } from "../gen/cambium/v1/kvstore_pb.js";
 import {
   Acknowledge,
   LineageLostSchema,
+  LogRangeSchema,
   NotFreshEnoughSchema,
   OutcomeUnknownSchema,
 } from "../gen/cambium/v1/types_pb.js";
@@ -190,7 +191,7 @@ describe("reads", () => {
       throw new ConnectError("this node is not ready", Code.Unavailable);
     };
     silent!.before = () => new Promise(() => {});
-    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), timeoutMs: 100, readRounds: 1 });
+    const kv = client({ endpoints: cluster.nodes.map(({ address }) => address), timeoutMs: 900, readRounds: 1 });
     const { message } = await failure(kv.get("k"));
     expect(message).toMatch(
       new RegExp(
@@ -444,6 +445,83 @@ describe("a session", () => {
     expect(text(after.sessionToken)).toBe("seq 2");
     expect(await after.getText("k")).toBe("v");
     expect(client({ endpoints }).session({ token: new Uint8Array() }).sessionToken).toBeUndefined();
+  });
+
+  describe("over a failover", () => {
+    const startWithLoss = async (): Promise<[FakeCluster, CambiumClient]> => {
+      const cluster = await start(2);
+      const kv = client({ endpoints: cluster.nodes.map(({ address }) => address) });
+      return [cluster, kv];
+    };
+
+    test("that lost nothing of it goes on, and shows the new master once what it had seen", async () => {
+      const [cluster, kv] = await startWithLoss();
+      const mine = kv.session();
+      await mine.set("a", "1");
+      cluster.failOver(cluster.nodes[1]!, 2n);
+      await mine.set("b", "2");
+      expect([await mine.getText("a"), await mine.getText("b")]).toEqual(["1", "2"]);
+      const shown = cluster.nodes.flatMap(({ consistencies }) => consistencies.map((asked) => text(asked?.atLeast)));
+      expect(shown).toEqual(["epoch 2 seq 4", "seq 2", "epoch 2 seq 4"]);
+    });
+
+    test.each<[string, (session: CambiumClient, kv: CambiumClient) => CambiumClient]>([
+      ["here", (session) => session],
+      ["and elsewhere, by its token", (session, kv) => kv.session({ token: session.sessionToken })],
+    ])("that lost what it wrote is told so although it has written again, and again, %s", async (_where, goOn) => {
+      const [cluster, kv] = await startWithLoss();
+      let mine = kv.session();
+      await mine.set("a", "1");
+      cluster.failOver(cluster.nodes[1]!, 1n);
+      await mine.set("b", "2");
+      cluster.failOver(cluster.nodes[0]!, 3n);
+      await mine.set("c", "3");
+      mine = goOn(mine, kv);
+      for (const read of [() => mine.get("a"), () => mine.batchGet(["b"]), () => mine.scanPage()]) {
+        expect(await failure(read())).toMatchObject({ code: "lineage_lost", fork: { epoch: 1, seq: 1 } });
+      }
+      expect(await kv.session().getText("b")).toBe("2");
+    });
+
+    test("that lost what it read is told so by the next read", async () => {
+      const [cluster, kv] = await startWithLoss();
+      await kv.set("a", "1");
+      const mine = kv.session();
+      expect(await mine.getText("a")).toBe("1");
+      cluster.failOver(cluster.nodes[1]!, 1n);
+      expect(await failure(mine.get("a"))).toMatchObject({ code: "lineage_lost" });
+      expect(await kv.getText("a")).toBeUndefined();
+    });
+
+    test("is not taken for proven by a read that was under way before its last write", async () => {
+      const [cluster, kv] = await startWithLoss();
+      const mine = kv.session();
+      await mine.set("a", "1");
+      let release = (): void => {};
+      const held = new Promise<void>((resolve) => (release = resolve));
+      cluster.nodes[0]!.before = (method) => (method === "get" ? held : undefined);
+      const early = mine.get("a");
+      await expect.poll(() => cluster.nodes[0]!.requests.length).toBe(2);
+      cluster.nodes[0]!.before = () => {};
+      await mine.set("a", "2");
+      // Up to what the early read asks for it is all there, the later write is lost.
+      cluster.failOver(cluster.nodes[1]!, 2n);
+      await mine.set("b", "3");
+      release();
+      await early;
+      expect(await failure(mine.get("a"))).toMatchObject({ code: "lineage_lost", fork: { epoch: 1, seq: 2 } });
+    });
+
+    test("goes on by no token that is damaged", async () => {
+      const [, kv] = await startWithLoss();
+      for (const token of [
+        [0, 0, 5, 1],
+        [0, 0, 0],
+        [0, 1],
+      ]) {
+        expect(() => kv.session({ token: Uint8Array.from(token) })).toThrow(/damaged/);
+      }
+    });
   });
 
   test("shares the connections of its client, and does not close them", async () => {
@@ -718,6 +796,60 @@ describe("updates", () => {
     expect((await pages.next()).value).toMatchObject({ events: [{ key: "b" }], next: 3 });
     expect(refused).toBeGreaterThanOrEqual(3);
     await pages.return();
+  });
+});
+
+describe("updates over a failover", () => {
+  test("go on where a node does not know the new mastership yet, although it has a record of that number", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [master!.address, replica!.address] });
+    await kv.set("a", "1");
+    const pages = kv.updates({ waitMs: 50 });
+    expect((await pages.next()).value).toMatchObject({ next: 2 });
+    let refused = 0;
+    replica!.before = () => {
+      if (++refused >= 3) return;
+      const value = { compactSeq: 0n, appliedSeq: 7n };
+      throw new ConnectError("it does not know of the mastership", Code.OutOfRange, undefined, [
+        { desc: LogRangeSchema, value },
+      ]);
+    };
+    await kv.set("b", "2");
+    await master!.close();
+    expect((await pages.next()).value).toMatchObject({ events: [{ key: "b" }], next: 3 });
+    expect(refused).toBe(3);
+    await pages.return();
+  });
+
+  test("end with lineage_lost, asking nobody else, where what was read is not in the history any more", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [master!.address, replica!.address] });
+    await kv.set("a", "1");
+    const pages = kv.updates({ waitMs: 50 });
+    await pages.next();
+    master!.before = () => {
+      throw new ConnectError("lost", Code.Aborted, undefined, [
+        { desc: LineageLostSchema, value: { fork: { epoch: 1n, seq: 1n } } },
+      ]);
+    };
+    expect(await failure(pages.next())).toMatchObject({ code: "lineage_lost", fork: { epoch: 1, seq: 1 } });
+    expect(replica!.requests).toEqual([]);
+    expect(await pages.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test("end with out_of_range where the log has been compacted beyond the place", async () => {
+    const cluster = await start(2);
+    const [master, replica] = cluster.nodes;
+    const kv = client({ endpoints: [master!.address, replica!.address] });
+    await kv.set("a", "1");
+    const pages = kv.updates({ waitMs: 50 });
+    await pages.next();
+    await kv.set("b", "2");
+    await kv.set("c", "3");
+    cluster.compactSeq = 3n;
+    expect(await failure(pages.next())).toMatchObject({ code: "out_of_range", range: { compactSeq: 3 } });
   });
 });
 

@@ -8,8 +8,15 @@
 import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
 import { type ClusterStatus, type MemberStatus, toClusterStatus, toMemberStatus } from "./cluster-status.js";
-import { type Acknowledge, acknowledgeOf, consistencyOf, type ReadConsistency, SessionToken } from "./consistency.js";
-import { EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
+import {
+  type Acknowledge,
+  acknowledgeOf,
+  consistencyOf,
+  type ReadConsistency,
+  SessionToken,
+  type TokenedAnswer,
+} from "./consistency.js";
+import { type Call, EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
 import {
   type BatchReceipt,
   type DeleteReceipt,
@@ -174,17 +181,21 @@ export class CambiumClient {
 
   /**
    * A client over the same connections whose reads see what it has written and read before, at whichever node: each answer's
-   * token goes with the reads after it. A read fails with `lineage_lost` where a failover has lost that: begin a new session
-   * then. `token` goes on with a session from elsewhere (`sessionToken`), such as that of a user between two requests.
-   * `updates` and `consume` keep their own place, and take no part.
+   * token goes with the reads after it. Once a failover has lost any of that, every read of the session fails with
+   * `lineage_lost`, also after it has written again: look at what there is, and begin a new session. `token` goes on with a
+   * session from elsewhere (`sessionToken`), such as that of a user between two requests. `updates` and `consume` keep their
+   * own place, and take no part.
    */
   session({ token }: { readonly token?: Uint8Array | undefined } = {}): CambiumClient {
     return new CambiumClient(this.#options, { pool: this.#pool, token: new SessionToken(token) });
   }
 
-  /** The newest of what this session has seen; undefined before its first answer, and of a client that is no session. */
+  /**
+   * What this session has seen, for `session` elsewhere: opaque, and mostly the newest token of its answers. Undefined before
+   * the first, and of a client that is no session.
+   */
   get sessionToken(): Uint8Array | undefined {
-    return this.#session?.token;
+    return this.#session?.encoded;
   }
 
   /** The endpoints' URLs, in order of preference. */
@@ -195,12 +206,10 @@ export class CambiumClient {
   /** Reads one key; undefined when it is absent. */
   async get(key: string, options: ReadOptions = {}): Promise<Entry | undefined> {
     const bytes = encodeKey(key).byteLength;
-    const request = { key, ...consistencyOf(options, this.#session) };
-    const answer = await this.#pool.read(
-      (endpoint, call) => (bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store).get(request, call),
-      this.#call(options),
-    );
-    this.#session?.observe(answer, options.atLeast === undefined);
+    const answer = await this.#read(options, (consistency) => (endpoint, call) => {
+      const store = bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store;
+      return store.get({ key, ...consistency }, call);
+    });
     return toEntry(answer, answer);
   }
 
@@ -213,12 +222,10 @@ export class CambiumClient {
   /** Reads up to 1024 keys at one position. The map has those that exist. */
   async batchGet(keys: readonly string[], options: ReadOptions = {}): Promise<Map<string, Entry>> {
     for (const key of keys) encodeKey(key);
-    const request = { keys: [...keys], ...consistencyOf(options, this.#session) };
-    const answer = await this.#pool.read(
-      (endpoint, call) => endpoint.store.batchGet(request, call),
-      this.#call(options),
-    );
-    this.#session?.observe(answer, options.atLeast === undefined);
+    const answer = await this.#read(options, (consistency) => {
+      const request = { keys: [...keys], ...consistency };
+      return (endpoint, call) => endpoint.store.batchGet(request, call);
+    });
     if (answer.entries.length !== keys.length) {
       throw new CambiumError("internal", `asked for ${keys.length} keys, the node answered ${answer.entries.length}`);
     }
@@ -246,9 +253,10 @@ export class CambiumClient {
 
   /** Reads one page of keys, for those who keep their place themselves. */
   async scanPage(options: ScanPageOptions = {}): Promise<ScanPage> {
-    const request = scanRequest(options, this.#readMaxBytes, consistencyOf(options, this.#session));
-    const answer = await this.#pool.read((endpoint, call) => endpoint.store.scan(request, call), this.#call(options));
-    this.#session?.observe(answer, options.atLeast === undefined);
+    const answer = await this.#read(options, (consistency) => {
+      const request = scanRequest(options, this.#readMaxBytes, consistency);
+      return (endpoint, call) => endpoint.store.scan(request, call);
+    });
     return toScanPage(answer);
   }
 
@@ -256,7 +264,7 @@ export class CambiumClient {
   async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<WriteReceipt> {
     const request = { ...setRequest({ key, value, ttlMs: options.ttlMs }), ...acknowledgeOf(options.acknowledge) };
     const answer = await this.#pool.write((endpoint, call) => endpoint.store.set(request, call), this.#call(options));
-    this.#session?.observe(answer);
+    this.#session?.observeWrite(answer);
     return toReceipt(answer);
   }
 
@@ -268,7 +276,7 @@ export class CambiumClient {
       (endpoint, call) => endpoint.store.delete(request, call),
       this.#call(options),
     );
-    this.#session?.observe(answer);
+    this.#session?.observeWrite(answer);
     return { ...toReceipt(answer), existed: answer.existed };
   }
 
@@ -276,7 +284,7 @@ export class CambiumClient {
   async write(operations: readonly WriteOperation[], options: WriteOptions = {}): Promise<BatchReceipt> {
     const request = { operations: operations.map(toWireOperation), ...acknowledgeOf(options.acknowledge) };
     const answer = await this.#pool.write((endpoint, call) => endpoint.store.write(request, call), this.#call(options));
-    this.#session?.observe(answer);
+    this.#session?.observeWrite(answer);
     return { ...toReceipt(answer), results: answer.results.map(({ existed }) => ({ existed })) };
   }
 
@@ -298,9 +306,10 @@ export class CambiumClient {
         limit: Number(toWire(limit, "limit")),
         waitMs: Number(toWire(waitMs, "waitMs")),
       };
-      // After the first page, a node that does not reach the place yet is one that lags behind the node before.
+      // After the first page, a node that has not compacted the place away is one that lags behind the node before: it does
+      // not reach the place yet, or has another record there, of a mastership that is over.
       const isBehind = ({ range }: CambiumError): boolean =>
-        !isFirst && range !== undefined && BigInt(range.appliedSeq) < after;
+        !isFirst && range !== undefined && BigInt(range.compactSeq) <= after;
       const answer = await this.#pool.read((endpoint, call) => endpoint.store.getUpdates(request, call), {
         ...this.#call(options),
         waitMs,
@@ -331,7 +340,7 @@ export class CambiumClient {
       (endpoint, call) => endpoint.records.produce(request, call),
       this.#call(options),
     );
-    this.#session?.observe(answer);
+    this.#session?.observeWrite(answer);
     return toProduceReceipt(answer, 1);
   }
 
@@ -347,7 +356,7 @@ export class CambiumClient {
         (endpoint, call) => endpoint.records.produce({ records: batch, ...acknowledge }, call),
         this.#call(options),
       );
-      this.#session?.observe(answer);
+      this.#session?.observeWrite(answer);
       yield toProduceReceipt(answer, batch.length);
     }
   }
@@ -482,6 +491,28 @@ export class CambiumClient {
   /** Gives back all connections; calls in flight fail, later ones too. Of a session nothing: its connections are shared. */
   close(): void {
     if (!this.#session) this.#pool.close();
+  }
+
+  /** A read as fresh as it is to be. `prepare` makes the call, or throws where its arguments make no sense. */
+  async #read<T extends TokenedAnswer>(
+    options: ReadOptions,
+    prepare: (consistency: ReturnType<typeof consistencyOf>) => Call<T>,
+  ): Promise<T> {
+    // One that names a token of its own is not the session's.
+    const session = options.atLeast === undefined ? this.#session : undefined;
+    const read = session?.beginRead();
+    const ask = prepare(consistencyOf(options, read));
+    const answer = await this.#pool.read(async (endpoint, call) => {
+      const answer = await ask(endpoint, call);
+      // This node knows the newest mastership that the session has seen, and so what came of those before.
+      for (const atLeast of read?.unproven ?? []) {
+        await endpoint.store.scan({ limit: 1, keysOnly: true, consistency: { atLeast } }, call);
+      }
+      return answer;
+    }, this.#call(options));
+    if (read) session?.proven(read);
+    this.#session?.observeRead(answer, read);
+    return answer;
   }
 
   #call({ signal, timeoutMs }: CallOptions): PoolCallOptions {

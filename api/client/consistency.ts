@@ -22,44 +22,107 @@ export interface ReadConsistency {
  */
 export type Acknowledge = "master" | "committed" | "all";
 
-/** The newest of what a session has seen and written. */
+/** What an answer says of where it was given. */
+export interface TokenedAnswer {
+  readonly position?: { epoch: bigint; seq: bigint } | undefined;
+  readonly token: Uint8Array;
+}
+
+/** What of a session goes with one read. */
+export interface SessionRead {
+  readonly token: Uint8Array | undefined;
+  /** To be shown to the node that answers, before its answer counts. */
+  readonly unproven: readonly Uint8Array[];
+}
+
+/**
+ * The newest of what a session has seen and written. A write is taken by whichever master there is: after a failover its token
+ * says nothing of what the session saw before, so that those tokens are kept until a node has shown that it still has them.
+ */
 export class SessionToken {
   #token: Uint8Array | undefined;
   /** Unknown of a token that somebody else has handed over. */
   #position: Position | undefined;
+  /** Tokens of earlier masterships that nobody has vouched for since: one a failover, until the next read. */
+  #unproven: readonly Uint8Array[] = [];
 
-  constructor(token?: Uint8Array) {
-    if (token && token.byteLength > 0) this.#token = token;
+  /** `encoded`: of another session, or the token of an answer. */
+  constructor(encoded?: Uint8Array) {
+    if (!encoded || encoded.byteLength === 0) return;
+    const [token, ...unproven] = decodeTokens(encoded);
+    this.#token = token;
+    this.#unproven = unproven;
   }
 
-  get token(): Uint8Array | undefined {
-    return this.#token;
+  /** All of it, for a session elsewhere. */
+  get encoded(): Uint8Array | undefined {
+    return this.#token && encodeTokens([this.#token, ...this.#unproven]);
   }
 
-  /**
-   * Takes in an answer. Answers of calls that were under way at once come in any order. `isNewer`: it is that of a write, or
-   * of a read that carried this token, and so not older than a token whose position is not known.
-   */
-  observe(
-    answer: { readonly position?: { epoch: bigint; seq: bigint } | undefined; readonly token: Uint8Array },
-    isNewer = true,
-  ): void {
+  beginRead(): SessionRead {
+    return { token: this.#token, unproven: this.#unproven };
+  }
+
+  /** The node that answered the read had what this names. */
+  proven(read: SessionRead): void {
+    this.#unproven = this.#unproven.filter((token) => !read.unproven.includes(token));
+  }
+
+  /** Takes in the answer of a write. */
+  observeWrite(answer: TokenedAnswer): void {
+    this.#observe(answer, undefined);
+  }
+
+  /** Takes in the answer of a read that carried `read`; undefined: one that asked for something else of its own. */
+  observeRead(answer: TokenedAnswer, read: SessionRead | undefined): void {
+    // It may be older than a token of which nobody here knows how new it is.
+    if (!this.#position && this.#token && read?.token !== this.#token) return;
+    this.#observe(answer, read?.token);
+  }
+
+  /** `carried`: the token that the answering node has shown to have. Answers of calls under way at once come in any order. */
+  #observe(answer: TokenedAnswer, carried: Uint8Array | undefined): void {
     if (answer.token.byteLength === 0) return;
     const position = toPosition(answer.position);
     const known = this.#position;
-    const isOlder = known
-      ? (position.epoch - known.epoch || position.seq - known.seq) <= 0
-      : this.#token !== undefined && !isNewer;
-    if (isOlder) return;
+    if (known && (position.epoch - known.epoch || position.seq - known.seq) <= 0) return;
+    if (this.#token && carried !== this.#token && known?.epoch !== position.epoch) {
+      this.#unproven = [...this.#unproven, this.#token];
+    }
     this.#token = answer.token;
     this.#position = position;
   }
 }
 
+/** No token of a node begins so: its first byte is a version, and they begin with 1. */
+const SEVERAL_TOKENS = 0;
+
+/** One token is itself; several are a zero, and each with its length of two bytes before it. */
+function encodeTokens(tokens: readonly Uint8Array[]): Uint8Array {
+  const [only, ...more] = tokens;
+  if (only && more.length === 0) return only;
+  const lengths = tokens.map(({ byteLength }) => [byteLength >> 8, byteLength & 0xff]);
+  return Uint8Array.from([SEVERAL_TOKENS, ...tokens.flatMap((token, at) => [...lengths[at]!, ...token])]);
+}
+
+function decodeTokens(encoded: Uint8Array): Uint8Array[] {
+  if (encoded[0] !== SEVERAL_TOKENS) return [encoded];
+  const tokens: Uint8Array[] = [];
+  for (let at = 1; at < encoded.byteLength;) {
+    const end = at + 2 + encoded[at]! * 256 + (encoded[at + 1] ?? 0);
+    if (end > encoded.byteLength || end === at + 2) {
+      throw new CambiumError("invalid_argument", "the session's token is damaged; give back sessionToken as it came");
+    }
+    tokens.push(encoded.subarray(at + 2, end));
+    at = end;
+  }
+  return tokens;
+}
+
 /** What a request carries; nothing where nothing is asked for. */
 export function consistencyOf(
   { atLeast, atLeastSeq, maxStalenessMs, linearizable }: ReadConsistency,
-  session: SessionToken | undefined,
+  session: SessionRead | undefined,
 ): { readonly consistency?: MessageInitShape<typeof ConsistencySchema> } {
   const token = atLeast ?? session?.token;
   if (token === undefined && atLeastSeq === undefined && maxStalenessMs === undefined && !linearizable) return {};

@@ -26,6 +26,7 @@ import {
   type Acknowledge,
   type Consistency,
   LimitExceededSchema,
+  LineageLostSchema,
   LogRangeSchema,
   NotFreshEnoughSchema,
   NotMasterSchema,
@@ -54,6 +55,8 @@ export class FakeCluster {
   readonly events: FakeEvent[] = [];
   /** 1 is the empty record that begins the epoch. */
   seq = 1n;
+  /** The masterships, oldest first. */
+  readonly epochs: { readonly epoch: bigint; readonly firstSeq: bigint }[] = [{ epoch: 1n, firstSeq: 1n }];
   compactSeq = 0n;
   /** The master's clock. */
   nowMs = 1_700_000_000_000n;
@@ -70,6 +73,25 @@ export class FakeCluster {
   /** All others are replicas then. */
   makeMaster(master: FakeNode): void {
     for (const node of this.nodes) node.role = node === master ? "master" : "replica";
+  }
+
+  /** Another node becomes master, and what it had not heard of by then is lost. */
+  failOver(master: FakeNode, keptSeq: bigint): void {
+    this.makeMaster(master);
+    for (let last = this.events.at(-1); last && last.position.seq > keptSeq; last = this.events.at(-1)) {
+      this.events.pop();
+    }
+    this.seq = keptSeq + 1n;
+    this.epochs.push({ epoch: this.epochs.at(-1)!.epoch + 1n, firstSeq: this.seq });
+  }
+
+  positionAt(seq: bigint): { epoch: bigint; seq: bigint } {
+    return { epoch: this.epochs.findLast(({ firstSeq }) => firstSeq <= seq)?.epoch ?? 0n, seq };
+  }
+
+  tokenAt(seq: bigint): Uint8Array {
+    const { epoch } = this.positionAt(seq);
+    return new TextEncoder().encode(epoch > 1n ? `epoch ${epoch} seq ${seq}` : `seq ${seq}`);
   }
 
   /** Resolves with the next record. */
@@ -120,7 +142,7 @@ export class FakeCluster {
     const present = new Set(state.keys());
     const results: { existed: boolean }[] = [];
     const effects: FakeEvent[] = [];
-    const position = { epoch: 1n, seq: this.seq + 1n };
+    const position = this.positionAt(this.seq + 1n);
     for (const { operation } of operations) {
       results.push({ existed: present.has(keyOf(operation)) });
       const common = { key: keyOf(operation), position, timestampMs: this.nowMs };
@@ -246,7 +268,7 @@ export class FakeNode {
   }
 
   get #position(): { epoch: bigint; seq: bigint } {
-    return { epoch: 1n, seq: this.#applied };
+    return this.#cluster.positionAt(this.#applied);
   }
 
   readonly routes = (router: ConnectRouter): void => {
@@ -269,7 +291,7 @@ export class FakeNode {
     };
     const receipt = (): { position: { epoch: bigint; seq: bigint }; token: Uint8Array } => ({
       position: this.#position,
-      token: tokenOf(this.#applied),
+      token: cluster.tokenAt(this.#applied),
     });
     router.service(KVStore, {
       get: async (request, context) => {
@@ -322,7 +344,7 @@ export class FakeNode {
       },
       getUpdates: async (request, context) => {
         await enter("getUpdates", context);
-        const after = request.afterToken.byteLength > 0 ? seqOf(request.afterToken) : request.after;
+        const after = request.afterToken.byteLength > 0 ? placeOf(request.afterToken).seq : request.after;
         const { compactSeq } = cluster;
         if (after < compactSeq || after > this.#applied) {
           throw new ConnectError(`the log holds ${compactSeq + 1n} to ${this.#applied}`, Code.OutOfRange, undefined, [
@@ -495,8 +517,15 @@ export class FakeNode {
 
   /** A real node waits first. */
   #refuseUnlessFresh({ atLeast, atLeastSeq, maxStalenessMs }: Consistency): void {
-    const token = atLeast.byteLength > 0 ? seqOf(atLeast) : 0n;
-    const wanted = token > atLeastSeq ? token : atLeastSeq;
+    const place = atLeast.byteLength > 0 ? placeOf(atLeast) : { epoch: 0n, seq: 0n };
+    const next = this.#cluster.epochs.find(({ epoch }) => epoch > place.epoch);
+    // A node that lags behind the failover does not know of it.
+    if (next && place.seq >= next.firstSeq && next.firstSeq <= this.#applied) {
+      throw new ConnectError(`seq ${place.seq} was lost`, Code.Aborted, undefined, [
+        { desc: LineageLostSchema, value: { fork: { epoch: place.epoch, seq: next.firstSeq - 1n } } },
+      ]);
+    }
+    const wanted = place.seq > atLeastSeq ? place.seq : atLeastSeq;
     const isStale = maxStalenessMs !== undefined && this.#applied < this.#cluster.seq;
     if (wanted <= this.#applied && !isStale) return;
     throw new ConnectError(`this node has applied ${this.#applied} only`, Code.Unavailable, undefined, [
@@ -535,13 +564,15 @@ export class FakeNode {
       }
       events.push(event);
     }
-    return { events, next, nextToken: tokenOf(next), position: this.#position };
+    return { events, next, nextToken: this.#cluster.tokenAt(next), position: this.#position };
   }
 }
 
 const keyOf = (operation: WriteOperation["operation"]): string => operation.value?.key ?? "";
-const tokenOf = (seq: bigint): Uint8Array => new TextEncoder().encode(`seq ${seq}`);
-const seqOf = (token: Uint8Array): bigint => BigInt(new TextDecoder().decode(token).slice("seq ".length));
+const placeOf = (token: Uint8Array): { epoch: bigint; seq: bigint } => {
+  const [, epoch = "1", seq = "0"] = /^(?:epoch (\d+) )?seq (\d+)$/.exec(new TextDecoder().decode(token)) ?? [];
+  return { epoch: BigInt(epoch), seq: BigInt(seq) };
+};
 
 function refuseAbove(limit: string, maximum: number, actual: number, code = Code.InvalidArgument): void {
   if (actual <= maximum) return;
