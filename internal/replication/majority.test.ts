@@ -385,6 +385,25 @@ describe("a listed voter", () => {
     expect(await cluster.outcome(a.store.propose("x"))).toMatchObject({ seq: seq(a.store.last.seq) });
   });
 
+  test("that was wiped gets no vote before a majority knows that the one before it has none, whatever it takes to commit", async () => {
+    const other = new Cluster();
+    const [master, second] = (await other.found(NODES, { commit: "master" })) as [TestNode, TestNode];
+    await other.crash("c:1");
+    const wiped = await other.start("replica", "c:1", { nodes: NODES });
+    // What the master decides alone from here on, the second node does not hear of.
+    const { heal } = other.cut("b:1");
+    await other.outcome(master.replicator.addReplica("c:1"));
+    await other.pass(3000);
+    expect(wiped.store.records).toEqual(master.store.records);
+    const voters = (): string[] => master.store.members.filter(({ voter }) => voter).map(({ address }) => address);
+    expect(voters()).toEqual(["a:1", "b:1"]);
+    expect(second.store.members.filter(({ voter }) => voter)).toHaveLength(3);
+    heal();
+    await other.pass(10_000);
+    expect(voters()).toEqual(["a:1", "b:1", "c:1"]);
+    await other.close();
+  });
+
   test("that may have lost something decides nothing until it has caught up", async () => {
     await cluster.outcome(a.store.propose("x"));
     cluster.cut("a:1");

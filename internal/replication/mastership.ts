@@ -7,7 +7,7 @@ import { StoreError } from "../store/store.js";
 import type { Won } from "./core/candidacy.js";
 import type { Happening } from "./core/event.js";
 import type { CoreState } from "./core/state.js";
-import { peerAt, replicatedSeq } from "./core/view.js";
+import { majoritySeq, peerAt, replicatedSeq } from "./core/view.js";
 import type { ReplicationError } from "./replication-error.js";
 import { Roster } from "./roster.js";
 import type { ReplicatedStore } from "./store-port.js";
@@ -51,6 +51,8 @@ export class Mastership {
       address: won.address,
       listed,
       nodes,
+      firstSeq,
+      majoritySeq: () => majoritySeq(state),
       dispatch,
       peerAt: (address) => peerAt(state, address, clock.monotonicMs()),
     });

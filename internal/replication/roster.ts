@@ -29,6 +29,10 @@ export interface RosterOptions {
   readonly listed: readonly string[];
   /** The addresses that voters are to have, by the configuration; empty where the vote moves. */
   readonly nodes: readonly string[];
+  /** Of the epoch's first record, which changes the voters too. */
+  readonly firstSeq: Seq;
+  /** What a majority of the voters keeps. */
+  readonly majoritySeq: () => Seq;
   readonly dispatch: (happening: Happening) => void;
   readonly peerAt: (address: string) => PeerView | undefined;
 }
@@ -67,6 +71,8 @@ export class Roster {
   #changes: Promise<unknown> = Promise.resolve();
   readonly #timers = new Set<Timer>();
   readonly #elects = new Map<NodeId, Elect>();
+  /** The last record that changed the voters, and whether a majority of those that it left was seen to keep it. */
+  #change: { readonly seq: Seq; isKept: boolean };
   /** The core was told to push to these. */
   #pushedTo: LoggedState | undefined;
   /** Why nothing more is done. */
@@ -75,6 +81,7 @@ export class Roster {
   constructor(options: RosterOptions) {
     this.#options = options;
     this.#store = options.store;
+    this.#change = { seq: options.firstSeq, isKept: false };
   }
 
   /** Enters this node itself, which takes writes by now. When it resolves, that is committed, or will be tried again. */
@@ -126,10 +133,13 @@ export class Roster {
   tick(): void {
     if (this.#ended) return;
     if (this.#store.electorate !== this.#pushedTo) this.update();
+    this.#lookAtChange();
     for (const [nodeId, elect] of this.#elects) {
       const member = this.#store.members.find((member) => member.nodeId === nodeId && !member.removed);
       if (!member || member.voter) this.#elects.delete(nodeId);
-      else if (!elect.isProposed && this.#hasCaughtUp(member, elect)) void this.#giveVote(member, elect);
+      else if (!elect.isProposed && this.#hasCaughtUp(member, elect) && this.#change.isKept) {
+        void this.#giveVote(member, elect);
+      }
     }
   }
 
@@ -198,7 +208,7 @@ export class Roster {
   /** Ends the membership of whoever fits. Resolves once that is committed. */
   remove(which: { nodeId?: NodeId; address?: string }): Promise<void> {
     const address = which.address === undefined ? undefined : (normalAddress(which.address) ?? which.address);
-    return this.#change(async () => {
+    return this.#queue(async () => {
       const fitting = this.#store.members.filter(
         (member) =>
           !member.removed &&
@@ -287,7 +297,7 @@ export class Roster {
 
   /** Makes a node a member at its address, in the place of whoever was there. Resolves once that is committed. */
   #enter({ nodeId, address, source, readmit, replacesVoter }: Entry): Promise<Member> {
-    return this.#change(async () => {
+    return this.#queue(async () => {
       const { members } = this.#store;
       const known = members.find((member) => member.nodeId === nodeId);
       if (known?.removed && !isForgotten(known) && !readmit) {
@@ -340,7 +350,7 @@ export class Roster {
   async #giveVote({ nodeId, address }: Member, elect: Elect): Promise<void> {
     elect.isProposed = true;
     try {
-      await this.#change(async () => {
+      await this.#queue(async () => {
         const member = this.#store.members.find((member) => member.nodeId === nodeId);
         if (!member || member.removed || member.address !== address || member.voter) return;
         await this.#propose({ ...member, voter: true });
@@ -359,8 +369,8 @@ export class Roster {
   }
 
   /**
-   * One change of the voters at a time, each committed before the next: only then any two majorities that follow on each
-   * other share a node.
+   * One change of the voters at a time, each committed, and kept by a majority of the voters that it left, before the next,
+   * however little it takes to commit: only then any two majorities that follow on each other share a node.
    */
   async #propose(member: Member): Promise<void> {
     const { members, electorate } = this.#store;
@@ -368,10 +378,24 @@ export class Roster {
       const detail = "a change of the voters is under way, and not committed yet; try again";
       throw new ReplicationError("refused", detail);
     }
-    await this.#store.proposeMember(member);
+    const others = members.filter(({ nodeId }) => nodeId !== member.nodeId);
+    const isChange = votersOf([...others, member]) !== votersOf(members);
+    this.#lookAtChange();
+    if (isChange && !this.#change.isKept) {
+      const detail =
+        "a majority of the voters does not keep the last change of them yet; see that it is connected, and try again";
+      throw new ReplicationError("refused", detail);
+    }
+    const { seq } = await this.#store.proposeMember(member);
+    if (isChange) this.#change = { seq, isKept: false };
   }
 
-  #change<T>(change: () => Promise<T>): Promise<T> {
+  /** Once seen it stays true, though a voter's disk may be lost later. */
+  #lookAtChange(): void {
+    this.#change.isKept ||= this.#options.majoritySeq() >= this.#change.seq;
+  }
+
+  #queue<T>(change: () => Promise<T>): Promise<T> {
     const changed = this.#changes.then(() => {
       if (this.#ended) throw this.#ended;
       return change();
