@@ -5,6 +5,7 @@ import { silentLogger } from "../base/logger.js";
 import type { KeyedEntry } from "../engine/engine.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
+import { readNodeFile } from "./node-file.js";
 import { PIN_IDLE_MS, PINS_MAX } from "./pins.js";
 import { BackupError, checkBackup, restoreBackup, type RestoreSummary } from "./restore.js";
 import type { ProducedRecord, Store, StoreOptions, WriteCommand } from "./store.js";
@@ -146,6 +147,19 @@ describe("a backup and its restoration", () => {
     expect((await restored.updates({ ...request, afterToken: token })).events).toEqual([]);
     await restored.close();
     await store.close();
+  });
+
+  test("give a node the vote of its cluster, be it a new one or the same", async () => {
+    const store = await soleMaster();
+    const file = await backUp(store);
+    await store.close();
+    for (const keepClusterId of [true, false]) {
+      const fileSystem = new MemoryFileSystem();
+      const { nodeId } = await restoreInto(fileSystem, file, keepClusterId);
+      const { promised } = (await readNodeFile(fileSystem))!;
+      expect(promised).toMatchObject({ candidate: nodeId });
+      expect(promised.epoch > 1_000_000).toBe(keepClusterId);
+    }
   });
 
   test("work for a store that holds next to nothing", async () => {

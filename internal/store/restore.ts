@@ -173,7 +173,8 @@ async function build(options: RestoreOptions, content: BackupContent): Promise<R
     hasLog: true,
     caughtUp: true,
     mustCatchUp: false,
-    promised: { epoch: epoch(state.to.epoch + (keepClusterId ? EPOCHS_SKIPPED : 0)) },
+    // To itself: it has the one vote of its cluster, and what it skips is no mastership of another node.
+    promised: { epoch: epoch(state.to.epoch + (keepClusterId ? EPOCHS_SKIPPED : 0)), candidate: nodeId },
   });
   return { backup: content.summary, clusterId, nodeId, keys: engine.entryCount };
 }
