@@ -56,6 +56,8 @@ export interface DriverOptions {
   readonly prepare: () => Bid;
   /** What the first record of an epoch says beside the epoch. */
   readonly firstChanges: (won: Won) => readonly EpochChange[];
+  /** Whether a state of this node that differs from its master's is taken to be the wrong one. */
+  readonly doubtsItself: (detail: string) => boolean;
   /** Called after every tick in which something happened. */
   readonly ticked: () => void;
 }
@@ -109,7 +111,9 @@ export class Driver {
       dropped: (firstSeq) => this.#dispatchLater({ kind: "dropped", firstSeq }),
       failed: (error) =>
         this.#dispatchLater({ kind: "shutdown", reason: `the disk of this node failed: ${error.message}` }),
-      stateDiffers: (detail) => this.#dispatchLater({ kind: "stateDiffers", detail }),
+      stateDiffers: (detail) => {
+        if (options.doubtsItself(detail)) this.#dispatchLater({ kind: "stateDiffers", detail });
+      },
     });
   }
 

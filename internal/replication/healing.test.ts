@@ -91,6 +91,22 @@ describe("a replica whose state is not its master's", () => {
   });
 });
 
+test("a master whose own state is wrong makes its replica start anew once in an hour, and not on and on", async () => {
+  master.store.disk.rotten = true;
+  await cluster.pass(60_000, 500);
+  expect(cluster.renewals).toBe(1);
+  expect(replica().store.disk.setAside).toHaveLength(1);
+  expect(
+    replica().complaints.filter((complaint) => complaint.includes("the master's own may be the wrong one")),
+  ).toHaveLength(1);
+  master.store.write("more");
+  await cluster.pass(1000);
+  expect(replica().store.records).toEqual(master.store.records);
+  await cluster.pass(3_600_000, 60_000);
+  await cluster.pass(20_000, 500);
+  expect(cluster.renewals).toBe(2);
+});
+
 describe("a disk without room", () => {
   test("for the note that a replica has caught up ends nothing, and the note is taken later", async () => {
     const late = await cluster.start("replica", "x:1", { masterAddress: "m:1" });

@@ -111,6 +111,9 @@ const START_MAX_MS = 5000;
 /** Whoever promotes a node waits no longer for the epoch's first record to be committed. */
 const PROMOTE_MAX_MS = 10_000;
 
+/** A node sets its state aside at most so often. */
+const DOUBT_MS = 3_600_000;
+
 export class Replicator {
   readonly #options: ReplicatorOptions;
   readonly #store: ReplicatedStore;
@@ -138,6 +141,7 @@ export class Replicator {
   #handedOverTo: string | undefined;
   /** The replicated state may have come to contradict this node's file. */
   #isContradictionDue = true;
+  #hasDoubtedMaster = false;
   #closing = false;
 
   /** Throws `ReplicationError` `invalid_address` for a listed replica, or a node of the cluster, that is none. */
@@ -174,6 +178,7 @@ export class Replicator {
       prepare: () => bidOf({ store, random, address: this.#ownAddress(), nodes: this.#nodes }),
       firstChanges: (won) =>
         firstChanges(won, { self: store.nodeId, commit: options.commit, logged: store.electorate }),
+      doubtsItself: (detail) => this.#doubtsItself(detail),
       ticked: () => this.#ticked(),
     });
     this.#reads = new Reads({
@@ -661,6 +666,23 @@ export class Replicator {
     this.#isContradictionDue = false;
     const configured = { commit: this.#options.commit, nodes: this.#nodes };
     for (const sentence of contradictions(configured, this.#store.electorate)) this.#complaints.sayOnce(sentence);
+  }
+
+  /**
+   * A state that differs is blamed on this node, once. If it differs again soon after it was built anew, the master's may be
+   * the wrong one, and to set aside again and again would fill the disk: the log is right all the same, and is followed.
+   */
+  #doubtsItself(detail: string): boolean {
+    const { clock, logger } = this.#options;
+    const { setAsideMs } = this.#store;
+    if (setAsideMs === undefined || Math.abs(clock.wallMs() - setAsideMs) >= DOUBT_MS) return true;
+    if (!this.#hasDoubtedMaster) {
+      const message =
+        "the state of this node differs from its master's again, soon after it was made anew; the master's own may be the wrong one: take backups of both, and promote another node";
+      logger.error(message, { reason: detail });
+    }
+    this.#hasDoubtedMaster = true;
+    return false;
   }
 
   // ---- views -----------------------------------------------------------------------------------------------------------

@@ -72,6 +72,8 @@ export interface ReplicatedStore {
   readonly caughtUp: boolean;
   /** This node may have lost what it once acknowledged: until it has caught up, its vote counts for little. */
   readonly mustCatchUp: boolean;
+  /** When data of this node was set aside last, by the wall clock; undefined: never, or an operator has removed it. */
+  readonly setAsideMs: number | undefined;
   /** There is no record, whether the node belongs to a cluster or not. */
   readonly isEmpty: boolean;
   /** What an empty directory becomes here is a master. */

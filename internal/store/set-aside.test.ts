@@ -91,6 +91,7 @@ describe("data that is set aside", () => {
     expect([anew.nodeId, anew.clusterId, anew.promised]).toEqual(self);
     expect([anew.isEmpty, anew.mustCatchUp, anew.role, anew.status().ready]).toEqual([true, true, "replica", false]);
     const { setAside } = anew.status();
+    expect(setAside).toMatch(new RegExp(`^set-aside-${anew.setAsideMs}`));
     for (const { path, content } of before) expect(disk.bytes(`${setAside}/${path}`).equals(content)).toBe(true);
 
     await follow(store, anew);
@@ -104,6 +105,7 @@ describe("data that is set aside", () => {
     for (const path of asideOf(disk)) await disk.remove(path);
     const cleaned = await openStore({ ...SMALL, fileSystem: disk, engine: new MapEngine() });
     expect(cleaned.status().setAside).toBe("");
+    expect(cleaned.setAsideMs).toBeUndefined();
     await Promise.all([store.close(), cleaned.close()]);
   });
 

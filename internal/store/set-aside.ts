@@ -70,6 +70,12 @@ export async function carryOutSetAside(node: NodeFile, fileSystem: FileSystem, l
   logger.error("the data of this node is set aside, and is fetched from the master again", { folder, reason });
 }
 
+/** When a folder was made, by its name. */
+export function setAsideMsOf(folder: string): number | undefined {
+  const ms = /^set-aside-(\d+)/.exec(folder)?.[1];
+  return ms === undefined ? undefined : Number(ms);
+}
+
 /** The folder, when there is anything in it. */
 export async function setAsideFolder(node: NodeFile, fileSystem: FileSystem): Promise<string> {
   const { setAside } = node.state;

@@ -36,7 +36,7 @@ import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
-import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder } from "./set-aside.js";
+import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
 import { stateChecksum } from "./state-check.js";
 import { closingError, notMasterError, StoreError } from "./store-error.js";
@@ -150,7 +150,7 @@ export class Store {
   /**
    * Takes the data directory, recovers its log, and applies what is known to have been applied. What is damaged is set aside, and
    * the node begins anew, where others have what it acknowledged. Elsewhere throws `NodeFileError`, `WalError`, `SnapshotError` or
-   * `FileSystemError` when the directory cannot be trusted or used, having changed nothing.
+   * `FileSystemError` when the directory cannot be trusted or used, having changed nothing of what cannot.
    */
   static async open(options: StoreOptions): Promise<Store> {
     const { fileSystem, initialRole, random, clock, logger, recover } = options;
@@ -215,6 +215,11 @@ export class Store {
    */
   get mustCatchUp(): boolean {
     return this.#node.state.mustCatchUp;
+  }
+
+  /** When data of this node was set aside last, by the wall clock; undefined: never, or an operator has removed it. */
+  get setAsideMs(): number | undefined {
+    return setAsideMsOf(this.#ground.setAside);
   }
 
   /** There is no record, whether the node belongs to a cluster or not. */

@@ -71,6 +71,7 @@ export interface ArrayDisk {
   settingAside: string | undefined;
   /** What was set aside, a list a time. */
   readonly setAside: ArrayRecord[][];
+  setAsideMs: number | undefined;
   /** The state is not what the records say: one bit of it is wrong. */
   rotten: boolean;
 }
@@ -92,6 +93,7 @@ export function emptyDisk(role: NodeRole, name: number): ArrayDisk {
     installing: undefined,
     settingAside: undefined,
     setAside: [],
+    setAsideMs: undefined,
     rotten: false,
   };
 }
@@ -152,7 +154,7 @@ export class ArrayStore implements ReplicatedStore {
   #mastership: Epoch | undefined;
   #busy = false;
 
-  constructor(disk: ArrayDisk) {
+  constructor(disk: ArrayDisk, wallMs = 0) {
     this.disk = disk;
     if (disk.installing) {
       const { installing } = disk;
@@ -165,6 +167,7 @@ export class ArrayStore implements ReplicatedStore {
     }
     if (disk.settingAside !== undefined) {
       disk.setAside.push(disk.records);
+      disk.setAsideMs = wallMs;
       disk.records = [];
       disk.appliedSeq = disk.compactSeq = toSeq(0);
       disk.incoming = disk.settingAside = undefined;
@@ -194,6 +197,9 @@ export class ArrayStore implements ReplicatedStore {
   }
   get mustCatchUp(): boolean {
     return this.disk.mustCatchUp;
+  }
+  get setAsideMs(): number | undefined {
+    return this.disk.setAsideMs;
   }
   get isEmpty(): boolean {
     return this.#records.length === 0;

@@ -28,7 +28,7 @@ export class TestNode {
 
   constructor(address: string, disk: ArrayDisk, cluster: Cluster, options: Partial<ReplicatorOptions>) {
     this.address = address;
-    this.store = new ArrayStore(disk);
+    this.store = new ArrayStore(disk, cluster.clock.wallMs());
     const log =
       (level: LogLine["level"]) =>
       (message: string, fields: LogFields = {}) =>
