@@ -163,6 +163,25 @@ describe("a candidate", () => {
     );
   });
 
+  test("gives up when one has promised a mastership that was forced meanwhile", () => {
+    expectPlayed(
+      askingFour(),
+      `> promised v:1 stale_epoch promised 1000002
+       end calls
+       failed behind`,
+    );
+  });
+
+  test("gives up once only when the last answer says so", () => {
+    expectPlayed(
+      asking(),
+      `> promised m:1 no_vote promised 1
+       > promised v:1 stale_epoch promised 1000002
+       end calls
+       failed behind`,
+    );
+  });
+
   test("takes no promise of another node than the one it asks for", () => {
     expectPlayed(
       asking(),

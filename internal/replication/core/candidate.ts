@@ -21,7 +21,7 @@ import type { Hello } from "./message.js";
 import { newReplicaRole, type ReplicaRole } from "./replica.js";
 import { becomeReplica, resign } from "./resign.js";
 import { type CoreState, takeChance, takeNumber } from "./state.js";
-import { type Asked, type CampaignFailure, isEnough, judgeSurvey } from "./survey.js";
+import { type Asked, type CampaignFailure, isEnough, judgeSurvey, wasForcedAfter } from "./survey.js";
 import { ASK_AGAIN_MS, ASKING_MS, candidacyPauseMs, SURVEY_MS } from "./timing.js";
 
 interface Tally {
@@ -317,6 +317,9 @@ export class CandidateStep {
 
   /** Somebody has promised more than was known: everybody is asked for a higher epoch. */
   #outbid(phase: Asking, promised: Epoch): void {
+    if (!this.#role.forced && wasForcedAfter(this.#state.log.last.epoch, promised)) {
+      return this.#fail("behind", `epoch ${promised} was forced meanwhile; let this node follow that mastership first`);
+    }
     phase.epoch = toEpoch(promised + 1);
     phase.asks = phase.asks.map(({ address, nodeId }) => newAsk(address, nodeId, this.#nowMs));
     for (const ask of phase.asks) this.#call(phase, ask);
@@ -328,7 +331,7 @@ export class CandidateStep {
 
   /** Whether the promises are enough by now, or cannot become so. */
   #count(phase: Asking): void {
-    if (this.#role.phase !== phase) return;
+    if (this.#state.role !== this.#role || this.#role.phase !== phase) return;
     const open = phase.asks.filter(isOpen);
     const isLate = phase.deadlineMs <= this.#nowMs;
     if (this.#role.forced) {
@@ -382,7 +385,10 @@ export class CandidateStep {
   // ---- the end ---------------------------------------------------------------------------------------------------------
 
   #win(phase: Asking, isUnclean: boolean): void {
-    this.#assume(phase, { forced: isUnclean, stripped: [], unreached: [], knownLostRecords: 0 });
+    const { log, promised } = this.#state;
+    // The vote was taken by force, and the record that says so is lost.
+    const isLost = this.#isOneVote(phase) && wasForcedAfter(log.last.epoch, promised.epoch);
+    this.#assume(phase, { forced: isUnclean || isLost, stripped: [], unreached: [], knownLostRecords: 0 });
   }
 
   #winByForce(phase: Asking): void {

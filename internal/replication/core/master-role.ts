@@ -12,5 +12,6 @@ export function newMasterRole(
     byConnection: new Map(),
     removed: new Set(),
     rounds: new Rounds(),
+    checkedAtMs: -Infinity,
   };
 }

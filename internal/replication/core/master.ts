@@ -555,14 +555,44 @@ export class MasterStep {
   #heartbeat(stream: Streaming, answer: boolean): void {
     if (answer) stream.askedAtMs = this.#nowMs;
     // In quiet times the replica is likely to apply no more than the master has applied.
-    const withCheck = answer && this.#nowMs - stream.checkedAtMs >= STATE_CHECK_MS;
-    if (withCheck) stream.checkedAtMs = this.#nowMs;
+    const withCheck = answer && this.#mayCheck(stream);
+    if (withCheck) stream.checkedAtMs = this.#role.checkedAtMs = this.#nowMs;
     this.#out.push({
       kind: "send",
       connection: stream.connection,
       message: { kind: "heartbeat", ...envelope(this.#state), answer, ...this.#news(stream) },
       ...(withCheck && { withCheck }),
     });
+  }
+
+  /**
+   * Peers take turns: whose state differs forgets its log, too, and if it is this master that is wrong, nobody else must do so
+   * before the one before is whole again.
+   */
+  #mayCheck(stream: Streaming): boolean {
+    const streams = [...this.#role.peers.values()].flatMap((peer) =>
+      peer.progress.kind === "streaming" ? [{ peer, progress: peer.progress }] : [],
+    );
+    const own = streams.find(({ progress }) => progress === stream);
+    const isTurn = ({ checkedAtMs }: Streaming): boolean =>
+      this.#nowMs - checkedAtMs >= STATE_CHECK_MS * streams.length;
+    if (!own || !this.#mayForget(own.peer) || !isTurn(stream)) return false;
+    if (this.#nowMs - this.#role.checkedAtMs < STATE_CHECK_MS) return false;
+    return !streams.some(
+      ({ peer, progress }) =>
+        progress.checkedAtMs < stream.checkedAtMs && askAtMs(progress) <= this.#nowMs && this.#mayForget(peer),
+    );
+  }
+
+  /** Whether all other voters keep what is committed. */
+  #mayForget({ met }: Peer): boolean {
+    const others = otherVoters(this.#state.log.electorate, this.#state.self);
+    if (!others.some(({ nodeId }) => nodeId === met)) return true;
+    const isWhole = (voter: NodeId): boolean =>
+      [...this.#role.peers.values()].some(
+        (peer) => peer.met === voter && peer.progress.kind === "streaming" && peer.matchSeq >= this.#state.commitSeq,
+      );
+    return others.every(({ nodeId }) => nodeId === met || isWhole(nodeId));
   }
 
   /** What every message to a stream carries; from here on the replica counts as told. */

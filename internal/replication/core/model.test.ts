@@ -71,6 +71,10 @@ test.each([true, false])("one vote is never in two hands (founding: %s)", (isNew
   expectTested(check({ ...options, voters: "master", isNew }));
 });
 
-test.each(["listed", "master"] as const)("forced masterships break no invariant (voters: %s)", (voters) => {
-  expectTested(check({ ...options, voters, isForcing: true }));
+test.each([
+  ["abc", "listed"],
+  ["abcde", "listed"],
+  ["abc", "master"],
+] as const)("what a forced mastership of %s has committed is undone by force only (voters: %s)", (nodes, voters) => {
+  expectTested(check({ ...options, nodes, voters, isForcing: true }));
 });

@@ -45,6 +45,8 @@ export interface MasterRole {
   readonly byConnection: Map<number, Peer>;
   removed: ReadonlySet<NodeId>;
   readonly rounds: Rounds;
+  /** When some peer was sent the checksum of the state last. */
+  checkedAtMs: number;
 }
 
 export type Role = IdleRole | MasterRole | CandidateRole | ReplicaRole;

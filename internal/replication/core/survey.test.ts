@@ -301,6 +301,28 @@ describe("a mastership that was forced, and that this node's log knows nothing o
     );
   });
 
+  test("that never began does not give the one vote to whoever asked for it by force", () => {
+    expectPlayed(
+      promoted(one),
+      `> surveyed m:1 silent
+       > surveyed v:1 last 1/5 promised 1000002=r
+       end calls
+       failed behind`,
+    );
+  });
+
+  test("has given the one vote to a node that took it up, and marks the next mastership too while its record is lost", () => {
+    expectPlayed(
+      started({ ...one, promised: "1000002=r" }),
+      `> surveyed m:1 silent
+       > surveyed v:1 last 1/5 promised 1000002=r
+       end calls
+       assume epoch 1000003
+       > done
+       begin epoch 1000003, forced`,
+    );
+  });
+
   test("is no hindrance to a log that has its records", () => {
     expectPlayed(
       promoted({ ...listed, history: "1@1 1000002@6!", last: "1000002/6", promised: 1_000_002 }),
@@ -350,7 +372,20 @@ describe("where there is one vote", () => {
       started({ ...one, promised: "1=r" }),
       `> surveyed m:1 silent
        > surveyed v:1 last 1/5 promised 2=r
-       ask v at v:1 for epoch 3, last 1/5, promised 1`,
+       end calls
+       assume epoch 3`,
+    );
+  });
+
+  test("a node that has the vote keeps it though it once asked for it by force, in vain", () => {
+    expectPlayed(
+      started({ ...one, promised: "1=r" }),
+      `> surveyed m:1 silent
+       > surveyed v:1 last 1/5 promised 1000002=r
+       end calls
+       assume epoch 1000003
+       > done
+       begin epoch 1000003`,
     );
   });
 

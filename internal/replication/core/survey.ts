@@ -76,11 +76,15 @@ export function wasForcedAfter(last: Epoch, epoch: Epoch): boolean {
   return epoch - last >= FORCED_EPOCHS_MIN;
 }
 
-/** Who has promised a forced mastership, or has its records, that this node lacks. What was promised to this node is its own. */
+/**
+ * Who has promised a forced mastership, or has its records, that this node lacks. What was promised to this node is its own
+ * where a majority must promise anew; the one vote is not to be had by force, and then without saying so.
+ */
 function forcedElsewhere(state: CoreState, others: readonly Answered[]): Verdict | undefined {
   const { self, log, promised } = state;
+  const isMine = log.electorate.mode === "listed" || promised.candidate === self;
   const isNewer = ({ epoch, candidate }: SurveyReply["promised"]): boolean =>
-    candidate !== self && wasForcedAfter(log.last.epoch, epoch);
+    !(isMine && candidate === self) && wasForcedAfter(log.last.epoch, epoch);
   const other = others.find((other) => isNewer(other.promised) || wasForcedAfter(log.last.epoch, other.last.epoch));
   const epoch = isNewer(promised) ? promised.epoch : other && Math.max(other.promised.epoch, other.last.epoch);
   if (epoch === undefined) return undefined;
@@ -147,7 +151,9 @@ function judgeVote(
   let newest: SurveyReply["promised"] = promised;
   for (const other of others) if (other.promised.epoch > newest.epoch) newest = other.promised;
   const holder = newest.candidate;
-  if (newest === promised && (holder === self || (holder === undefined && role.masterOnDisk))) {
+  // What was promised to this node does not take from it what it has.
+  const hasVote = holder === self && promised.candidate === self;
+  if (hasVote || (newest === promised && holder === undefined && role.masterOnDisk)) {
     return { kind: "ask", epoch, whom: [] };
   }
   // On its way to this node, it is still with whoever has given it.

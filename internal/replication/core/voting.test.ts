@@ -307,6 +307,13 @@ describe("the one vote", () => {
     expect(asked(player, "by w epoch 5 last 1/5 promised 1")).toBe("no_vote, promised 4, last 1/5");
   });
 
+  test("is not given again when it was asked for by force, unless it is by force again", () => {
+    const player = one({ promised: "1=m" });
+    expect(asked(player, "by v epoch 1000001 last 1/5 promised 1 forced")).toBe("granted, promised 1000001, last 1/5");
+    expect(asked(player, "by v epoch 1000002 last 1/5 promised 1")).toBe("behind, promised 1000001, last 1/5");
+    expect(asked(player, "by v epoch 2000001 last 1/5 promised 1 forced")).toBe("granted, promised 2000001, last 1/5");
+  });
+
   test("is not a replica's to give", () => {
     expect(asked(one(), "by v epoch 2 last 1/5 promised 1")).toBe("no_vote, promised 1, last 1/5");
     expect(asked(one({ promised: 0 }), "by v epoch 2 last 1/5")).toBe("no_vote, promised 0, last 1/5");

@@ -44,7 +44,8 @@ export function objectionTo(state: CoreState, request: PromiseRequest): Objectio
     const detail = `node ${self} has records up to ${show(log.last)}, the candidate up to ${show(request.last)}`;
     return { refusal: "behind", detail };
   }
-  if (promised.candidate !== request.candidate && wasForcedAfter(request.last.epoch, promised.epoch)) {
+  const isTheirs = promised.candidate === request.candidate && log.electorate.mode === "listed";
+  if (!isTheirs && wasForcedAfter(request.last.epoch, promised.epoch)) {
     const detail = `node ${self} has promised epoch ${promised.epoch}, which was forced, and the candidate's log ends in epoch ${request.last.epoch}`;
     return { refusal: "behind", detail };
   }

@@ -32,6 +32,10 @@ export class ModelTruth {
   readonly #clusters = new Set<string | undefined>();
   readonly #reads = new Map<ModelProcess, Map<number, number>>();
   #isForked = false;
+  /** The newest mastership that was forced; what older ones commit from then on is of a history that was given up. */
+  #forcedEpoch = 0;
+  /** Two masterships have one number after a forced one: nothing tells which of them is right. */
+  #isTorn = false;
 
   constructor(counts: ModelCounts) {
     this.counts = counts;
@@ -51,9 +55,11 @@ export class ModelTruth {
   }
 
   committed({ state, disk }: ModelProcess, nowMs: number): void {
-    if (this.#isForked) return;
     const { log } = disk;
     const { commitSeq, role } = state;
+    const epoch =
+      role.kind === "master" ? role.epoch : role.kind === "replica" ? (role.current?.master?.epoch ?? 0) : 0;
+    if (this.#isTorn || epoch < this.#forcedEpoch) return;
     const before = this.#committed.length;
     const common = Math.min(before, commitSeq);
     assert(
@@ -64,7 +70,7 @@ export class ModelTruth {
     if (commitSeq <= before) return;
     for (let seq = before + 1; seq <= commitSeq; seq++) {
       this.#committed.push(log.numberAt(seq));
-      this.#committedIn.push(state.promised.epoch);
+      this.#committedIn.push(epoch);
     }
     this.#times.push({ atMs: nowMs, count: this.#committed.length });
     this.counts.commits++;
@@ -74,17 +80,31 @@ export class ModelTruth {
     this.counts.masterships++;
     this.#clusters.add(state.clusterId);
     assert(this.#clusters.size === 1, "two clusters were founded");
-    if (this.#isForked) return;
     const other = this.#masters.get(promise.epoch);
-    assert(other === undefined, `epoch ${promise.epoch} begins as ${promise.epochId}, and has begun as ${other}`);
+    // Where voters were left out, there may be two majorities, and numbers that both give out.
+    const isTwin = other !== undefined && this.#isForked;
+    assert(isTwin || !other, `epoch ${promise.epoch} begins as ${promise.epochId}, and has begun as ${other}`);
+    if (isTwin) this.#isTorn = true;
     this.#masters.set(promise.epoch, promise.epochId);
+    if (this.#isTorn || promise.epoch < this.#forcedEpoch) return;
+    if (forced) this.#forcedEpoch = promise.epoch;
     const common = this.#commonWith(disk);
     // A mastership that was won long ago, and overtaken since, need not have what the newer ones have committed.
-    if ((this.#committedIn[common] ?? Infinity) >= promise.epoch) return;
-    assert(forced, `node ${disk.name} begins epoch ${promise.epoch} without the committed record ${common + 1}`);
-    this.counts.unclean++;
-    this.#committed.length = this.#committedIn.length = common;
-    this.#times = [];
+    if ((this.#committedIn[common] ?? Infinity) < promise.epoch) {
+      assert(forced, `node ${disk.name} begins epoch ${promise.epoch} without the committed record ${common + 1}`);
+      this.counts.unclean++;
+      this.#committed.length = this.#committedIn.length = common;
+      this.#times = [];
+    }
+    if (forced) this.#adopt(state.commitSeq, disk, promise.epoch);
+  }
+
+  /** What the node that was made master by force holds for committed is committed. */
+  #adopt(commitSeq: number, { log }: ModelDisk, epoch: number): void {
+    for (let seq = this.#committed.length + 1; seq <= commitSeq; seq++) {
+      this.#committed.push(log.numberAt(seq));
+      this.#committedIn.push(epoch);
+    }
   }
 
   #commonWith({ log }: ModelDisk): number {

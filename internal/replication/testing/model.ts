@@ -70,6 +70,8 @@ export class Model implements ModelWorld {
   readonly #choose: Choose;
   readonly #disks: readonly ModelDisk[];
   readonly #processes = new Map<ModelDisk, ModelProcess>();
+  /** What they send, and what is sent to them, waits. */
+  readonly #isolated = new Set<string>();
   #calls: InFlight[] = [];
   #connections: Connection[] = [];
   /** By process and number: whom the answer to a request goes to. */
@@ -242,6 +244,10 @@ export class Model implements ModelWorld {
     return actions;
   }
 
+  #canReach(a: string, b: string): boolean {
+    return !this.#isolated.has(a) && !this.#isolated.has(b);
+  }
+
   #ofCalls(): Action[] {
     return this.#calls.flatMap((call): Action[] => {
       const done = (): void => {
@@ -262,8 +268,10 @@ export class Model implements ModelWorld {
         if (call.answer === undefined) this.#ask(call);
         else this.#answer(call, call.answer);
       };
+      // That something went wrong, a node finds out by itself.
+      const isNear = typeof call.answer === "string" || this.#canReach(call.from.disk.address, call.call.address);
       return [
-        { weight: 40, does: deliver },
+        ...(isNear ? [{ weight: 40, does: deliver }] : []),
         { weight: 3, isFault: true, does: lose },
         ...(call.repeated ? [] : [{ weight: 3, isFault: true, does: repeat } as const]),
       ];
@@ -303,6 +311,9 @@ export class Model implements ModelWorld {
         master.dispatch({ kind: "lost", connection: number, reason: "reset" });
       };
       const { replica } = connection;
+      if (!this.#canReach(master.disk.address, connection.address)) {
+        return [{ weight: 2, isFault: true, does: lose }];
+      }
       if (!replica) {
         return [
           { weight: 40, does: () => this.#open(connection) },
@@ -386,6 +397,8 @@ export class Model implements ModelWorld {
         continue;
       }
       actions.push({ weight: 2, isFault: true, does: () => this.#crash(process) });
+      const isolate = (): void => void (this.#isolated.delete(disk.address) || this.#isolated.add(disk.address));
+      actions.push({ weight: this.#isolated.has(disk.address) ? 4 : 1, isFault: true, does: isolate });
       const { role } = process.state;
       if (role.kind === "replica" || role.kind === "idle") {
         actions.push({ weight: 3, isFault: true, does: () => this.promote(process, false) });
@@ -457,6 +470,7 @@ export class Model implements ModelWorld {
 
   /** Once nothing fails any more, an operator can make one of the nodes the master, and all become equal to it. */
   heal(): void {
+    this.#isolated.clear();
     const serving = (): ModelProcess[] => this.#up.filter(({ isServing }) => isServing);
     // Two masters of one epoch stop only once they hear of each other.
     for (let tries = 0; tries < 3; tries++) {
