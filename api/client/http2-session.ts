@@ -13,6 +13,8 @@ const PING_INTERVAL_MS = 10_000;
 const PING_TIMEOUT_MS = 5_000;
 const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
+/** Node takes no answer on a connection where more than this waits to be sent: by default those to ten calls of a megabyte. */
+const SESSION_MEMORY_MIB_MAX = 4096;
 
 export class Http2Session implements SessionManager {
   readonly authority: string;
@@ -61,7 +63,10 @@ export class Http2Session implements SessionManager {
   #ready(): Promise<http2.ClientHttp2Session> {
     const current = this.#session;
     if (current && this.#connected && !current.closed && !current.destroyed) return this.#connected;
-    const session = http2.connect(this.authority, { settings: { initialWindowSize: STREAM_WINDOW_BYTES } });
+    const session = http2.connect(this.authority, {
+      settings: { initialWindowSize: STREAM_WINDOW_BYTES },
+      maxSessionMemory: SESSION_MEMORY_MIB_MAX,
+    });
     this.#session = session;
     const forget = (): void => {
       if (this.#session === session) this.#session = undefined;

@@ -70,3 +70,13 @@ test("over HTTP/2 too a node that is not there is unreachable", async () => {
   await expect(kv.get("k")).rejects.toMatchObject({ code: "unreachable" });
   await expect(kv.set("k", "v")).rejects.toMatchObject({ code: "unreachable", outcomeUnknown: false });
 });
+
+test("over HTTP/2 more can wait on the one connection than Node by itself lets", async () => {
+  const cluster = new FakeCluster();
+  const node = await listen(cluster);
+  const kv = createClient({ endpoints: [node.endpoint], httpVersion: "2" });
+  closers.push(() => kv.close());
+  const value = new Uint8Array(1024 * 1024);
+  await Promise.all(Array.from({ length: 40 }, (_, n) => kv.set(`k${n}`, value)));
+  expect(cluster.seq).toBe(41n);
+});

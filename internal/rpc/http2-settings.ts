@@ -1,5 +1,5 @@
 /** How HTTP/2 is set up at both ends: windows wide enough for a fast network, bounds on what one connection may hold. */
-import type { ServerOptions, Settings } from "node:http2";
+import type { ClientSessionOptions, ServerOptions } from "node:http2";
 
 /** Of one stream: what the other end may send before we have read. The default, 64 KiB, stalls on every round trip. */
 const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -7,10 +7,14 @@ const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
 export const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
 const HEADER_LIST_BYTES_MAX = 32 * 1024;
 
-export const clientSettings: Settings = {
-  initialWindowSize: STREAM_WINDOW_BYTES,
-  maxHeaderListSize: HEADER_LIST_BYTES_MAX,
-  enablePush: false,
+export const clientOptions: ClientSessionOptions = {
+  settings: {
+    initialWindowSize: STREAM_WINDOW_BYTES,
+    maxHeaderListSize: HEADER_LIST_BYTES_MAX,
+    enablePush: false,
+  },
+  // Megabytes. Node takes no answer on a connection where more than this waits to be sent; what may wait is bounded elsewhere.
+  maxSessionMemory: 4096,
 };
 
 export const serverOptions: ServerOptions = {

@@ -5,7 +5,7 @@
 import { connect as dial, type LookupFunction, type Socket } from "node:net";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
 import type { Clock, Timer } from "../base/clock.js";
-import { clientSettings, CONNECTION_WINDOW_BYTES } from "./http2-settings.js";
+import { clientOptions, CONNECTION_WINDOW_BYTES } from "./http2-settings.js";
 
 export interface PeerSessionOptions {
   readonly clock: Clock;
@@ -47,7 +47,7 @@ export class PeerSession {
     this.#timer = clock.after(connectTimeoutMs, () => this.#end(`nothing answered within ${connectTimeoutMs} ms`));
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
     this.#socket = dial({ host, port: Number(port || 80), ...(lookup && { lookup }) });
-    this.#session = connect(url, { settings: clientSettings, createConnection: () => this.#socket });
+    this.#session = connect(url, { ...clientOptions, createConnection: () => this.#socket });
     this.#session.on("error", (error) => this.#end(describe(error)));
     this.#session.on("goaway", () => {
       this.#reason ??= "the other node is shutting down";

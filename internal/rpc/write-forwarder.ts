@@ -18,6 +18,11 @@ export const FORWARDED_HEADER = "cambium-forwarded";
 /** Beyond the write's own time: for the way there and back. */
 const WAY_MS = 5000;
 
+/** Of writes that are passed on and not answered yet, together: the master may be slower than those who write here. */
+export const FORWARDED_BYTES_MAX = 64 * 1024 * 1024;
+/** Reckoned for a write beside its keys and values. */
+const WRITE_OVERHEAD_BYTES = 1024;
+
 export interface WriteForwarderOptions {
   /** `server.forward_writes` */
   readonly isEnabled: boolean;
@@ -31,6 +36,7 @@ export interface WriteForwarderOptions {
 export class WriteForwarder {
   readonly #options: WriteForwarderOptions;
   readonly #channels: PeerChannels;
+  #bytes = 0;
 
   constructor(options: WriteForwarderOptions) {
     const { clock, clusterSecret } = options;
@@ -79,6 +85,14 @@ export class WriteForwarder {
     context: HandlerContext,
   ): Promise<MessageShape<O>> {
     const timeoutMs = timeFor(context, this.#options.timeoutMs + WAY_MS);
+    const bytes = bytesOf(request) + WRITE_OVERHEAD_BYTES;
+    if (this.#bytes + bytes > FORWARDED_BYTES_MAX) {
+      throw new StoreError(
+        "overloaded",
+        `${this.#bytes} bytes of writes are on their way from this replica to the master at ${address}, ${FORWARDED_BYTES_MAX} are possible; nothing was changed, try again shortly, or write to the master`,
+      );
+    }
+    this.#bytes += bytes;
     try {
       return await whileWanted(context, (signal) =>
         this.#channels.call(
@@ -92,8 +106,18 @@ export class WriteForwarder {
       );
     } catch (error) {
       throw explained(error, address);
+    } finally {
+      this.#bytes -= bytes;
     }
   }
+}
+
+/** Of all texts and bytes in a message. */
+function bytesOf(value: unknown): number {
+  if (value instanceof Uint8Array) return value.byteLength;
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 0;
+  return Object.values(value).reduce<number>((sum, part) => sum + bytesOf(part), 0);
 }
 
 function isNotMaster(error: unknown): boolean {
