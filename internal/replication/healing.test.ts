@@ -107,6 +107,46 @@ test("a master whose own state is wrong makes its replica start anew once in an 
   expect(cluster.renewals).toBe(2);
 });
 
+test("two voters whose states both differ set them aside one after the other, and never while the other lacks something", async () => {
+  const other = new Cluster();
+  const [voter] = (await other.found(["a:1", "b:1", "c:1"])) as [TestNode];
+  for (let i = 0; i < 10; i++) voter.store.write(`record ${i}`);
+  await other.pass(5000);
+  // By the same mistake, or since it is the master that is wrong.
+  for (const address of ["b:1", "c:1"]) other.node(address).store.disk.rotten = true;
+  for (let i = 0; i < 200; i++) {
+    await other.pass(100);
+    const without = ["b:1", "c:1"].filter((address) => other.node(address).store.last.seq < voter.store.last.seq);
+    expect(without.length).toBeLessThan(2);
+  }
+  expect(other.renewals).toBe(2);
+  for (const address of ["b:1", "c:1"]) {
+    expect(other.node(address).store.stateCheck()).toEqual(voter.store.stateCheck());
+    expect(other.node(address).store.disk.setAside).toHaveLength(1);
+  }
+  // Nor while a voter is away.
+  await other.crash("c:1");
+  other.node("b:1").store.disk.rotten = true;
+  other.node("b:1").store.disk.setAsideMs = undefined;
+  await other.pass(20_000, 500);
+  expect(other.renewals).toBe(2);
+  await other.close();
+});
+
+test("replicas take turns in being checked, however many there are and however rarely they are asked", async () => {
+  const other = new Cluster();
+  const addresses = ["x:1", "y:1", "z:1"];
+  const options = { heartbeatIntervalMs: 30_000 };
+  for (const address of addresses) await other.start("replica", address, options);
+  await other.start("master", "m:1", { listedReplicas: addresses });
+  await other.pass(1000);
+  const checked = new Set<string>();
+  other.network.heard = (message, wire) => void (message.kind === "heartbeat" && message.check && checked.add(wire.to));
+  await other.pass(200_000, 1000);
+  expect([...checked].toSorted()).toEqual(addresses);
+  await other.close();
+});
+
 describe("a disk without room", () => {
   test("for the note that a replica has caught up ends nothing, and the note is taken later", async () => {
     const late = await cluster.start("replica", "x:1", { masterAddress: "m:1" });

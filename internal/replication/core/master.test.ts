@@ -323,10 +323,10 @@ describe("pushing", () => {
        #1 <- append after 2/5, 100 bytes, commit 5, echo 1
        > pass 100
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer, checked
+       #1 <- heartbeat commit 5, echo 1, answer
        > pass 3999
        > flush
-       #1 <- heartbeat commit 5, echo 1, answer, checked
+       #1 <- heartbeat commit 5, echo 1, answer
        > pass 1
        > flush
        hang up #1

@@ -289,6 +289,7 @@ export class MasterStep {
 
   flush(): void {
     this.#startRound();
+    const checked = this.#whomToCheck();
     for (const peer of this.#role.peers.values()) {
       const { progress } = peer;
       switch (progress.kind) {
@@ -312,7 +313,8 @@ export class MasterStep {
             this.#giveUp(peer, this.#silence(progress));
             break;
           }
-          if (askAtMs(progress) <= this.#nowMs) this.#heartbeat(progress, true);
+          if (peer === checked) this.#heartbeat(progress, askAtMs(progress) <= this.#nowMs, true);
+          else if (askAtMs(progress) <= this.#nowMs) this.#heartbeat(progress, true);
           this.#pump(progress);
           break;
         default:
@@ -552,10 +554,8 @@ export class MasterStep {
     if (isNew) this.#heartbeat(stream, false);
   }
 
-  #heartbeat(stream: Streaming, answer: boolean): void {
+  #heartbeat(stream: Streaming, answer: boolean, withCheck = false): void {
     if (answer) stream.askedAtMs = this.#nowMs;
-    // In quiet times the replica is likely to apply no more than the master has applied.
-    const withCheck = answer && this.#mayCheck(stream);
     if (withCheck) stream.checkedAtMs = this.#role.checkedAtMs = this.#nowMs;
     this.#out.push({
       kind: "send",
@@ -566,22 +566,21 @@ export class MasterStep {
   }
 
   /**
-   * Peers take turns: whose state differs forgets its log, too, and if it is this master that is wrong, nobody else must do so
-   * before the one before is whole again.
+   * Whose state is compared with this master's now: in quiet times, since only then the two are likely to have applied the
+   * same. Peers take turns: whose state differs forgets its log, too, and if it is this master that is wrong, nobody else must
+   * do so before the one before is whole again.
    */
-  #mayCheck(stream: Streaming): boolean {
-    const streams = [...this.#role.peers.values()].flatMap((peer) =>
-      peer.progress.kind === "streaming" ? [{ peer, progress: peer.progress }] : [],
-    );
-    const own = streams.find(({ progress }) => progress === stream);
-    const isTurn = ({ checkedAtMs }: Streaming): boolean =>
-      this.#nowMs - checkedAtMs >= STATE_CHECK_MS * streams.length;
-    if (!own || !this.#mayForget(own.peer) || !isTurn(stream)) return false;
-    if (this.#nowMs - this.#role.checkedAtMs < STATE_CHECK_MS) return false;
-    return !streams.some(
-      ({ peer, progress }) =>
-        progress.checkedAtMs < stream.checkedAtMs && askAtMs(progress) <= this.#nowMs && this.#mayForget(peer),
-    );
+  #whomToCheck(): Peer | undefined {
+    const { log } = this.#state;
+    if (this.#nowMs - this.#role.checkedAtMs < STATE_CHECK_MS || log.appliedSeq < log.writtenSeq) return undefined;
+    let next: { readonly peer: Peer; readonly checkedAtMs: number } | undefined;
+    for (const peer of this.#role.peers.values()) {
+      if (peer.progress.kind !== "streaming" || peer.matchSeq < log.writtenSeq) continue;
+      const { checkedAtMs } = peer.progress;
+      if (this.#nowMs - checkedAtMs < STATE_CHECK_MS || (next && next.checkedAtMs <= checkedAtMs)) continue;
+      if (this.#mayForget(peer)) next = { peer, checkedAtMs };
+    }
+    return next?.peer;
   }
 
   /** Whether all other voters keep what is committed. */
