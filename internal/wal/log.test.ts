@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { clusterId } from "../base/ids.js";
 import { epoch, epochMs, seq } from "../base/position.js";
-import type { FileSystem } from "./file-system.js";
+import type { File, FileSystem } from "./file-system.js";
 import type { Durability, LogRecord } from "./log.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
 import { NodeFileSystem } from "./node-file-system.js";
@@ -26,8 +26,24 @@ async function opened(options: Parameters<typeof openLog>[0]): Promise<TestLog> 
   return test;
 }
 
+/** On which each write stops after some bytes, as one may on any system. */
+class ShortWritingFileSystem extends MemoryFileSystem {
+  override async open(path: string, mode: "read" | "write" | "create"): Promise<File> {
+    const file = await super.open(path, mode);
+    return {
+      read: (into, position) => file.read(into, position),
+      write: (content, position) => file.write(content.subarray(0, 1000), position),
+      datasync: () => file.datasync(),
+      truncate: (size) => file.truncate(size),
+      size: () => file.size(),
+      close: () => file.close(),
+    };
+  }
+}
+
 const makers: [string, () => Promise<FileSystem>][] = [
   ["MemoryFileSystem", async () => new MemoryFileSystem()],
+  ["MemoryFileSystem whose writes are short", async () => new ShortWritingFileSystem()],
   [
     "NodeFileSystem",
     async () => {
