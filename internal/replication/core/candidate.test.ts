@@ -486,6 +486,29 @@ describe("another master's Hello to a candidate", () => {
     expect(play(player, `> s1 <- hello epoch 5 history 1@1 5@6 from v`)).toContain("reject not_a_replica");
   });
 
+  test("of the epoch that this node began itself is a conflict, and stops the other one too", () => {
+    const player = startingPlayer({ ...LISTED, history: "1@1 2@5", last: "2/5", promised: "2=r" });
+    play(player, `> campaign start\n> prepared m:1 v:1\n> surveyed m:1 silent\n> surveyed v:1 silent`);
+    const played = play(player, `> s1 <- hello epoch 2 history 1@1 2'@5 from v`);
+    expect(played).toContain("s1 -> reject epoch_conflict, promised 2");
+    expect(player.state.role.kind).toBe("candidate");
+  });
+
+  test("of the epoch that this node was to begin, and did not, is heard", () => {
+    const player = startingPlayer({ ...LISTED, promised: "2=r" });
+    play(player, `> campaign start\n> prepared m:1 v:1\n> surveyed m:1 silent\n> surveyed v:1 silent`);
+    expectPlayed(
+      player,
+      `> s1 <- hello epoch 2 history 1@1 2'@6 from v
+       end calls
+       failed no_majority
+       step down for v:1
+       save role
+       > done
+       s1 -> welcome promised 2, history 1@1, last 1/5`,
+    );
+  });
+
   test("changes nothing once its own promise is being written", () => {
     const player = asking();
     play(player, `> promised v:1 granted`);

@@ -190,10 +190,21 @@ export class CandidateStep {
   /** Whether another master's Hello shows that this candidacy is over. */
   yieldsTo(hello: Hello): boolean {
     const { phase } = this.#role;
+    const { clusterId, promised, log } = this.#state;
     if (isCommitted(this.#role)) return false;
-    if (this.#state.clusterId === undefined) return true;
+    if (clusterId === undefined) return true;
     const wanted = phase.kind === "asking" ? phase.epoch : 0;
-    return hello.epoch > this.#state.promised.epoch && hello.epoch >= wanted;
+    if (hello.epoch < wanted) return false;
+    // Of an epoch that this node has promised to itself, and then did not begin, another node may be master.
+    const isOther = hello.epoch === promised.epoch && hello.epochId !== promised.epochId;
+    return hello.epoch > promised.epoch || (isOther && log.history.last?.epoch !== hello.epoch);
+  }
+
+  /** Whether the other master's epoch is one that this node has begun itself. */
+  contradicts(hello: Hello): boolean {
+    return this.#state.log.history.starts.some(
+      ({ epoch, epochId }) => epoch === hello.epoch && epochId !== hello.epochId,
+    );
   }
 
   // ---- the survey ------------------------------------------------------------------------------------------------------
@@ -386,8 +397,8 @@ export class CandidateStep {
 
   #win(phase: Asking, isUnclean: boolean): void {
     const { log, promised } = this.#state;
-    // The vote was taken by force, and the record that says so is lost.
-    const isLost = this.#isOneVote(phase) && wasForcedAfter(log.last.epoch, promised.epoch);
+    // This node's last mastership was forced, and the record that says so is lost: it is above all that it has not heard of.
+    const isLost = wasForcedAfter(log.last.epoch, promised.epoch);
     this.#assume(phase, { forced: isUnclean || isLost, stripped: [], unreached: [], knownLostRecords: 0 });
   }
 

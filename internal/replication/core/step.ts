@@ -192,6 +192,10 @@ function challenge(
       return new MasterStep(state, role, out, event.nowMs).challenged(hello);
     case "candidate": {
       const candidate = new CandidateStep(state, role, out, event.nowMs);
+      if (candidate.contradicts(hello)) {
+        const own = `this node's log has epoch ${hello.epoch} under another id than ${hello.epochId}`;
+        return { reason: "epoch_conflict", detail: own };
+      }
       if (!candidate.yieldsTo(hello)) return undefined;
       const detail = `node ${hello.sender} is master of epoch ${hello.epoch}`;
       candidate.yieldTo(detail, { durably: false, masterAddress: hello.masterAddress });

@@ -323,6 +323,18 @@ describe("a mastership that was forced, and that this node's log knows nothing o
     );
   });
 
+  test("of this node itself marks its next mastership as forced too, while its record is lost", () => {
+    expectPlayed(
+      started({ ...listed, voters: "r", promised: "1000002=r" }),
+      `> surveyed m:1 silent
+       > surveyed v:1 silent
+       end calls
+       assume epoch 1000003
+       > done
+       begin epoch 1000003, forced`,
+    );
+  });
+
   test("is no hindrance to a log that has its records", () => {
     expectPlayed(
       promoted({ ...listed, history: "1@1 1000002@6!", last: "1000002/6", promised: 1_000_002 }),
