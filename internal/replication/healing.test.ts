@@ -172,6 +172,20 @@ describe("a disk without room", () => {
     expect(replica().store.records).toEqual(again.store.records);
   });
 
+  test("for the promise that a master is asked for ends its mastership, and nobody need help it back", async () => {
+    master.store.refusals = 1000;
+    const failed = cluster.outcome(replica().replicator.promote({ force: false }));
+    await expect(failed).rejects.toMatchObject({ code: "no_majority", message: expect.stringContaining("ENOSPC") });
+    expect(master.isServing).toBe(false);
+    expect(master.store.promised.epoch).toBe(1);
+    master.store.refusals = 0;
+    await cluster.pass(15_000);
+    expect(master.isServing).toBe(true);
+    expect(await cluster.outcome(master.store.propose("more"))).toMatchObject({ epoch: 2 });
+    await cluster.pass(3000);
+    expect(replica().store.records).toEqual(master.store.records);
+  });
+
   test("for the note that a node is master is said, and a replica stays a replica", async () => {
     replica().store.refusals = 1;
     const promoted = cluster.outcome(replica().replicator.promote({ force: false }));

@@ -262,6 +262,26 @@ describe("where a forced mastership took votes", () => {
   });
 });
 
+test("a master that has lost its majority takes their votes by force, and goes on alone", async () => {
+  const [a] = (await cluster.found(NODES)) as [TestNode];
+  await cluster.crash("b:1");
+  const disk = await cluster.crash("c:1");
+  await cluster.pass(6000);
+  const waiting = a.store.propose("one");
+  const lost = expect(waiting).rejects.toThrow("no longer master");
+  expect(await promote(a)).toMatchObject({ epoch: 1, unreached: [] });
+  const forced = await promote(a, true);
+  expect(forced).toMatchObject({ epoch: 1 + MILLION, knownLostRecords: 0 });
+  expect(forced.unreached.toSorted()).toEqual(["b:1", "c:1"]);
+  await lost;
+  // What was in flight is in its log all the same.
+  expect(a.texts).toContain("one");
+  expect(await cluster.outcome(a.store.propose("two"))).toMatchObject({ epoch: 1 + MILLION });
+  const back = await cluster.start("replica", "c:1", { nodes: NODES, disk });
+  await cluster.pass(6000);
+  expect(back.store.records).toEqual(a.store.records);
+});
+
 describe("a master that starts again", () => {
   test("goes on alone with the one vote when nobody answers", async () => {
     await withOneVote();

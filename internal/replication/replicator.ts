@@ -30,7 +30,6 @@ import {
 import { deadlineOf } from "./deadline.js";
 import { Driver, type Report } from "./driver.js";
 import { firstChanges } from "./first-record.js";
-import { Founder } from "./founder.js";
 import { handOver, type Target, type TransferResult } from "./handover.js";
 import { Mastership } from "./mastership.js";
 import { listedView, type MemberView, otherView, ownView } from "./member-view.js";
@@ -47,6 +46,7 @@ import type {
 import { Reads } from "./reads.js";
 import { Registration } from "./registration.js";
 import { ReplicationError } from "./replication-error.js";
+import { Resumption } from "./resumption.js";
 import type { Member, ReplicatedStore } from "./store-port.js";
 import { Conditions } from "./waiters.js";
 
@@ -120,7 +120,7 @@ export class Replicator {
   readonly #state: CoreState;
   readonly #driver: Driver;
   readonly #registration: Registration;
-  readonly #founder: Founder;
+  readonly #resumption: Resumption;
   readonly #listed: readonly string[];
   readonly #nodes: readonly string[];
   /** Set from the first record of an epoch to its end. */
@@ -201,11 +201,12 @@ export class Replicator {
       }),
       random,
     });
-    this.#founder = new Founder({
+    this.#resumption = new Resumption({
       clock,
       random,
-      isEmpty: () => store.isEmpty,
-      isIdle: () => isUnclaimed(this.#state),
+      isMeantToBeMaster: () =>
+        store.role === "master" || (this.#nodes.length > 0 && store.isEmpty && store.foundsWhenEmpty),
+      isUnclaimed: () => isUnclaimed(this.#state),
       campaign: () => this.#driver.dispatch({ kind: "campaign", cause: "start", forced: false }),
     });
     store.retainLog(() => this.#lackedAfter());
@@ -229,7 +230,7 @@ export class Replicator {
    */
   async start(): Promise<void> {
     this.#assertOpen();
-    if (this.#nodes.length > 0 && this.#store.isEmpty && this.#store.foundsWhenEmpty) this.#founder.start();
+    this.#resumption.start();
     if (this.#store.role !== "master") {
       this.#registration.start();
       return;
@@ -266,7 +267,7 @@ export class Replicator {
     this.#campaigns.reject(reason);
     for (const { reject } of this.#asks.values()) reject(reason);
     this.#asks.clear();
-    this.#founder.close();
+    this.#resumption.close();
     await this.#registration.close();
     await this.#driver.close(reason.message);
   }
