@@ -248,7 +248,10 @@ async function runMany(
       done++;
       events += result.events;
       counts.add(result.counts);
-      if (result.violation) failures.push(result);
+      if (result.violation) {
+        failures.push(result);
+        console.log(failureOf(result));
+      }
       if (performance.now() - toldMs < 5000) return;
       toldMs = performance.now();
       console.log(
@@ -260,10 +263,8 @@ async function runMany(
   const shown = Object.entries(counts.asRecord()).filter(([what]) => verbose || !what.startsWith("log: "));
   for (const [what, times] of shown) console.log(`${String(times).padStart(10)}  ${what}`);
   console.log(`\n${done} seeds from ${first} on, ${events} events, ${rate()} seeds a second on ${jobs} processes`);
-  for (const { seed, violation } of failures.sort((a, b) => a.seed - b.seed)) {
-    console.log(`\nseed ${seed} breaks the rule "${violation?.rule}":\n  ${violation?.detail}`);
-    console.log(`replay it:  npm run simulate -- --seed ${seed}`);
-  }
+  failures.sort((a, b) => a.seed - b.seed);
+  for (const failure of failures) console.log(failureOf(failure));
   const shortest = failures[0];
   if (shortest?.traceHash) {
     console.log("\nits last events:");
@@ -278,6 +279,11 @@ async function runMany(
   }
   console.log("every rule was kept");
   return 0;
+}
+
+function failureOf({ seed, violation }: SeedResult): string {
+  const broken = `seed ${seed} breaks the rule "${violation?.rule}":\n  ${violation?.detail}`;
+  return `\n${broken}\nreplay it:  npm run simulate -- --seed ${seed}`;
 }
 
 // ---- planted faults --------------------------------------------------------------------------------------------------

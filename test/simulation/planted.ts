@@ -64,8 +64,11 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
       return real(state, event);
     }),
 
-  "acknowledges a tail that was not matched": () =>
-    stepped((real, state, event) => withAcks(real(state, event), () => state.log.keptSeq)),
+  "takes a tail that was not matched for its master's": () =>
+    stepped((real, state, event) => {
+      if (event.kind !== "pushed" || event.message.kind !== "align") return real(state, event);
+      return real(state, { ...event, message: { ...event.message, agreement: state.log.last } });
+    }),
 
   "acknowledges what it has not written yet": () =>
     stepped((real, state, event) => withAcks(real(state, event), () => state.log.last.seq)),
@@ -169,11 +172,12 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
         const objection = real(state, request);
         return objection?.refusal === "no_vote" ? undefined : objection;
       },
-      // And everybody looks like its holder.
+      // And everybody looks like its newest holder.
       step: (real, state, event) => {
         if (event.kind !== "surveyed" || typeof event.answer === "string") return real(state, event);
         const { nodeId, promised } = event.answer;
-        return real(state, { ...event, answer: { ...event.answer, promised: { ...promised, candidate: nodeId } } });
+        const newest = { epoch: epoch(promised.epoch + 1), candidate: nodeId };
+        return real(state, { ...event, answer: { ...event.answer, promised: newest } });
       },
     },
   }),
