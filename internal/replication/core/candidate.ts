@@ -396,10 +396,9 @@ export class CandidateStep {
   // ---- the end ---------------------------------------------------------------------------------------------------------
 
   #win(phase: Asking, isUnclean: boolean): void {
-    const { log, promised } = this.#state;
-    // This node's last mastership was forced, and the record that says so is lost: it is above all that it has not heard of.
-    const isLost = wasForcedAfter(log.last.epoch, promised.epoch);
-    this.#assume(phase, { forced: isUnclean || isLost, stripped: [], unreached: [], knownLostRecords: 0 });
+    // It was forced before, by this node, and its record was lost or never came to be: it is above all that was not heard of.
+    const isLeap = wasForcedAfter(this.#state.log.last.epoch, phase.epoch);
+    this.#assume(phase, { forced: isUnclean || isLeap, stripped: [], unreached: [], knownLostRecords: 0 });
   }
 
   #winByForce(phase: Asking): void {

@@ -255,6 +255,26 @@ describe("where the voters are listed", () => {
     );
   });
 
+  test("a majority of four is three", () => {
+    expectPlayed(
+      promoted({ ...listed, voters: "mrvw" }, "m:1 v:1 w:1"),
+      `> surveyed m:1 silent
+       > surveyed v:1 last 1/5
+       > surveyed w:1 silent
+       end calls
+       failed no_majority`,
+    );
+    const player = promoted({ ...listed, voters: "mrvw" }, "m:1 v:1 w:1");
+    play(player, `> surveyed m:1 silent\n> surveyed v:1 last 1/5\n> surveyed w:1 last 1/5`);
+    expectPlayed(
+      player,
+      `> promised v:1 granted
+       > promised w:1 granted
+       end calls
+       assume epoch 2`,
+    );
+  });
+
   test("a sole voter asks nobody", () => {
     expectPlayed(
       promoted({ ...listed, voters: "r" }, "x:1"),
@@ -397,7 +417,7 @@ describe("where there is one vote", () => {
        end calls
        assume epoch 1000003
        > done
-       begin epoch 1000003`,
+       begin epoch 1000003, forced`,
     );
   });
 
