@@ -226,6 +226,18 @@ test("a voter whose place another node has taken still counts, does not answer, 
   expect(report).toContain("1 of 2 voters do not answer, so that there is no majority");
 });
 
+test("a copied directory is pointed out: one node id at two addresses", async () => {
+  const at = (address: string): ClusterStatus => statusOf({ nodeId: "n2", role: "replica", address });
+  const answers = new Map(
+    [statusOf({}), at("two:8080"), at("three:8080")].map((status) => [status.node.address, status]),
+  );
+  const reader = { status: ({ endpoint }: { endpoint: string }) => Promise.resolve(answers.get(endpoint)!) };
+  const rows = await gatherStatus(reader, ["one:8080", "two:8080", "three:8080"], signal);
+  expect(reportOf(rows)).toContain(
+    "two:8080 and three:8080 answer with one node id (n2), so that a data directory was copied",
+  );
+});
+
 test("every node is one row, with what the newest master says of it", async () => {
   const stale = statusOf({ nodeId: "n0", address: "old:8080", last: { epoch: 2, seq: 1 } }, [
     member({ nodeId: "n2", state: "disconnected" }),

@@ -11,7 +11,13 @@ export interface Findings {
 
 export function findingsOf(rows: readonly NodeRow[]): Findings {
   return {
-    problems: [...ofClusters(rows), ...ofMasters(rows), ...ofMajority(rows), ...rows.flatMap(ofNode)],
+    problems: [
+      ...ofClusters(rows),
+      ...ofCopies(rows),
+      ...ofMasters(rows),
+      ...ofMajority(rows),
+      ...rows.flatMap(ofNode),
+    ],
     notes: [...rows.flatMap(notesOf), ...ofVersions(rows)],
   };
 }
@@ -29,6 +35,17 @@ function ofClusters(rows: readonly NodeRow[]): string[] {
     return `${names.join(", ")} to ${id}`;
   });
   return [`these nodes belong to different clusters: ${each.join("; ")}`];
+}
+
+/** Two processes with one node id would count as one voter, and promise for each other. */
+function ofCopies(rows: readonly NodeRow[]): string[] {
+  const ids = new Set(rows.flatMap(({ status }) => status?.node.nodeId ?? []));
+  return [...ids].flatMap((nodeId) => {
+    const names = rows.filter(({ status }) => status?.node.nodeId === nodeId).map(nameOf);
+    if (names.length < 2) return [];
+    const copies = `${names.join(" and ")} answer with one node id (${nodeId}), so that a data directory was copied`;
+    return [`${copies}; stop all but the one that belongs there, and let the others start with empty directories`];
+  });
 }
 
 function ofMasters(rows: readonly NodeRow[]): string[] {

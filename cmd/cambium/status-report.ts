@@ -24,7 +24,7 @@ export interface NodeRow {
 
 /**
  * Asks the endpoints, then the masters and members that those know, and so on until nobody new comes up: whichever node is
- * named, all are seen. A node that answers at two addresses is one row. Never throws for a node that does not answer.
+ * named, all are seen. A node that answers under two names is one row. Never throws for a node that does not answer.
  */
 export async function gatherStatus(
   reader: StatusReader,
@@ -41,7 +41,7 @@ export async function gatherStatus(
   const known = members(answers);
   const rows: NodeRow[] = [];
   for (const row of answers) {
-    if (row.status && rows.some(({ status }) => status?.node.nodeId === row.status?.node.nodeId)) continue;
+    if (row.status && rows.some(({ status }) => status && isSame(status, row.status!))) continue;
     const member = [...known.values()].find((candidate) => isOf(row, candidate));
     const replaces = member || !row.status ? undefined : known.get(row.status.node.address);
     rows.push({ ...row, ...(member && { member }), ...(replaces && { replaces }) });
@@ -81,6 +81,11 @@ function members(rows: readonly NodeRow[]): Map<string, MemberStatus> {
   const rank = ({ node }: ClusterStatus): number => (node.role === "master" ? node.last.epoch : -1);
   const ranked = statuses.toSorted((a, b) => rank(a) - rank(b));
   return new Map(ranked.flatMap((status) => status.members).map((member) => [member.address, member]));
+}
+
+/** One node id at two addresses of its own is two nodes: somebody has copied a directory. */
+function isSame({ node: a }: ClusterStatus, { node: b }: ClusterStatus): boolean {
+  return a.nodeId === b.nodeId && a.address === b.address;
 }
 
 function isOf({ endpoint, status }: NodeRow, { nodeId, address }: MemberStatus): boolean {

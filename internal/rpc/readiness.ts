@@ -21,7 +21,9 @@ export class Readiness {
   reason(): string {
     if (this.#draining) return "this node is shutting down";
     const { store, replicator } = this.#options;
-    return store.status().notReadyReason || replicator.notServing() || this.#tooStale();
+    const { notReadyReason } = store.status();
+    // Of a node that is to be master, what keeps it from that says more than that its data are not there yet.
+    return replicator.notServing() || notReadyReason || this.#tooStale();
   }
 
   get isDraining(): boolean {

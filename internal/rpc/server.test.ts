@@ -443,10 +443,12 @@ describe("readiness", () => {
       ready: false,
       notReadyReason: expect.stringMatching(/^no/),
     });
-    // What the store says comes first: without a state there is nothing to be master of.
+    // What keeps it from being master comes first: a founder without a cluster waits for the others, not for a master.
     running.store.notReadyReason = "it has never caught up";
+    expect((await probe(running)).text).toMatch(/^not ready: no majority/);
+    running.replicator.whyNotServing = "";
     expect((await probe(running)).text).toBe("not ready: it has never caught up\n");
-    running.store.notReadyReason = running.replicator.whyNotServing = "";
+    running.store.notReadyReason = "";
     expect((await probe(running)).status).toBe(200);
   });
 

@@ -123,6 +123,42 @@ test("a switchover under load neither loses a write nor does one twice, and says
   expect(found.toSorted()).toEqual(acknowledged.toSorted());
 });
 
+test("a rolling restart, the mastership handed over first, fails no call of a session and shows it nothing stale", async () => {
+  const { voters, nodes } = await startVoters();
+  const client = createClient({ endpoints: voters.addresses });
+  onTestFinished(() => client.close());
+  const session = client.session();
+  const failures: unknown[] = [];
+  const stale: unknown[] = [];
+  let turns = 0;
+  let isOver = false;
+  const users = Array.from({ length: 4 }, async (_, user) => {
+    for (let turn = 0; !isOver; turn++) {
+      try {
+        await session.set(`user ${user}`, String(turn));
+        const found = await session.getText(`user ${user}`);
+        if (found !== String(turn)) stale.push({ user, turn, found });
+        turns++;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  });
+  for (const [index, node] of nodes.entries()) {
+    const next = nodes[(index + 1) % nodes.length]!;
+    const { role } = await status(node.address);
+    if (role === "NODE_ROLE_MASTER") expect((await voters.cambium("transfer", next.address)).code).toBe(0);
+    expect(await node.stop()).toBe(0);
+    await node.start();
+    await node.ready();
+    const enough = turns + 20;
+    await until("all go on", () => turns >= enough);
+  }
+  isOver = true;
+  await Promise.all(users);
+  expect({ failures, stale }).toEqual({ failures: [], stale: [] });
+});
+
 test("with one node left a promotion needs --force, which says what it costs; the others come back and follow", async () => {
   const { voters, nodes } = await startVoters();
   const [master, second, last] = nodes;
