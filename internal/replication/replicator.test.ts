@@ -494,6 +494,28 @@ describe("a listed replica", () => {
     expect(foreign.complaints).toHaveLength(1);
   });
 
+  test("that is a copy of a node which still follows is refused, whoever asks for it", async () => {
+    const { master, replica } = await pair();
+    await cluster.pass(1000);
+    const { disk } = replica.store;
+    const copied = { ...disk, records: [...disk.records] };
+    const copy = await cluster.start("replica", "r:2", { disk: copied, masterAddress: "m:1" });
+    await cluster.pass(3000);
+    const adding = cluster.outcome(master.replicator.addReplica("r:2"));
+    await expect(adding).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringContaining("directory copied"),
+    });
+    expect(copy.complaints.join()).toContain("directory copied");
+    expect(master.replicator.members().map(({ address }) => address)).toEqual(["m:1", "r:1"]);
+    // Once the other one is gone, it is a node that has moved.
+    await cluster.crash("r:1");
+    await cluster.pass(12_000);
+    const members = master.replicator.members().filter(({ nodeId }) => nodeId !== undefined);
+    expect(members.map(({ address }) => address)).toEqual(["m:1", "r:2"]);
+    expect(copy.store.records).toEqual(master.store.records);
+  });
+
   test("that cannot be entered at first is entered later", async () => {
     const replica = await cluster.start("replica", "r:1");
     const master = await cluster.start("master", "m:1");

@@ -311,6 +311,7 @@ export class Roster {
         throw new ReplicationError("refused", detail);
       }
       if (known && !known.removed && known.address === address && others.length === 0) return known;
+      if (known && !known.removed && known.address !== address) this.#assertMoved(known, address);
       for (const other of others) {
         this.#options.logger.warn("a member is replaced by another node at its address", {
           address,
@@ -330,6 +331,16 @@ export class Roster {
       await this.#propose(member);
       return member;
     });
+  }
+
+  /** A node that moves is no longer where it was: two that have one id are copies, and each would speak for the other. */
+  #assertMoved(known: Member, address: string): void {
+    const peer = this.#options.peerAt(known.address);
+    if (known.nodeId === this.#store.nodeId || peer?.nodeId !== known.nodeId || peer.state === "disconnected") return;
+    throw new ReplicationError(
+      "refused",
+      `node ${known.nodeId} follows this master at ${known.address}, and answers at ${address} too; was its directory copied? Stop one of the two, and give that one an empty directory`,
+    );
   }
 
   /** Gives a member a vote once it has what the log holds now. */

@@ -85,7 +85,7 @@ export class MasterStep {
     const committed = committedSeq({
       mode: log.electorate.commit,
       ownKeptSeq: log.keptSeq,
-      othersMatchSeq: otherVoters(log.electorate, self).map(({ nodeId }) => this.#bestOf(nodeId, "matchSeq") as Seq),
+      othersMatchSeq: otherVoters(log.electorate, self).map(({ nodeId }) => this.#answerOf(nodeId, "matchSeq") as Seq),
       firstSeq: this.#role.firstSeq,
     });
     if (committed === undefined || committed <= this.#state.commitSeq) return;
@@ -94,11 +94,13 @@ export class MasterStep {
     this.#confirmReads();
   }
 
-  /** What a voter has answered, wherever it was met. Whoever has taken its address has another node id, and does not count. */
-  #bestOf(voter: NodeId, what: "matchSeq" | "answeredRound"): number {
-    let best = 0;
-    for (const peer of this.#role.peers.values()) if (peer.met === voter) best = Math.max(best, peer[what]);
-    return best;
+  /** What a voter has answered at its own address. Whoever has taken that has another node id; elsewhere it may be a copy. */
+  #answerOf(voter: NodeId, what: "matchSeq" | "answeredRound"): number {
+    let answer = 0;
+    for (const { met, spec, ...peer } of this.#role.peers.values()) {
+      if (met === voter && spec.member?.nodeId === voter) answer = Math.max(answer, peer[what]);
+    }
+    return answer;
   }
 
   peersChanged({ peers, removed }: EventOf<"peers">): void {
@@ -498,7 +500,7 @@ export class MasterStep {
     const { rounds } = this.#role;
     const others = otherVoters(this.#state.log.electorate, this.#state.self);
     if (others.length > 0) {
-      const answered = others.map(({ nodeId }) => this.#bestOf(nodeId, "answeredRound"));
+      const answered = others.map(({ nodeId }) => this.#answerOf(nodeId, "answeredRound"));
       const newest = [rounds.current, ...answered].sort((a, b) => b - a);
       this.#tellConfirmed(
         rounds.confirm(must(newest[majorityOf(newest.length) - 1], "a majority is no more than all")),
