@@ -97,8 +97,8 @@ export class MasterStep {
   /** What a voter has answered at its own address. Whoever has taken that has another node id; elsewhere it may be a copy. */
   #answerOf(voter: NodeId, what: "matchSeq" | "answeredRound"): number {
     let answer = 0;
-    for (const { met, spec, ...peer } of this.#role.peers.values()) {
-      if (met === voter && spec.member?.nodeId === voter) answer = Math.max(answer, peer[what]);
+    for (const peer of this.#role.peers.values()) {
+      if (peer.met === voter && peer.spec.member?.nodeId === voter) answer = Math.max(answer, peer[what]);
     }
     return answer;
   }

@@ -98,7 +98,7 @@ export function majoritySeq({ role, log, self }: CoreState): Seq {
   if (role.kind !== "master") return seq(0);
   const kept: Seq[] = [log.keptSeq];
   for (const { nodeId } of otherVoters(log.electorate, self)) {
-    const peers = [...role.peers.values()].filter(({ met }) => met === nodeId);
+    const peers = [...role.peers.values()].filter(({ met, spec }) => met === nodeId && spec.member?.nodeId === nodeId);
     kept.push(seq(Math.max(0, ...peers.map(({ matchSeq }) => matchSeq))));
   }
   kept.sort((a, b) => b - a);
