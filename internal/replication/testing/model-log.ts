@@ -65,6 +65,10 @@ export class ModelLog {
     return seq === 0 ? 0 : must(this.at(seq), "a record of the log").number;
   }
 
+  has(number: number): boolean {
+    return this.#records.some((record) => record.number === number);
+  }
+
   after(seq: number, count: number): ModelRecord[] {
     return this.#records.slice(seq, seq + count);
   }

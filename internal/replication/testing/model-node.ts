@@ -14,7 +14,7 @@ import type { MasterMessage, ReplicaMessage } from "../core/message.js";
 import { newReplicaRole } from "../core/replica.js";
 import { type CoreState, EMPTY_LOG, newCoreState } from "../core/state.js";
 import { nextDueMs, step } from "../core/step.js";
-import { isServing } from "../core/view.js";
+import { isServing, isUnclaimed } from "../core/view.js";
 import { showEffect } from "./dialogue-show.js";
 import { ModelLog, type ModelRecord, type ModelRecords } from "./model-log.js";
 
@@ -45,6 +45,8 @@ export interface ModelWorld {
   begun(process: ModelProcess, won: Won): void;
   confirmed(process: ModelProcess, read: number, seq: number): void;
 }
+
+const RESUMES_MS = 7500;
 
 /** What a node finds again when it starts. */
 export class ModelDisk {
@@ -84,6 +86,7 @@ export class ModelProcess {
   readonly #answers: Happening[] = [];
   readonly #events: Happening[] = [];
   #running = false;
+  #resumesAtMs: number;
 
   constructor(
     readonly disk: ModelDisk,
@@ -108,6 +111,7 @@ export class ModelProcess {
       seed,
     });
     disk.log.changed();
+    this.#resumesAtMs = world.nowMs + RESUMES_MS;
     if (disk.role === "master") this.dispatch({ kind: "campaign", cause: "start", forced: false });
     else this.dispatch({ kind: "flush" });
   }
@@ -120,12 +124,20 @@ export class ModelProcess {
     return this.isUp && isServing(this.state);
   }
 
-  get isDue(): boolean {
-    return nextDueMs(this.state) <= this.world.nowMs;
+  get dueAtMs(): number {
+    return Math.min(nextDueMs(this.state), this.#resumesAtMs);
   }
 
-  get dueAtMs(): number {
-    return nextDueMs(this.state);
+  /** What is due is done; a node that is meant to be master, and is a replica of nobody, tries again now and then. */
+  flush(): void {
+    if (this.#resumesAtMs <= this.world.nowMs) {
+      this.#resumesAtMs = this.world.nowMs + RESUMES_MS;
+      const isFounder = this.cluster.founders.length > 0 && this.log.length === 0 && this.disk.founds;
+      if ((isFounder || this.disk.role === "master") && isUnclaimed(this.state)) {
+        this.dispatch({ kind: "campaign", cause: "start", forced: false });
+      }
+    }
+    this.dispatch({ kind: "flush" });
   }
 
   dispatch(happening: Happening): void {

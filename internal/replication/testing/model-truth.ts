@@ -34,7 +34,9 @@ export class ModelTruth {
   #isForked = false;
   /** The newest mastership that was forced; what older ones commit from then on is of a history that was given up. */
   #forcedEpoch = 0;
-  /** Two masterships have one number after a forced one: nothing tells which of them is right. */
+  /** Of that mastership: its first record. */
+  #forcedRecord = 0;
+  /** Two were forced apart from each other, or have one number: nothing tells which of them is right. */
   #isTorn = false;
 
   constructor(counts: ModelCounts) {
@@ -86,8 +88,15 @@ export class ModelTruth {
     assert(isTwin || !other, `epoch ${promise.epoch} begins as ${promise.epochId}, and has begun as ${other}`);
     if (isTwin) this.#isTorn = true;
     this.#masters.set(promise.epoch, promise.epochId);
+    if (forced) {
+      const isApart = this.#forcedRecord > 0 && !disk.log.has(this.#forcedRecord);
+      if (isApart) this.#isTorn = true;
+      else if (promise.epoch > this.#forcedEpoch) {
+        this.#forcedEpoch = promise.epoch;
+        this.#forcedRecord = disk.log.numberAt(disk.log.length);
+      }
+    }
     if (this.#isTorn || promise.epoch < this.#forcedEpoch) return;
-    if (forced) this.#forcedEpoch = promise.epoch;
     const common = this.#commonWith(disk);
     // A mastership that was won long ago, and overtaken since, need not have what the newer ones have committed.
     if ((this.#committedIn[common] ?? Infinity) < promise.epoch) {

@@ -236,7 +236,7 @@ export class Model implements ModelWorld {
   #actions(): Action[] {
     const actions = [...this.#ofCalls(), ...this.#ofConnections(), ...this.#ofDisks(), ...this.#ofPeople()];
     for (const process of this.#up) {
-      if (process.isDue) actions.push({ weight: 40, does: () => process.dispatch({ kind: "flush" }) });
+      if (process.dueAtMs <= this.nowMs) actions.push({ weight: 40, does: () => process.flush() });
     }
     actions.push({ weight: 6, isLoad: true, does: () => (this.nowMs += 100) });
     actions.push({ weight: 8, isFault: true, does: () => (this.nowMs += 1000) });
