@@ -114,7 +114,9 @@ export class Audit {
       .map((node) => watch.coreOf(node)?.promised)
       .filter((promised) => promised !== undefined);
     const [newest] = promises.sort((a, b) => b.epoch - a.epoch);
-    return newest?.candidate !== undefined && !alive.has(newest.candidate);
+    if (newest?.candidate === undefined) return false;
+    // One that has lost records is behind whoever gave it the vote, and gets it no second time.
+    return !alive.has(newest.candidate) || watch.hasLostWithPower(newest.candidate);
   }
 
   #writeMarker(master: SimNode): void {

@@ -365,7 +365,8 @@ export class Watch {
     if (commit === "majority") return false;
     // One copy counted. Whoever has the only vote has that copy; of several voters, the majority may lack it.
     const sameMaster = before.start?.begins?.master === begins.master;
-    if (voters === "listed" && !sameMaster && !this.handovers.has(begins.master)) return true;
+    const isNext = this.ledger.epochs.every((other) => other.epoch > begins.epoch || isPartOf(other, start));
+    if (voters === "listed" && !(sameMaster && isNext) && !this.handovers.has(begins.master)) return true;
     // The one copy may have been lost with the power, where it was not synced.
     return this.#lostWithPower.has(begins.master);
   }
@@ -377,6 +378,10 @@ export class Watch {
 
   lostWithPower(nodeId: NodeId): void {
     this.#lostWithPower.add(nodeId);
+  }
+
+  hasLostWithPower(nodeId: NodeId): boolean {
+    return this.#lostWithPower.has(nodeId);
   }
 
   #lookAtCommit(view: View, { store, replicator }: Rooms): void {
