@@ -350,8 +350,42 @@ describe("the log of a master", () => {
 });
 
 describe("a listed voter", () => {
-  test("cannot be removed", async () => {
-    await expect(a.replicator.removeReplica({ address: "c:1" })).rejects.toMatchObject({ code: "is_voter" });
+  test("that will not come back can be removed, and then two decide; added again, it has its vote back", async () => {
+    const disk = await cluster.crash("c:1");
+    await cluster.pass(1000);
+    await cluster.outcome(a.replicator.removeReplica({ address: "c:1" }));
+    const voters = (): string[] => a.store.members.filter(({ voter }) => voter).map(({ address }) => address);
+    expect(voters()).toEqual(["a:1", "b:1"]);
+    await cluster.pass(1000);
+    expect(b.store.electorate.members.filter(({ voter }) => voter)).toHaveLength(2);
+    const back = await cluster.start("replica", "c:1", { nodes: NODES, disk });
+    await cluster.pass(3000);
+    expect(back.store.records.length).toBeLessThan(a.store.records.length);
+    await expect(cluster.outcome(back.replicator.promote({ force: false }))).rejects.toMatchObject({ code: "behind" });
+    expect(a.isServing).toBe(true);
+    const { heal } = cluster.cut("b:1");
+    const written = watch(a.store.propose("x"));
+    await cluster.pass(3000);
+    expect(isOpen(written)).toBe(true);
+    heal();
+    await cluster.pass(8000);
+    expect(written.value).toBeDefined();
+    await cluster.outcome(a.replicator.addReplica("c:1"));
+    await cluster.pass(3000);
+    expect(voters()).toEqual(["a:1", "b:1", "c:1"]);
+  });
+
+  test("stays when it is the master, or when the others could not go on without it", async () => {
+    await expect(a.replicator.removeReplica({ address: "a:1" })).rejects.toMatchObject({
+      code: "is_voter",
+      message: expect.stringContaining("hand the mastership over first"),
+    });
+    await cluster.crash("c:1");
+    await cluster.pass(1000);
+    await expect(a.replicator.removeReplica({ address: "b:1" })).rejects.toMatchObject({
+      code: "is_voter",
+      message: expect.stringContaining("of the 2 voters that would be left, these are away: c:1"),
+    });
   });
 
   test("that was wiped is not pushed to, until it is added again; then it has its vote back once it has everything", async () => {

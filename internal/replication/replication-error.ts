@@ -13,7 +13,7 @@ export type ReplicationErrorCode =
   | "removed"
   /** No member fits. */
   | "not_found"
-  /** The member is a voter, and stays one. */
+  /** The member is a voter, and stays one: it is the master, or the other voters could not go on without it. */
   | "is_voter"
   /** The address is not `host:port`. */
   | "invalid_address"

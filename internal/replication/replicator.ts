@@ -356,7 +356,8 @@ export class Replicator {
   }
 
   /**
-   * Ends a membership; both fields must fit the same member when both are given. Resolves once that is committed.
+   * Ends a membership, and with it the vote; both fields must fit the same member when both are given. The master itself stays,
+   * and so does a voter without which too few of the others would be connected. Resolves once that is committed.
    * Rejects with `ReplicationError` (`not_master`, `not_found`, `is_voter`, `closing`) or as `Store.proposeMember`.
    */
   async removeReplica(which: { nodeId?: NodeId; address?: string }): Promise<void> {

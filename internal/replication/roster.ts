@@ -8,6 +8,7 @@ import type { NodeId } from "../base/ids.js";
 import type { Logger } from "../base/logger.js";
 import { normalAddress } from "./address.js";
 import type { Refusal } from "./core/effect.js";
+import { majorityOf } from "./core/electorate.js";
 import type { Happening, PeerSpec } from "./core/event.js";
 import type { PeerView } from "./core/view.js";
 import type { RegisterRequest } from "./peer.js";
@@ -220,13 +221,8 @@ export class Roster {
         throw new ReplicationError("not_found", `no member is ${named || "named"}; status lists them all`);
       }
       const voter = fitting.find((member) => member.voter);
-      if (voter) {
-        throw new ReplicationError(
-          "is_voter",
-          `node ${voter.nodeId} at ${voter.address} is a voter, and stays a member`,
-        );
-      }
-      for (const member of fitting) await this.#propose({ ...member, removed: true });
+      if (voter) this.#assertMayLeave(voter);
+      for (const member of fitting) await this.#propose({ ...member, voter: false, removed: true });
     });
   }
 
@@ -331,6 +327,24 @@ export class Roster {
       await this.#propose(member);
       return member;
     });
+  }
+
+  /** Without it the other voters must be able to go on; among them they could not take the step back. */
+  #assertMayLeave({ nodeId, address }: Member): void {
+    const who = `node ${nodeId} at ${address} is a voter, and stays a member`;
+    if (nodeId === this.#store.nodeId) {
+      throw new ReplicationError("is_voter", `${who}: it is this master; hand the mastership over first`);
+    }
+    const rest = this.#store.members.filter((member) => member.voter && !member.removed && member.nodeId !== nodeId);
+    const away = rest.filter((member) => member.nodeId !== this.#store.nodeId && !this.#isStreaming(member));
+    if (rest.length - away.length >= majorityOf(rest.length)) return;
+    const detail = `of the ${rest.length} voters that would be left, these are away: ${away.map((member) => member.address).join(", ")}`;
+    throw new ReplicationError("is_voter", `${who}: ${detail}; bring them back first`);
+  }
+
+  #isStreaming({ nodeId, address }: Member): boolean {
+    const peer = this.#options.peerAt(address);
+    return peer?.state === "streaming" && peer.nodeId === nodeId;
   }
 
   /** A node that moves is no longer where it was: two that have one id are copies, and each would speak for the other. */
