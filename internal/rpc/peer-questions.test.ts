@@ -76,19 +76,21 @@ describe("questions between nodes come back from the wire as they were", () => {
   });
 
   test("what a candidate asks for, and whether it is granted", () => {
+    const required = {
+      clusterId: anyCluster,
+      candidate: anyNode,
+      address,
+      epoch: fc.integer({ min: 1, max: EPOCH_MAX }).map(epoch),
+      epochId: hex(16)
+        .filter((id) => /[^0]/.test(id))
+        .map(epochId),
+      last: place,
+      forced: fc.boolean(),
+      promisedEpoch: fc.nat(EPOCH_MAX).map(epoch),
+    };
+    const requiredKeys = Object.keys(required) as (keyof typeof required)[];
     const request: fc.Arbitrary<PromiseRequest> = fc
-      .record({
-        clusterId: anyCluster,
-        candidate: anyNode,
-        address,
-        epoch: fc.integer({ min: 1, max: EPOCH_MAX }).map(epoch),
-        epochId: hex(16)
-          .filter((id) => /[^0]/.test(id))
-          .map(epochId),
-        last: place,
-        forced: fc.boolean(),
-        promisedEpoch: fc.nat(EPOCH_MAX).map(epoch),
-      })
+      .record({ ...required, voter: anyNode }, { requiredKeys })
       .map((made) => Object.assign(made, { epoch: epoch(Math.max(made.epoch, made.last.epoch, made.promisedEpoch)) }));
     const refusal = fc.constantFrom(
       undefined,

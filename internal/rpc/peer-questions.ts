@@ -121,6 +121,7 @@ export function promiseRequestToWire(request: PromiseRequest): RequestPromiseReq
     forced: request.forced,
     promisedEpoch: toWire64(request.promisedEpoch),
     protocolVersion: PROTOCOL_VERSION,
+    voter: request.voter === undefined ? NO_BYTES : idToBytes(request.voter),
   });
 }
 
@@ -151,6 +152,7 @@ export function promiseRequestFromWire(request: RequestPromiseRequest): PromiseR
     last,
     forced: request.forced,
     promisedEpoch,
+    ...(request.voter.length > 0 && { voter: nodeIdFromWire(request.voter, "voter") }),
   };
 }
 
