@@ -130,12 +130,18 @@ describe("a linearizable read", () => {
       player,
       `> confirm 1
        > flush
+       > pass 500
+       > flush
+       #1 <- heartbeat commit 4, echo 0, round 2
+       #2 <- heartbeat commit 4, echo 0, round 2
+       > #1 -> ack match 4 applied 4 probe 1 round 2
        > log kept 5
        commit 5
        > flush
-       #1 <- heartbeat commit 5, echo 0, round 2
-       #2 <- heartbeat commit 5, echo 0, round 2
+       #1 <- heartbeat commit 5, echo 1, round 3
+       #2 <- heartbeat commit 5, echo 1, round 3
        > #1 -> ack match 5 applied 5 probe 1 round 2
+       > #1 -> ack match 5 applied 5 probe 1 round 3
        confirmed read 1 at 5`,
     );
   });
