@@ -163,6 +163,18 @@ describe("a candidate", () => {
     );
   });
 
+  test("counts no promise of a lower epoch once it asks for a higher one", () => {
+    const player = askingFour();
+    play(player, `> promised m:1 granted\n> promised v:1 stale_epoch promised 6`);
+    expectPlayed(
+      player,
+      `> promised w:1 granted
+       > promised m:1 granted
+       end calls
+       assume epoch 7`,
+    );
+  });
+
   test("gives up when one has promised a mastership that was forced meanwhile", () => {
     expectPlayed(
       askingFour(),

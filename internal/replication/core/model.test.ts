@@ -3,7 +3,7 @@ import { Model, type ModelOptions } from "../testing/model.js";
 import { ModelCounts } from "../testing/model-truth.js";
 
 /** More of them find more: `MODEL_RUNS=20000 npx vitest run internal/replication/core/model.test.ts`. */
-const RUNS = Number(process.env["MODEL_RUNS"] ?? 25);
+const RUNS = Number(process.env["MODEL_RUNS"] ?? 12);
 const FIRST_SEED = Number(process.env["MODEL_SEED"] ?? 1);
 const STEPS = 1200;
 const TRACE_LINES = 150;
