@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { epoch, seq } from "../base/position.js";
 import { WalError } from "../wal/wal-error.js";
 import { readUpdates } from "./updates.js";
+import { beginMastership, bytes, joinReplica, openStore, push, text } from "./testing/stores.js";
 
 test("a place that is compacted away while it is read is out of range, with what is left", async () => {
   let compactSeq = seq(0);
@@ -22,4 +23,36 @@ test("a place that is compacted away while it is read is out of range, with what
     },
   });
   await expect(page).rejects.toMatchObject({ code: "out_of_range", range: { compactSeq: 12, appliedSeq: 20 } });
+});
+
+test("what is cut off behind the place that is waited at is no loss for the waiter: it is told what came instead", async () => {
+  const old = await openStore();
+  await beginMastership(old);
+  await old.write([{ kind: "set", key: bytes("kept"), value: bytes("1") }]);
+  const after = old.last.seq;
+  const replica = await joinReplica(old);
+  await push(old, replica);
+  const next = await joinReplica(old);
+  await push(old, next);
+  for (const store of [replica, next]) {
+    store.commit(after);
+    await store.markCaughtUp();
+  }
+  // The epoch's first record tells clients nothing: the waiter is past it, and waits on.
+  await beginMastership(old, { epoch: 2 });
+  await push(old, replica);
+  replica.commit(replica.last.seq);
+  const { signal } = new AbortController();
+  const waiting = replica.updates({ after, limit: 10, maxBytes: 1000, waitMs: 60_000, signal });
+  await new Promise((resolve) => setImmediate(resolve));
+  await beginMastership(next, { epoch: 3, forced: true });
+  await next.write([{ kind: "set", key: bytes("instead"), value: bytes("2") }]);
+  await replica.cutAfter(after);
+  await push(next, replica);
+  replica.commit(replica.last.seq);
+  expect((await waiting).events.map(({ key }) => text(key))).toEqual(["instead"]);
+  await expect(
+    replica.updates({ after: seq(after + 9), limit: 10, maxBytes: 1000, waitMs: 0, signal }),
+  ).rejects.toMatchObject({ code: "out_of_range" });
+  await Promise.all([old.close(), replica.close(), next.close()]);
 });

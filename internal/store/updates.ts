@@ -69,18 +69,25 @@ export async function readUpdates(options: {
   hasReached?: () => boolean;
 }): Promise<UpdatesPage> {
   const { request, source, hasReached = () => true } = options;
-  const events: UpdateEvent[] = [];
+  let events: UpdateEvent[] = [];
   const deadlineMs = source.monotonicMs() + request.waitMs;
   let next = request.after;
-  let assertNotCut: ((at: Seq) => void) | undefined;
+  let cuts: CutWatch | undefined;
   for (;;) {
     // From the moment on at which the place is one of this node's own, a cut before it takes it away.
-    if (!assertNotCut && hasReached()) assertNotCut = cutGuard(source);
-    assertNotCut?.(next);
+    if (!cuts && hasReached()) cuts = new CutWatch(source);
+    const fork = cuts?.take();
+    if (fork) {
+      if (fork.seq < request.after) throw lostAt(`seq ${request.after}`, fork);
+      // What was read since is no history any more, and nobody has seen it.
+      events = [];
+      next = request.after;
+    }
     const leftMs = deadlineMs - source.monotonicMs();
-    const isAhead = !assertNotCut || next > source.appliedSeq();
+    const isAhead = !cuts || next > source.appliedSeq();
     if (next < source.compactSeq() || (isAhead && leftMs <= 0)) throw outOfRange(next, source);
-    if (!isAhead) next = await collect(events, next, { ...options, assertNotCut });
+    if (!isAhead) next = await collect(events, next, { ...options, cuts });
+    if (cuts?.isPending) continue;
     if (events.length > 0 || leftMs <= 0) break;
     await source.nextApplied(leftMs, request.signal);
   }
@@ -93,13 +100,13 @@ export async function readUpdates(options: {
   };
 }
 
-/** Adds the events after `from` until the page is full or all is read; gives the last seq that is in it. */
+/** Adds the events after `from` until the page is full, all is read, or some was cut off; gives the last seq that is in it. */
 async function collect(
   events: UpdateEvent[],
   from: Seq,
-  options: { request: UpdatesRequest; source: UpdatesSource; assertNotCut: ((at: Seq) => void) | undefined },
+  options: { request: UpdatesRequest; source: UpdatesSource; cuts: CutWatch | undefined },
 ): Promise<Seq> {
-  const { request, source, assertNotCut } = options;
+  const { request, source, cuts } = options;
   let at = from;
   let bytes = 0;
   while (at < source.appliedSeq()) {
@@ -107,9 +114,8 @@ async function collect(
     // The end is taken before the read: a cut meanwhile must not let records through that were never applied.
     const end = source.appliedSeq();
     const records = await readAfter(at, source);
-    assertNotCut?.(at);
-    // The log has been cut, and this node is about to find out what it still has.
-    if (records.length === 0) return at;
+    // The log has been cut, or this node is about to find out what it still has.
+    if (cuts?.isPending || records.length === 0) return at;
     for (const record of decodeRecords(records)) {
       if (record.seq > end) break;
       const added = eventsOf(record);
@@ -127,13 +133,27 @@ async function collect(
   return at;
 }
 
-/** Throws `lineage_lost` once records up to a place are cut off that are there now. */
-function cutGuard(source: UpdatesSource): (at: Seq) => void {
-  const before = source.forks().length;
-  return (at) => {
-    const fork = source.forks().find(({ seq }, i) => i >= before && seq < at);
-    if (fork) throw lostAt(`seq ${at}`, fork);
-  };
+/** Notices that applied records are cut off, from its making on. */
+class CutWatch {
+  readonly #source: UpdatesSource;
+  #seen: number;
+
+  constructor(source: UpdatesSource) {
+    this.#source = source;
+    this.#seen = source.forks().length;
+  }
+
+  get isPending(): boolean {
+    return this.#source.forks().length > this.#seen;
+  }
+
+  /** The deepest cut since the last call; undefined: there was none. */
+  take(): Position | undefined {
+    const forks = this.#source.forks();
+    const cut = forks.slice(this.#seen);
+    this.#seen = forks.length;
+    return cut.length === 0 ? undefined : cut.reduce((deepest, fork) => (fork.seq < deepest.seq ? fork : deepest));
+  }
 }
 
 /** The records after `at`; compaction may take them away while the read waits for the disk. */
