@@ -70,6 +70,7 @@ export class Audit {
     }
     const master = this.#master;
     if (!master) this.#seekMaster();
+    else if (this.#areVotesGone()) this.#strip(master);
     else if (!this.#marker && !this.#writing) this.#writeMarker(master);
     else if (this.#marker) this.#bringBack(master);
     world.after(LOOK_MS, undefined, "audit", () => this.#look());
@@ -91,6 +92,15 @@ export class Audit {
     const best = force ? fit[0] : fit[this.#promotions % Math.max(1, fit.length)];
     this.#promotions++;
     if (best && nemesis.promoteFor(best.node, force)) counts.note("promotions to heal");
+  }
+
+  /** The master works, and can admit nobody: only by force it gets rid of voters that are gone. */
+  #strip(master: SimNode): void {
+    const { world, nemesis, counts } = this.#simulation;
+    if (world.nowMs < this.#nextPromotionMs + 20_000 || nemesis.isOperating) return;
+    this.#nextPromotionMs = world.nowMs;
+    this.#marker = undefined;
+    if (nemesis.promoteFor(master, true)) counts.note("promotions to heal");
   }
 
   /** Too many of those who decide have lost their disks for good. */

@@ -223,9 +223,9 @@ export class Nemesis {
       case "wipe":
         return this.#wipe(random.pick(nodes));
       case "promote":
-        return one !== undefined && this.#promote(one, false);
+        return one !== undefined && !this.#isMaster(one) && this.#promote(one, false);
       case "forcePromote":
-        return one !== undefined && this.#promote(one, true);
+        return one !== undefined && !this.#isMaster(one) && this.#promote(one, true);
       case "transfer":
         return this.#transfer();
       case "addReplica":
@@ -344,7 +344,7 @@ export class Nemesis {
 
   #promote(node: SimNode, force: boolean): boolean {
     const { counts, world, watch } = this.#simulation;
-    if (!node.rooms || node.state !== "running" || this.#busyOperator || this.#isMaster(node)) return false;
+    if (!node.rooms || node.state !== "running" || this.#busyOperator) return false;
     this.#busyOperator = true;
     watch.handovers.clear();
     this.#operate(node, force ? "forced promotion" : "promotion", async () => {
