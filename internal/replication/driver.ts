@@ -351,6 +351,8 @@ export class Driver {
       }
       case "join":
         return this.#work(effect.operation, async () => {
+          // A master without records that starts again goes on with founding its cluster; this one is another's.
+          if (store.role === "master") await store.saveRole("replica");
           await store.joinCluster(effect.clusterId);
           return DONE;
         });

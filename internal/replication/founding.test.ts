@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { clusterId, epochId } from "../base/ids.js";
 import { epoch } from "../base/position.js";
 import { emptyDisk } from "./testing/array-store.js";
@@ -228,4 +228,23 @@ describe("what a file says of the cluster", () => {
     await cluster.pass(1000);
     expect(said(b)).toEqual([]);
   });
+});
+
+test("a node that joins another cluster is a replica on its disk first, or its next start would begin that cluster anew", async () => {
+  const m = await cluster.start("master", "m:1", { listedReplicas: ["a:1"] });
+  await cluster.pass(1000);
+  const a = cluster.launch("master", "a:1");
+  const full = (): Promise<never> => Promise.reject(new Error("ENOSPC: no space left on the disk"));
+  a.store.refusals = 1;
+  vi.spyOn(a.store, "foundCluster").mockImplementation(full);
+  vi.spyOn(a.store, "saveRole").mockImplementationOnce(full);
+  vi.spyOn(a.store, "promise").mockImplementation(full);
+  await cluster.pass(10_000);
+  expect(a.store.clusterId).toBe(m.store.clusterId);
+  expect(a.store.records).toEqual([]);
+  expect(a.store.role).toBe("replica");
+  const again = await cluster.restart("a:1");
+  await cluster.pass(10_000);
+  expect(again.isServing).toBe(false);
+  expect(again.store.records).toEqual(m.store.records);
 });
