@@ -7,6 +7,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
@@ -19,19 +20,32 @@ import {
   answerText,
   discardRest,
   type HttpRequest,
+  breakOff,
   type HttpResponse,
   isFull,
   isHttp2,
+  unsentBytes,
   writeHead,
 } from "./http-answer.js";
+import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
 import type { Readiness } from "./readiness.js";
+import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
 /** Who makes the call, for those who guard the handlers. */
 export const callerKey: ContextKey<Caller> = createContextKey<Caller>({ address: undefined, authorization: undefined });
 
+/** By what the call came, for those who have large answers to give. */
+export const connectionKey: ContextKey<Connection> = createContextKey<Connection>({ unsentBytes: 0 });
+
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+/** How long a request over HTTP/2 may take to arrive; over HTTP/1.1 the server sees to it. Streams take what they take. */
+const REQUEST_TIMEOUT_MS = 60_000;
+/** How long a caller may leave an answer unread. */
+const UNREAD_TIMEOUT_MS = 60_000;
+/** How often the two are looked at. */
+const LOOK_INTERVAL_MS = 5000;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -40,6 +54,8 @@ export interface AdapterOptions {
   /** The names under which callers on this machine may address the node. */
   readonly hostNames: () => HostNames;
   readonly readiness: Readiness;
+  readonly clock: Clock;
+  readonly turns: Turns;
   /** Why a caller may not call a method; undefined where it may. Asked before anything of the message is read. */
   readonly refusal: (method: DescMethod, caller: Caller) => ConnectError | undefined;
   readonly logger: Logger;
@@ -51,6 +67,13 @@ export class Adapter {
   readonly #active = new Set<HttpResponse>();
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
+  readonly #intake = new Intake();
+  /** Messages over HTTP/2 that are not whole yet. */
+  readonly #arriving = new Set<Arrival>();
+  /** What an answer had left when it was looked at last, and since when that has not become less. */
+  readonly #unread = new WeakMap<HttpResponse, { readonly bytes: number; readonly sinceMs: number }>();
+  readonly #connections = new WeakMap<object, AnswersOfConnection>();
+  #isLooking = false;
   /** Requests over HTTP/1.1 that go on although they have been answered. */
   readonly #answered = new Set<HttpRequest>();
 
@@ -89,9 +112,7 @@ export class Adapter {
   /** Bytes of answers that the network has not taken yet. */
   get unsentBytes(): number {
     let bytes = 0;
-    for (const response of this.#active) {
-      bytes += "stream" in response ? response.stream.bufferSize : response.writableLength;
-    }
+    for (const response of this.#active) bytes += unsentBytes(response);
     return bytes;
   }
 
@@ -114,7 +135,13 @@ export class Adapter {
     request.on("error", ignore);
     response.on("error", ignore);
     this.#active.add(response);
-    response.once("close", () => void this.#active.delete(response));
+    const connection = this.#connectionOf(request);
+    connection.answers.add(response);
+    this.#lookLater();
+    response.once("close", () => {
+      this.#active.delete(response);
+      connection.answers.delete(response);
+    });
     if (this.#options.readiness.isDraining) this.#announceEnd(response);
   }
 
@@ -162,27 +189,30 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
+    const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
+    const refusal = this.#options.refusal(handler.method, caller);
+    if (refusal) {
+      answerRefusal(request, response, 403, refusal);
+      this.#discardRest(request, response);
+      return;
+    }
     this.#calls.add(response);
+    const { methodKind } = handler.method;
+    const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
+    const connection = this.#connectionOf(request);
+    const intake = this.#intake.begin(isStream);
+    const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
+    // Over HTTP/1.1 the server sees to it that requests arrive.
+    if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
-      const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
-      const refusal = this.#options.refusal(handler.method, caller);
-      if (refusal) {
-        answerRefusal(request, response, 403, refusal);
-        return;
-      }
-      const call = universalRequestFromNodeRequest(
-        request,
-        response,
-        undefined,
-        createContextValues().set(callerKey, caller),
-      );
+      const values = createContextValues().set(callerKey, caller).set(connectionKey, connection);
+      const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
-      // The library's own iterator destroys the connection when a handler stops reading, and the answer with it.
-      const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+      const body = this.#bodyOf(request, { intake, connection, signal: call.signal, isStream, arrival });
       const answer = await handler({ ...call, body });
-      await this.#answer(handler, answer, request, response);
+      if (!arrival.isOverdue) await this.#answer(handler, answer, request, response);
     } catch (error) {
-      if (response.destroyed) return;
+      if (response.destroyed || arrival.isOverdue) return;
       this.#options.logger.error("an answer could not be written", {
         path: handler.requestPath,
         error: error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -190,9 +220,81 @@ export class Adapter {
       if (response.headersSent) response.destroy();
       else answerText(response, 500, "this node could not write the answer");
     } finally {
+      this.#arriving.delete(arrival);
       this.#calls.delete(response);
+      intake.end();
       this.#discardRest(request, response);
     }
+  }
+
+  /** What comes of a request: counted, and where it is large, given to be parsed when it is its turn. */
+  async *#bodyOf(
+    request: HttpRequest,
+    {
+      intake,
+      connection,
+      signal,
+      isStream,
+      arrival,
+    }: {
+      readonly intake: IntakeOfRequest;
+      readonly connection: Connection;
+      readonly signal: AbortSignal;
+      readonly isStream: boolean;
+      readonly arrival: Arrival;
+    },
+  ): AsyncGenerator<Uint8Array> {
+    let bytes = 0;
+    // The library's own iterator destroys the connection when a handler stops reading, and the answer with it.
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
+      bytes += chunk.byteLength;
+      intake.add(chunk);
+      yield chunk;
+    }
+    this.#arriving.delete(arrival);
+    if (!isStream && bytes > LARGE_BYTES) await this.#options.turns.take(connection, signal);
+  }
+
+  #connectionOf(request: HttpRequest): AnswersOfConnection {
+    // Over HTTP/2 each look at the socket gives another wrapping of it.
+    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
+    let connection = this.#connections.get(key);
+    if (!connection) this.#connections.set(key, (connection = new AnswersOfConnection()));
+    return connection;
+  }
+
+  /** Ends what takes too long, now and then while there is anything that could. */
+  #lookLater(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#options.clock.after(LOOK_INTERVAL_MS, () => {
+      this.#isLooking = false;
+      this.#look();
+      if (this.#active.size > 0) this.#lookLater();
+    });
+  }
+
+  #look(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const arrival of this.#arriving) {
+      if (nowMs - arrival.sinceMs >= REQUEST_TIMEOUT_MS) this.#endOverdue(arrival);
+    }
+    for (const response of this.#active) {
+      const bytes = unsentBytes(response);
+      const before = this.#unread.get(response);
+      if (bytes === 0 || !before || bytes < before.bytes) this.#unread.set(response, { bytes, sinceMs: nowMs });
+      else if (before.bytes > 0 && nowMs - before.sinceMs >= UNREAD_TIMEOUT_MS) breakOff(response);
+    }
+  }
+
+  #endOverdue(arrival: Arrival): void {
+    const { request, response } = arrival;
+    arrival.isOverdue = true;
+    this.#arriving.delete(arrival);
+    if (response.headersSent) return;
+    const text = `the request did not arrive within ${REQUEST_TIMEOUT_MS} ms; send it again`;
+    answerRefusal(request, response, 408, new ConnectError(text, Code.DeadlineExceeded));
+    discardRest(request, response);
   }
 
   #discardRest(request: HttpRequest, response: HttpResponse): void {
@@ -254,6 +356,25 @@ export class Adapter {
       return false;
     }
     return true;
+  }
+}
+
+interface Arrival {
+  readonly sinceMs: number;
+  readonly request: HttpRequest;
+  readonly response: HttpResponse;
+  /** It was answered, since it took too long. */
+  isOverdue: boolean;
+}
+
+/** The answers that go over one connection. */
+class AnswersOfConnection implements Connection {
+  readonly answers = new Set<HttpResponse>();
+
+  get unsentBytes(): number {
+    let bytes = 0;
+    for (const response of this.answers) bytes += unsentBytes(response);
+    return bytes;
   }
 }
 

@@ -133,6 +133,17 @@ export function isFull(response: HttpResponse): boolean {
   return "stream" in response ? response.stream.writableNeedDrain : response.writableNeedDrain;
 }
 
+/** Bytes of an answer that the network has not taken yet. */
+export function unsentBytes(response: HttpResponse): number {
+  return "stream" in response ? response.stream.bufferSize : response.writableLength;
+}
+
+/** Ends an answer that its caller does not take, and with it what else the caller has on its connection. */
+export function breakOff(response: HttpResponse): void {
+  if ("stream" in response) (response.stream.session ?? response.stream).destroy();
+  else (response.socket ?? response).destroy();
+}
+
 function hasLeft(response: HttpResponse): boolean {
   return response.destroyed || ("stream" in response && response.stream.destroyed);
 }

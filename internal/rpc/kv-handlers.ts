@@ -19,6 +19,7 @@ import type { ScanRequest, WriteCommand, WriteReceipt } from "../store/store.js"
 import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
 import { eventToWire, keyToWire, positionToWire } from "./convert.js";
 import type { FreshReads } from "./fresh-reads.js";
+import type { LargeAnswers } from "./large-answers.js";
 import {
   checkAtMost,
   checkCount,
@@ -43,6 +44,7 @@ export interface KvOptions {
   readonly replicator: Pick<RpcReplicator, "stalenessMs">;
   readonly limits: Limits;
   readonly reads: Pick<FreshReads, "admit">;
+  readonly large: LargeAnswers;
   readonly writes: Pick<AcknowledgedWrites, "write">;
   readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
 }
@@ -52,25 +54,35 @@ const ENTRY_OVERHEAD_BYTES = 64;
 const ANSWER_OVERHEAD_BYTES = 256;
 
 export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
-  const { store, limits, reads } = options;
+  const { store, limits, reads, large } = options;
+  const bytesAt = (key: Uint8Array): number => store.get(key)?.value.byteLength ?? 0;
   return {
     get(request, context) {
       const key = checkedKey(request.key, "key", limits);
       const wait = reads.admit(request.consistency, context.signal);
-      return wait ? wait.then(() => get(key, context, options)) : get(key, context, options);
+      const read = (): GetResponse | Promise<GetResponse> =>
+        large.give(bytesAt(key), request, context, () => get(key, context, options));
+      return wait ? wait.then(read) : read();
     },
 
     batchGet(request, context) {
       checkCount(request.keys.length, "keys");
       const keys = request.keys.map((key, index) => checkedKey(key, `keys[${index}]`, limits));
       const wait = reads.admit(request.consistency, context.signal);
-      return wait ? wait.then(() => batchGet(keys, options)) : batchGet(keys, options);
+      const read = (): BatchGetResponse | Promise<BatchGetResponse> => {
+        const bytes = keys.reduce((sum, key) => sum + bytesAt(key), 0);
+        return large.give(bytes, request, context, () => batchGet(keys, options));
+      };
+      return wait ? wait.then(read) : read();
     },
 
     scan(request, context) {
       const range = checkedScan(request, ANSWER_OVERHEAD_BYTES, limits);
       const wait = reads.admit(request.consistency, context.signal);
-      return wait ? wait.then(() => scan(range, options)) : scan(range, options);
+      // How large a page is, is known when it has been made only.
+      const read = (): ScanResponse | Promise<ScanResponse> =>
+        large.give(Number.POSITIVE_INFINITY, request, context, () => scan(range, options));
+      return wait ? wait.then(read) : read();
     },
 
     ...writeHandlers(options),
@@ -86,6 +98,8 @@ export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
         waitMs: request.waitMs,
         signal: context.signal,
       });
+      const bytes = page.events.reduce((sum, { key, value }) => sum + key.byteLength + value.byteLength, 0);
+      await large.turnFor(bytes, context);
       return create(GetUpdatesResponseSchema, {
         events: page.events.map(eventToWire),
         next: toWire64(page.next.seq),

@@ -16,6 +16,7 @@ import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "
 import { positionToWire } from "./convert.js";
 import type { FreshReads } from "./fresh-reads.js";
 import { inOrder } from "./in-order.js";
+import type { LargeAnswers } from "./large-answers.js";
 import { checkAtMost, checkedRecord, checkedRecords, type Limits, WAIT_MS_MAX } from "./limits.js";
 import type { OffsetRange, ProducedRecord } from "../store/store.js";
 import type { RpcRecords } from "./ports.js";
@@ -26,6 +27,7 @@ export interface LogOptions {
   readonly store: RpcRecords;
   readonly limits: Limits;
   readonly reads: Pick<FreshReads, "admit">;
+  readonly large: LargeAnswers;
   readonly writes: Pick<AcknowledgedWrites, "write">;
   readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
 }
@@ -41,7 +43,7 @@ const UNDER_WAY_RECORDS = 1024;
 /** Reckoned for a record under way beside its bytes. */
 const RECORD_OVERHEAD_BYTES = 256;
 
-export function logHandlers({ store, limits, reads, writes, forwarder }: LogOptions): ServiceImpl<typeof Log> {
+export function logHandlers({ store, limits, reads, large, writes, forwarder }: LogOptions): ServiceImpl<typeof Log> {
   const produce = async (
     records: readonly Uint8Array[],
     acknowledge: Acknowledge,
@@ -71,6 +73,7 @@ export function logHandlers({ store, limits, reads, writes, forwarder }: LogOpti
       const { records, start, end } = await store.consume(offset, 1, 1);
       const [record] = records;
       if (!record) throw notThereYet(offset, { start, end });
+      await large.turnFor(record.record.byteLength, context);
       return create(ConsumeResponseSchema, recordToWire(record));
     },
 
@@ -84,7 +87,7 @@ export function logHandlers({ store, limits, reads, writes, forwarder }: LogOpti
         signal: context.signal,
       }),
 
-    consumeStream: (request, context) => consumeStream(request, context, store),
+    consumeStream: (request, context) => consumeStream(request, context, { store, large }),
 
     truncate(request, context) {
       const below = fromWire64(request.belowOffset, "below_offset");
@@ -106,9 +109,10 @@ export function logHandlers({ store, limits, reads, writes, forwarder }: LogOpti
 /** Holds one page at a time: the next is read once the network has taken the one before. */
 async function* consumeStream(
   request: ConsumeStreamRequest,
-  { signal }: HandlerContext,
-  store: RpcRecords,
+  context: HandlerContext,
+  { store, large }: Pick<LogOptions, "store" | "large">,
 ): AsyncGenerator<ConsumeStreamResponse> {
+  const { signal } = context;
   const range = store.recordRange();
   let next = request.offset === undefined ? range.start : fromWire64(request.offset, "offset");
   const stop = request.stopAtEnd ? range.end : Number.POSITIVE_INFINITY;
@@ -119,6 +123,10 @@ async function* consumeStream(
     // Also where nothing is wanted any more, since it judges the offset.
     const { records, start, end } = await store.consume(next, PAGE_BYTES, Math.max(1, wanted));
     const page = records.slice(0, wanted);
+    await large.turnFor(
+      page.reduce((sum, { record }) => sum + record.byteLength, 0),
+      context,
+    );
     yield create(ConsumeStreamResponseSchema, {
       records: page.map((record) => create(ProducedRecordSchema, recordToWire(record))),
       start: toWire64(start),

@@ -9,7 +9,9 @@ import type { Store } from "../store/store.js";
 import { beginSoleMastership, bytes, openStore } from "../store/testing/stores.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { kvHandlers } from "./kv-handlers.js";
+import { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
+import { Turns } from "./turns.js";
 
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -29,6 +31,7 @@ async function start(limits = roomy) {
     replicator,
     limits,
     reads: { admit: () => undefined },
+    large: new LargeAnswers({ turns: new Turns(), reads: { admit: () => undefined } }),
     writes: new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 }),
     forwarder: { hereOrForward: (_method, _request, _context, here) => here() },
   });

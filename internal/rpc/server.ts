@@ -36,6 +36,7 @@ import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
+import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
@@ -46,6 +47,7 @@ import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
+import { Turns } from "./turns.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
@@ -62,6 +64,10 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 /** How often the timeouts above are looked at. */
 const CHECK_INTERVAL_MS = 5000;
+/** More would take the files that the log needs; callers beyond are cut off at once. */
+const CONNECTIONS_MAX = 10_000;
+/** How often the log says so. */
+const DROPPED_INTERVAL_MS = 60_000;
 /** How long an answer may stand still on its way while the node drains. */
 const LINGER_MS = 1000;
 /** Silence after which the kernel asks whether the other end is still there. */
@@ -109,6 +115,7 @@ export class RpcServer {
   readonly #readiness: Readiness;
   readonly #forwarder: WriteForwarder;
   readonly #shutdown = new AbortController();
+  readonly #turns = new Turns();
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
@@ -116,6 +123,7 @@ export class RpcServer {
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #hostNames: HostNames | undefined;
+  #hasToldOfDropped = false;
   #closed: Promise<void> | undefined;
 
   private constructor(options: RpcServerOptions) {
@@ -144,6 +152,8 @@ export class RpcServer {
       cors: new Cors(options.corsOrigins),
       hostNames: () => this.#ownNames(),
       readiness: this.#readiness,
+      clock,
+      turns: this.#turns,
       refusal: (method, caller) => refusalOf(access, errors, method, caller),
       logger: options.logger,
     });
@@ -161,6 +171,8 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
+    this.#http1.maxConnections = CONNECTIONS_MAX;
+    this.#http1.on("drop", () => this.#tellOfDropped());
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
@@ -297,8 +309,9 @@ export class RpcServer {
       gate: new ReadGate({ store, replicator, clock, maxWaitMs: maxReadWaitMs }),
     });
     const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
-    router.service(KVStore, kvHandlers({ store, replicator, limits, reads, writes, forwarder }));
-    router.service(Log, logHandlers({ store: records, limits, reads, writes, forwarder }));
+    const large = new LargeAnswers({ turns: this.#turns, reads });
+    router.service(KVStore, kvHandlers({ store, replicator, limits, reads, large, writes, forwarder }));
+    router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(
       Cluster,
       clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
@@ -317,6 +330,14 @@ export class RpcServer {
     const unlisted = access.unlisted(router.handlers.map(({ method }) => methodName(method)));
     assert(unlisted.length === 0, `the access table says nothing about ${unlisted.join(", ")}`);
     return router;
+  }
+
+  #tellOfDropped(): void {
+    const { clock, logger } = this.#options;
+    if (this.#hasToldOfDropped) return;
+    this.#hasToldOfDropped = true;
+    clock.after(DROPPED_INTERVAL_MS, () => (this.#hasToldOfDropped = false));
+    logger.warn("too many connections: new ones are cut off", { connections_max: CONNECTIONS_MAX });
   }
 
   #keepSocket(socket: Socket): void {

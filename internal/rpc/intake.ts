@@ -1,0 +1,82 @@
+/**
+ * Bytes of requests that have come, and of which no handler has the message yet: a caller that sends nearly all of a message,
+ * and then nothing, takes memory for as long as it likes. Together they may have so much of it and no more.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/** Of all connections together. */
+export const INTAKE_BYTES_MAX = 256 * 1024 * 1024;
+const ENVELOPE_BYTES = 5;
+
+export class Intake {
+  #bytes = 0;
+
+  /** Of messages that are not whole, or whose calls are not answered yet. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Counts the body of a request. `isStream`: it is a row of messages, each of which counts until it is whole. */
+  begin(isStream: boolean): IntakeOfRequest {
+    return new IntakeOfRequest(isStream, (bytes) => this.#add(bytes));
+  }
+
+  #add(bytes: number): void {
+    this.#bytes += bytes;
+    if (bytes <= 0 || this.#bytes <= INTAKE_BYTES_MAX) return;
+    throw new ConnectError(
+      `${this.#bytes} bytes of requests have come to this node and are not dealt with yet, ${INTAKE_BYTES_MAX} are possible; nothing was changed by this one, try again shortly`,
+      Code.ResourceExhausted,
+    );
+  }
+}
+
+export class IntakeOfRequest {
+  readonly #isStream: boolean;
+  readonly #add: (bytes: number) => void;
+  #counted = 0;
+  /** Of the envelope's head that has come so far, and what of the message is still to come. */
+  readonly #head: number[] = [];
+  #leftBytes = 0;
+
+  constructor(isStream: boolean, add: (bytes: number) => void) {
+    this.#isStream = isStream;
+    this.#add = add;
+  }
+
+  /** Throws what the caller is to be told when there is too much of all together. */
+  add(chunk: Uint8Array): void {
+    const bytes = this.#isStream ? this.#partOf(chunk) - this.#counted : chunk.byteLength;
+    this.#counted += bytes;
+    this.#add(bytes);
+  }
+
+  /** Nothing of the request is held any more. */
+  end(): void {
+    this.#add(-this.#counted);
+    this.#counted = 0;
+  }
+
+  /** Bytes of the last message that are there, where the chunk is in the middle of it; 0 when it is whole. */
+  #partOf(chunk: Uint8Array): number {
+    let held = this.#counted;
+    for (let at = 0; at < chunk.byteLength;) {
+      if (this.#leftBytes > 0) {
+        const taken = Math.min(this.#leftBytes, chunk.byteLength - at);
+        this.#leftBytes -= taken;
+        at += taken;
+        held = this.#leftBytes === 0 ? 0 : held + taken;
+        continue;
+      }
+      this.#head.push(chunk[at++]!);
+      held++;
+      if (this.#head.length < ENVELOPE_BYTES) continue;
+      // The first byte has the flags, the other four the length, highest first.
+      this.#leftBytes = this.#head
+        .splice(0)
+        .reduce((length, byte, index) => (index === 0 ? 0 : length * 256 + byte), 0);
+      if (this.#leftBytes === 0) held = 0;
+    }
+    return held;
+  }
+}
