@@ -70,7 +70,7 @@ export class Audit {
     }
     const master = this.#master;
     if (!master) this.#seekMaster();
-    else if (this.#areVotesGone()) this.#strip(master);
+    else if (this.#end?.cluster.voters === "listed" && this.#areVotesGone()) this.#strip(master);
     else if (!this.#marker && !this.#writing) this.#writeMarker(master);
     else if (this.#marker) this.#bringBack(master);
     world.after(LOOK_MS, undefined, "audit", () => this.#look());
@@ -103,12 +103,18 @@ export class Audit {
     if (nemesis.promoteFor(master, true)) counts.note("promotions to heal");
   }
 
+  /** The furthest end of all logs. */
+  get #end(): LedgerRecord | undefined {
+    const { watch } = this.#simulation;
+    const ends = this.#nodes.map((node) => watch.viewOf(node)?.log.at(-1)).filter((end) => end !== undefined);
+    return ends.sort((a, b) => b.epoch - a.epoch || b.seq - a.seq)[0];
+  }
+
   /** Too many of those who decide have lost their disks for good. */
   #areVotesGone(): boolean {
     const { watch } = this.#simulation;
     const alive = new Map(this.#nodes.map((node) => [watch.viewOf(node)?.nodeId, node]));
-    const ends = this.#nodes.map((node) => watch.viewOf(node)?.log.at(-1)).filter((end) => end !== undefined);
-    const [end] = ends.sort((a, b) => b.epoch - a.epoch || b.seq - a.seq);
+    const end = this.#end;
     if (!end) return false;
     if (end.cluster.voters === "listed") {
       // A voter that never joined has no vote to give either.

@@ -55,7 +55,9 @@ interface Link {
 export interface NetworkListener {
   /** A push message arrives; called before the receiver hears it. */
   delivered?(from: string, to: string, message: MasterMessage | ReplicaMessage): void;
-  /** A candidate hears of a promise, or of a refusal. */
+  /** A node tells a candidate how it is. */
+  surveyed?(candidate: string, by: string, reply: SurveyReply): void;
+  /** A node gives a candidate its promise, or refuses it. */
   promised?(by: string, request: PromiseRequest, reply: PromiseReply): void;
 }
 
@@ -511,7 +513,11 @@ class ProcessNetwork implements PeerNetwork {
   }
 
   survey(address: string, asker: Asker, signal: AbortSignal): Promise<SurveyReply> {
-    return this.#call(address, signal, (server) => server.survey(asker));
+    return this.#call(address, signal, (server) => {
+      const reply = server.survey(asker);
+      this.#network.listener.surveyed?.(this.#address, address, reply);
+      return reply;
+    });
   }
 
   async requestPromise(address: string, request: PromiseRequest, signal: AbortSignal): Promise<PromiseReply> {

@@ -80,6 +80,8 @@ export class Simulation {
     this.watch = new Watch(this.world, this.counts);
     this.service = new Service(this.world, this.watch, this.counts);
     this.network = new SimNetwork(this.world, random.fork(), plan.network, {
+      surveyed: (candidate, by, reply) =>
+        this.world.trace(() => `${this.#nameOf(by)} tells ${this.#nameOf(candidate)} ${JSON.stringify(reply)}`),
       promised: (by, request, reply) => {
         this.world.trace(() => `${this.#nameOf(by)} is asked for ${JSON.stringify(request)}: ${JSON.stringify(reply)}`);
         this.watch.promised(request, reply);

@@ -200,6 +200,8 @@ export class Watch {
     // A request that comes twice, or whose answer was lost, is answered as before, whatever has come since.
     if (before !== undefined) return;
     this.#counts.note("promises granted");
+    // Once the epoch has begun, whoever has heard of its master has promised it.
+    if (this.ledger.epochs.some(({ begins }) => begins?.epochId === request.epochId)) return;
     // What it has of the epoch itself came after the promise, whose answer was lost or late.
     const granter = must(
       view.log.findLast(({ epoch }) => epoch < request.epoch),
