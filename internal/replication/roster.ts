@@ -11,6 +11,7 @@ import type { Refusal } from "./core/effect.js";
 import { majorityOf } from "./core/electorate.js";
 import type { Happening, PeerSpec } from "./core/event.js";
 import type { PeerView } from "./core/view.js";
+import { MemberChanges } from "./member-changes.js";
 import type { RegisterRequest } from "./peer.js";
 import type { Seq } from "../base/position.js";
 import { ReplicationError } from "./replication-error.js";
@@ -68,12 +69,9 @@ export class Roster {
   readonly #invited = new Map<string, number>();
   /** Those who wait to hear who is at an address. */
   readonly #waiters = new Map<string, Set<Waiter>>();
-  /** The end of the queue of changes: each looks at the members that the one before has left. */
-  #changes: Promise<unknown> = Promise.resolve();
+  readonly #changes: MemberChanges;
   readonly #timers = new Set<Timer>();
   readonly #elects = new Map<NodeId, Elect>();
-  /** The last record that changed the voters, and whether a majority of those that it left was seen to keep it. */
-  #change: { readonly seq: Seq; isKept: boolean };
   /** The core was told to push to these. */
   #pushedTo: LoggedState | undefined;
   /** Why nothing more is done. */
@@ -82,7 +80,7 @@ export class Roster {
   constructor(options: RosterOptions) {
     this.#options = options;
     this.#store = options.store;
-    this.#change = { seq: options.firstSeq, isKept: false };
+    this.#changes = new MemberChanges(options);
   }
 
   /** Enters this node itself, which takes writes by now. When it resolves, that is committed, or will be tried again. */
@@ -95,6 +93,7 @@ export class Roster {
   /** Lets go; whoever waits is told `error`. */
   end(error: ReplicationError): void {
     this.#ended ??= error;
+    this.#changes.end(error);
     this.#elects.clear();
     for (const timer of this.#timers) timer.cancel();
     for (const waiters of this.#waiters.values()) {
@@ -134,11 +133,11 @@ export class Roster {
   tick(): void {
     if (this.#ended) return;
     if (this.#store.electorate !== this.#pushedTo) this.update();
-    this.#lookAtChange();
+    const mayElect = this.#changes.mayChangeVoters();
     for (const [nodeId, elect] of this.#elects) {
       const member = this.#store.members.find((member) => member.nodeId === nodeId && !member.removed);
       if (!member || member.voter) this.#elects.delete(nodeId);
-      else if (!elect.isProposed && this.#hasCaughtUp(member, elect) && this.#change.isKept) {
+      else if (!elect.isProposed && mayElect && this.#hasCaughtUp(member, elect)) {
         void this.#giveVote(member, elect);
       }
     }
@@ -209,7 +208,7 @@ export class Roster {
   /** Ends the membership of whoever fits. Resolves once that is committed. */
   remove(which: { nodeId?: NodeId; address?: string }): Promise<void> {
     const address = which.address === undefined ? undefined : (normalAddress(which.address) ?? which.address);
-    return this.#queue(async () => {
+    return this.#changes.queue(async () => {
       const fitting = this.#store.members.filter(
         (member) =>
           !member.removed &&
@@ -222,7 +221,7 @@ export class Roster {
       }
       const voter = fitting.find((member) => member.voter);
       if (voter) this.#assertMayLeave(voter);
-      for (const member of fitting) await this.#propose({ ...member, voter: false, removed: true });
+      for (const member of fitting) await this.#changes.propose({ ...member, voter: false, removed: true });
     });
   }
 
@@ -293,7 +292,7 @@ export class Roster {
 
   /** Makes a node a member at its address, in the place of whoever was there. Resolves once that is committed. */
   #enter({ nodeId, address, source, readmit, replacesVoter }: Entry): Promise<Member> {
-    return this.#queue(async () => {
+    return this.#changes.queue(async () => {
       const { members } = this.#store;
       const known = members.find((member) => member.nodeId === nodeId);
       if (known?.removed && !isForgotten(known) && !readmit) {
@@ -314,7 +313,7 @@ export class Roster {
           old_node_id: other.nodeId,
           node_id: nodeId,
         });
-        await this.#propose({ ...other, voter: false, address: "", removed: true });
+        await this.#changes.propose({ ...other, voter: false, address: "", removed: true });
       }
       const member: Member = {
         nodeId,
@@ -324,7 +323,7 @@ export class Roster {
         source: known && !known.removed ? known.source : source,
         removed: false,
       };
-      await this.#propose(member);
+      await this.#changes.propose(member);
       return member;
     });
   }
@@ -375,10 +374,10 @@ export class Roster {
   async #giveVote({ nodeId, address }: Member, elect: Elect): Promise<void> {
     elect.isProposed = true;
     try {
-      await this.#queue(async () => {
+      await this.#changes.queue(async () => {
         const member = this.#store.members.find((member) => member.nodeId === nodeId);
         if (!member || member.removed || member.address !== address || member.voter) return;
-        await this.#propose({ ...member, voter: true });
+        await this.#changes.propose({ ...member, voter: true });
         this.#options.logger.info("a node has become a voter", { node_id: nodeId, address });
       });
     } catch (error) {
@@ -391,42 +390,6 @@ export class Roster {
       });
       this.#after(AGAIN_MS, () => (elect.isProposed = false));
     }
-  }
-
-  /**
-   * One change of the voters at a time, each committed, and kept by a majority of the voters that it left, before the next,
-   * however little it takes to commit: only then any two majorities that follow on each other share a node.
-   */
-  async #propose(member: Member): Promise<void> {
-    const { members, electorate } = this.#store;
-    if (votersOf(members) !== votersOf(electorate.members)) {
-      const detail = "a change of the voters is under way, and not committed yet; try again";
-      throw new ReplicationError("refused", detail);
-    }
-    const others = members.filter(({ nodeId }) => nodeId !== member.nodeId);
-    const isChange = votersOf([...others, member]) !== votersOf(members);
-    this.#lookAtChange();
-    if (isChange && !this.#change.isKept) {
-      const detail =
-        "a majority of the voters does not keep the last change of them yet; see that it is connected, and try again";
-      throw new ReplicationError("refused", detail);
-    }
-    const { seq } = await this.#store.proposeMember(member);
-    if (isChange) this.#change = { seq, isKept: false };
-  }
-
-  /** Once seen it stays true, though a voter's disk may be lost later. */
-  #lookAtChange(): void {
-    this.#change.isKept ||= this.#options.majoritySeq() >= this.#change.seq;
-  }
-
-  #queue<T>(change: () => Promise<T>): Promise<T> {
-    const changed = this.#changes.then(() => {
-      if (this.#ended) throw this.#ended;
-      return change();
-    });
-    this.#changes = changed.catch(() => undefined);
-    return changed;
   }
 
   #memberAt(address: string): Member | undefined {
@@ -453,12 +416,6 @@ export class Roster {
  */
 function isForgotten({ removed, address }: Member): boolean {
   return removed && address === "";
-}
-
-/** Equal of equal sets of voters. */
-function votersOf(members: readonly Member[]): string {
-  const voters = members.filter(({ voter, removed }) => voter && !removed).map(({ nodeId }) => nodeId);
-  return voters.sort().join();
 }
 
 function checkedAddress(text: string): string {
