@@ -336,6 +336,7 @@ export class Store {
     return readUpdates({
       request: place ? { ...request, after: place.position.seq } : request,
       source: {
+        assertReadable: () => void this.#readable(),
         compactSeq: () => this.compactSeq,
         appliedSeq: () => this.appliedSeq,
         forks: () => this.#applier.forks,

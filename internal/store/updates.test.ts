@@ -1,28 +1,53 @@
 import { expect, test } from "vitest";
 import { epoch, seq } from "../base/position.js";
 import { WalError } from "../wal/wal-error.js";
-import { readUpdates } from "./updates.js";
+import { StoreError } from "./store-error.js";
+import { readUpdates, type UpdatesSource } from "./updates.js";
 import { beginMastership, bytes, joinReplica, openStore, push, text } from "./testing/stores.js";
+
+/** Twenty records of one epoch, none of which tells clients anything. */
+const TWENTY: UpdatesSource = {
+  assertReadable: () => undefined,
+  compactSeq: () => seq(0),
+  appliedSeq: () => seq(20),
+  forks: () => [],
+  positionAt: (at) => ({ epoch: epoch(1), seq: at }),
+  tokenAt: () => new Uint8Array(0),
+  read: () => new Uint8Array(0),
+  nextApplied: () => Promise.resolve(),
+  monotonicMs: () => 0,
+};
+const request = { after: seq(3), limit: 10, maxBytes: 1000, waitMs: 0, signal: new AbortController().signal };
 
 test("a place that is compacted away while it is read is out of range, with what is left", async () => {
   let compactSeq = seq(0);
-  const page = readUpdates({
-    request: { after: seq(3), limit: 10, maxBytes: 1000, waitMs: 0, signal: new AbortController().signal },
-    source: {
-      compactSeq: () => compactSeq,
-      appliedSeq: () => seq(20),
-      forks: () => [],
-      positionAt: (at) => ({ epoch: epoch(1), seq: at }),
-      tokenAt: () => new Uint8Array(0),
-      read: () => {
-        compactSeq = seq(12);
-        return Promise.reject(new WalError("out_of_range", "seq 3 is not in the log, which holds 13 to 20"));
-      },
-      nextApplied: () => Promise.resolve(),
-      monotonicMs: () => 0,
+  const source: UpdatesSource = {
+    ...TWENTY,
+    compactSeq: () => compactSeq,
+    read: () => {
+      compactSeq = seq(12);
+      return Promise.reject(new WalError("out_of_range", "seq 3 is not in the log, which holds 13 to 20"));
     },
+  };
+  await expect(readUpdates({ request, source })).rejects.toMatchObject({
+    code: "out_of_range",
+    range: { compactSeq: 12, appliedSeq: 20 },
   });
-  await expect(page).rejects.toMatchObject({ code: "out_of_range", range: { compactSeq: 12, appliedSeq: 20 } });
+});
+
+test("nothing is answered once the state is being made anew, whatever was read before", async () => {
+  let isRebuilding = false;
+  const source: UpdatesSource = {
+    ...TWENTY,
+    assertReadable: () => {
+      if (isRebuilding) throw new StoreError("not_ready", "the state is made anew");
+    },
+    read: () => {
+      isRebuilding = true;
+      return new Uint8Array(0);
+    },
+  };
+  await expect(readUpdates({ request, source })).rejects.toMatchObject({ code: "not_ready" });
 });
 
 test("what is cut off behind the place that is waited at is no loss for the waiter: it is told what came instead", async () => {

@@ -42,6 +42,8 @@ export interface UpdatesPage {
 
 /** What paging needs to know of a store. */
 export interface UpdatesSource {
+  /** Throws `StoreError` while the node serves no reads. */
+  assertReadable(): void;
   compactSeq(): Seq;
   appliedSeq(): Seq;
   /** Where applied records were cut off, in the order in which it happened. */
@@ -91,6 +93,8 @@ export async function readUpdates(options: {
     if (events.length > 0 || leftMs <= 0) break;
     await source.nextApplied(leftMs, request.signal);
   }
+  // Meanwhile a cut may have begun, which makes the state anew.
+  source.assertReadable();
   const position = source.positionAt(next);
   return {
     events,
