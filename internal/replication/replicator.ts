@@ -302,7 +302,9 @@ export class Replicator {
 
   /** What this node says of itself, whatever its role. */
   survey(_asker: Asker): SurveyReply {
-    const { clusterId, self, promised, log } = this.#state;
+    const { clusterId, self, promised } = this.#state;
+    // As the store has it: the core knows nothing of the log before something has happened to it.
+    const { epoch, seq } = this.#store.last;
     return {
       ...(clusterId !== undefined && { clusterId }),
       nodeId: self,
@@ -310,7 +312,7 @@ export class Replicator {
         epoch: promised.epoch,
         ...(promised.candidate !== undefined && { candidate: promised.candidate }),
       },
-      last: { epoch: log.last.epoch, seq: log.last.seq },
+      last: { epoch, seq },
       isMaster: isServing(this.#state),
       founds: clusterId === undefined && this.#store.foundsWhenEmpty,
       unclean: this.#store.mustCatchUp,

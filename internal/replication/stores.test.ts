@@ -235,6 +235,17 @@ describe("three voters", () => {
     await until("all have the same", areSame);
   });
 
+  test("say what is in their logs from the first moment on, for nobody must found where there are records", async () => {
+    await found();
+    await write(node("a:1").store, 5, "first");
+    await until("all have the same", areSame);
+    for (const address of VOTERS) network.silent.add(address);
+    const { epoch, seq } = node("b:1").store.last;
+    const again = await launch("master", "b:1", { ...options, fileSystem: await stop("b:1") });
+    // Nothing has been heard of anybody yet.
+    expect(again.replicator.survey({ nodeId: node("a:1").store.nodeId }).last).toEqual({ epoch, seq });
+  });
+
   test("give a new disk to one whose data is damaged, and its vote counts once it has everything", async () => {
     await found();
     await write(node("a:1").store, 50, "first");
