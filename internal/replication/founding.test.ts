@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { clusterId, epochId } from "../base/ids.js";
 import { epoch } from "../base/position.js";
 import { emptyDisk } from "./testing/array-store.js";
-import { Cluster, type TestNode } from "./testing/cluster.js";
+import { Cluster, TestNode } from "./testing/cluster.js";
 
 let cluster: Cluster;
 beforeEach(() => (cluster = new Cluster()));
@@ -247,4 +247,12 @@ test("a node that joins another cluster is a replica on its disk first, or its n
   await cluster.pass(10_000);
   expect(again.isServing).toBe(false);
   expect(again.store.records).toEqual(m.store.records);
+});
+
+test("a node says from its very start how far its log goes: who takes it for empty may found the cluster a second time", async () => {
+  await cluster.found(NODES, {});
+  const disk = await cluster.crash("c:1");
+  const again = new TestNode("c:1", disk, cluster, { nodes: NODES });
+  expect(again.replicator.survey({ nodeId: again.store.nodeId })).toMatchObject({ last: { epoch: 1, seq: 1 } });
+  await again.replicator.close();
 });

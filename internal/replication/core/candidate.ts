@@ -313,6 +313,10 @@ export class CandidateStep {
       return;
     }
     if (refusal === "stale_epoch" && promisedEpoch >= phase.epoch) return this.#outbid(phase, promisedEpoch);
+    if (refusal === "behind" && phase.founders !== undefined) {
+      // Whoever has records is of a cluster that was founded already, perhaps by a node that has lost its disk since.
+      return this.#fail("behind", `${ask.address}: ${detail}; the cluster has been founded already`);
+    }
     if (refusal !== undefined) {
       ask.refused = { behind: refusal === "behind" };
       return;

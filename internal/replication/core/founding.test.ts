@@ -126,6 +126,22 @@ describe("of the nodes of a list", () => {
     );
   });
 
+  test("none founds beside one that turns out to have records, whoever else would promise", () => {
+    expectPlayed(
+      surveying(),
+      `> surveyed a:1 cluster none
+       > surveyed b:1 cluster none founds
+       found
+       > founded
+       ask a at a:1 for epoch 1, last 0/0, promised 0
+       ask b at b:1 for epoch 1, last 0/0, promised 0
+       > promised a:1 behind promised 1 last 1/3
+       end calls
+       failed behind, again
+       > promised b:1 granted`,
+    );
+  });
+
   test("one that comes later in the list waits for the first", () => {
     expectPlayed(
       surveying(),
