@@ -125,11 +125,6 @@ export class Driver {
     this.#scheduleFlush();
   }
 
-  /** Lets the core know what the log is now, before somebody is told of it who is not answered by the core. */
-  refresh(): void {
-    if (!this.#closed) this.#run();
-  }
-
   /** A master has connected. */
   accept(send: (message: ReplicaMessage) => void, close: (reason: string) => void): PushSession {
     const session = this.#nextSession++;

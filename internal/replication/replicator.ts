@@ -302,8 +302,6 @@ export class Replicator {
 
   /** What this node says of itself, whatever its role. */
   survey(_asker: Asker): SurveyReply {
-    // Nothing may have happened since this node has started.
-    this.#driver.refresh();
     const { clusterId, self, promised } = this.#state;
     // As the store has it: the core knows nothing of the log before something has happened to it.
     const { epoch, seq } = this.#store.last;
