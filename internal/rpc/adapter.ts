@@ -38,6 +38,9 @@ export const callerKey: ContextKey<Caller> = createContextKey<Caller>({ address:
 /** By what the call came, for those who have large answers to give. */
 export const connectionKey: ContextKey<Connection> = createContextKey<Connection>({ unsentBytes: 0 });
 
+/** Whether the answer will be JSON. */
+export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
+
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** How long a request over HTTP/2 may take to arrive; over HTTP/1.1 the server sees to it. Streams take what they take. */
@@ -206,6 +209,7 @@ export class Adapter {
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
       const values = createContextValues().set(callerKey, caller).set(connectionKey, connection);
+      if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
       const body = this.#bodyOf(request, { intake, connection, signal: call.signal, isStream, arrival });
@@ -415,6 +419,14 @@ function faultOfQuery(query: string): string | undefined {
   return encoding === undefined
     ? "the query has no encoding; send encoding=json, or encoding=proto with base64=1, and the message"
     : `the encoding ${JSON.stringify(encoding.slice(0, 80))} of the query is not known; it is json or proto`;
+}
+
+/** In which form a request comes, in that its answer goes. */
+function wantsJson(request: HttpRequest): boolean {
+  // Of the types that come to a handler, those with this word are JSON, and no others.
+  if (request.method !== "GET") return /json/i.test(request.headers["content-type"] ?? "");
+  const target = request.url ?? "";
+  return parametersOf(target.slice(target.indexOf("?") + 1))?.get("encoding") === "json";
 }
 
 /** The first of each name counts, as for the library. */

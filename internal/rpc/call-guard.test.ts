@@ -8,6 +8,7 @@ import { peerAuthorization } from "../identity/peer-proof.js";
 import { callerKey } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
 import { ErrorMap } from "./errors.js";
+import { JsonBytes } from "./json-bytes.js";
 
 const secret = new TextEncoder().encode("one secret of some length");
 const errors = new ErrorMap({ logger: silentLogger, masterAddress: () => undefined, onBug: () => undefined });
@@ -24,7 +25,7 @@ function guarded(access: Access, caller: Caller) {
       router: {
         interceptors: [
           (next) => (request) => next({ ...request, contextValues: createContextValues().set(callerKey, caller) }),
-          callGuard({ access, errors }),
+          callGuard({ access, errors, jsonBytes: new JsonBytes() }),
         ],
       },
     },

@@ -25,6 +25,7 @@ export class ProtocolSniffer {
   sniff(socket: Socket): void {
     let seen: Buffer | undefined;
     const release = (): void => {
+      isReleased = true;
       timer.cancel();
       this.#undecided.delete(socket);
       socket.off("readable", read);
@@ -50,7 +51,13 @@ export class ProtocolSniffer {
       if (matches) this.#options.http2(socket);
       else this.#options.http1(socket);
     };
-    const timer = this.#options.clock.after(this.#options.timeoutMs, end);
+    let isReleased = false;
+    const timer = this.#options.clock.after(this.#options.timeoutMs, () => {
+      // On a busy node what came in time may not have been looked at yet.
+      setImmediate(() => {
+        if (!isReleased) end();
+      });
+    });
     this.#undecided.add(socket);
     socket.on("readable", read);
     socket.on("end", end);

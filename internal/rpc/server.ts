@@ -34,6 +34,7 @@ import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
+import { JsonBytes } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
@@ -291,6 +292,7 @@ export class RpcServer {
   #createRouter(access: Access, errors: ErrorMap): ConnectRouter {
     const { store, records, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
+    const jsonBytes = new JsonBytes();
     const router = createConnectRouter({
       acceptCompression: compressions,
       compressMinBytes: COMPRESS_BYTES_MIN,
@@ -298,8 +300,8 @@ export class RpcServer {
       // Handlers hold their answers to the limit, which is one of the encoded message. This bounds what JSON makes of
       // it, and a page of updates whose only record is larger by itself.
       writeMaxBytes: 4 * limits.messageBytesMax,
-      jsonOptions,
-      interceptors: [callGuard({ access, errors })],
+      jsonOptions: jsonOptionsWith(jsonBytes),
+      interceptors: [callGuard({ access, errors, jsonBytes })],
       shutdownSignal: this.#shutdown.signal,
     });
     const forwarder = this.#forwarder;
@@ -369,13 +371,17 @@ export class RpcServer {
 /**
  * JSON shows every field, those with the value of nothing too: `exists: false` is an answer. A field that there is not is
  * refused, since a condition that is misspelt would be a write without one. And without a decoder of our own,
- * which the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
+ * which, like the encoder, the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
  */
-const jsonOptions: Partial<JsonReadOptions & JsonWriteOptions> & { textDecoder: InstanceType<typeof TextDecoder> } = {
-  alwaysEmitImplicit: true,
-  ignoreUnknownFields: false,
-  textDecoder: new TextDecoder("utf-8", { fatal: true }),
-};
+function jsonOptionsWith(textEncoder: JsonBytes): Partial<JsonReadOptions & JsonWriteOptions> {
+  const options = {
+    alwaysEmitImplicit: true,
+    ignoreUnknownFields: false,
+    textDecoder: new TextDecoder("utf-8", { fatal: true }),
+    textEncoder,
+  };
+  return options;
+}
 
 function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {
   const { push, register, survey, requestPromise, readIndex } = Replication.method;
