@@ -32,6 +32,9 @@ const LOCAL = [
   "stall",
   "losePower",
   "rot",
+  "wipe",
+  "add",
+  "remove",
   "force",
 ] as const;
 
@@ -69,9 +72,9 @@ function anyMishap({ isForced, losesPower }: Kind): fc.Arbitrary<Mishap> {
     local(10, "written", "kept"),
     local(4, "crash", "silence", "sever", "forget", "drop", "compact", "spoil", "stall"),
     local(3, "promote", "read"),
-    local(1, "rot"),
+    local(1, "rot", "add", "remove"),
     ...(isForced ? [local(1, "force")] : []),
-    ...(losesPower ? [local(1, "losePower")] : []),
+    ...(losesPower ? [local(1, "losePower", "wipe")] : []),
   );
 }
 
@@ -204,6 +207,18 @@ class Watched {
         return void (await cluster.relaunch(address, { surviving: n, pace: "told" }));
       case "losePower":
         return void (this.#areWell(address) && (await cluster.relaunch(address, { surviving: -n, pace: "told" })));
+      case "wipe":
+        if (!this.#areAllVotersBut(address)) return;
+        await cluster.wipe(address, "told");
+        seen.wipes++;
+        return;
+      case "add":
+      case "remove":
+        for (const { replicator: master } of this.#masters()) {
+          this.#ask(() => (kind === "add" ? master.addReplica(address) : master.removeReplica({ address })));
+          if (n > 2) await this.#work(10);
+        }
+        return;
       case "rot":
         if (this.#areWell(address) && !store.isMaster) store.disk.rotten = true;
         return;
@@ -243,6 +258,7 @@ class Watched {
       if (master && !second) {
         // Whose state is wrong has had the time to find out. A master does not, nor who found out within the hour.
         for (const address of EVERYBODY) cluster.node(address).store.disk.rotten = false;
+        await this.#readmit(master);
         await cluster.pass(10_000, 400);
         this.check();
         await this.#settleAsked();
@@ -291,6 +307,30 @@ class Watched {
     return [...this.cluster.nodes.values()].every(
       ({ address: other, store }) => other === address || (!store.mustCatchUp && !store.disk.rotten),
     );
+  }
+
+  /** All others know that the three nodes that there are have the votes: then one of them can be lost. */
+  #areAllVotersBut(address: string): boolean {
+    const ids = EVERYBODY.map((other) => this.cluster.node(other).store.nodeId).toSorted();
+    return (
+      this.#areWell(address) &&
+      EVERYBODY.every((other) => {
+        const { members } = this.cluster.node(other).store;
+        const voters = members.filter(({ voter, removed }) => voter && !removed).map(({ nodeId }) => nodeId);
+        return other === address || voters.toSorted().join() === ids.join();
+      })
+    );
+  }
+
+  /** An operator brings back whoever was wiped, removed, or left out. */
+  async #readmit({ address: own, replicator, store }: TestNode): Promise<void> {
+    for (const address of EVERYBODY) {
+      const { nodeId } = this.cluster.node(address).store;
+      const member = store.members.find((other) => other.nodeId === nodeId && !other.removed);
+      if (address === own || (member && (member.voter || !this.#kind.isListed))) continue;
+      await this.cluster.outcome(replicator.addReplica(address));
+      await this.cluster.pass(4000, 400);
+    }
   }
 
   /** All disks that are to be reached work, and time passes. */
@@ -351,7 +391,17 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 30);
 
 /** Over all kinds of clusters. */
-const seen = { cuts: 0, records: 0, installs: 0, acknowledged: 0, reads: 0, promotions: 0, transfers: 0, setAside: 0 };
+const seen = {
+  cuts: 0,
+  records: 0,
+  installs: 0,
+  acknowledged: 0,
+  reads: 0,
+  promotions: 0,
+  transfers: 0,
+  setAside: 0,
+  wipes: 0,
+};
 
 test.each<Kind>([
   { name: "one vote", isListed: false, commit: "master", isForced: false, losesPower: false },
@@ -382,6 +432,7 @@ test.each<Kind>([
             seen.cuts += store.disk.diverged.length;
             seen.setAside += store.disk.setAside.length;
           }
+          if (kind.isListed) expect(master.store.members.filter(({ voter }) => voter)).toHaveLength(3);
           const states = master.replicator.members().map(({ state }) => state);
           expect(states.sort()).toEqual(["self", "streaming", "streaming"]);
           seen.installs += cluster.renewals;

@@ -77,7 +77,7 @@ describe.each([
     b.store.tellKept();
     await cluster.outcome(transferred);
     expect((await inFlight).seq).toBeGreaterThan(0);
-    expect(late).toEqual(new Error("not master"));
+    expect(late).toMatchObject({ code: "not_master" });
     await cluster.pass(1000);
     expect(b.texts).not.toContain("late");
   });

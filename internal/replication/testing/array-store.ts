@@ -26,6 +26,7 @@ import {
   seq as toSeq,
 } from "../../base/position.js";
 import type { StateCheck } from "../core/message.js";
+import { StoreError } from "../../store/store.js";
 import {
   type EpochChange,
   type EpochPromise,
@@ -283,10 +284,10 @@ export class ArrayStore implements ReplicatedStore {
 
   endMastership(): void {
     this.#mastership = undefined;
-    for (const { reject } of this.#proposals.splice(0)) reject(new Error("no longer master"));
+    for (const { reject } of this.#proposals.splice(0)) reject(new StoreError("outcome_unknown", "no longer master"));
     const paused = this.#paused ?? [];
     this.#paused = undefined;
-    for (const { reject } of paused) reject(new Error("not master"));
+    for (const { reject } of paused) reject(new StoreError("not_master", "not master"));
     this.#tellSettled();
   }
 
@@ -508,7 +509,8 @@ export class ArrayStore implements ReplicatedStore {
     this.history.cutAfter(this.#writtenSeq);
     this.#logged = undefined;
     const lost = this.#proposals.findIndex(({ seq }) => seq >= firstSeq);
-    for (const { reject } of lost < 0 ? [] : this.#proposals.splice(lost)) reject(new Error("no room"));
+    for (const { reject } of lost < 0 ? [] : this.#proposals.splice(lost))
+      reject(new StoreError("disk_full", "no room"));
     this.#tellSettled();
     for (const listener of this.#listeners) listener.dropped?.(firstSeq);
   }
@@ -531,7 +533,7 @@ export class ArrayStore implements ReplicatedStore {
     while (this.#paused) {
       await new Promise<void>((go, reject) => must(this.#paused, "it is paused").push({ go, reject }));
     }
-    if (!this.#mastership) throw new Error("not master");
+    if (!this.#mastership) throw new StoreError("not_master", "not master");
     const seq = this.#append(content);
     return new Promise((resolve, reject) => this.#proposals.push({ seq, resolve, reject }));
   }

@@ -147,6 +147,14 @@ export class Cluster {
     return again(pace);
   }
 
+  /** Gives a node an empty disk: it is another one from here on. */
+  async wipe(address: string, pace: DiskPace): Promise<TestNode> {
+    await this.crash(address);
+    const node = this.launch("replica", address, this.#options.get(address) ?? {});
+    node.store.pace = pace;
+    return node;
+  }
+
   /** Crashes a node; returns what starts it again over what is left. */
   async stop(address: string, surviving = 0): Promise<(pace: DiskPace) => TestNode> {
     const disk = await this.crash(address, surviving);
