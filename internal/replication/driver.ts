@@ -18,6 +18,7 @@ import type { CoreState } from "./core/state.js";
 import { nextDueMs, step } from "./core/step.js";
 import { Insistence } from "./insistence.js";
 import type { PeerConnection, PeerNetwork, PushSession } from "./peer.js";
+import { isCorrupt } from "../store/store.js";
 import type { EpochChange, LoggedState, ReplicatedStore, TransferFile } from "./store-port.js";
 
 /** What the core reports, and the driver passes on. */
@@ -362,12 +363,12 @@ export class Driver {
           return DONE;
         });
       case "cut":
-        return this.#work(effect.operation, async () => {
+        return this.#workOnLog(effect.operation, async () => {
           await store.cutAfter(effect.seq);
           return DONE;
         });
       case "compare":
-        return this.#work(effect.operation, async () => ({ kind: "mark", mark: await store.mark(effect.seq) }));
+        return this.#workOnLog(effect.operation, async () => ({ kind: "mark", mark: await store.mark(effect.seq) }));
       case "stageTransfer":
         return this.#work(effect.operation, async () => ({
           kind: "staged",
@@ -540,6 +541,16 @@ export class Driver {
       }
       this.dispatch({ kind: "finished", operation, outcome });
     });
+  }
+
+  /** The same for what reads a replica's log: where that is damaged, trying again is no use, and its master has all of it. */
+  #workOnLog(operation: number, work: () => Promise<Outcome>): void {
+    this.#work(operation, () =>
+      work().catch((error: unknown) => {
+        if (isCorrupt(error)) this.#dispatchLater({ kind: "stateDiffers", detail: error.message });
+        throw error;
+      }),
+    );
   }
 
   #call(call: () => Promise<void>): Promise<void> {

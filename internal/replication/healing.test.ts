@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WalError } from "../store/store.js";
 import { Cluster, type TestNode } from "./testing/cluster.js";
 
 let cluster: Cluster;
@@ -30,6 +31,23 @@ describe("a replica whose state is not its master's", () => {
     expect(replica().store.mustCatchUp).toBe(false);
     expect(before.store.disk.settingAside).toMatch(/at seq \d+/);
   });
+
+  test.each(["cut", "compared"] as const)(
+    "or whose log is damaged where it has to be %s to follow its master, starts anew as well",
+    async (act) => {
+      const before = replica();
+      const damaged = (): Promise<never> => Promise.reject(new WalError("corrupt", "the log is damaged"));
+      if (act === "cut") before.store.cutAfter = damaged;
+      else before.store.mark = damaged;
+      // The master has lost what the replica has.
+      await cluster.restart("m:1", -5);
+      cluster.node("m:1").store.write("instead");
+      await cluster.pass(8000);
+      expect(replica()).not.toBe(before);
+      expect(before.store.disk.settingAside).toContain("the log is damaged");
+      expect(replica().store.records).toEqual(cluster.node("m:1").store.records);
+    },
+  );
 
   test("follows nobody and votes for nobody from the moment that it is found out", async () => {
     const before = replica();

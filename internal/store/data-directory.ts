@@ -11,7 +11,7 @@ import { createSynced } from "../wal/files.js";
 import { asBuffer } from "../wal/bytes.js";
 import { Log, type LogListener, type RecoveryReport } from "../wal/log.js";
 import { decodeRecords, lastSeqOf } from "../wal/record.js";
-import { WalError } from "../wal/wal-error.js";
+import { isCorrupt, WalError } from "../wal/wal-error.js";
 import type { Applier } from "./applier.js";
 import { Backups } from "./backup.js";
 import { decodeChanges, isClusterPayload, type RecordsChange } from "./change.js";
@@ -293,7 +293,18 @@ export class DataDirectory {
     await createSynced(store.fileSystem, saveAs, async (file) => {
       let written = 0;
       for (let at = after; at < found.lastSeq;) {
-        const records = await log.read(at, DIVERGED_READ_BYTES);
+        let records: Uint8Array;
+        try {
+          records = await log.read(at, DIVERGED_READ_BYTES);
+        } catch (error) {
+          if (!isCorrupt(error)) throw error;
+          // What is damaged cannot be saved, and must not keep this node from what is not.
+          store.logger.error("not all records could be saved that only this node had: the log is damaged", {
+            first_seq: at + 1,
+            reason: error.message,
+          });
+          return;
+        }
         assert(records.length > 0, `record ${at + 1} is in the log`);
         await file.write(records, written);
         written += records.length;

@@ -7,7 +7,7 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { FileSystem } from "../wal/file-system.js";
-import { WalError } from "../wal/wal-error.js";
+import { isCorrupt } from "../wal/wal-error.js";
 import { BackupError } from "./backup-reader.js";
 import { type NodeFile, NodeFileError, type NodeState } from "./node-file.js";
 import { SnapshotError } from "./snapshots.js";
@@ -20,7 +20,7 @@ const REASON_LENGTH_MAX = 2000;
 export function damageOf(error: unknown): string | undefined {
   const isDamage =
     error instanceof SnapshotError ||
-    (error instanceof WalError && error.code === "corrupt") ||
+    isCorrupt(error) ||
     // What a master sent was whole when it was checked.
     (error instanceof NodeFileError && error.cause instanceof BackupError);
   return isDamage ? error.message : undefined;

@@ -79,7 +79,7 @@ export { StoreError, type StoreErrorCode } from "./store-error.js";
 export type { TransferFile } from "./transfer-source.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
-export { WalError, type WalErrorCode } from "../wal/wal-error.js";
+export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
 /** What a store has whether its node belongs to a cluster or not. */
 interface Ground {

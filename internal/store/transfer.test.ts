@@ -235,6 +235,31 @@ test("records that only the replica has are saved", async () => {
   for (const store of [master, lost, again]) await store.close();
 });
 
+test("records that only the replica has, and that have rotted, keep it from nothing; what can be read of them is saved", async () => {
+  const master = await compactedMaster();
+  const fileSystem = new MemoryFileSystem();
+  const replica = await replicaOf(master, fileSystem);
+  const lost = await openStore({ random: seededRandom(12) });
+  await lost.joinCluster(master.clusterId!);
+  await lost.promise({ epoch: master.promised.epoch, candidate: lost.nodeId });
+  await beginSoleMastership(lost);
+  for (let i = 0; i < 20; i++) await set(lost, `lost-${i}`, "x".repeat(20));
+  replica.appendRecords(await lost.readRecords(seq(0), 1 << 20));
+  await send(master, replica);
+  await replica.close();
+  // Read from the disk from here on.
+  const again = await reopen(fileSystem);
+  await send(master, again);
+  const [segment] = await fileSystem.list("wal");
+  const bytes = fileSystem.bytes(`wal/${segment}`);
+  bytes[Math.floor(bytes.length * 0.9)]! ^= 1;
+  expect(await again.installTransfer()).toEqual({});
+  await again.close();
+  const installed = await reopen(fileSystem);
+  expect(installed.last).toEqual(master.last);
+  for (const store of [master, lost, installed]) await store.close();
+});
+
 describe("the file that a master sends", () => {
   test("is shared while it is fresh, holds the log that follows on it, and goes after ten idle minutes", async () => {
     const clock = new FakeClock();

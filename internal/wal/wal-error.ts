@@ -78,6 +78,11 @@ export function translated(error: unknown, doing: string): unknown {
   return error instanceof FileSystemError ? walErrorOf(error, doing) : error;
 }
 
+/** Whether bytes of the log are not what was written there. */
+export function isCorrupt(error: unknown): error is WalError {
+  return error instanceof WalError && error.code === "corrupt";
+}
+
 /** Whether the file system has no room, rather than something broken. */
 export function isDiskFull(error: unknown): error is FileSystemError {
   return error instanceof FileSystemError && (error.code === "ENOSPC" || error.code === "EDQUOT");
