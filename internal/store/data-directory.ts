@@ -238,10 +238,10 @@ export class DataDirectory {
   }
 
   /**
-   * Cuts the log after `seq`, with the snapshots and everything that is being read; what is cut is saved. Rejects with
+   * Cuts the log after `seq`, with the snapshots and everything that is being read, and then the state; what is cut is saved. Rejects with
    * `StoreError`, `FileSystemError` and `WalError`; nothing of the log is cut then, unless that is "failed".
    */
-  async cutAfter(seq: Seq): Promise<void> {
+  async cutAfter(seq: Seq, cutState: () => Promise<void>): Promise<void> {
     const { log, pins, snapshotter, snapshots, floorSeq } = this;
     const { applier, diverged, store } = this.#options;
     if (seq < floorSeq) {
@@ -260,12 +260,14 @@ export class DataDirectory {
     });
     // A snapshot that walks records which are about to go must not come to be.
     const lost = "history was lost in a failover, and the log of this node is being cut; start again";
-    await snapshotter.abort(new StoreError("lineage_lost", lost));
-    pins.endAll(new StoreError("lineage_lost", lost));
-    await snapshots.removeAfter(seq);
-    await log.cutAfter(seq, saveAs);
-    this.forgetAfter(seq);
-    diverged.add(found);
+    await snapshotter.abortFor(new StoreError("lineage_lost", lost), async () => {
+      pins.endAll(new StoreError("lineage_lost", lost));
+      await snapshots.removeAfter(seq);
+      await log.cutAfter(seq, saveAs);
+      this.forgetAfter(seq);
+      diverged.add(found);
+      await cutState();
+    });
   }
 
   /** The log ends at `seq` from now on. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { FakeClock } from "../base/clock.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import type { Store } from "./store.js";
-import { beginSoleMastership, bytes, openStore } from "./testing/stores.js";
+import { beginSoleMastership, bytes, openStore, seq } from "./testing/stores.js";
 
 const VALUE_BYTES = 1000;
 
@@ -75,4 +75,23 @@ describe("after a second without writes", () => {
     expect(await snapshots(subject)).toEqual([]);
     await subject.store.close();
   });
+});
+
+test("a snapshot that is asked for while the log is cut waits for that, and is of what is left", async () => {
+  const clock = new FakeClock();
+  const fileSystem = new MemoryFileSystem();
+  const store = await openStore({ fileSystem, clock, snapshots: { intervalMs: 60_000, logBytes: Infinity, keep: 1 } });
+  await beginSoleMastership(store);
+  for (let i = 0; i < 9; i++) await store.write([{ kind: "set", key: bytes(`key-${i}`), value: bytes("v") }]);
+  store.endMastership();
+  const rename = fileSystem.holdNext("rename");
+  const cut = store.cutAfter(seq(5));
+  await rename.reached;
+  const taken = store.createSnapshot();
+  clock.advance(60_000);
+  await turns(20);
+  rename.release();
+  await cut;
+  expect((await taken).end).toMatchObject({ to: 5, entries: 4 });
+  await store.close();
 });

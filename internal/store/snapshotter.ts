@@ -49,6 +49,8 @@ export class Snapshotter {
   readonly #options: SnapshotterOptions;
   #running: Promise<SnapshotSummary> | undefined;
   #abort = new AbortController();
+  /** What replaces the state that would be walked. */
+  #acting: Promise<unknown> | undefined;
   #timer: Timer | undefined;
   #quietTimer: Timer | undefined;
   #appliedMs = 0;
@@ -100,7 +102,7 @@ export class Snapshotter {
 
   /**
    * Takes a snapshot now, or joins the one that is being taken. Rejects with `StoreError` "disk_full" or "failed", with
-   * `WalError`, and with the reason of `abort` or `close`.
+   * `WalError`, and with the reason of `abortFor` or `close`.
    */
   create(): Promise<SnapshotSummary> {
     this.#running ??= this.#create()
@@ -115,26 +117,41 @@ export class Snapshotter {
     return this.#running;
   }
 
-  /** Ends the snapshot that is being taken, because the state that it walks is about to be replaced. */
-  async abort(reason: Error): Promise<void> {
-    this.#abort.abort(reason);
-    await this.#running?.catch(() => "its failure is told to whoever asked for it");
-    this.#abort = new AbortController();
+  /**
+   * Ends the snapshot that is being taken, because the state that it walks is about to be replaced by `act`; one that is asked
+   * for meanwhile waits until that is done.
+   */
+  async abortFor(reason: Error, act: () => Promise<void>): Promise<void> {
+    await this.#end(reason);
+    const acting = act();
+    this.#acting = acting.catch(() => "whoever acts is told");
+    await acting;
   }
 
   async close(reason: Error): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
     this.#quietTimer?.cancel();
-    await this.abort(reason);
+    await this.#end(reason);
+  }
+
+  async #end(reason: Error): Promise<void> {
+    while (this.#running) {
+      this.#abort.abort(reason);
+      await this.#running.catch(() => "its failure is told to whoever asked for it");
+    }
+    this.#abort = new AbortController();
   }
 
   async #create(): Promise<SnapshotSummary> {
     const { snapshots, capture, flushLogs, compact, appliedBytes, clock, logger } = this.#options;
+    const { signal } = this.#abort;
+    await this.#acting;
+    signal.throwIfAborted();
     const startMs = clock.monotonicMs();
     const bytesAtStart = appliedBytes();
     const content = await capture();
-    const summary = await snapshots.create(content, { beforeNaming: flushLogs, signal: this.#abort.signal });
+    const summary = await snapshots.create(content, { beforeNaming: flushLogs, signal });
     this.#bytesAtNewest = bytesAtStart;
     logger.info("snapshot taken", {
       from_seq: summary.header.from.seq,

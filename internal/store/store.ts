@@ -527,14 +527,15 @@ export class Store {
     assert(seq <= directory.log.lastSeq, "a cut lies inside the log");
     if (seq === directory.log.lastSeq) return;
     await this.#applier.settled();
-    await directory.cutAfter(seq);
-    try {
-      await this.#applier.cutAfter(directory.lineage.positionAt(seq));
-    } catch (error) {
-      // What is applied is no longer what the log says; only the next start can make it so again.
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
-      throw error;
-    }
+    await directory.cutAfter(seq, async () => {
+      try {
+        await this.#applier.cutAfter(directory.lineage.positionAt(seq));
+      } catch (error) {
+        // What is applied is no longer what the log says; only the next start can make it so again.
+        this.#fail(error instanceof Error ? error : new Error(String(error)));
+        throw error;
+      }
+    });
   }
 
   /** Epoch and chain value at a place of the log. Rejects with `WalError` `out_of_range`. */
