@@ -11,7 +11,10 @@ import type { SimNode } from "./sim-node.js";
 import type { Simulation } from "./simulation.js";
 
 /** Virtual time within which a healed cluster must be whole again. */
-const HEALING_MS = 120_000;
+const HEALING_MS = 180_000;
+/** When an operator looks after disks with errors, should the cluster not be whole by then: restarts, then replaces. */
+const RESTART_ROTTEN_MS = 40_000;
+const REPLACE_ROTTEN_MS = 60_000;
 const LOOK_MS = 250;
 const MARKER = new TextEncoder().encode("marker");
 
@@ -24,6 +27,8 @@ export class Audit {
   #settled = false;
   #promotions = 0;
   #nextPromotionMs: number;
+  /** Since the healing began. */
+  #nextCareMs = RESTART_ROTTEN_MS;
   readonly #nextAdditionMs = new Map<SimNode, number>();
 
   constructor(simulation: Simulation) {
@@ -68,12 +73,29 @@ export class Audit {
       this.#settled = true;
       return;
     }
+    this.#careForDisks();
     const master = this.#master;
     if (!master) this.#seekMaster();
     else if (this.#end?.cluster.voters === "listed" && this.#areVotesGone()) this.#strip(master);
     else if (!this.#marker && !this.#writing) this.#writeMarker(master);
     else if (this.#marker) this.#bringBack(master);
     world.after(LOOK_MS, undefined, "audit", () => this.#look());
+  }
+
+  #careForDisks(): void {
+    const { world, nemesis } = this.#simulation;
+    const sinceMs = world.nowMs - this.#beganMs;
+    if (sinceMs < this.#nextCareMs) return;
+    this.#nextCareMs = sinceMs < REPLACE_ROTTEN_MS ? REPLACE_ROTTEN_MS : sinceMs + 10_000;
+    const rotten = this.#nodes.filter((node) => nemesis.isRotten(node) && node.process?.alive);
+    const master = this.#master;
+    const target = this.#nodes.find((node) => node !== master && !nemesis.isRotten(node) && this.#has(node));
+    for (const node of rotten) {
+      if (node === master) {
+        if (target) nemesis.handOver(master, target);
+      } else if (sinceMs < REPLACE_ROTTEN_MS) nemesis.restart(node);
+      else nemesis.replaceRotten(node);
+    }
   }
 
   /** Where no node makes itself master, an operator must; as an operator would, of the node that has most. */
@@ -85,7 +107,12 @@ export class Audit {
     const fit = this.#nodes
       .filter((node) => node.state === "running" && node.rooms?.store.clusterId !== undefined)
       .map((node) => ({ node, end: must(watch.viewOf(node)?.log.at(-1), "a running node has a log") }))
-      .sort((a, b) => b.end.epoch - a.end.epoch || b.end.seq - a.end.seq);
+      .sort(
+        (a, b) =>
+          Number(nemesis.isRotten(a.node)) - Number(nemesis.isRotten(b.node)) ||
+          b.end.epoch - a.end.epoch ||
+          b.end.seq - a.end.seq,
+      );
     // Force is for those seeds only in which an operator uses it anyway, and for votes that are gone: elsewhere it must
     // never be needed.
     const force = this.#promotions > 4 && (plan.faultWeights.forcePromote > 0 || this.#areVotesGone());
@@ -131,8 +158,10 @@ export class Audit {
       .filter((promised) => promised !== undefined);
     const [newest] = promises.sort((a, b) => b.epoch - a.epoch);
     if (newest?.candidate === undefined) return false;
-    // One that has lost records is behind whoever gave it the vote, and gets it no second time.
-    return !alive.has(newest.candidate) || watch.hasLostWithPower(newest.candidate);
+    // One that has lost records is behind whoever gave it the vote, and gets it no second time; one that has none cannot
+    // become master, nor can anybody prove to have as much as it had.
+    const holder = alive.get(newest.candidate);
+    return holder?.rooms === undefined || holder.rooms.store.isEmpty || watch.hasLostWithPower(newest.candidate);
   }
 
   #writeMarker(master: SimNode): void {

@@ -330,9 +330,15 @@ export class Nemesis {
     const { top } = watch.ledger;
     if (view === undefined || top.start?.begins === undefined) return false;
     if (top.start.begins.master === view.nodeId || this.#isMaster(node)) return false;
-    return this.#simulation.nodes.some((other) => {
+    return this.#isCopied(node);
+  }
+
+  /** Another node, whose disk is good, has everything that is committed. */
+  #isCopied(node: SimNode): boolean {
+    const { nodes, watch } = this.#simulation;
+    return nodes.some((other) => {
       const end = watch.viewOf(other)?.log.at(-1);
-      return other !== node && !this.#rotten.has(other) && end !== undefined && isPartOf(top, end);
+      return other !== node && !this.#rotten.has(other) && end !== undefined && isPartOf(watch.ledger.top, end);
     });
   }
 
@@ -438,6 +444,37 @@ export class Nemesis {
   /** Whether the operator waits for an answer. */
   get isOperating(): boolean {
     return this.#busyOperator;
+  }
+
+  isRotten(node: SimNode): boolean {
+    return this.#rotten.has(node);
+  }
+
+  /** A start reads everything, and finds what has rotted. */
+  restart(node: SimNode): void {
+    node.kill();
+  }
+
+  /** A disk that has errors gets out of the house, once another node has everything. */
+  replaceRotten(node: SimNode): void {
+    const { counts, world } = this.#simulation;
+    if (this.#isMaster(node) || !this.#isCopied(node)) return;
+    world.trace(() => `the operator replaces the disk of ${node.name}`);
+    counts.note("rotten disks replaced");
+    this.#heldDown.add(node);
+    node.kill();
+    this.#emptyDisk(node);
+    this.#heldDown.delete(node);
+    node.start();
+  }
+
+  /** Lets the operator hand over from a master whose disk has errors. */
+  handOver(master: SimNode, target: SimNode): void {
+    if (this.#busyOperator) return;
+    this.#busyOperator = true;
+    this.#operate(master, "transfer", () =>
+      master.mustRooms.replicator.transfer({ address: target.address }, new AbortController().signal),
+    );
   }
 
   /** Lets the operator make a node the master. */
