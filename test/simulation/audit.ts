@@ -15,6 +15,7 @@ const HEALING_MS = 180_000;
 /** When an operator looks after disks with errors, should the cluster not be whole by then: restarts, then replaces. */
 const RESTART_ROTTEN_MS = 40_000;
 const REPLACE_ROTTEN_MS = 60_000;
+const FORCE_FROM_ROTTEN_MS = 90_000;
 const LOOK_MS = 250;
 const MARKER = new TextEncoder().encode("marker");
 
@@ -93,9 +94,21 @@ export class Audit {
     for (const node of rotten) {
       if (node === master) {
         if (target) nemesis.handOver(master, target);
+        else if (sinceMs > FORCE_FROM_ROTTEN_MS) this.#forceFrom(master);
       } else if (sinceMs < REPLACE_ROTTEN_MS) nemesis.restart(node);
       else nemesis.replaceRotten(node);
     }
+  }
+
+  /** A master whose disk cannot be read any more hands over to nobody: another node takes over with what it has. */
+  #forceFrom(master: SimNode): void {
+    const { watch, nemesis } = this.#simulation;
+    const [next] = this.#nodes
+      .filter((node) => node !== master && !nemesis.isRotten(node) && node.state === "running")
+      .sort((a, b) => (watch.viewOf(b)?.log.length ?? 0) - (watch.viewOf(a)?.log.length ?? 0));
+    if (!next) return;
+    this.#marker = undefined;
+    nemesis.promoteFor(next, true);
   }
 
   /** Where no node makes itself master, an operator must; as an operator would, of the node that has most. */
@@ -116,7 +129,9 @@ export class Audit {
     // Force is for those seeds only in which an operator uses it anyway, and for votes that are gone: elsewhere it must
     // never be needed.
     const force = this.#promotions > 4 && (plan.faultWeights.forcePromote > 0 || this.#areVotesGone());
-    const best = force ? fit[0] : fit[this.#promotions % Math.max(1, fit.length)];
+    // The best first; by force, too, it is not certain that one works out.
+    const turn = force ? Math.max(0, this.#promotions - 5) : this.#promotions;
+    const best = fit[turn % Math.max(1, fit.length)];
     this.#promotions++;
     if (best && nemesis.promoteFor(best.node, force)) counts.note("promotions to heal");
   }

@@ -295,7 +295,9 @@ export class Nemesis {
   /** A disk forgets, or says something else than what was written. Only where the others have everything. */
   #rot(node: SimNode): boolean {
     const { watch, world } = this.#simulation;
-    if (!this.#mayDamage(node)) return false;
+    // One at a time: what has rotted on one disk must be whole on another.
+    const others = [...this.#rotten].some((other) => other !== node);
+    if (others || !this.#mayDamage(node)) return false;
     const rotten = node.disk.rot(/^(wal|records|snapshots)\/[^.]+\.(wal|snapshot)$/);
     if (!rotten) return false;
     this.#lostDisks++;

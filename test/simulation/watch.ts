@@ -21,6 +21,8 @@ export interface View {
   log: LedgerRecord[];
   keptSeq: number;
   appliedSeq: number;
+  /** How far what its log has now was applied once, before something was cut. */
+  appliedOnceSeq: number;
   commitSeq: number;
   /** Why less than was kept may be found when the node starts next; undefined: it must all be there. */
   mayLose: string | undefined;
@@ -101,6 +103,7 @@ export class Watch {
         log: [this.ledger.root],
         keptSeq: 0,
         appliedSeq: 0,
+        appliedOnceSeq: 0,
         commitSeq: 0,
         mayLose: undefined,
         isRotten: false,
@@ -141,7 +144,7 @@ export class Watch {
     view.mayLose = undefined;
     view.log = logUpTo(end);
     view.keptSeq = store.keptSeq;
-    view.commitSeq = view.appliedSeq = store.appliedSeq;
+    view.commitSeq = view.appliedSeq = view.appliedOnceSeq = store.appliedSeq;
     if (store.appliedSeq > 0) this.#expectCommitted(view, store.appliedSeq, "begins with");
     this.#world.check(
       store.promised.epoch >= view.highestGranted,
@@ -268,7 +271,10 @@ export class Watch {
     log.length = writtenSeq + 1;
     view.keptSeq = Math.min(view.keptSeq, writtenSeq);
     // What was applied of it is applied anew, from a snapshot on.
-    if (view.appliedSeq > writtenSeq) view.appliedSeq = 0;
+    if (view.appliedSeq > writtenSeq) {
+      view.appliedOnceSeq = writtenSeq;
+      view.appliedSeq = 0;
+    }
     view.commitSeq = Math.min(view.commitSeq, writtenSeq);
     this.#world.trace(() => `${view.node.name} cuts its log after ${writtenSeq}`);
   }
@@ -410,7 +416,7 @@ export class Watch {
       this.#expectCommitted(view, appliedSeq, "applies");
       const limit =
         core?.role.kind === "replica" ? Math.min(replicator.commitSeq, replicator.matchSeq) : replicator.commitSeq;
-      if (core && appliedSeq > limit) {
+      if (core && appliedSeq > Math.max(limit, view.appliedOnceSeq)) {
         this.#violate("applied ≤ min(commit, match)", `${view.node.name} applies ${appliedSeq}, may apply ${limit}`);
       }
       view.appliedSeq = appliedSeq;
