@@ -75,7 +75,12 @@ export class TestNode {
     const earlier = this.log.length;
     await this.#spawn(options);
     const said = (msg: string): LogLine | undefined => this.log.slice(earlier).find((line) => line.msg === msg);
-    await until(`the ${this.options.program} starts`, () => said("started") !== undefined || !this.#running);
+    try {
+      await until(`the ${this.options.program} starts`, () => said("started") !== undefined || !this.#running);
+    } catch (cause) {
+      const lines = this.log.slice(earlier).map((line) => JSON.stringify(line));
+      throw new Error(["it has not started; what it said:", ...lines, this.stderr].join("\n"), { cause });
+    }
     const listening = said("listening");
     if (!this.#running || !listening) {
       throw new Error(`the ${this.options.program} ended before it had started: ${this.stderr}`);
