@@ -4,7 +4,7 @@
  * lost than the cluster's mode survives.
  */
 import type { MemberView } from "../../internal/replication/replicator.js";
-import { isPartOf } from "./ledger.js";
+import { isPartOf, show } from "./ledger.js";
 import type { FaultKind } from "./plan.js";
 import type { Random } from "./random.js";
 import type { SimNode } from "./sim-node.js";
@@ -351,10 +351,9 @@ export class Nemesis {
   }
 
   #promote(node: SimNode, force: boolean): boolean {
-    const { counts, world, watch } = this.#simulation;
+    const { counts, world } = this.#simulation;
     if (!node.rooms || node.state !== "running" || this.#busyOperator) return false;
     this.#busyOperator = true;
-    watch.handovers.clear();
     this.#operate(node, force ? "forced promotion" : "promotion", async () => {
       const result = await node.mustRooms.replicator.promote({ force });
       counts.note(force ? "forced promotions" : "promotions");
@@ -369,14 +368,17 @@ export class Nemesis {
     const target = this.#random.chance(0.5) ? this.#random.pick(nodes) : undefined;
     if (!master?.rooms || this.#busyOperator || target === master) return false;
     this.#busyOperator = true;
-    for (const node of nodes) {
-      const view = watch.viewOf(node);
-      if (view && node !== master) watch.handovers.add(view.nodeId);
-    }
     this.#operate(master, "transfer", async () => {
       const which = target ? { address: target.address } : {};
       const result = await master.mustRooms.replicator.transfer(which, new AbortController().signal);
       counts.note("transfers");
+      const { epochs, top } = watch.ledger;
+      const start = epochs.find(({ begins }) => begins?.epoch === result.epoch);
+      world.check(
+        start !== undefined && (top.epoch >= result.epoch || isPartOf(top, start)),
+        "a planned switchover loses nothing",
+        () => `epoch ${result.epoch} begins at ${start && show(start)}, and ${show(top)} had been committed`,
+      );
       world.trace(() => `the mastership is handed over: ${JSON.stringify(result)}`);
     });
     return true;

@@ -72,8 +72,6 @@ export class Watch {
     number,
     { readonly nodeId: string; readonly epochId: string; readonly forced: boolean }
   >();
-  /** Epochs that came by a handover, by their master's node id. */
-  readonly handovers = new Set<string>();
 
   constructor(world: World, counts: Counts) {
     this.#world = world;
@@ -374,7 +372,7 @@ export class Watch {
     // One copy counted. Whoever has the only vote has that copy; of several voters, the majority may lack it.
     const sameMaster = before.start?.begins?.master === begins.master;
     const isNext = this.ledger.epochs.every((other) => other.epoch > begins.epoch || isPartOf(other, start));
-    if (voters === "listed" && !(sameMaster && isNext) && !this.handovers.has(begins.master)) return true;
+    if (voters === "listed" && !(sameMaster && isNext)) return true;
     // The one copy may have been lost with the power, where it was not synced.
     return this.#lostWithPower.has(begins.master);
   }
