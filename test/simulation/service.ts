@@ -13,7 +13,7 @@ import {
   type WriteCommand,
   type WriteReceipt,
 } from "../../internal/store/store.js";
-import { isPartOf, type LedgerRecord, recordOn, show } from "./ledger.js";
+import { forkOf, isPartOf, type LedgerRecord, recordOn, show } from "./ledger.js";
 import type { Counts } from "./counts.js";
 import type { Rooms, SimNode } from "./sim-node.js";
 import type { Watch } from "./watch.js";
@@ -136,7 +136,11 @@ export class Service {
     }
     if (consistency.linearizable === true) {
       const { commit } = record.cluster;
-      if ((commit === "majority" || this.#watch.lossy.size === 0) && !isPartOf(top, record) && !this.#wasLost(top)) {
+      if (
+        (commit === "majority" || this.#watch.lossy.size === 0) &&
+        !isPartOf(top, record) &&
+        !this.#mayMiss(record, top)
+      ) {
         this.#world.violate(
           "a linearizable read sees what was committed before it came",
           `${node.name} shows ${show(record)}, ${show(top)} had been committed`,
@@ -167,11 +171,16 @@ export class Service {
     const then = this.#watch.committedAt(this.#world.nowMs - maxStalenessMs / node.clock.rate - 1);
     const core = this.#watch.coreOf(node);
     const master = core?.role.kind === "replica" ? core.role.current?.master?.epoch : core?.promised.epoch;
-    if (master === undefined || then.epoch > master || isPartOf(then, record) || this.#wasLost(then)) return;
+    if (master === undefined || then.epoch > master || isPartOf(then, record) || this.#mayMiss(record, then)) return;
     this.#world.violate(
       "a bounded read is no older than it says",
       `${node.name} shows ${show(record)}, and ${show(then)} had been committed ${maxStalenessMs} ms before`,
     );
+  }
+
+  /** Whether a mastership that may lose stands between the two: it was forced beside the one that is read from, or after it. */
+  #mayMiss(record: LedgerRecord, committed: LedgerRecord): boolean {
+    return this.#wasLost(committed) || this.#watch.mayHaveLost(forkOf(committed, record), committed);
   }
 
   #wasLost(record: LedgerRecord): boolean {

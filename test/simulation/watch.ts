@@ -310,7 +310,7 @@ export class Watch {
     view.cutOff = undefined;
     if (isPartOf(cutOff, end)) return;
     const fork = forkOf(cutOff, end);
-    if (!this.#mayHaveLost(fork, end)) {
+    if (!this.mayHaveLost(fork, end)) {
       this.#violate(
         "the committed prefix stays",
         `${view.node.name} cut committed records after ${show(fork)} for those up to ${show(end)}`,
@@ -319,7 +319,7 @@ export class Watch {
   }
 
   /** Whether a mastership after the fork was allowed to lose what was committed before. */
-  #mayHaveLost(fork: LedgerRecord, end: LedgerRecord): boolean {
+  mayHaveLost(fork: LedgerRecord, end: LedgerRecord): boolean {
     for (let at = end.start; at && at.seq > fork.seq; at = at.prev?.start) if (this.lossy.has(at)) return true;
     return false;
   }
@@ -349,7 +349,7 @@ export class Watch {
       this.firstLossyMs = Math.min(this.firstLossyMs, this.#world.nowMs);
     }
     const { top } = this.ledger;
-    if (top.epoch < begins.epoch && !isPartOf(top, start) && !this.#mayHaveLost(forkOf(top, start), start)) {
+    if (top.epoch < begins.epoch && !isPartOf(top, start) && !this.mayHaveLost(forkOf(top, start), start)) {
       this.#violate(
         "the committed prefix is in every later master",
         `${view.node.name} begins ${show(start)} without ${show(top)}, which was committed`,
@@ -444,7 +444,7 @@ export class Watch {
     if (!forcedLater) this.#expectQuorum(view, core, record);
     for (const start of this.ledger.epochs) {
       if (start.epoch <= epoch || this.lossy.has(start) || isPartOf(record, start)) continue;
-      if (this.#mayHaveLost(forkOf(record, start), start)) continue;
+      if (this.mayHaveLost(forkOf(record, start), start)) continue;
       this.#violate(
         "the committed prefix is in every later master",
         `${view.node.name} of epoch ${epoch} commits ${show(record)}, which epoch ${start.epoch} lacks`,
