@@ -37,6 +37,20 @@ export interface SeedOptions {
   readonly known?: string;
 }
 
+/** What nodes tell only their operators, and what it counts as. */
+const TOLD: ReadonlyMap<string, string> = new Map([
+  ["the end of the log was cut", "torn recoveries"],
+  ["records that may not have reached the disk are copied into a new segment", "recoveries of an unproven end"],
+  ["putting the state that the master sent in the place of this node's own", "installs of a whole state"],
+  ["snapshot taken", "snapshots"],
+  ["log compacted", "compactions"],
+  ["the data of this node is set aside, and is fetched from the master again", "data set aside"],
+  [
+    "the machine may have lost what was acknowledged and not synced; this node must catch up with a master",
+    "unclean boots",
+  ],
+]);
+
 /** More virtual time than any seed needs. */
 const END_MS = 600_000;
 
@@ -230,6 +244,8 @@ export class Simulation {
       },
       logged: (node, level, message, fields) => {
         this.counts.note(`log: ${message}`);
+        const told = TOLD.get(message);
+        if (told !== undefined) this.counts.note(told);
         this.world.trace(() => `${node.name} ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
       },
     };
