@@ -622,7 +622,11 @@ export class Store {
    * log no longer holds. Rejects as a backup does, and with the signal's reason.
    */
   async openTransfer(signal: AbortSignal): Promise<TransferFile> {
-    return this.#readable().transfers.file(signal);
+    // What is applied on a master is the cluster's state, also while no quorum has kept its first record yet: it may wait for
+    // nodes that lack just this.
+    const isCurrent = this.#mastership !== undefined && !this.#applier.isRebuilding && !this.#node.state.settingAside;
+    const directory = isCurrent && !this.#closing ? this.#mustBeJoined() : this.#readable();
+    return directory.transfers.file(signal);
   }
 
   /** Goes on with a file that a master sends, or begins it; resolves to the bytes of it that are there. */

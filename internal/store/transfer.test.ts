@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../base/clock.js";
-import { type TransferId, transferId } from "../base/ids.js";
+import { epochId, type TransferId, transferId } from "../base/ids.js";
+import { epoch } from "../base/position.js";
 import type { File, FileSystem } from "../wal/file-system.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { PIN_IDLE_MS } from "./pins.js";
@@ -177,6 +178,28 @@ test("what has come stays over restarts, and another file takes its place", asyn
   await replica.markCaughtUp();
   expect(await filesIn(fileSystem, "incoming")).toEqual([]);
   await replica.close();
+  await master.close();
+});
+
+test("a master gives its state away before a quorum has kept its first record, which may wait for just that", async () => {
+  const master = await compactedMaster();
+  const fileSystem = new MemoryFileSystem();
+  const replica = await replicaOf(master, fileSystem);
+  await send(master, replica);
+  await replica.installTransfer();
+  await replica.close();
+  const next = await reopen(fileSystem);
+  expect(next.caughtUp).toBe(false);
+  await expect(next.openTransfer(NEVER)).rejects.toMatchObject({ code: "not_ready" });
+  const id = epochId("0000000000000009");
+  await next.promise({ epoch: epoch(9), candidate: next.nodeId, epochId: id }, "master");
+  next.beginEpoch(epoch(9), id);
+  expect(() => next.readPoint()).toThrow("never caught up");
+  const third = await replicaOf(next);
+  await send(next, third);
+  expect((await third.installTransfer()).damage).toBeUndefined();
+  await third.close();
+  await next.close();
   await master.close();
 });
 
