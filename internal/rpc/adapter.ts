@@ -7,6 +7,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
@@ -203,7 +204,9 @@ export class Adapter {
     const { methodKind } = handler.method;
     const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
     const connection = this.#connectionOf(request);
-    const intake = this.#intake.begin(isStream);
+    // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
+    const isBetweenNodes = handler.service.typeName === Replication.typeName;
+    const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
     const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
     // Over HTTP/1.1 the server sees to it that requests arrive.
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
@@ -226,7 +229,7 @@ export class Adapter {
     } finally {
       this.#arriving.delete(arrival);
       this.#calls.delete(response);
-      intake.end();
+      intake?.end();
       this.#discardRest(request, response);
     }
   }
@@ -241,7 +244,7 @@ export class Adapter {
       isStream,
       arrival,
     }: {
-      readonly intake: IntakeOfRequest;
+      readonly intake: IntakeOfRequest | undefined;
       readonly connection: Connection;
       readonly signal: AbortSignal;
       readonly isStream: boolean;
@@ -252,8 +255,9 @@ export class Adapter {
     // The library's own iterator destroys the connection when a handler stops reading, and the answer with it.
     for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>) {
       bytes += chunk.byteLength;
-      intake.add(chunk);
-      yield chunk;
+      intake?.add(chunk);
+      // What comes is a piece of a larger block, which all of its pieces keep in memory: also those of other callers.
+      yield bytes > chunk.byteLength || bytes > LARGE_BYTES ? new Uint8Array(chunk) : chunk;
     }
     this.#arriving.delete(arrival);
     if (!isStream && bytes > LARGE_BYTES) await this.#options.turns.take(connection, signal);

@@ -7,6 +7,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 /** Of all connections together. */
 export const INTAKE_BYTES_MAX = 256 * 1024 * 1024;
 const ENVELOPE_BYTES = 5;
+/** Reckoned for a piece beside its bytes: a message may come in as many pieces as it has bytes. */
+const PIECE_OVERHEAD_BYTES = 256;
 
 export class Intake {
   #bytes = 0;
@@ -17,7 +19,7 @@ export class Intake {
   }
 
   /** Counts the body of a request. `isStream`: it is a row of messages, each of which counts until it is whole. */
-  begin(isStream: boolean): IntakeOfRequest {
+  begin({ isStream }: { readonly isStream: boolean }): IntakeOfRequest {
     return new IntakeOfRequest(isStream, (bytes) => this.#add(bytes));
   }
 
@@ -46,7 +48,7 @@ export class IntakeOfRequest {
 
   /** Throws what the caller is to be told when there is too much of all together. */
   add(chunk: Uint8Array): void {
-    const bytes = this.#isStream ? this.#partOf(chunk) - this.#counted : chunk.byteLength;
+    const bytes = this.#isStream ? this.#partOf(chunk) - this.#counted : chunk.byteLength + PIECE_OVERHEAD_BYTES;
     this.#counted += bytes;
     this.#add(bytes);
   }
@@ -59,7 +61,7 @@ export class IntakeOfRequest {
 
   /** Bytes of the last message that are there, where the chunk is in the middle of it; 0 when it is whole. */
   #partOf(chunk: Uint8Array): number {
-    let held = this.#counted;
+    let held = this.#counted + (chunk.byteLength > 0 ? PIECE_OVERHEAD_BYTES : 0);
     for (let at = 0; at < chunk.byteLength;) {
       if (this.#leftBytes > 0) {
         const taken = Math.min(this.#leftBytes, chunk.byteLength - at);
