@@ -67,8 +67,9 @@ type Outcome<T> =
 
 export class Client {
   readonly #options: ClientOptions;
-  /** Of registers, with their times. */
-  readonly history: KeyOperation[] = [];
+  readonly #judged: KeyOperation[] = [];
+  /** Writes that have no answer yet. */
+  #asked: readonly KeyOperation[] = [];
   done = 0;
   answered = 0;
   /** Where the master was last. */
@@ -79,6 +80,11 @@ export class Client {
 
   constructor(options: ClientOptions) {
     this.#options = options;
+  }
+
+  /** Of registers, with their times. What has no answer yet may have happened. */
+  get history(): readonly KeyOperation[] {
+    return [...this.#judged, ...this.#asked];
   }
 
   get isDone(): boolean {
@@ -161,17 +167,26 @@ export class Client {
     );
     const acknowledge = random.chance(0.1) ? "kept" : "committed";
     const options: WriteOptions = { acknowledge, timeoutMs: writeTimeoutMs };
+    this.#asked = wishes.map((wish) => ({
+      client: index,
+      key: wish.key,
+      what: wish.kind,
+      invokedMs,
+      returnedMs: Infinity,
+      leaves: wish.kind === "set" ? wish.value : null,
+    }));
     this.#call(
       this.#masterOrAny(),
       `write ${wishes.map((wish) => `${wish.key}=${wish.kind === "set" ? wish.value : "(deleted)"}`).join(" ")}`,
       (node) => service.write(node, commands, options),
       (outcome) => {
+        this.#asked = [];
         if (outcome.kind === "refused") return;
         // What only the master keeps may still be lost: for the register it may have happened, no more.
         const counts = outcome.kind === "answered" && acknowledge === "committed";
         for (const [i, wish] of wishes.entries()) {
           const existed = counts ? outcome.value.results[i]?.existed : undefined;
-          this.history.push({
+          this.#judged.push({
             client: index,
             key: wish.key,
             what: wish.kind,
@@ -218,7 +233,7 @@ export class Client {
         // What was seen once is to be seen from now on.
         this.#token = point.token;
         if (consistency.linearizable !== true || EXPIRING_KEYS.includes(key)) return;
-        this.history.push({ client: index, key, what: "get", invokedMs, returnedMs: world.nowMs, found: value });
+        this.#judged.push({ client: index, key, what: "get", invokedMs, returnedMs: world.nowMs, found: value });
       },
     );
   }
