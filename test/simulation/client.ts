@@ -67,7 +67,7 @@ type Outcome<T> =
 
 export class Client {
   readonly #options: ClientOptions;
-  readonly #judged: KeyOperation[] = [];
+  readonly #told: KeyOperation[] = [];
   /** Writes that have no answer yet. */
   #asked: readonly KeyOperation[] = [];
   done = 0;
@@ -84,7 +84,7 @@ export class Client {
 
   /** Of registers, with their times. What has no answer yet may have happened. */
   get history(): readonly KeyOperation[] {
-    return [...this.#judged, ...this.#asked];
+    return [...this.#told, ...this.#asked];
   }
 
   get isDone(): boolean {
@@ -186,7 +186,7 @@ export class Client {
         const counts = outcome.kind === "answered" && acknowledge === "committed";
         for (const [i, wish] of wishes.entries()) {
           const existed = counts ? outcome.value.results[i]?.existed : undefined;
-          this.#judged.push({
+          this.#told.push({
             client: index,
             key: wish.key,
             what: wish.kind,
@@ -233,7 +233,7 @@ export class Client {
         // What was seen once is to be seen from now on.
         this.#token = point.token;
         if (consistency.linearizable !== true || EXPIRING_KEYS.includes(key)) return;
-        this.#judged.push({ client: index, key, what: "get", invokedMs, returnedMs: world.nowMs, found: value });
+        this.#told.push({ client: index, key, what: "get", invokedMs, returnedMs: world.nowMs, found: value });
       },
     );
   }
