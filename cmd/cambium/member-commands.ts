@@ -22,8 +22,11 @@ export function addMemberCommands(program: Command, terminal: Terminal): void {
     .action((address: string, _options, command: Command) => add(address, command.optsWithGlobals(), terminal));
   members
     .command("remove")
-    .summary("end the membership of a replica")
-    .description("Ends the membership of a replica. Its data stays on its disk; it is refused until it is added again.")
+    .summary("end the membership of a node")
+    .description(
+      "Ends the membership of a node that is not the master, and its vote where it has one, as long as a majority of the other voters " +
+        "is connected. Its data stays on its disk; it is refused until it is added again.",
+    )
     .argument("<member>", "its host:port, or its node id")
     .addHelpText("after", "\nExample:\n  $ cambium members remove 10.0.0.7:8080")
     .action((member: string, _options, command: Command) => remove(member, command.optsWithGlobals(), terminal));

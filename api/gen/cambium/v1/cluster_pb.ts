@@ -819,9 +819,10 @@ export const Cluster: GenService<{
     output: typeof AddReplicaResponseSchema;
   },
   /**
-   * Ends the membership of a replica: the master stops pushing to it, and refuses it when it registers itself, until it
-   * is added again. Its data stays on its disk.
-   * Errors: FAILED_PRECONDITION with NotMaster, or for a voter; NOT_FOUND when no member fits.
+   * Ends the membership of a node, and its vote where it has one: the master stops pushing to it, and refuses it when it registers
+   * itself, until it is added again. Its data stays on its disk.
+   * Errors: FAILED_PRECONDITION with NotMaster, for the master itself, and for a voter without which no majority of the others
+   * would be connected; NOT_FOUND when no member fits.
    *
    * @generated from rpc cambium.v1.Cluster.RemoveReplica
    */
