@@ -25,6 +25,18 @@ export type Cause =
   /** The master hands over. */
   | "takeOver";
 
+/** What makes a node a candidate. */
+export interface Campaign {
+  readonly cause: Cause;
+  /** An operator wants it without a majority. */
+  readonly forced: boolean;
+  /**
+   * The master that hands over: without its promise nothing is won. It gives that only to a node that has all of its log; one that has
+   * waited for too long, and writes again, refuses.
+   */
+  readonly handedOverBy?: NodeId;
+}
+
 /** What a candidate needs to know for one try. */
 export interface Bid {
   readonly epochId: EpochId;
@@ -112,13 +124,10 @@ export type CandidatePhase =
   /** The next try is due after a pause. */
   | { readonly kind: "waiting"; readonly dueAtMs: number };
 
-export interface CandidateRole {
+export interface CandidateRole extends Campaign {
   readonly kind: "candidate";
   /** Names the try; what comes back for another one is late. */
   campaign: number;
-  readonly cause: Cause;
-  /** An operator wants it without a majority. */
-  readonly forced: boolean;
   /** On the disk this node is master: its next start would be a campaign too. */
   masterOnDisk: boolean;
   /** Tries that have failed. */
@@ -137,7 +146,7 @@ export function isCommitted({ phase }: CandidateRole): boolean {
 export function beginCampaign(
   state: CoreState,
   out: Effect[],
-  options: { readonly cause: Cause; readonly forced: boolean; readonly masterOnDisk: boolean },
+  options: Campaign & { readonly masterOnDisk: boolean },
 ): void {
   const campaign = takeNumber(state);
   state.role = { kind: "candidate", campaign, ...options, failures: 0, why: "", phase: { kind: "preparing" } };

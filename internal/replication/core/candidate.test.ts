@@ -598,6 +598,43 @@ describe("a replica that is told to take over", () => {
     );
   });
 
+  function asking(): Player {
+    const player = following();
+    play(player, `> s1 <- takeOver\n> prepared m:1 v:1\n> surveyed m:1 last 1/5 promised 1=m master`);
+    return player;
+  }
+
+  test("wins nothing without the promise of the master that hands over, whoever else gives theirs", () => {
+    expectPlayed(
+      asking(),
+      `> promised v:1 granted
+       > flush
+       > promised m:1 granted
+       end calls
+       assume epoch 2`,
+    );
+  });
+
+  test("gives up where that master has waited for too long, and has gone on", () => {
+    expectPlayed(
+      asking(),
+      `> promised v:1 granted
+       > promised m:1 behind promised 1 last 1/6
+       end calls
+       failed behind`,
+    );
+    expectPlayed(
+      asking(),
+      `> promised v:1 granted
+       > promised m:1 silent
+       > pass 5000
+       > flush
+       ask m at m:1 for epoch 2, last 1/5, promised 1
+       end calls
+       failed no_majority`,
+    );
+  });
+
   test("does nothing while records are being appended that it has not compared", () => {
     expectPlayed(
       following(),

@@ -354,8 +354,9 @@ export class CandidateStep {
       return;
     }
     const tally = this.#tally(phase);
-    if (tally.isClean || tally.isWhole) return this.#win(phase, !tally.isClean);
-    if (tally.isPossible && open.length > 0 && !isLate) return;
+    const release = this.#releaseOf(phase);
+    if (release === "given" && (tally.isClean || tally.isWhole)) return this.#win(phase, !tally.isClean);
+    if (release !== "refused" && tally.isPossible && open.length > 0 && !isLate) return;
     const behind = phase.asks.some(({ refused }) => refused?.behind);
     const reasons = phase.asks
       .filter(({ granted }) => granted?.unclean ?? true)
@@ -364,6 +365,14 @@ export class CandidateStep {
       );
     const detail = `epoch ${phase.epoch} needs the promises of ${tally.needed} of ${tally.voters} voters, and has ${tally.clean}: ${reasons.join("; ")}`;
     this.#fail(behind ? "behind" : "no_majority", detail);
+  }
+
+  /** Whether the master that hands over, if there is one, has given up what it was. */
+  #releaseOf({ asks }: Asking): "given" | "open" | "refused" {
+    const { handedOverBy } = this.#role;
+    if (handedOverBy === undefined) return "given";
+    if (asks.some(({ granted }) => granted?.nodeId === handedOverBy)) return "given";
+    return asks.some((ask) => ask.nodeId === handedOverBy && isOpen(ask)) ? "open" : "refused";
   }
 
   #tally(phase: Asking): Tally {

@@ -1,7 +1,8 @@
 /** The replica's side: whom to follow, what to cut, what to append, and what to acknowledge and apply. */
 import { assert, must, unreachable } from "../../base/assert.js";
 import { type Epoch, type LogMark, type Position, type Seq, seq } from "../../base/position.js";
-import { beginCampaign, type Cause } from "./candidacy.js";
+import type { NodeId } from "../../base/ids.js";
+import { beginCampaign, type Campaign } from "./candidacy.js";
 import type { Effect } from "./effect.js";
 import type { EventOf, Outcome } from "./event.js";
 import { agreementWith, readHistory } from "./history.js";
@@ -38,7 +39,7 @@ export interface ReplicaRole {
    */
   work: { readonly operation: number; readonly session: number | undefined; readonly what: Work } | undefined;
   /** This node is to campaign once the store has done its work. */
-  campaign: { readonly cause: Cause; readonly forced: boolean } | undefined;
+  campaign: Campaign | undefined;
   /** In the order of their arrival. */
   readonly waiting: { readonly session: number; readonly message: MasterMessage }[];
   readonly staleness: Staleness;
@@ -129,7 +130,7 @@ export class ReplicaStep {
   }
 
   /** This node is to be master: it follows nobody from here on. */
-  campaign(campaign: { readonly cause: Cause; readonly forced: boolean }): void {
+  campaign(campaign: Campaign): void {
     this.end("this node asks for a mastership of its own");
     this.#role.campaign = campaign;
     if (this.#role.work === undefined) {
@@ -243,7 +244,7 @@ export class ReplicaStep {
       return this.#answerHeartbeat(session, message);
     }
     if (phase.kind !== "following") return this.#close(session, `the master sent ${message.kind} before Align`);
-    if (message.kind === "takeOver") return this.#takeOver(phase);
+    if (message.kind === "takeOver") return this.#takeOver(phase, message.sender);
     session.deadlineMs = this.#nowMs + this.#silenceMs();
     this.#out.push({ kind: "observeTime", masterTimeMs: message.masterTimeMs });
     if (message.kind === "append") this.#append(session, phase, message);
@@ -253,8 +254,9 @@ export class ReplicaStep {
   }
 
   /** The master hands over, which is right only while it has nothing that this node lacks. */
-  #takeOver({ verified, appending }: Following): void {
-    if (!appending && verified.seq === this.#state.log.last.seq) this.campaign({ cause: "takeOver", forced: false });
+  #takeOver({ verified, appending }: Following, master: NodeId): void {
+    if (appending || verified.seq !== this.#state.log.last.seq) return;
+    this.campaign({ cause: "takeOver", forced: false, handedOverBy: master });
   }
 
   // ---- Hello -----------------------------------------------------------------------------------------------------------
