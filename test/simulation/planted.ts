@@ -250,9 +250,4 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
       const real = store.write.bind(store);
       store.write = (commands, options) => real(commands, { ...options, acknowledge: "kept" });
     }),
-
-  "looks past a state that is not its master's": () =>
-    inStore((store) => {
-      store.expectState = () => undefined;
-    }),
 };
