@@ -52,7 +52,7 @@ test("faults that are planted into the production code are found", { timeout: PA
     "serves a snapshot that is half loaded",
     "shows a state that is being made anew",
   ];
-  const { code, output } = await simulate(`--planted=${names.join(",")}`, "--seeds", "60");
+  const { code, output } = await simulate(`--planted=${names.join(",")}`, "--seeds", "500");
   expect(output).toContain(`all ${names.length} planted faults were found`);
   expect(code).toBe(0);
 });
