@@ -52,9 +52,10 @@ export interface BatchReceipt extends WriteReceipt {
 
 /** One change of one key. */
 export interface UpdateEvent {
-  readonly type: "put" | "delete";
+  /** `expire`: its deadline had passed. `evict`: it made room for others. */
+  readonly type: "put" | "delete" | "expire" | "evict";
   readonly key: string;
-  /** The new value; empty for a deletion. */
+  /** The new value; empty unless it is a put. */
   readonly value: Uint8Array;
   /** The record that made the change; events of one record share it. */
   readonly position: Position;
@@ -143,6 +144,10 @@ function eventType(type: EventType): UpdateEvent["type"] {
       return "put";
     case EventType.DELETE:
       return "delete";
+    case EventType.EXPIRE:
+      return "expire";
+    case EventType.EVICT:
+      return "evict";
     default:
       // Guessing would make a reader's copy wrong in silence.
       throw new CambiumError("internal", `the node sent an event of type ${type}; this client is too old for it`);

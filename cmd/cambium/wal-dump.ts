@@ -127,6 +127,11 @@ function changeOf(change: Change, withValues: boolean): Line {
     }
     case "delete":
       return { json: { kind, ...keyOf(change.key) }, text: `delete ${quoted(change.key)}` };
+    case "expire":
+    case "evict": {
+      const { key, modSeq } = change;
+      return { json: { kind, ...keyOf(key), modSeq }, text: `${kind} ${quoted(key)} as seq ${modSeq} left it` };
+    }
     case "epoch": {
       const { epochId, forced, master } = change;
       return {

@@ -1,7 +1,7 @@
 /** What every engine does. The suite runs against each implementation of the port. */
 import { describe, expect, test } from "vitest";
 import { epochMs, seq } from "../base/position.js";
-import type { Engine, Operation } from "./engine.js";
+import { accountedBytesOf, type Engine, type KeyedEntry, type Operation } from "./engine.js";
 import { MapEngine } from "./map-engine.js";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -18,6 +18,10 @@ function put(engine: Engine, n: number, key: string, value: string, expiresAtMs?
 
 function engineDelete(engine: Engine, n: number, key: string): void {
   engine.apply(seq(n), at, { kind: "delete", key: bytes(key) });
+}
+
+function* keysOf(entries: Iterator<KeyedEntry, undefined>): Generator<string> {
+  for (let next = entries.next(); !next.done; next = entries.next()) yield Buffer.from(next.value.key).toString();
 }
 
 describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () => Engine) => {
@@ -48,6 +52,93 @@ describe.each([["MapEngine", () => new MapEngine()]])("%s", (_name, create: () =
     const engine = create();
     engine.apply(seq(1), at, { kind: "delete", key: bytes("a") });
     expect([engine.entryCount, engine.dataBytes]).toEqual([0, 0]);
+  });
+
+  test("keys fall due in the order of their deadlines, and stay until they are removed", () => {
+    const engine = create();
+    expect(engine.nextDueMs).toBe(Infinity);
+    put(engine, 1, "a", "one", 5000);
+    put(engine, 2, "b", "two", 3000);
+    put(engine, 3, "c", "three");
+    put(engine, 4, "d", "four", 9000);
+    const names = (nowMs: number, countMax = 10): string[] =>
+      engine.due(epochMs(nowMs), countMax).map(({ key, modSeq }) => `${Buffer.from(key).toString()}@${modSeq}`);
+    expect([names(2999), names(3000), names(5000), names(5000, 1)]).toEqual([[], ["b@2"], ["b@2", "a@1"], ["b@2"]]);
+    expect(engine.nextDueMs).toBeLessThanOrEqual(3000);
+    put(engine, 5, "b", "anew", 20_000);
+    engineDelete(engine, 6, "d");
+    expect(names(10_000)).toEqual(["a@1"]);
+    engine.apply(seq(7), epochMs(10_000), { kind: "expire", key: bytes("a"), modSeq: seq(1) });
+    expect([names(10_000), names(20_000), engine.entryCount]).toEqual([[], ["b@5"], 2]);
+  });
+
+  test.each(["expire", "evict"] as const)("an operation to %s leaves a key that was changed since", (kind) => {
+    const engine = create();
+    put(engine, 1, "a", "one", 5000);
+    put(engine, 2, "a", "two", 5000);
+    engine.apply(seq(3), epochMs(6000), { kind, key: bytes("a"), modSeq: seq(1) });
+    expect(engine.entryCount).toBe(1);
+    engine.apply(seq(4), epochMs(6000), { kind, key: bytes("a"), modSeq: seq(2) });
+    engine.apply(seq(5), epochMs(6000), { kind, key: bytes("absent"), modSeq: seq(2) });
+    expect([engine.entryCount, engine.dataBytes, engine.accountedBytes, engine.checksum]).toEqual([0, 0, 0, 0]);
+  });
+
+  test("a key counts for its bytes and what an entry takes", () => {
+    const engine = create();
+    put(engine, 1, "abc", "four");
+    expect(engine.accountedBytes).toBe(accountedBytesOf(3, 4));
+    put(engine, 2, "abc", "seven..");
+    put(engine, 3, "d", "");
+    expect(engine.accountedBytes).toBe(accountedBytesOf(3, 7) + accountedBytesOf(1, 0));
+  });
+
+  test("each policy names another key that could go, until there is none", () => {
+    for (const policy of ["lru", "lfu", "random", "ttl"] as const) {
+      const engine = create();
+      expect(engine.victim(policy)).toBeUndefined();
+      for (let i = 1; i <= 50; i++)
+        put(engine, i, `key-${i}`, "value", policy === "ttl" && i > 40 ? undefined : 5000 + i);
+      const left = new Set<string>();
+      let n = 50;
+      for (;;) {
+        const victim = engine.victim(policy);
+        if (!victim) break;
+        const name = Buffer.from(victim.key).toString();
+        expect([left.has(name), victim.accountedBytes]).toEqual([false, accountedBytesOf(name.length, 5)]);
+        left.add(name);
+        engine.apply(seq(++n), at, { kind: "evict", key: victim.key, modSeq: victim.modSeq });
+      }
+      expect([policy, left.size, engine.entryCount]).toEqual([
+        policy,
+        policy === "ttl" ? 40 : 50,
+        policy === "ttl" ? 10 : 0,
+      ]);
+    }
+  });
+
+  test("a key that is read or written is used, and of two the one goes that was not", () => {
+    for (const policy of ["lru", "lfu"] as const) {
+      const engine = create();
+      put(engine, 1, "a", "1");
+      put(engine, 2, "b", "2");
+      for (let i = 0; i < 20; i++) engine.get(bytes("a"), at);
+      expect(Buffer.from(engine.victim(policy)!.key).toString()).toBe("b");
+    }
+  });
+
+  test("keys are scanned downwards too", () => {
+    const engine = create();
+    for (const [i, key] of ["b", "a", "d", "c", "e"].entries())
+      put(engine, i + 1, key, "v", key === "c" ? 500 : undefined);
+    const names = (start: string, end?: string): string =>
+      [...keysOf(engine.scan({ start: bytes(start), ...(end && { end: bytes(end) }) }, at, true))].join("");
+    expect([names(""), names("b", "e"), names("a", "a"), names("bb", "z"), names("f")]).toEqual([
+      "edba",
+      "db",
+      "",
+      "ed",
+      "",
+    ]);
   });
 
   test("a key is hidden from its deadline on, not a millisecond before", () => {

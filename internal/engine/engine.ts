@@ -17,7 +17,11 @@ export type Operation =
       /** By the master's time; absent: never. */
       readonly expiresAtMs?: EpochMs;
     }
-  | { readonly kind: "delete"; readonly key: Uint8Array };
+  | { readonly kind: "delete"; readonly key: Uint8Array }
+  /** Removes a key whose time is over, as the record `modSeq` had left it; one that was changed since stays. */
+  | { readonly kind: "expire"; readonly key: Uint8Array; readonly modSeq: Seq }
+  /** Removes a key to make room, as the record `modSeq` had left it; one that was changed since stays. */
+  | { readonly kind: "evict"; readonly key: Uint8Array; readonly modSeq: Seq };
 
 /** A key's present content. */
 export interface Entry {
@@ -41,18 +45,40 @@ export interface KeyRange {
   readonly end?: Uint8Array;
 }
 
+/** A key, as one record has left it. */
+export interface KeyVersion {
+  readonly key: Uint8Array;
+  readonly modSeq: Seq;
+}
+
+/** Which key goes when there is no room: the one not used for longest, the one used least, any, the one due soonest. */
+export type EvictionPolicy = "lru" | "lfu" | "random" | "ttl";
+
+/** What an entry counts for beside its key and value where memory is limited. */
+export const ENTRY_OVERHEAD_BYTES = 64;
+
+/** What a key counts for where memory is limited; the same in every engine, whatever it really takes. */
+export function accountedBytesOf(keyLength: number, valueLength: number): number {
+  return keyLength + valueLength + ENTRY_OVERHEAD_BYTES;
+}
+
 export interface Engine {
   /** Keys held, those past their deadline included until they are removed. */
   readonly entryCount: number;
   /** Bytes of all keys and values held. */
   readonly dataBytes: number;
+  /** The `accountedBytesOf` all entries. */
+  readonly accountedBytes: number;
   /**
    * Of all entries: the sum, modulo 2^32, of the `entryChecksum` of each. Equal on every node that has applied the same
    * records, in whatever way it came to them.
    */
   readonly checksum: number;
 
-  /** The entry of a key that at `nowMs` is not past its deadline. An entry is overdue from `expiresAtMs` on. */
+  /** No key falls due before this; Infinity when none has a deadline. */
+  readonly nextDueMs: number;
+
+  /** The entry of a key that at `nowMs` is not past its deadline. An entry is overdue from `expiresAtMs` on. Counts as a use of it. */
   get(key: Uint8Array, nowMs: EpochMs): Entry | undefined;
 
   /**
@@ -72,9 +98,21 @@ export interface Engine {
 
   /**
    * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and
-   * all that it hands out, is valid until the next operation.
+   * all that it hands out, is valid until the next operation. With `reverse`, by descending keys.
    */
-  scan(range: KeyRange, nowMs: EpochMs): Iterator<KeyedEntry, undefined>;
+  scan(range: KeyRange, nowMs: EpochMs, reverse?: boolean): Iterator<KeyedEntry, undefined>;
+
+  /**
+   * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about. They stay until an
+   * operation removes them. The keys are copies.
+   */
+  due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
+
+  /**
+   * A key that could go to make room, or undefined when no key can. It stays until an operation removes it; where there is
+   * another that could go, the next call names that one. `ttl` names only keys with a deadline. The key is a copy.
+   */
+  victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined;
 
   /** Puts an entry of a walk into this engine, exactly as it was there. */
   restore(entry: KeyedEntry): void;

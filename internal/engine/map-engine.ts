@@ -4,7 +4,17 @@
  */
 import type { EpochMs, Seq } from "../base/position.js";
 import { must, unreachable } from "../base/assert.js";
-import type { Engine, Entry, KeyedEntry, KeyRange, Operation } from "./engine.js";
+import {
+  accountedBytesOf,
+  type Engine,
+  ENTRY_OVERHEAD_BYTES,
+  type Entry,
+  type EvictionPolicy,
+  type KeyedEntry,
+  type KeyRange,
+  type KeyVersion,
+  type Operation,
+} from "./engine.js";
 import { entryChecksum } from "./entry-checksum.js";
 import { SortedKeys } from "./sorted-keys.js";
 
@@ -13,8 +23,11 @@ export class MapEngine implements Engine {
   readonly #entries = new Map<string, StoredEntry>();
   /** The map's keys, which itself is in the order of creation. */
   readonly #sorted = new SortedKeys();
+  /** Of the keys with a deadline: that, and the key. */
+  readonly #deadlines = new SortedKeys();
   #dataBytes = 0;
   #checksum = 0;
+  #uses = 0;
 
   get entryCount(): number {
     return this.#entries.size;
@@ -28,9 +41,20 @@ export class MapEngine implements Engine {
     return this.#checksum;
   }
 
+  get accountedBytes(): number {
+    return this.#dataBytes + this.entryCount * ENTRY_OVERHEAD_BYTES;
+  }
+
+  get nextDueMs(): number {
+    const first = this.#deadlines.from("").next().value;
+    return first === undefined ? Infinity : dueOf(first);
+  }
+
   get(key: Uint8Array, nowMs: EpochMs): Entry | undefined {
     const entry = this.#entries.get(nameOf(key));
-    return entry && isOverdue(entry, nowMs) ? undefined : entry;
+    if (!entry || isOverdue(entry, nowMs)) return undefined;
+    entry.noteUse(++this.#uses);
+    return entry;
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
@@ -49,6 +73,10 @@ export class MapEngine implements Engine {
       case "delete":
         if (before) this.#remove(name, before);
         return;
+      case "expire":
+      case "evict":
+        if (before?.modSeq === operation.modSeq) this.#remove(name, before);
+        return;
       default:
         unreachable(operation);
     }
@@ -62,13 +90,36 @@ export class MapEngine implements Engine {
     }
   }
 
-  *scan({ start, end }: KeyRange, nowMs: EpochMs): Generator<KeyedEntry, undefined> {
+  *scan({ start, end }: KeyRange, nowMs: EpochMs, reverse = false): Generator<KeyedEntry, undefined> {
+    const startName = nameOf(start);
     const endName = end && nameOf(end);
-    for (const name of this.#sorted.from(nameOf(start))) {
-      if (endName !== undefined && name >= endName) return;
+    for (const name of reverse ? this.#sorted.downFrom(endName) : this.#sorted.from(startName)) {
+      if (reverse ? name < startName : endName !== undefined && name >= endName) return;
       const entry = must(this.#entries.get(name), "a sorted key has an entry");
       if (!isOverdue(entry, nowMs)) yield keyed(name, entry);
     }
+  }
+
+  due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
+    const due: KeyVersion[] = [];
+    for (const deadline of this.#deadlines.from("")) {
+      if (due.length === countMax || dueOf(deadline) > nowMs) break;
+      due.push(this.#version(deadline.slice(DEADLINE_CHARACTERS)));
+    }
+    return due;
+  }
+
+  victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {
+    let found: { readonly name: string; readonly entry: StoredEntry } | undefined;
+    for (const [name, entry] of this.#entries) {
+      if (policy === "ttl" && entry.expiresAtMs === undefined) continue;
+      if (!found || goesBefore(policy, entry, found.entry)) found = { name, entry };
+    }
+    if (!found) return undefined;
+    const { name, entry } = found;
+    // Were it not used now, the next call would name it again.
+    entry.notePassed(++this.#uses);
+    return { ...this.#version(name), accountedBytes: accountedBytesOf(name.length, entry.value.length) };
   }
 
   restore(entry: KeyedEntry): void {
@@ -78,6 +129,7 @@ export class MapEngine implements Engine {
   clear(): void {
     this.#entries.clear();
     this.#sorted.clear();
+    this.#deadlines.clear();
     this.#dataBytes = 0;
     this.#checksum = 0;
   }
@@ -87,7 +139,15 @@ export class MapEngine implements Engine {
     this.#checksum = (this.#checksum - (before?.checksum ?? 0) + entry.checksum) >>> 0;
     this.#dataBytes += entry.value.length - (before ? before.value.length : -name.length);
     this.#entries.set(name, entry);
+    entry.noteUse(++this.#uses);
     if (!before) this.#sorted.add(name);
+    if (before?.expiresAtMs !== undefined) this.#deadlines.delete(deadlineName(before.expiresAtMs, name));
+    if (entry.expiresAtMs !== undefined) this.#deadlines.add(deadlineName(entry.expiresAtMs, name));
+  }
+
+  #version(name: string): KeyVersion {
+    const { modSeq } = must(this.#entries.get(name), "the key is there");
+    return { key: new Uint8Array(Buffer.from(name, "latin1")), modSeq };
   }
 
   #remove(name: string, entry: StoredEntry): void {
@@ -95,6 +155,7 @@ export class MapEngine implements Engine {
     this.#dataBytes -= name.length + entry.value.length;
     this.#entries.delete(name);
     this.#sorted.delete(name);
+    if (entry.expiresAtMs !== undefined) this.#deadlines.delete(deadlineName(entry.expiresAtMs, name));
   }
 }
 
@@ -105,6 +166,11 @@ class StoredEntry implements Entry {
   readonly modSeq: Seq;
   declare readonly expiresAtMs?: EpochMs;
   readonly #checksum: number;
+  /** When it was used last, and how often: a number that only rises. */
+  #usedAt = 0;
+  #uses = 0;
+  /** When it was named as one that could go. */
+  #passedAt = 0;
 
   constructor(
     key: Uint8Array,
@@ -122,6 +188,55 @@ class StoredEntry implements Entry {
   get checksum(): number {
     return this.#checksum;
   }
+
+  get usedAt(): number {
+    return this.#usedAt;
+  }
+
+  get uses(): number {
+    return this.#uses;
+  }
+
+  get passedAt(): number {
+    return this.#passedAt;
+  }
+
+  noteUse(at: number): void {
+    this.#usedAt = at;
+    this.#uses++;
+  }
+
+  notePassed(at: number): void {
+    this.#passedAt = at;
+  }
+}
+
+/** Whether `a` is the one of two that goes; who was named before and then not removed comes last. */
+function goesBefore(policy: EvictionPolicy, a: StoredEntry, b: StoredEntry): boolean {
+  if (a.passedAt !== b.passedAt) return a.passedAt < b.passedAt;
+  switch (policy) {
+    case "lru":
+      return a.usedAt < b.usedAt;
+    case "lfu":
+      return a.uses !== b.uses ? a.uses < b.uses : a.usedAt < b.usedAt;
+    case "random":
+      return Math.random() < 0.5;
+    case "ttl":
+      return must(a.expiresAtMs, "it has a deadline") < must(b.expiresAtMs, "it has a deadline");
+    default:
+      return unreachable(policy);
+  }
+}
+
+const DEADLINE_CHARACTERS = 14;
+
+/** Deadlines and keys, so that their order as text is the order in which they fall due. */
+function deadlineName(expiresAtMs: EpochMs, name: string): string {
+  return expiresAtMs.toString(16).padStart(DEADLINE_CHARACTERS, "0") + name;
+}
+
+function dueOf(deadline: string): number {
+  return Number.parseInt(deadline.slice(0, DEADLINE_CHARACTERS), 16);
 }
 
 function keyed(name: string, { value, createSeq, modSeq, expiresAtMs }: Entry): KeyedEntry {

@@ -53,6 +53,17 @@ export class SortedKeys {
     }
   }
 
+  /** The keys before `end`, or all, in descending order. Valid until the next change. */
+  *downFrom(end?: string): Generator<string, undefined> {
+    let index = end === undefined ? this.#chunks.length - 1 : this.#chunkOf(end);
+    let at = end === undefined ? Infinity : placeIn(this.#chunks[index] ?? [], end);
+    for (; index >= 0; index--, at = Infinity) {
+      const chunk = this.#chunks[index];
+      if (!chunk) continue;
+      for (let i = Math.min(at, chunk.length) - 1; i >= 0; i--) yield must(chunk[i], "the place lies inside");
+    }
+  }
+
   clear(): void {
     this.#chunks = [];
   }

@@ -54,9 +54,16 @@ export function nodeIdFromText(text: string, field: string): NodeId {
   return nodeId(hex);
 }
 
+const EVENT_TYPES: Readonly<Record<UpdateEvent["type"], EventType>> = {
+  put: EventType.PUT,
+  delete: EventType.DELETE,
+  expire: EventType.EXPIRE,
+  evict: EventType.EVICT,
+};
+
 export function eventToWire(event: UpdateEvent): Event {
   return create(EventSchema, {
-    type: event.type === "put" ? EventType.PUT : EventType.DELETE,
+    type: EVENT_TYPES[event.type],
     key: keyToWire(event.key),
     value: event.value,
     position: positionToWire(event.position),

@@ -2,7 +2,7 @@
  * The committed state of a node, and the one loop that moves it: records are applied in the order of the log, up to the
  * commit seq, and whoever waits for that is woken.
  */
-import { assert } from "../base/assert.js";
+import { assert, unreachable } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
@@ -257,6 +257,8 @@ export class Applier {
       switch (change.kind) {
         case "put":
         case "delete":
+        case "expire":
+        case "evict":
           this.engine.apply(seq, timestampMs, change);
           break;
         case "member":
@@ -275,6 +277,8 @@ export class Applier {
           if (this.cluster.applyEpoch(change)) membersChanged = true;
           this.#expected = undefined;
           break;
+        default:
+          unreachable(change);
       }
     }
     this.#applied = { epoch, seq };

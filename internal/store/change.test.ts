@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { epochId, nodeId } from "../base/ids.js";
-import { epochMs } from "../base/position.js";
+import { epochMs, seq } from "../base/position.js";
 import { FormatError } from "./byte-codec.js";
 import { type Change, decodeChanges, encodeChanges, epochChangeOf } from "./change.js";
 
@@ -17,6 +17,11 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
     expiresAtMs: fc.maxSafeNat().map(epochMs),
   }),
   fc.record({ kind: fc.constant("delete" as const), key: bytes }),
+  fc.record({
+    kind: fc.constantFrom("expire" as const, "evict" as const),
+    key: bytes,
+    modSeq: fc.maxSafeNat().map(seq),
+  }),
   fc.record({ kind: fc.constant("produce" as const), offset: fc.maxSafeNat(), record: bytes }),
   fc.record({ kind: fc.constant("truncate-records" as const), below: fc.maxSafeNat() }),
   fc.record({

@@ -13,6 +13,8 @@
  * kind 6  produce            offset (8)  length record
  * kind 7  truncate-records   below (8)
  * kind 8  settings           commit (1)  voters (1)                       as places in COMMIT_MODES and VOTERS
+ * kind 9  expire  mod seq (8)  length key
+ * kind 10 evict   mod seq (8)  length key
  * ```
  *
  * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
@@ -20,7 +22,7 @@
  */
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
-import { epochMs } from "../base/position.js";
+import { epochMs, seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
@@ -77,6 +79,8 @@ const KIND = {
   produce: 6,
   truncateRecords: 7,
   settings: 8,
+  expire: 9,
+  evict: 10,
 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
@@ -134,6 +138,9 @@ function sizeOf(change: Change): number {
       );
     case "delete":
       return 1 + prefixedSize(change.key.length);
+    case "expire":
+    case "evict":
+      return 1 + 8 + prefixedSize(change.key.length);
     case "member":
       return 1 + ID_BYTES + 2 + prefixedSize(Buffer.byteLength(change.member.address));
     case "produce":
@@ -167,6 +174,12 @@ function write(writer: ByteWriter, change: Change): void {
       return;
     case "delete":
       writer.byte(KIND.delete);
+      writer.prefixed(change.key);
+      return;
+    case "expire":
+    case "evict":
+      writer.byte(KIND[change.kind]);
+      writer.uint64(change.modSeq);
       writer.prefixed(change.key);
       return;
     case "member": {
@@ -218,6 +231,11 @@ function read(reader: ByteReader): Change {
     }
     case KIND.delete:
       return { kind: "delete", key: reader.prefixed() };
+    case KIND.expire:
+    case KIND.evict: {
+      const modSeq = seq(reader.uint64());
+      return { kind: kind === KIND.expire ? "expire" : "evict", key: reader.prefixed(), modSeq };
+    }
     case KIND.member: {
       const id = nodeId(idFromBytes(reader.raw(ID_BYTES)));
       const flags = reader.flags(FLAG_VOTER | FLAG_REMOVED);

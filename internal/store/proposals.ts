@@ -4,6 +4,7 @@
  */
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
+import type { Operation } from "../engine/engine.js";
 import type { Change } from "./change.js";
 
 /** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
@@ -72,7 +73,7 @@ export class Proposals {
           exists: true,
           ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
         });
-      } else if (change.kind === "delete") {
+      } else if (isRemoval(change)) {
         this.#overlay.set(keyName(change.key), { seq: proposal.position.seq, exists: false });
       } else if (change.kind === "produce") {
         this.#nextOffset = change.offset + 1;
@@ -96,7 +97,7 @@ export class Proposals {
     }
     this.#byteLength -= proposal.byteLength;
     for (const change of proposal.changes) {
-      if (change.kind !== "put" && change.kind !== "delete") continue;
+      if (change.kind !== "put" && !isRemoval(change)) continue;
       const name = keyName(change.key);
       if (this.#overlay.get(name)?.seq === seq) this.#overlay.delete(name);
     }
@@ -152,6 +153,14 @@ export class Proposals {
     if (this.#emptied.length === 0) return;
     for (const emptied of this.#emptied.splice(0)) emptied();
   }
+}
+
+/**
+ * Whether nothing is left of the key of a change. Keys that writes in flight touch are neither expired nor evicted: so what the
+ * removal names is what is there when its turn comes.
+ */
+function isRemoval(change: Change): change is Exclude<Operation, { kind: "put" }> {
+  return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }
 
 /** A key's bytes as a string, one character a byte: equal exactly when the bytes are. */

@@ -22,9 +22,9 @@ export interface UpdatesRequest {
 
 /** One change of one key. */
 export interface UpdateEvent {
-  readonly type: "put" | "delete";
+  readonly type: "put" | "delete" | "expire" | "evict";
   readonly key: Uint8Array;
-  /** Empty for deletions. */
+  /** Empty unless it is a put. */
   readonly value: Uint8Array;
   readonly position: Position;
   readonly timestampMs: EpochMs;
@@ -177,8 +177,8 @@ function eventsOf(record: LogRecord): UpdateEvent[] {
     if (change.kind === "put") {
       const { key, value, expiresAtMs } = change;
       events.push({ type: "put", key, value, ...about, ...(expiresAtMs !== undefined && { expiresAtMs }) });
-    } else if (change.kind === "delete") {
-      events.push({ type: "delete", key: change.key, value: NO_VALUE, ...about });
+    } else if (change.kind === "delete" || change.kind === "expire" || change.kind === "evict") {
+      events.push({ type: change.kind, key: change.key, value: NO_VALUE, ...about });
     }
   }
   return events;

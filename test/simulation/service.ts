@@ -318,7 +318,7 @@ export class Service {
     }
     const found = page.events.map(
       ({ position, key, value, type }) =>
-        `${position.epoch}/${position.seq} ${textOf(key)}=${type === "delete" ? "(deleted)" : textOf(value)}`,
+        `${position.epoch}/${position.seq} ${textOf(key)}=${type === "put" ? textOf(value) : "(deleted)"}`,
     );
     if (found.join() !== expected.join()) {
       this.#world.violate(
