@@ -74,7 +74,10 @@ export class Proposals {
           ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
         });
       } else if (isRemoval(change)) {
-        this.#overlay.set(keyName(change.key), { seq: proposal.position.seq, exists: false });
+        const name = keyName(change.key);
+        // What comes before it in the log leaves another version of the key than the one that it removes.
+        if (change.kind !== "delete" && this.#overlay.has(name)) continue;
+        this.#overlay.set(name, { seq: proposal.position.seq, exists: false });
       } else if (change.kind === "produce") {
         this.#nextOffset = change.offset + 1;
       }
@@ -155,10 +158,6 @@ export class Proposals {
   }
 }
 
-/**
- * Whether nothing is left of the key of a change. Keys that writes in flight touch are neither expired nor evicted: so what the
- * removal names is what is there when its turn comes.
- */
 function isRemoval(change: Change): change is Exclude<Operation, { kind: "put" }> {
   return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }

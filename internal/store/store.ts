@@ -25,6 +25,7 @@ import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, t
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
 import type { WriteCommand } from "./evaluate.js";
+import { Expirer } from "./expirer.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
@@ -33,7 +34,7 @@ import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
-import { Proposals } from "./proposals.js";
+import { keyName, Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
@@ -100,6 +101,7 @@ export class Store {
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
   readonly #writes: WritePath;
+  readonly #expirer: Expirer;
   readonly #listeners: StoreListener[] = [];
   /** From the moment on at which the node belongs to a cluster. */
   #directory: DataDirectory | undefined;
@@ -144,6 +146,14 @@ export class Store {
       nowMs: () => this.#time.now(),
       mastership: () => this.#writableMastership(),
       readPoint: () => this.readPoint(),
+    });
+    this.#expirer = new Expirer({
+      engine,
+      clock,
+      logger,
+      nowMs: () => this.#time.now(),
+      isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      propose: (changes) => this.#writes.proposeRemovals(changes),
     });
   }
 
@@ -503,6 +513,7 @@ export class Store {
    */
   endMastership(): void {
     this.#mastership = undefined;
+    this.#expirer.stop();
     this.#writes.end("the node is no longer master", notMasterError());
   }
 
@@ -703,6 +714,7 @@ export class Store {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
+    this.#expirer.stop();
     this.#writes.end("the node shut down", closingError());
     this.#applier.stop(closingError());
     try {
@@ -783,7 +795,10 @@ export class Store {
       },
       dropped: (firstSeq, cause) => {
         this.#directory?.forgetAfter(toSeq(firstSeq - 1));
-        if (this.#mastership && this.#mastership.firstSeq >= firstSeq) this.#mastership = undefined;
+        if (this.#mastership && this.#mastership.firstSeq >= firstSeq) {
+          this.#mastership = undefined;
+          this.#expirer.stop();
+        }
         this.#writes.drop(firstSeq, cause);
         this.#applier.wake();
         this.#tell((listener) => listener.dropped?.(firstSeq));
@@ -796,7 +811,10 @@ export class Store {
     this.#applying?.look(seq);
     this.#directory?.log.setAppliedSeq(seq);
     this.#directory?.snapshotter.noteApplied();
-    if (!this.#isCommitNoted && this.isServingMaster) this.#noteCommit();
+    if (this.isServingMaster) {
+      if (!this.#isCommitNoted) this.#noteCommit();
+      this.#expirer.start();
+    }
     this.#tell((listener) => listener.applied?.(seq));
   }
 
@@ -820,6 +838,7 @@ export class Store {
   #fail(error: Error): void {
     if (this.#failure) return;
     this.#failure = error;
+    this.#expirer.stop();
     const refusal = new StoreError("failed", `the disk of this node failed: ${error.message}`, { cause: error });
     this.#writes.end("the disk failed", refusal);
     this.#applier.stop(refusal);

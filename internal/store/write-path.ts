@@ -138,6 +138,15 @@ export class WritePath {
     return proposed;
   }
 
+  /** Writes the removals of keys, as they are; on a full disk with what is kept back for that. */
+  async proposeRemovals(changes: readonly Change[]): Promise<Position> {
+    return this.#withReserve(async () => {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
+      return this.#propose(mastership, changes, WHEN_COMMITTED);
+    });
+  }
+
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
   pause(): { resume(): void } {
     assert(!this.#pause, "writes are paused once at a time");

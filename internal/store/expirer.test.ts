@@ -1,0 +1,200 @@
+/** Keys whose time is over leave every node, at one place of the log. */
+import { describe, expect, test } from "vitest";
+import { FakeClock } from "../base/clock.js";
+import { MapEngine } from "../engine/map-engine.js";
+import { MemoryFileSystem } from "../wal/memory-file-system.js";
+import type { Store, WriteCommand } from "./store.js";
+import { applied, beginMastership, bytes, joinReplica, openStore, push, seq, text } from "./testing/stores.js";
+
+const set = (key: string, ttlMs?: number): WriteCommand => ({
+  kind: "set",
+  key: bytes(key),
+  value: bytes("v"),
+  ...(ttlMs !== undefined && { ttlMs }),
+});
+const has = (store: Store, key: string): boolean => store.get(bytes(key)) !== undefined;
+
+async function master(options: Parameters<typeof openStore>[0] = {}): Promise<{ store: Store; clock: FakeClock }> {
+  const clock = new FakeClock();
+  const store = await openStore({ clock, ...options });
+  await beginMastership(store);
+  return { store, clock };
+}
+
+/** The events of a store's log from its beginning on, in words. */
+async function events(store: Store): Promise<string[]> {
+  const { signal } = new AbortController();
+  const page = await store.updates({ after: seq(0), limit: 10_000, maxBytes: 1 << 24, waitMs: 0, signal });
+  return page.events.map(({ type, key }) => `${type} ${text(key)}`);
+}
+
+async function until(store: Store, condition: () => boolean): Promise<void> {
+  while (!condition()) await applied(store, store.appliedSeq + 1);
+}
+
+describe("a key with a deadline", () => {
+  test("is hidden from that moment on, and removed by a record of its own", async () => {
+    const { store, clock } = await master();
+    await store.write([set("a", 1000)]);
+    await store.write([set("b")]);
+    clock.advance(999);
+    expect([has(store, "a"), store.status().keys]).toEqual([true, 2]);
+    const removed = applied(store, store.appliedSeq + 1);
+    clock.advance(1);
+    expect(has(store, "a")).toBe(false);
+    await removed;
+    expect([store.status().keys, await events(store)]).toEqual([1, ["put a", "put b", "expire a"]]);
+    await store.close();
+  });
+
+  test("leaves replicas when the log says so, not before", async () => {
+    const { store, clock } = await master();
+    await store.write([set("a", 1000)]);
+    const replica = await joinReplica(store, { clock });
+    await push(store, replica);
+    replica.commit(replica.last.seq);
+    replica.observeMasterTime(store.masterTimeMs());
+    await replica.markCaughtUp();
+    const removed = applied(store, store.appliedSeq + 1);
+    clock.advance(1500);
+    await removed;
+    expect([has(replica, "a"), replica.status().keys]).toEqual([false, 1]);
+    await push(store, replica);
+    replica.commit(replica.last.seq);
+    expect([replica.status().keys, replica.stateCheck()]).toEqual([0, store.stateCheck()]);
+    await Promise.all([store.close(), replica.close()]);
+  });
+
+  test("that is set anew meanwhile stays", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const { store, clock } = await master({ fileSystem });
+    await store.write([set("a", 1000)]);
+    clock.advance(990);
+    const sync = fileSystem.holdNext("datasync");
+    const anew = store.write([set("a", 60_000)]);
+    await sync.reached;
+    clock.advance(2000);
+    expect(store.last.seq).toBe(3);
+    sync.release();
+    await anew;
+    clock.advance(1000);
+    expect([has(store, "a"), store.last.seq]).toEqual([true, 3]);
+    const removed = applied(store, 4);
+    clock.advance(60_000);
+    await removed;
+    expect(await events(store)).toEqual(["put a", "put a", "expire a"]);
+    await store.close();
+  });
+
+  test("that comes due before the others is not kept waiting for them", async () => {
+    const { store, clock } = await master();
+    await store.write([set("late", 100_000)]);
+    await store.write([set("soon", 10)]);
+    const removed = applied(store, store.appliedSeq + 1);
+    clock.advance(10);
+    await removed;
+    expect(await events(store)).toContain("expire soon");
+    await store.close();
+  });
+
+  test("among a great many goes with them, a few thousand a record", async () => {
+    const { store, clock } = await master({ pendingBytesMax: 1 << 24 });
+    for (let batch = 0; batch < 5; batch++) {
+      await store.write(Array.from({ length: 1000 }, (_, i) => set(`key-${batch}-${i}`, 5000)));
+    }
+    const before = store.last.seq;
+    const gone = until(store, () => store.status().keys === 0);
+    clock.advance(5000);
+    await gone;
+    expect(store.last.seq - before).toBe(3);
+    await store.close();
+  });
+
+  test("outlives a failover by no moment, and loses none: the next master takes it over", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const { store, clock } = await master({ fileSystem });
+    await store.write([set("a", 10_000)]);
+    await store.write([set("b", 20_000)]);
+    await store.close();
+    clock.advance(12_000);
+    const again = await openStore({ fileSystem, clock, engine: new MapEngine() });
+    expect([has(again, "a"), has(again, "b"), again.status().keys]).toEqual([false, true, 2]);
+    await beginMastership(again);
+    const overdue = until(again, () => again.status().keys === 1);
+    clock.advance(1);
+    await overdue;
+    const gone = until(again, () => again.status().keys === 0);
+    clock.advance(7999);
+    await gone;
+    await again.close();
+  });
+
+  test("waits with the writes while mastership is handed over, and is not removed by who is no master", async () => {
+    const { store, clock } = await master();
+    await store.write([set("a", 1000)]);
+    const pause = store.pauseWrites();
+    clock.advance(1000);
+    await store.writesSettled();
+    expect(store.last.seq).toBe(2);
+    store.endMastership();
+    pause.resume();
+    await store.saveRole("replica");
+    clock.advance(100_000);
+    expect([store.last.seq, clock.pendingTimers]).toEqual([2, 0]);
+    await store.close();
+  });
+
+  test("is tried again after a full disk, and the room kept back is lent to its removal", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const { store, clock } = await master({ fileSystem });
+    await store.write([set("a", 1000)]);
+    fileSystem.failNext("write", "ENOSPC");
+    clock.advance(1000);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(store.status().keys).toBe(1);
+    const removed = applied(store, store.appliedSeq + 1);
+    clock.advance(100);
+    await removed;
+    expect(store.status().keys).toBe(0);
+    await store.close();
+  });
+
+  test("counts as absent to whoever deletes or sets it, before it is removed", async () => {
+    const { store, clock } = await master();
+    await store.write([set("a", 1000), set("b", 1000)]);
+    const pause = store.pauseWrites();
+    clock.advance(1000);
+    const writes = store.write([set("a"), { kind: "delete", key: bytes("b") }]);
+    pause.resume();
+    expect((await writes).results).toEqual([{ existed: false }, { existed: false }]);
+    await until(store, () => store.status().keys === 1);
+    expect(store.get(bytes("a"))?.expiresAtMs).toBeUndefined();
+    await store.close();
+  });
+});
+
+describe("the wall clock", () => {
+  test.each([-1, 1])("may step by a year while a master runs (%i): nothing goes early or late", async (direction) => {
+    const { store, clock } = await master();
+    await store.write([set("a", 10_000)]);
+    clock.stepWall(direction * 365 * 86_400_000);
+    clock.advance(9999);
+    expect(has(store, "a")).toBe(true);
+    const removed = applied(store, store.appliedSeq + 1);
+    clock.advance(1);
+    await removed;
+    await store.close();
+  });
+});
+
+test("deadlines beyond what timers can count are waited for all the same", async () => {
+  const { store, clock } = await master();
+  await store.write([set("a", 90 * 86_400_000)]);
+  for (let day = 0; day < 89; day++) clock.advance(86_400_000);
+  expect(has(store, "a")).toBe(true);
+  const removed = applied(store, store.appliedSeq + 1);
+  clock.advance(86_400_000);
+  await removed;
+  expect(store.get(bytes("a"))).toBeUndefined();
+  await store.close();
+});
