@@ -68,6 +68,8 @@ export class ErrorMap {
       case "disk_full":
       case "overloaded":
         return refuse(Code.ResourceExhausted, message);
+      case "storage_full":
+        return refuse(Code.ResourceExhausted, message, error.passed && [limitDetail(error.passed)]);
       case "outcome_unknown":
         return refuse(Code.Unavailable, message, [
           { desc: OutcomeUnknownSchema, value: error.position ? { position: positionToWire(error.position) } : {} },

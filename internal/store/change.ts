@@ -12,7 +12,7 @@
  * kind 5  member  node id (16)  flags (1)  source (1)  length address
  * kind 6  produce            offset (8)  length record
  * kind 7  truncate-records   below (8)
- * kind 8  settings           commit (1)  voters (1)                       as places in COMMIT_MODES and VOTERS
+ * kind 8  settings           commit (1)  voters (1)  entries (8)  bytes (8)  policy (1)   the last three limit what is stored; 0: no limit
  * kind 9  expire  mod seq (8)  length key
  * kind 10 evict   mod seq (8)  length key
  * ```
@@ -24,6 +24,7 @@ import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs, seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
+import type { StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
 /** How a member came to be known. */
@@ -48,6 +49,8 @@ export interface ClusterSettings {
   readonly commit: CommitMode;
   /** `listed`: the members marked as voters. `master`: one vote, which goes with the mastership. */
   readonly voters: "listed" | "master";
+  /** How much may be stored; absent: there is no limit. */
+  readonly limits?: StorageLimits;
 }
 
 /** Before the first record that says otherwise. */
@@ -88,6 +91,8 @@ const FLAG_REMOVED = 2;
 const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registered"];
 const COMMIT_MODES: readonly CommitMode[] = ["master", "majority"];
 const VOTERS: readonly ClusterSettings["voters"][] = ["master", "listed"];
+const POLICIES: readonly StorageLimits["policy"][] = ["noeviction", "lru", "lfu", "random", "ttl"];
+const NO_LIMITS: StorageLimits = { entriesMax: 0, bytesMax: 0, policy: "noeviction" };
 const ID_BYTES = 16;
 const EPOCH_ID_BYTES = 8;
 
@@ -148,7 +153,7 @@ function sizeOf(change: Change): number {
     case "truncate-records":
       return 1 + 8;
     case "settings":
-      return 1 + 2;
+      return 1 + 2 + 8 + 8 + 1;
     default:
       return unreachable(change);
   }
@@ -204,6 +209,7 @@ function write(writer: ByteWriter, change: Change): void {
       writer.byte(KIND.settings);
       writer.byte(COMMIT_MODES.indexOf(change.settings.commit));
       writer.byte(VOTERS.indexOf(change.settings.voters));
+      writeLimits(writer, change.settings.limits ?? NO_LIMITS);
       return;
     default:
       unreachable(change);
@@ -261,9 +267,26 @@ function read(reader: ByteReader): Change {
       const commit = COMMIT_MODES[reader.byte()];
       const voters = VOTERS[reader.byte()];
       if (!commit || !voters) throw new FormatError("a setting of the cluster is unknown to this version");
-      return { kind: "settings", settings: { commit, voters } };
+      return { kind: "settings", settings: { commit, voters, ...readLimits(reader) } };
     }
     default:
       throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
   }
+}
+
+function writeLimits(writer: ByteWriter, { entriesMax, bytesMax, policy }: StorageLimits): void {
+  writer.uint64(entriesMax);
+  writer.uint64(bytesMax);
+  writer.byte(POLICIES.indexOf(policy));
+}
+
+function readLimits(reader: ByteReader): { readonly limits?: StorageLimits } {
+  const [entriesMax, bytesMax, policy] = [reader.uint64(), reader.uint64(), POLICIES[reader.byte()]];
+  if (!policy) throw new FormatError("a policy of eviction is unknown to this version");
+  return entriesMax === 0 && bytesMax === 0 ? {} : { limits: { entriesMax, bytesMax, policy } };
+}
+
+/** Whether a change is one that the engine carries out. */
+export function isOperation(change: Change): change is Operation {
+  return change.kind === "put" || change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }

@@ -29,7 +29,7 @@ const RETRY_MS = 100;
 /** Timers of machines count no further than 2^31 ms. */
 const SLEEP_MS_MAX = 24 * 60 * 60 * 1000;
 /** Of a node that is no master any more, or is about to be none: the next mastership begins anew. */
-const ENDED: readonly StoreErrorCode[] = ["not_master", "not_ready", "closing", "failed", "outcome_unknown"];
+const ENDED: ReadonlySet<StoreErrorCode> = new Set(["not_master", "not_ready", "closing", "failed", "outcome_unknown"]);
 
 export class Expirer {
   readonly #options: ExpirerOptions;
@@ -118,7 +118,7 @@ export class Expirer {
 
   #hear(error: unknown): void {
     if (!(error instanceof StoreError)) throw error;
-    if (ENDED.includes(error.code) || error.code === this.#complaint) return;
+    if (ENDED.has(error.code) || error.code === this.#complaint) return;
     this.#complaint = error.code;
     this.#options.logger.warn("keys whose time is over cannot be removed now; they are hidden, and tried again", {
       reason: error.message,

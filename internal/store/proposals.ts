@@ -6,6 +6,7 @@ import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
 import type { Change } from "./change.js";
+import { type Growth, NO_GROWTH } from "./room.js";
 
 /** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
 export interface Proposal {
@@ -14,6 +15,8 @@ export interface Proposal {
   readonly changes: readonly Change[];
   /** Of the encoded payload. */
   readonly byteLength: number;
+  /** What is held once it is applied, beyond what is held before. */
+  readonly growth: Growth;
   /** Whether the caller is answered as soon as the master keeps the record. */
   readonly isDoneWhenKept: boolean;
   /** By the monotonic clock: then its caller is answered in any case. Infinity: never, or answered so already. */
@@ -28,6 +31,7 @@ export interface Proposal {
 export interface InFlight {
   readonly seq: Seq;
   readonly exists: boolean;
+  readonly valueLength: number;
   readonly expiresAtMs?: EpochMs;
 }
 
@@ -36,6 +40,7 @@ export class Proposals {
   #queue: Proposal[] = [];
   #head = 0;
   #byteLength = 0;
+  #growth = NO_GROWTH;
   #nextOffset: number | undefined;
   readonly #overlay = new Map<string, InFlight>();
   /** Those that only wait for being kept, in the order of the log. */
@@ -44,6 +49,11 @@ export class Proposals {
 
   get byteLength(): number {
     return this.#byteLength;
+  }
+
+  /** Of all that is in flight. */
+  get growth(): Growth {
+    return this.#growth;
   }
 
   /** The record log's next offset after what is in flight; undefined when nothing is produced in it. */
@@ -66,18 +76,20 @@ export class Proposals {
     this.#queue.push(proposal);
     if (proposal.isDoneWhenKept) this.#awaitKept.push(proposal);
     this.#byteLength += proposal.byteLength;
+    this.#grow(proposal.growth, 1);
     for (const change of proposal.changes) {
       if (change.kind === "put") {
         this.#overlay.set(keyName(change.key), {
           seq: proposal.position.seq,
           exists: true,
+          valueLength: change.value.length,
           ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
         });
       } else if (isRemoval(change)) {
         const name = keyName(change.key);
         // What comes before it in the log leaves another version of the key than the one that it removes.
         if (change.kind !== "delete" && this.#overlay.has(name)) continue;
-        this.#overlay.set(name, { seq: proposal.position.seq, exists: false });
+        this.#overlay.set(name, { seq: proposal.position.seq, exists: false, valueLength: 0 });
       } else if (change.kind === "produce") {
         this.#nextOffset = change.offset + 1;
       }
@@ -99,6 +111,7 @@ export class Proposals {
       this.#head = 0;
     }
     this.#byteLength -= proposal.byteLength;
+    this.#grow(proposal.growth, -1);
     for (const change of proposal.changes) {
       if (change.kind !== "put" && !isRemoval(change)) continue;
       const name = keyName(change.key);
@@ -143,6 +156,7 @@ export class Proposals {
     this.#queue = [];
     this.#head = 0;
     this.#byteLength = 0;
+    this.#growth = NO_GROWTH;
     this.#nextOffset = undefined;
     this.#overlay.clear();
     this.#awaitKept = [];
@@ -150,6 +164,11 @@ export class Proposals {
     for (const proposal of left) this.add(proposal);
     for (const proposal of all.slice(left.length)) proposal.failed(reason(proposal));
     if (left.length === 0) this.#tellEmpty();
+  }
+
+  #grow({ entries, bytes }: Growth, sign: 1 | -1): void {
+    if (entries === 0 && bytes === 0) return;
+    this.#growth = { entries: this.#growth.entries + sign * entries, bytes: this.#growth.bytes + sign * bytes };
   }
 
   #tellEmpty(): void {

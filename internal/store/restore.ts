@@ -18,7 +18,7 @@ import { Log, type LogEnd, type LogListener } from "../wal/log.js";
 import { chainSeed } from "../wal/record.js";
 import type { WalError } from "../wal/wal-error.js";
 import { BackupError, BackupReader, type BackupSummary, type BackupVisitor } from "./backup-reader.js";
-import { type ClusterSettings, decodeChanges, INITIAL_SETTINGS, type Member } from "./change.js";
+import { type ClusterSettings, decodeChanges, INITIAL_SETTINGS, isOperation, type Member } from "./change.js";
 import { NodeFile } from "./node-file.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { Snapshots } from "./snapshots.js";
@@ -144,7 +144,7 @@ export async function loadBackup({ engine, read, onProgress }: RestoreOptions): 
       logRecord: ({ seq, timestampMs, payload }) => {
         for (const change of decodeChanges(payload)) {
           // Epochs, settings, members and the record log stand in the backup as they were at its end.
-          if (change.kind === "put" || change.kind === "delete") engine.apply(seq, timestampMs, change);
+          if (isOperation(change)) engine.apply(seq, timestampMs, change);
         }
       },
     },
@@ -165,7 +165,9 @@ async function build(options: RestoreOptions, content: BackupContent): Promise<R
   const nodeId = newNodeId(random);
   // The node enters itself when its mastership begins; who else belonged to the old cluster is no matter of the new one,
   // nor is how those decided.
-  await buildState(options, { ...content, settings: INITIAL_SETTINGS, members: [] }, clusterId);
+  const { limits } = content.settings;
+  const settings = { ...INITIAL_SETTINGS, ...(limits && { limits }) };
+  await buildState(options, { ...content, settings, members: [] }, clusterId);
   await NodeFile.create(fileSystem, {
     nodeId,
     role: "master",

@@ -8,6 +8,8 @@ export type StoreErrorCode =
   | "not_ready"
   /** The disk has no room; nothing was changed. */
   | "disk_full"
+  /** No more may be stored (`storage.max_entries`, `storage.max_bytes`), and nothing may go for it; nothing was changed. */
+  | "storage_full"
   /** More writes are in flight than `limits.max_pending_bytes` allows; nothing was changed. */
   | "overloaded"
   /** The record is in the log at `position`, but it is not known whether it is, or will be, committed. */
@@ -38,10 +40,19 @@ export class StoreError extends Error {
   /** With `lineage_lost`: the last position that the lost history and this node's have in common, as far as it is known. */
   readonly fork?: Position;
 
+  /** With `storage_full`. */
+  readonly passed?: PassedLimit;
+
   constructor(
     code: StoreErrorCode,
     message: string,
-    options: ErrorOptions & { position?: Position; range?: LogRange; offsets?: OffsetRange; fork?: Position } = {},
+    options: ErrorOptions & {
+      position?: Position;
+      range?: LogRange;
+      offsets?: OffsetRange;
+      fork?: Position;
+      passed?: PassedLimit;
+    } = {},
   ) {
     super(message, options);
     this.code = code;
@@ -49,7 +60,16 @@ export class StoreError extends Error {
     if (options.range) this.range = options.range;
     if (options.offsets) this.offsets = options.offsets;
     if (options.fork) this.fork = options.fork;
+    if (options.passed) this.passed = options.passed;
   }
+}
+
+/** A limit that a write would have passed. */
+export interface PassedLimit {
+  /** The configuration key. */
+  readonly limit: string;
+  readonly maximum: number;
+  readonly actual: number;
 }
 
 export interface LogRange {

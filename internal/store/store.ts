@@ -53,6 +53,7 @@ import type {
 } from "./store-types.js";
 import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
+import { Trimmer } from "./trimmer.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
@@ -102,13 +103,14 @@ export class Store {
   readonly #applier: Applier;
   readonly #writes: WritePath;
   readonly #expirer: Expirer;
+  readonly #trimmer: Trimmer;
   readonly #listeners: StoreListener[] = [];
   /** From the moment on at which the node belongs to a cluster. */
   #directory: DataDirectory | undefined;
   /** Set from `beginEpoch` to `endMastership`. */
   #mastership: Mastership | undefined;
-  /** Whether `node.json` has been told how this mastership commits. */
-  #isCommitNoted = false;
+  /** Whether this mastership's first record has been seen committed. */
+  #hasBegunServing = false;
   /** While a start applies what the log has. */
   #applying: Progress | undefined;
   /** The token of the applied position, made when somebody asks for it. */
@@ -134,7 +136,7 @@ export class Store {
       applyRecords: (change, position, timestampMs) => this.#mustBeJoined().applyRecords(change, position, timestampMs),
       onExpected: (check) => this.#compareState(check),
       onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
-      onSettingsChanged: () => this.#tell((listener) => listener.settingsChanged?.()),
+      onSettingsChanged: () => this.#noteSettings(),
       onFailed: (error) => this.#fail(error),
     });
     this.#writes = new WritePath({
@@ -153,6 +155,11 @@ export class Store {
       logger,
       nowMs: () => this.#time.now(),
       isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      propose: (changes) => this.#writes.proposeRemovals(changes),
+    });
+    this.#trimmer = new Trimmer({
+      logger,
+      excess: () => this.#writes.excess(),
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
   }
@@ -503,7 +510,7 @@ export class Store {
     cluster.note(seq, first);
     lineage.history.push({ epoch, epochId, firstSeq: seq, ...(forced && { forced }) });
     this.#mastership = { epoch, firstSeq: seq, log, lineage, cluster, produced };
-    this.#isCommitNoted = false;
+    this.#hasBegunServing = false;
     return seq;
   }
 
@@ -513,7 +520,7 @@ export class Store {
    */
   endMastership(): void {
     this.#mastership = undefined;
-    this.#expirer.stop();
+    this.#stopRemovals();
     this.#writes.end("the node is no longer master", notMasterError());
   }
 
@@ -714,7 +721,7 @@ export class Store {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    this.#expirer.stop();
+    this.#stopRemovals();
     this.#writes.end("the node shut down", closingError());
     this.#applier.stop(closingError());
     try {
@@ -797,7 +804,7 @@ export class Store {
         this.#directory?.forgetAfter(toSeq(firstSeq - 1));
         if (this.#mastership && this.#mastership.firstSeq >= firstSeq) {
           this.#mastership = undefined;
-          this.#expirer.stop();
+          this.#stopRemovals();
         }
         this.#writes.drop(firstSeq, cause);
         this.#applier.wake();
@@ -812,15 +819,33 @@ export class Store {
     this.#directory?.log.setAppliedSeq(seq);
     this.#directory?.snapshotter.noteApplied();
     if (this.isServingMaster) {
-      if (!this.#isCommitNoted) this.#noteCommit();
-      this.#expirer.start();
+      if (!this.#hasBegunServing) this.#beginServing();
+      this.#expirer.look();
     }
     this.#tell((listener) => listener.applied?.(seq));
   }
 
-  /** From the first record of a mastership on, it is certain that others have what it acknowledges, if they have to. */
+  /** The first record of a mastership is committed. */
+  #beginServing(): void {
+    this.#hasBegunServing = true;
+    this.#noteCommit();
+    this.#expirer.start();
+    this.#trimmer.start();
+  }
+
+  #noteSettings(): void {
+    if (this.isServingMaster) this.#trimmer.start();
+    this.#tell((listener) => listener.settingsChanged?.());
+  }
+
+  /** Only a master expires and evicts. */
+  #stopRemovals(): void {
+    this.#expirer.stop();
+    this.#trimmer.stop();
+  }
+
+  /** From then on it is certain that others have what this mastership acknowledges, if they have to. */
   #noteCommit(): void {
-    this.#isCommitNoted = true;
     if (this.settings.commit !== "majority") return;
     this.#node.save({ masterCommit: "majority" }).catch((error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
@@ -838,7 +863,7 @@ export class Store {
   #fail(error: Error): void {
     if (this.#failure) return;
     this.#failure = error;
-    this.#expirer.stop();
+    this.#stopRemovals();
     const refusal = new StoreError("failed", `the disk of this node failed: ${error.message}`, { cause: error });
     this.#writes.end("the disk failed", refusal);
     this.#applier.stop(refusal);

@@ -14,6 +14,7 @@ import type { LoggedCluster } from "./logged-cluster.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
+import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
 import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
 import { WritePause } from "./write-pause.js";
@@ -54,6 +55,7 @@ const WHEN_COMMITTED: Answer = { isDoneWhenKept: false, deadlineMs: Infinity };
 export class WritePath {
   readonly #options: WritePathOptions;
   readonly #proposals: Proposals;
+  readonly #room: Room;
   #pause: WritePause | undefined;
   /** For the earliest deadline of what is in flight, or for an earlier one that was kept. */
   #timer: Timer | undefined;
@@ -62,6 +64,8 @@ export class WritePath {
   constructor(options: WritePathOptions) {
     this.#options = options;
     this.#proposals = options.proposals;
+    const { applier, proposals } = options;
+    this.#room = new Room({ engine: applier.engine, proposals, limits: () => applier.cluster.settings.limits });
   }
 
   /** See `Store.write`. */
@@ -82,7 +86,8 @@ export class WritePath {
       nowMs: nowMs(),
     });
     if (changes.length > 0) {
-      const position = await this.#propose(mastership, changes, answer);
+      const admitted = this.#room.admit(changes);
+      const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
       return { position, token: mastership.lineage.tokenAt(position), results };
     }
     await this.#seen(seenSeq, mastership.log, answer);
@@ -136,6 +141,11 @@ export class WritePath {
     const proposed = this.#propose(mastership, [change], WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
+  }
+
+  /** See `Room.excess`. */
+  excess(): readonly Change[] {
+    return this.#room.excess();
   }
 
   /** Writes the removals of keys, as they are; on a full disk with what is kept back for that. */
@@ -195,7 +205,12 @@ export class WritePath {
     return this.#options.mastership();
   }
 
-  #propose(mastership: Mastership, changes: readonly Change[], answer: Answer): Promise<Position> {
+  #propose(
+    mastership: Mastership,
+    changes: readonly Change[],
+    answer: Answer,
+    growth: Growth = NO_GROWTH,
+  ): Promise<Position> {
     const { epoch, log } = mastership;
     const { pendingBytesMax, nowMs } = this.#options;
     const payload = encodeChanges(changes);
@@ -215,6 +230,7 @@ export class WritePath {
         timestampMs,
         changes,
         byteLength: payload.length,
+        growth,
         isDoneWhenKept,
         deadlineMs,
         done: () => resolve(position),
