@@ -242,6 +242,9 @@ describe("a backup and its restoration", () => {
             await store.truncateRecords(start + Math.floor(((end - start) * step.permille) / 1000));
           }
         }
+        // From here on nothing falls due any more, and what is due is gone.
+        clock.advance(1000);
+        while (engine.nextDueMs < Infinity) await new Promise((resolve) => setImmediate(resolve));
         const before = await content(store, engine);
         const restoredEngine = new MapEngine();
         const file = await backUp(store);
