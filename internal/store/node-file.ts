@@ -17,7 +17,7 @@ import {
   type TransferId,
   transferId,
 } from "../base/ids.js";
-import { epoch, type Epoch } from "../base/position.js";
+import { epoch, type Epoch, type EpochMs, epochMs } from "../base/position.js";
 import { type FileSystem, FileSystemError } from "../wal/file-system.js";
 import type { Durability } from "../wal/log.js";
 import type { CommitMode } from "./change.js";
@@ -54,6 +54,8 @@ export interface NodeState {
    * may be all that there is of what it acknowledged.
    */
   readonly masterCommit?: CommitMode | undefined;
+  /** The master's time as this node knew it when that was last written down: now and then, and at the end of a run. */
+  readonly timeMs?: EpochMs | undefined;
   /** The last run that had the log: in which time of the machine, if it knew, and how far it synced. */
   readonly run?: NodeRun | undefined;
 }
@@ -237,18 +239,20 @@ function parse(text: string): NodeState {
 
 function parseLaterFields(
   fields: Record<string, unknown>,
-): Pick<NodeState, "settingAside" | "setAside" | "masterCommit" | "run"> {
+): Pick<NodeState, "settingAside" | "setAside" | "masterCommit" | "timeMs" | "run"> {
   const settingAside = fields["settingAside"] as Record<string, unknown> | undefined;
   const setAside = fields["setAside"];
   const run = fields["run"] as Record<string, unknown> | undefined;
   const durability = DURABILITIES.find((mode) => mode === run?.["durability"]);
   const bootId = run?.["bootId"];
+  const timeMs = fields["timeMs"];
   return {
     ...(settingAside && {
       settingAside: { folder: String(settingAside["folder"]), reason: String(settingAside["reason"]) },
     }),
     ...(typeof setAside === "string" && { setAside }),
     ...(fields["masterCommit"] === "majority" && { masterCommit: "majority" }),
+    ...(typeof timeMs === "number" && { timeMs: epochMs(timeMs) }),
     ...(durability && { run: { durability, ...(typeof bootId === "string" && { bootId }) } }),
   };
 }

@@ -32,6 +32,11 @@ export interface StoreOptions {
   readonly pendingBytesMax: number;
   /** Bytes of the disk that are kept back for deletions on a full disk, and for the next start; absent: none. */
   readonly reserveBytes?: number;
+  /**
+   * A wall clock that at the start is further ahead of what the data knows is not believed: deadlines wait, and the log says so.
+   * Absent: any clock is believed.
+   */
+  readonly clockJumpMsMax?: number;
   /** Cuts a damaged log at its first corrupt place, instead of refusing it or setting it aside. */
   readonly recover?: "truncate-tail";
   /**
@@ -118,6 +123,8 @@ export interface StoreStatus {
   readonly divergedRecords: number;
   /** The newest folder into which damaged or differing data was set aside; empty when there is none. */
   readonly setAside: string;
+  /** How far ahead the wall clock was at the start, where it was not believed; else 0. */
+  readonly clockAheadMs: number;
   /** Absent when the system does not tell. */
   readonly diskFreeBytes: number | undefined;
 }

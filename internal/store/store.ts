@@ -9,6 +9,7 @@
  * committed (replication does), or talk to anybody.
  */
 import { assert, must } from "../base/assert.js";
+import type { Timer } from "../base/clock.js";
 import { EpochHistory } from "../base/epoch-history.js";
 import { type ClusterId, type EpochId, newClusterId, type NodeId, type TransferId } from "../base/ids.js";
 import { type Epoch, type EpochMs, epochMs, type LogMark, ORIGIN, type Position, type Seq } from "../base/position.js";
@@ -83,6 +84,9 @@ export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
 export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
+/** A clock that jumps less than this is believed in any case; see `clock.max_jump`. */
+const NOTE_TIME_EVERY_MS = 60 * 60 * 1000;
+
 /** What a store has whether its node belongs to a cluster or not. */
 interface Ground {
   readonly lock: DirectoryLock;
@@ -117,6 +121,8 @@ export class Store {
   #appliedToken: { readonly position: Position; readonly token: Uint8Array } | undefined;
   /** The lowest seq that some member lacks; see `retainLog`. */
   #lackedAfter: () => Seq | undefined = () => undefined;
+  #clockAheadMs = 0;
+  #timeTimer: Timer | undefined;
   #failure: Error | undefined;
   #closing = false;
 
@@ -126,7 +132,7 @@ export class Store {
     this.#ground = ground;
     this.#node = ground.node;
     this.#incoming = new TransferSink(fileSystem, logger);
-    this.#time = new MasterTime(clock, epochMs(0));
+    this.#time = new MasterTime(clock);
     this.#applier = new Applier({
       engine,
       proposals: this.#proposals,
@@ -713,6 +719,7 @@ export class Store {
       settings: this.settings,
       divergedRecords: this.#ground.diverged.count,
       setAside: this.#ground.setAside,
+      clockAheadMs: this.#clockAheadMs,
       diskFreeBytes: fileSystem.freeBytes?.(),
     };
   }
@@ -721,11 +728,15 @@ export class Store {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
+    this.#timeTimer?.cancel();
     this.#stopRemovals();
     this.#writes.end("the node shut down", closingError());
     this.#applier.stop(closingError());
     try {
-      await this.#directory?.close(closingError());
+      if (this.#directory) {
+        await this.#directory.close(closingError());
+        if (!this.#failure) await this.#noteTime();
+      }
       await this.#node.settled();
       await this.#ground.reserve.close();
     } finally {
@@ -755,7 +766,7 @@ export class Store {
     });
     this.#directory = directory;
     const { log, snapshots } = directory;
-    this.#time.observe(new MasterTime(this.#options.clock, log.lastTimestampMs).now());
+    this.#startTime(log.lastTimestampMs);
     try {
       await applier.attach(log);
       // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
@@ -770,6 +781,44 @@ export class Store {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
       await directory.close(closingError());
       throw error;
+    }
+  }
+
+  /** Lets time go on from what the data knows. */
+  #startTime(lastTimestampMs: EpochMs): void {
+    const { clockJumpMsMax = Infinity, logger } = this.#options;
+    const lastMs = epochMs(Math.max(lastTimestampMs, this.#node.state.timeMs ?? 0));
+    this.#clockAheadMs = this.#time.start(lastMs, clockJumpMsMax);
+    if (this.#clockAheadMs > 0) {
+      logger.error(
+        "the clock of this machine is too far ahead of the data; keys with a deadline are kept until that is settled",
+        {
+          clock: new Date(this.#options.clock.wallMs()).toISOString(),
+          data: new Date(lastMs).toISOString(),
+          what_to_do:
+            "set the clock right and start again; or, if it is right, start once with a larger clock.max_jump, or 0s",
+        },
+      );
+    }
+    this.#noteTimeLater();
+  }
+
+  /** Without that, a quiet time would look like a jump of the clock to the next start. */
+  #noteTimeLater(): void {
+    this.#timeTimer = this.#options.clock.after(NOTE_TIME_EVERY_MS, () => {
+      void this.#noteTime();
+      this.#noteTimeLater();
+    });
+  }
+
+  async #noteTime(): Promise<void> {
+    try {
+      await this.#node.save({ timeMs: this.#time.now() });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#options.logger.warn("the time could not be written down; the next start may not believe the clock", {
+        reason,
+      });
     }
   }
 

@@ -173,6 +173,7 @@ export class FakeStore implements RpcStore {
       setAside: this.setAside,
       diskFreeBytes: this.diskFreeBytes,
       settings: { commit: "majority", voters: "listed" },
+      clockAheadMs: 0,
     };
   }
 }
