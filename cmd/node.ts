@@ -27,7 +27,7 @@ import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
 import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
 import { RpcServer } from "../internal/rpc/server.js";
-import { Store } from "../internal/store/store.js";
+import { type StorageLimits, Store } from "../internal/store/store.js";
 import { NodeFileSystem } from "../internal/wal/node-file-system.js";
 import { dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
@@ -200,6 +200,7 @@ async function buildRooms(
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
     reserveBytes: RESERVE_BYTES,
+    ...(config.clock.jumpMsMax !== undefined && { clockJumpMsMax: config.clock.jumpMsMax }),
     ...bootIdOfMachine(),
     ...(options.recover && { recover: options.recover }),
   });
@@ -228,6 +229,7 @@ async function buildRooms(
     address: advertised,
     nodes: config.cluster.nodes,
     commit: config.replication.commit,
+    ...limitsOf(config),
     listedReplicas: config.replication.replicas,
     heartbeatIntervalMs: config.master?.heartbeatIntervalMs ?? config.replication.heartbeatIntervalMs,
     batchBytes: config.replication.batchBytes,
@@ -385,4 +387,9 @@ function bootIdOfMachine(): { bootId?: string } {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     return {};
   }
+}
+
+/** What the file says of how much may be stored, when it says something. */
+function limitsOf({ storage: { entriesMax, bytesMax, evictionPolicy } }: NodeConfig): { limits?: StorageLimits } {
+  return entriesMax === 0 && bytesMax === 0 ? {} : { limits: { entriesMax, bytesMax, policy: evictionPolicy } };
 }

@@ -7,7 +7,16 @@
  */
 import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
-import { type ClusterStatus, type MemberStatus, toClusterStatus, toMemberStatus } from "./cluster-status.js";
+import {
+  type ClusterStatus,
+  type EvictionPolicy,
+  type MemberStatus,
+  type StorageLimits,
+  toClusterStatus,
+  toMemberStatus,
+  toStorageLimits,
+  toWirePolicy,
+} from "./cluster-status.js";
 import {
   type Acknowledge,
   acknowledgeOf,
@@ -451,6 +460,27 @@ export class CambiumClient {
         this.#call(options),
       ),
     );
+  }
+
+  /** Changes how much may be stored; what is absent stays. Resolves to the limits as they are, once they are committed. */
+  async setStorageLimits(
+    {
+      maxEntries,
+      maxBytes,
+      evictionPolicy,
+    }: { readonly maxEntries?: number; readonly maxBytes?: number; readonly evictionPolicy?: EvictionPolicy },
+    options: CallOptions = {},
+  ): Promise<StorageLimits> {
+    const request = {
+      ...(maxEntries !== undefined && { maxEntries: BigInt(maxEntries) }),
+      ...(maxBytes !== undefined && { maxBytes: BigInt(maxBytes) }),
+      evictionPolicy: toWirePolicy(evictionPolicy),
+    };
+    const answer = await this.#pool.command(
+      (endpoint, call) => endpoint.cluster.setStorageLimits(request, call),
+      this.#call(options),
+    );
+    return toStorageLimits(answer.limits);
   }
 
   /**

@@ -1,10 +1,12 @@
 /** What `Cluster.Status` says, with plain numbers and words. */
 import {
   type AddReplicaResponse,
+  EvictionPolicy as WirePolicy,
   MemberSource as WireSource,
   MemberState as WireState,
   NodeRole,
   type StatusResponse,
+  type StorageLimits as WireLimits,
 } from "../gen/cambium/v1/cluster_pb.js";
 import { CambiumError } from "./cambium-error.js";
 import { fromWire, type Position, toPosition } from "./wire.js";
@@ -64,6 +66,24 @@ export interface NodeStatus {
   readonly isCandidate: boolean;
   /** `master` or `majority`: how many must keep a write before it is committed; absent before that is decided. */
   readonly commit?: string;
+  /** How much may be stored in the cluster. */
+  readonly storageLimits: StorageLimits;
+  /** What counts against `storageLimits.maxBytes`: keys, values, and 64 bytes a key. */
+  readonly accountedBytes: number;
+  /** How far the clock of its machine was ahead when it started, where that is more than `clock.max_jump`; else 0. */
+  readonly clockAheadMs: number;
+}
+
+/** What goes when there is no room: no key, the one not used for longest, the one used least, any, the one that expires soonest. */
+export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
+
+export interface StorageLimits {
+  /** 0: no limit. */
+  readonly maxEntries: number;
+  /** 0: no limit. */
+  readonly maxBytes: number;
+  /** `unknown`: one that this client is too old to know. */
+  readonly evictionPolicy: EvictionPolicy | "unknown";
 }
 
 export interface MemberStatus {
@@ -117,9 +137,35 @@ export function toClusterStatus(status: StatusResponse): ClusterStatus {
       ...(node.diskFreeBytes !== undefined && { diskFreeBytes: fromWire(node.diskFreeBytes, "disk_free_bytes") }),
       isCandidate: node.isCandidate,
       ...(node.commit !== "" && { commit: node.commit }),
+      storageLimits: toStorageLimits(node.storageLimits),
+      accountedBytes: fromWire(node.accountedBytes, "accounted_bytes"),
+      clockAheadMs: fromWire(node.clockAheadMs, "clock_ahead_ms"),
     },
     members: status.members.map(toMemberStatus),
   };
+}
+
+const POLICIES: Readonly<Record<EvictionPolicy, WirePolicy>> = {
+  noeviction: WirePolicy.NOEVICTION,
+  lru: WirePolicy.LRU,
+  lfu: WirePolicy.LFU,
+  random: WirePolicy.RANDOM,
+  ttl: WirePolicy.TTL,
+};
+
+/** An older node, which says nothing of them, has none. */
+export function toStorageLimits(limits: WireLimits | undefined): StorageLimits {
+  if (!limits) return { maxEntries: 0, maxBytes: 0, evictionPolicy: "noeviction" };
+  const policies = Object.entries(POLICIES) as [EvictionPolicy, WirePolicy][];
+  return {
+    maxEntries: fromWire(limits.maxEntries, "max_entries"),
+    maxBytes: fromWire(limits.maxBytes, "max_bytes"),
+    evictionPolicy: policies.find(([, wire]) => wire === limits.evictionPolicy)?.[0] ?? "unknown",
+  };
+}
+
+export function toWirePolicy(policy: EvictionPolicy | undefined): WirePolicy {
+  return policy === undefined ? WirePolicy.UNSPECIFIED : POLICIES[policy];
 }
 
 export function toMemberStatus(member: NonNullable<AddReplicaResponse["member"]>): MemberStatus {

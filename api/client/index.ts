@@ -34,6 +34,14 @@ export type {
 export type { OffsetRange, ProducedRecord, ProduceReceipt } from "./record.js";
 export type { Records } from "./record-batches.js";
 export type { KeyRange, ScannedEntry, ScanPage } from "./scan.js";
-export type { ClusterStatus, MemberSource, MemberState, MemberStatus, NodeStatus } from "./cluster-status.js";
+export type {
+  ClusterStatus,
+  EvictionPolicy,
+  MemberSource,
+  MemberState,
+  MemberStatus,
+  NodeStatus,
+  StorageLimits,
+} from "./cluster-status.js";
 export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
 export type { Position } from "./wire.js";

@@ -50,6 +50,9 @@ const NODE: ClusterStatus["node"] = {
   promisedEpoch: 3,
   divergedRecords: 0,
   isCandidate: false,
+  storageLimits: { maxEntries: 0, maxBytes: 0, evictionPolicy: "noeviction" },
+  accountedBytes: 0,
+  clockAheadMs: 0,
 };
 
 const OLD_MASTER =

@@ -12,6 +12,7 @@ import { addMastershipCommands } from "./mastership-commands.js";
 import { addMemberCommands } from "./member-commands.js";
 import { addRestoreCommand } from "./restore-command.js";
 import { addScanCommand } from "./scan-command.js";
+import { addLimitsCommand } from "./limits-command.js";
 import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
@@ -61,6 +62,7 @@ function createProgram(terminal: Terminal): Command {
   addLogCommand(program, terminal);
   addImportCommand(program, terminal);
   addExportCommand(program, terminal);
+  addLimitsCommand(program, terminal);
   addSnapshotCommand(program, terminal);
   addBackupCommand(program, terminal);
   addRestoreCommand(program, terminal);

@@ -36,6 +36,9 @@ function statusOf(
       promisedEpoch: 3,
       divergedRecords: 0,
       isCandidate: false,
+      storageLimits: { maxEntries: 0, maxBytes: 0, evictionPolicy: "noeviction" },
+      accountedBytes: 0,
+      clockAheadMs: 0,
       ...node,
     },
   };

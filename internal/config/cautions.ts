@@ -3,20 +3,14 @@ import type { NodeConfig } from "./node-config.js";
 
 /** What is valid and still not what the operator may expect: a sentence each, to be told at start. */
 export function cautions(config: NodeConfig): string[] {
-  return [...limitsNotHeld(config), ...ofNodes(config)];
+  return [...ofStorage(config), ...ofNodes(config)];
 }
 
-function limitsNotHeld({ storage }: NodeConfig): string[] {
-  const sentences: string[] = [];
-  const say = (key: string, value: string | number, consequence: string): void => {
-    sentences.push(`storage.${key} (${value}) is not enforced by this version: ${consequence}`);
-  };
-  if (storage.entriesMax > 0) say("max_entries", storage.entriesMax, "the number of keys has no limit");
-  if (storage.bytesMax > 0) say("max_bytes", storage.bytesMax, "memory is the only limit of what is stored");
-  if (storage.evictionPolicy !== "noeviction") {
-    say("eviction_policy", storage.evictionPolicy, "no key is removed to make room");
-  }
-  return sentences;
+function ofStorage({ storage: { entriesMax, bytesMax, evictionPolicy } }: NodeConfig): string[] {
+  if (evictionPolicy === "noeviction" || entriesMax > 0 || bytesMax > 0) return [];
+  return [
+    `storage.eviction_policy is ${evictionPolicy}, and nothing is ever evicted: neither storage.max_entries nor storage.max_bytes is set`,
+  ];
 }
 
 function ofNodes({ cluster }: NodeConfig): string[] {

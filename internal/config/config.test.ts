@@ -81,6 +81,7 @@ test("the directory is all that must be given", () => {
     wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
+    clock: { jumpMsMax: 30 * 86_400_000 },
     storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
     limits: {
       keyBytesMax: 4096,
@@ -494,14 +495,18 @@ replication: { replicas: ["[::1]:80"] }
   });
 });
 
-test("limits that this version does not hold are announced, each in a sentence", () => {
+test("a policy of eviction without a limit is announced, since it evicts nothing", () => {
   expect(cautions(parse(minimal))).toEqual([]);
-  const config = parse(`${minimal}\nstorage: { max_entries: 1000000, max_bytes: 1GB, eviction_policy: lru }`);
-  expect(cautions(config)).toEqual([
-    "storage.max_entries (1000000) is not enforced by this version: the number of keys has no limit",
-    "storage.max_bytes (1000000000) is not enforced by this version: memory is the only limit of what is stored",
-    "storage.eviction_policy (lru) is not enforced by this version: no key is removed to make room",
+  expect(cautions(parse(`${minimal}\nstorage: { max_bytes: 1GB, eviction_policy: lru }`))).toEqual([]);
+  expect(cautions(parse(`${minimal}\nstorage: { eviction_policy: lru }`))).toEqual([
+    "storage.eviction_policy is lru, and nothing is ever evicted: neither storage.max_entries nor storage.max_bytes is set",
   ]);
+});
+
+test("a jump of the clock that is believed is none, or longer than the time in which nodes write theirs down", () => {
+  expect(parse(minimal).clock).toEqual({ jumpMsMax: 30 * 86_400_000 });
+  expect(parse(`${minimal}\nclock: { max_jump: 0s }`).clock).toEqual({});
+  expect(problems(`${minimal}\nclock: { max_jump: 1h }`).join()).toContain("must be 2h or more, or 0s");
 });
 
 test("nothing of a configuration is hidden from inspection but the secret", () => {

@@ -83,6 +83,14 @@ export function checkRecords(records: Records, context: z.RefinementCtx): void {
   );
 }
 
+/** Running nodes write the time down once an hour: a shorter jump would be one of theirs. */
+const JUMP_MS_MIN = 2 * 60 * 60 * 1000;
+
+export function checkClock({ max_jump }: { readonly max_jump: number }, context: z.RefinementCtx): void {
+  if (max_jump === 0 || max_jump >= JUMP_MS_MIN) return;
+  complain(context, ["max_jump"], ["must be 2h or more, or 0s, with which every clock is believed"]);
+}
+
 export function checkReplication(replication: Replication, context: z.RefinementCtx): void {
   if (replication.window_bytes < replication.batch_bytes) {
     const [batch, window] = [formatSize(replication.batch_bytes), formatSize(replication.window_bytes)];

@@ -15,6 +15,7 @@ export interface NodeConfig {
   readonly wal: WalConfig;
   readonly snapshots: SnapshotsConfig;
   readonly records: RecordsConfig;
+  readonly clock: ClockConfig;
   readonly storage: StorageConfig;
   readonly limits: LimitsConfig;
   readonly replication: ReplicationConfig;
@@ -72,6 +73,11 @@ export interface RecordsConfig {
   /** 0: no record goes for the size of the record log. */
   readonly retentionBytes: number;
   readonly segmentBytesMax: number;
+}
+
+export interface ClockConfig {
+  /** Absent: every clock is believed. */
+  readonly jumpMsMax?: number;
 }
 
 export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
@@ -133,7 +139,7 @@ export function toNodeConfig(options: {
   secret: Uint8Array | undefined;
 }): NodeConfig {
   const { kind, file, values, settings, secret } = options;
-  const { server, master, wal, snapshots, records, storage, limits, replication, cluster, log } = values;
+  const { server, master, wal, snapshots, records, clock, storage, limits, replication, cluster, log } = values;
   return deepFreeze({
     kind,
     file,
@@ -169,6 +175,7 @@ export function toNodeConfig(options: {
       retentionBytes: records.retention_bytes,
       segmentBytesMax: records.max_file_size,
     },
+    clock: { ...(clock.max_jump > 0 && { jumpMsMax: clock.max_jump }) },
     storage: {
       entriesMax: storage.max_entries,
       bytesMax: storage.max_bytes,

@@ -1,6 +1,14 @@
 /** Every setting there is: its section, key, meaning, range and default. */
 import { z } from "zod";
-import { checkCluster, checkLimits, checkRecords, checkReplication, checkTogether, isFreeOf } from "./contradiction.js";
+import {
+  checkClock,
+  checkCluster,
+  checkLimits,
+  checkRecords,
+  checkReplication,
+  checkTogether,
+  isFreeOf,
+} from "./contradiction.js";
 import type { NodeKind } from "./node-config.js";
 import { address, choice, duration, filePath, flag, host, list, origin, size, wholeNumber } from "./setting.js";
 
@@ -116,21 +124,36 @@ function buildSchema(kind: NodeKind) {
       },
       checkRecords,
     ),
-    storage: section("How much is stored in memory, and what goes when it is full.", {
-      max_entries: wholeNumber({
-        min: 0,
-        max: Number.MAX_SAFE_INTEGER,
-        description: "The number of keys to hold at most. 0: no limit.",
-      }).prefault(0),
-      max_bytes: size({
-        min: "0B",
-        description: "The bytes that keys and values take at most. 0: no limit.",
-      }).prefault(0),
-      eviction_policy: choice(["noeviction", "lru", "lfu", "random", "ttl"], {
-        description:
-          "What makes room at a limit. noeviction: nothing does, and writes that need room are refused. lru: the keys not used for the longest time go. lfu: those used least often. random: any. ttl: those that expire soonest.",
-      }).prefault("noeviction"),
-    }),
+    clock: section(
+      "What this node makes of its machine's clock.",
+      {
+        max_jump: duration({
+          min: "0s",
+          max: "36500d",
+          description:
+            "A clock that is further ahead, at a start, than the data knows of is not believed: keys with a deadline are kept, and the log says so. A node that was down for longer needs a larger one, once. Not less than 2h; 0s: every clock is believed.",
+        }).prefault("30d"),
+      },
+      checkClock,
+    ),
+    storage: section(
+      "How much is stored in memory, and what goes when it is full. It counts when a cluster is founded; later there is `cambium limits`.",
+      {
+        max_entries: wholeNumber({
+          min: 0,
+          max: Number.MAX_SAFE_INTEGER,
+          description: "The number of keys to hold at most. 0: no limit.",
+        }).prefault(0),
+        max_bytes: size({
+          min: "0B",
+          description: "The bytes that keys and values take at most, with 64 more for each key. 0: no limit.",
+        }).prefault(0),
+        eviction_policy: choice(["noeviction", "lru", "lfu", "random", "ttl"], {
+          description:
+            "What makes room at a limit. noeviction: nothing does, and writes that need room are refused. lru: the keys not used for the longest time go. lfu: those used least often. random: any. ttl: those that expire soonest.",
+        }).prefault("noeviction"),
+      },
+    ),
     limits: section(
       "How large requests may be, and how long they may wait. Larger ones are refused before anything is allocated for them.",
       {

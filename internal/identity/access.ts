@@ -45,6 +45,7 @@ export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.Cluster/RemoveReplica", client],
   ["cambium.v1.Cluster/Promote", client],
   ["cambium.v1.Cluster/Transfer", client],
+  ["cambium.v1.Cluster/SetStorageLimits", client],
   ["cambium.v1.Cluster/CreateSnapshot", client],
   ["cambium.v1.Cluster/Backup", client],
   ["cambium.v1.Replication/Push", peer],

@@ -1,15 +1,28 @@
 /** Where a node's file says something else than the replicated state, which rules. */
-import type { CommitMode, LoggedState } from "./store-port.js";
+import { isDeepStrictEqual } from "node:util";
+import type { CommitMode, LoggedState, StorageLimits } from "./store-port.js";
+
+/** What a file may say of that. */
+export interface FileSettings {
+  readonly commit: CommitMode | undefined;
+  readonly limits: StorageLimits | undefined;
+  readonly nodes: readonly string[];
+}
 
 /** Each as a sentence for the operator. */
 export function contradictions(
-  { commit, nodes }: { readonly commit: CommitMode | undefined; readonly nodes: readonly string[] },
+  { commit, limits, nodes }: FileSettings,
   { settings, members }: LoggedState,
 ): readonly string[] {
   const found: string[] = [];
   if (commit !== undefined && commit !== settings.commit) {
     found.push(
       `the file says replication.commit: ${commit}, the cluster was founded with ${settings.commit}; the cluster's holds`,
+    );
+  }
+  if (limits && !isDeepStrictEqual(limits, settings.limits)) {
+    found.push(
+      "the file's storage limits are not the cluster's, which hold; see what those are, or change them: cambium limits",
     );
   }
   if (nodes.length === 0) return found;

@@ -1,7 +1,14 @@
 /** What the first record of an epoch says beside the epoch itself. */
 import type { NodeId } from "../base/ids.js";
 import type { Won } from "./core/candidacy.js";
-import type { CommitMode, EpochChange, LoggedState, Member } from "./store-port.js";
+import {
+  type CommitMode,
+  type EpochChange,
+  INITIAL_SETTINGS,
+  type LoggedState,
+  type Member,
+  type StorageLimits,
+} from "./store-port.js";
 
 /** Nodes of which a majority decides even when one of them is gone. */
 const MAJORITY_NODES_MIN = 3;
@@ -11,10 +18,16 @@ export function commitOf(configured: CommitMode | undefined, nodes: number): Com
   return configured ?? (nodes >= MAJORITY_NODES_MIN ? "majority" : "master");
 }
 
-export function firstChanges(
-  won: Won,
-  { self, commit, logged }: { self: NodeId; commit: CommitMode | undefined; logged: LoggedState },
-): readonly EpochChange[] {
+export interface FirstRecordOptions {
+  readonly self: NodeId;
+  /** These two are the configuration's, and count when a cluster is founded. */
+  readonly commit: CommitMode | undefined;
+  readonly limits: StorageLimits | undefined;
+  /** Absent: the log is empty. */
+  readonly logged: LoggedState | undefined;
+}
+
+export function firstChanges(won: Won, { self, commit, limits, logged }: FirstRecordOptions): readonly EpochChange[] {
   if (won.founders) {
     const members = won.founders.map(({ nodeId, address }): Member => ({
       nodeId,
@@ -23,9 +36,14 @@ export function firstChanges(
       source: nodeId === self ? "founder" : "listed",
       removed: false,
     }));
-    const settings = { commit: commitOf(commit, members.length), voters: "listed" } as const;
+    const settings = {
+      commit: commitOf(commit, members.length),
+      voters: "listed",
+      ...(limits && { limits }),
+    } as const;
     return [{ kind: "settings", settings }, ...members.map((member) => ({ kind: "member", member }) as const)];
   }
+  if (!logged) return limits ? [{ kind: "settings", settings: { ...INITIAL_SETTINGS, limits } }] : [];
   if (logged.settings.voters !== "listed") return [];
   // Forced: whoever did not promise has no vote any more, and whoever begins has one.
   const changed: Member[] = [];

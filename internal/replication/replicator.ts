@@ -47,7 +47,7 @@ import { Reads } from "./reads.js";
 import { Registration } from "./registration.js";
 import { ReplicationError } from "./replication-error.js";
 import { Resumption } from "./resumption.js";
-import type { Member, ReplicatedStore } from "./store-port.js";
+import type { Member, ReplicatedStore, StorageLimits } from "./store-port.js";
 import { Conditions } from "./waiters.js";
 
 export type { MemberView } from "./member-view.js";
@@ -91,6 +91,8 @@ export interface ReplicatorOptions {
   readonly nodes?: readonly string[];
   /** `replication.commit` of the file. */
   readonly commit?: CommitMode | undefined;
+  /** `storage` of the file; absent: no limits. */
+  readonly limits?: StorageLimits;
   /** A master has sent its whole state, and the next start of this node takes it over: close everything, and start anew. */
   readonly restart: () => void;
 }
@@ -177,7 +179,12 @@ export class Replicator {
       report: (report) => this.#hear(report),
       prepare: () => bidOf({ store, random, address: this.#ownAddress(), nodes: this.#nodes }),
       firstChanges: (won) =>
-        firstChanges(won, { self: store.nodeId, commit: options.commit, logged: store.electorate }),
+        firstChanges(won, {
+          self: store.nodeId,
+          commit: options.commit,
+          limits: options.limits,
+          logged: store.isEmpty ? undefined : store.electorate,
+        }),
       doubtsItself: (detail) => this.#doubtsItself(detail),
       ticked: () => this.#ticked(),
     });
@@ -668,7 +675,8 @@ export class Replicator {
     const isCurrent = isServing(this.#state) || (settledMaster(this.#state) && this.lagRecords === 0);
     if (!isCurrent) return;
     this.#isContradictionDue = false;
-    const configured = { commit: this.#options.commit, nodes: this.#nodes };
+    const { commit, limits } = this.#options;
+    const configured = { commit, limits, nodes: this.#nodes };
     for (const sentence of contradictions(configured, this.#store.electorate)) this.#complaints.sayOnce(sentence);
   }
 

@@ -7,9 +7,9 @@ import type { ClusterId, EpochId, NodeId, TransferId } from "../base/ids.js";
 import type { Epoch, EpochMs, LogMark, Position, Seq } from "../base/position.js";
 import type { CommitMode } from "./core/commit.js";
 import type { StateCheck } from "./core/message.js";
-import type { EpochPromise, Member, NodeRole, StoreListener, TransferFile } from "../store/store.js";
+import type { EpochPromise, Member, NodeRole, StorageLimits, StoreListener, TransferFile } from "../store/store.js";
 
-export type { EpochPromise, Member, MemberSource, NodeRole, TransferFile } from "../store/store.js";
+export type { EpochPromise, Member, MemberSource, NodeRole, StorageLimits, TransferFile } from "../store/store.js";
 export type { CommitMode } from "./core/commit.js";
 
 /** What the replicated state says about how the cluster decides. */
@@ -17,6 +17,8 @@ export interface ClusterSettings {
   readonly commit: CommitMode;
   /** `listed`: the members marked as voters. `master`: one vote, which goes with the mastership. */
   readonly voters: "listed" | "master";
+  /** Absent: whatever is written is stored. */
+  readonly limits?: StorageLimits;
 }
 
 /** Before the first record that says otherwise. */

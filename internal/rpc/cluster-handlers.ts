@@ -11,6 +11,7 @@ import { backupMessages } from "./backup-messages.js";
 import type { RpcBackups, RpcReplicator, RpcStore } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
+import { storageLimitsFromWire, storageLimitsToWire } from "./storage-limits.js";
 
 export interface ClusterOptions {
   readonly store: RpcStore;
@@ -63,6 +64,9 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
           isCandidate: replicator.isCandidate,
           // Before the first record nothing has been decided.
           commit: status.applied.seq === 0 ? "" : status.settings.commit,
+          storageLimits: storageLimitsToWire(status.settings.limits),
+          accountedBytes: toWire64(status.accountedBytes),
+          clockAheadMs: toWire64(status.clockAheadMs),
         }),
         members: replicator.members().map(memberToWire),
       };
@@ -93,6 +97,10 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
     async transfer(request, { signal }) {
       const { nodeId, address, epoch, pauseMs } = await replicator.transfer(memberOf(request), signal);
       return { nodeId, address, epoch: toWire64(epoch), pauseMs: toWire64(Math.ceil(pauseMs)) };
+    },
+
+    async setStorageLimits(request) {
+      return { limits: storageLimitsToWire(await store.changeLimits(storageLimitsFromWire(request))) };
     },
 
     async createSnapshot() {

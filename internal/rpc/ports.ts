@@ -16,6 +16,7 @@ export type RpcStore = Pick<
   | "history"
   | "appliedSeq"
   | "promised"
+  | "changeLimits"
 >;
 
 export type RpcReplicator = Pick<

@@ -24,7 +24,7 @@ import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs, seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
-import type { StorageLimits } from "./room.js";
+import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
 /** How a member came to be known. */
@@ -92,7 +92,6 @@ const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registe
 const COMMIT_MODES: readonly CommitMode[] = ["master", "majority"];
 const VOTERS: readonly ClusterSettings["voters"][] = ["master", "listed"];
 const POLICIES: readonly StorageLimits["policy"][] = ["noeviction", "lru", "lfu", "random", "ttl"];
-const NO_LIMITS: StorageLimits = { entriesMax: 0, bytesMax: 0, policy: "noeviction" };
 const ID_BYTES = 16;
 const EPOCH_ID_BYTES = 8;
 

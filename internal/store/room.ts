@@ -19,6 +19,8 @@ export interface StorageLimits {
   readonly policy: "noeviction" | EvictionPolicy;
 }
 
+export const NO_LIMITS: StorageLimits = { entriesMax: 0, bytesMax: 0, policy: "noeviction" };
+
 /** What changes add to what is held; negative for what they take away. */
 export interface Growth {
   readonly entries: number;

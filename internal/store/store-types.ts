@@ -116,6 +116,8 @@ export interface StoreStatus {
   readonly compactSeq: Seq;
   readonly keys: number;
   readonly dataBytes: number;
+  /** What counts against `StorageLimits.bytesMax`. */
+  readonly accountedBytes: number;
   readonly walBytes: number;
   readonly durability: Durability;
   readonly settings: ClusterSettings;

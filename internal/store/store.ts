@@ -37,6 +37,7 @@ import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
 import { keyName, Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
+import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
@@ -69,6 +70,7 @@ export {
   type Member,
   type MemberSource,
 } from "./change.js";
+export type { StorageLimits } from "./room.js";
 export type { WriteCommand, WriteResult } from "./evaluate.js";
 export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
@@ -435,6 +437,14 @@ export class Store {
     return this.#writes.proposeChange({ kind: "settings", settings });
   }
 
+  /** Changes how much may be stored; resolves to the limits as they are once that is committed. Rejects as `write`. */
+  async changeLimits(changed: Partial<StorageLimits>): Promise<StorageLimits> {
+    const { settings } = this.electorate;
+    const limits: StorageLimits = { ...NO_LIMITS, ...settings.limits, ...changed };
+    await this.#writes.proposeChange({ kind: "settings", settings: { ...settings, limits } });
+    return limits;
+  }
+
   /** Holds back every write that comes from now on, until `resume`, or the end of the mastership; those in flight go on. */
   pauseWrites(): { resume(): void } {
     assert(this.#mastership, "only a master pauses writes");
@@ -714,6 +724,7 @@ export class Store {
       compactSeq: this.compactSeq,
       keys: this.#applier.engine.entryCount,
       dataBytes: this.#applier.engine.dataBytes,
+      accountedBytes: this.#applier.engine.accountedBytes,
       walBytes: this.#directory?.log.sizeBytes ?? 0,
       durability,
       settings: this.settings,

@@ -9,6 +9,7 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   Cluster,
+  EvictionPolicy,
   MemberSource,
   type MemberStatusSchema,
   MemberState,
@@ -63,6 +64,7 @@ export class FakeCluster {
   readonly limits: FakeLimits = { keyBytesMax: 4096, valueBytesMax: 1024 * 1024, messageBytesMax: 4 * 1024 * 1024 };
   readonly nodes: FakeNode[] = [];
   readonly removed: string[] = [];
+  storageLimits = { maxEntries: 0n, maxBytes: 0n, evictionPolicy: EvictionPolicy.NOEVICTION };
   readonly records = new FakeRecordLog();
   readonly #waiting = new Set<() => void>();
 
@@ -190,6 +192,7 @@ export type FakeMethod =
   | "removeReplica"
   | "promote"
   | "transfer"
+  | "setStorageLimits"
   | "createSnapshot"
   | "backup";
 
@@ -417,6 +420,8 @@ export class FakeNode {
             promisedEpoch: 1n,
             diskFreeBytes: 5_000_000_000n,
             commit: "master",
+            storageLimits: cluster.storageLimits,
+            accountedBytes: 187n,
           },
           members: cluster.nodes.map((node) => this.#member(node)),
         };
@@ -460,6 +465,17 @@ export class FakeNode {
         if (!next) throw new ConnectError("no member fits", Code.NotFound);
         cluster.makeMaster(next);
         return { nodeId: next.nodeId, address: next.address, epoch: 2n, pauseMs: 7n };
+      },
+      setStorageLimits: async ({ maxEntries, maxBytes, evictionPolicy }, context) => {
+        await enter("setStorageLimits", context);
+        this.#refuseUnlessMaster();
+        cluster.storageLimits = {
+          ...cluster.storageLimits,
+          ...(maxEntries !== undefined && { maxEntries }),
+          ...(maxBytes !== undefined && { maxBytes }),
+          ...(evictionPolicy !== EvictionPolicy.UNSPECIFIED && { evictionPolicy }),
+        };
+        return { limits: cluster.storageLimits };
       },
       createSnapshot: async (_, context) => {
         await enter("createSnapshot", context);

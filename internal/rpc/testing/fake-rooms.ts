@@ -13,6 +13,7 @@ import type {
 } from "../../replication/replicator.js";
 import {
   type ScanRequest,
+  type StorageLimits,
   StoreError,
   type UpdateEvent,
   type UpdatesPage,
@@ -48,6 +49,7 @@ export class FakeStore implements RpcStore {
   /** With what each write was called. */
   readonly writeOptions: (WriteOptions | undefined)[] = [];
   readonly promised = { epoch: epoch(3) };
+  limits: StorageLimits | undefined;
   divergedRecords = 0;
   setAside = "";
   diskFreeBytes: number | undefined = 5e9;
@@ -153,6 +155,12 @@ export class FakeStore implements RpcStore {
     return { events: events.slice(0, request.limit), next: this.position, nextToken: TOKEN, position: this.position };
   }
 
+  async changeLimits(changed: Partial<StorageLimits>): Promise<StorageLimits> {
+    if (this.failure) throw this.failure;
+    this.limits = { entriesMax: 0, bytesMax: 0, policy: "noeviction", ...this.limits, ...changed };
+    return this.limits;
+  }
+
   status(): ReturnType<RpcStore["status"]> {
     return {
       clusterId: CLUSTER,
@@ -167,12 +175,13 @@ export class FakeStore implements RpcStore {
       compactSeq: seq(0),
       keys: this.entries.size,
       dataBytes: 0,
+      accountedBytes: 0,
       walBytes: 0,
       durability: "always",
       divergedRecords: this.divergedRecords,
       setAside: this.setAside,
       diskFreeBytes: this.diskFreeBytes,
-      settings: { commit: "majority", voters: "listed" },
+      settings: { commit: "majority", voters: "listed", ...(this.limits && { limits: this.limits }) },
       clockAheadMs: 0,
     };
   }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/cluster.proto.
  */
 export const file_cambium_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIowFCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAlCDwoNX3N0YWxlbmVzc19tc0IOCgxfbGFnX3JlY29yZHNCEgoQX2Rpc2tfZnJlZV9ieXRlcyLuAQoMTWVtYmVyU3RhdHVzEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgV2b3RlchgDIAEoCBIoCgZzb3VyY2UYBCABKA4yGC5jYW1iaXVtLnYxLk1lbWJlclNvdXJjZRImCgVzdGF0ZRgFIAEoDjIXLmNhbWJpdW0udjEuTWVtYmVyU3RhdGUSEQoJbWF0Y2hfc2VxGAYgASgEEhMKC2FwcGxpZWRfc2VxGAcgASgEEhMKC2xhZ19yZWNvcmRzGAggASgEEg4KBmxhZ19tcxgJIAEoBBIOCgZkZXRhaWwYCiABKAkiJAoRQWRkUmVwbGljYVJlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCSI+ChJBZGRSZXBsaWNhUmVzcG9uc2USKAoGbWVtYmVyGAEgASgLMhguY2FtYml1bS52MS5NZW1iZXJTdGF0dXMiOAoUUmVtb3ZlUmVwbGljYVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIhcKFVJlbW92ZVJlcGxpY2FSZXNwb25zZSIXChVDcmVhdGVTbmFwc2hvdFJlcXVlc3QibwoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIQCghmcm9tX3NlcRgBIAEoBBIOCgZ0b19zZXEYAiABKAQSDwoHZW50cmllcxgDIAEoBBINCgVieXRlcxgEIAEoBBITCgtkdXJhdGlvbl9tcxgFIAEoBCIPCg1CYWNrdXBSZXF1ZXN0IkkKDkJhY2t1cFJlc3BvbnNlEigKBmhlYWRlchgBIAEoCzIYLmNhbWJpdW0udjEuQmFja3VwSGVhZGVyEg0KBWNodW5rGAIgASgMInoKDEJhY2t1cEhlYWRlchISCgpjbHVzdGVyX2lkGAEgASgJEiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIWCg5mb3JtYXRfdmVyc2lvbhgDIAEoDRIWCg5ieXRlc19lc3RpbWF0ZRgEIAEoBCIfCg5Qcm9tb3RlUmVxdWVzdBINCgVmb3JjZRgBIAEoCCJoCg9Qcm9tb3RlUmVzcG9uc2USJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhEKCXVucmVhY2hlZBgCIAMoCRIaChJrbm93bl9sb3N0X3JlY29yZHMYAyABKAQiMwoPVHJhbnNmZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSJVChBUcmFuc2ZlclJlc3BvbnNlEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghwYXVzZV9tcxgEIAEoBCpSCghOb2RlUm9sZRIZChVOT0RFX1JPTEVfVU5TUEVDSUZJRUQQABIUChBOT0RFX1JPTEVfTUFTVEVSEAESFQoRTk9ERV9ST0xFX1JFUExJQ0EQAirQAQoLTWVtYmVyU3RhdGUSHAoYTUVNQkVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRTUVNQkVSX1NUQVRFX1NFTEYQARIdChlNRU1CRVJfU1RBVEVfRElTQ09OTkVDVEVEEAISGAoUTUVNQkVSX1NUQVRFX1BST0JJTkcQAxIaChZNRU1CRVJfU1RBVEVfU1RSRUFNSU5HEAQSGAoUTUVNQkVSX1NUQVRFX1JFRlVTRUQQBRIdChlNRU1CRVJfU1RBVEVfVFJBTlNGRVJSSU5HEAYqmQEKDE1lbWJlclNvdXJjZRIdChlNRU1CRVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASGQoVTUVNQkVSX1NPVVJDRV9GT1VOREVSEAESGAoUTUVNQkVSX1NPVVJDRV9MSVNURUQQAhIXChNNRU1CRVJfU09VUkNFX0FEREVEEAMSHAoYTUVNQkVSX1NPVVJDRV9SRUdJU1RFUkVEEAQypQQKB0NsdXN0ZXISRAoGU3RhdHVzEhkuY2FtYml1bS52MS5TdGF0dXNSZXF1ZXN0GhouY2FtYml1bS52MS5TdGF0dXNSZXNwb25zZSIDkAIBEk0KCkFkZFJlcGxpY2ESHS5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXF1ZXN0Gh4uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVzcG9uc2UiABJWCg1SZW1vdmVSZXBsaWNhEiAuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVxdWVzdBohLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlc3BvbnNlIgASRAoHUHJvbW90ZRIaLmNhbWJpdW0udjEuUHJvbW90ZVJlcXVlc3QaGy5jYW1iaXVtLnYxLlByb21vdGVSZXNwb25zZSIAEkcKCFRyYW5zZmVyEhsuY2FtYml1bS52MS5UcmFuc2ZlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlRyYW5zZmVyUmVzcG9uc2UiABJZCg5DcmVhdGVTbmFwc2hvdBIhLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXF1ZXN0GiIuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlIgASQwoGQmFja3VwEhkuY2FtYml1bS52MS5CYWNrdXBSZXF1ZXN0GhouY2FtYml1bS52MS5CYWNrdXBSZXNwb25zZSIAMAFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIvAFCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAkSMQoOc3RvcmFnZV9saW1pdHMYGyABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMSFwoPYWNjb3VudGVkX2J5dGVzGBwgASgEEhYKDmNsb2NrX2FoZWFkX21zGB0gASgEQg8KDV9zdGFsZW5lc3NfbXNCDgoMX2xhZ19yZWNvcmRzQhIKEF9kaXNrX2ZyZWVfYnl0ZXMibAoNU3RvcmFnZUxpbWl0cxITCgttYXhfZW50cmllcxgBIAEoBBIRCgltYXhfYnl0ZXMYAiABKAQSMwoPZXZpY3Rpb25fcG9saWN5GAMgASgOMhouY2FtYml1bS52MS5FdmljdGlvblBvbGljeSKeAQoXU2V0U3RvcmFnZUxpbWl0c1JlcXVlc3QSGAoLbWF4X2VudHJpZXMYASABKARIAIgBARIWCgltYXhfYnl0ZXMYAiABKARIAYgBARIzCg9ldmljdGlvbl9wb2xpY3kYAyABKA4yGi5jYW1iaXVtLnYxLkV2aWN0aW9uUG9saWN5Qg4KDF9tYXhfZW50cmllc0IMCgpfbWF4X2J5dGVzIkUKGFNldFN0b3JhZ2VMaW1pdHNSZXNwb25zZRIpCgZsaW1pdHMYASABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMi7gEKDE1lbWJlclN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFdm90ZXIYAyABKAgSKAoGc291cmNlGAQgASgOMhguY2FtYml1bS52MS5NZW1iZXJTb3VyY2USJgoFc3RhdGUYBSABKA4yFy5jYW1iaXVtLnYxLk1lbWJlclN0YXRlEhEKCW1hdGNoX3NlcRgGIAEoBBITCgthcHBsaWVkX3NlcRgHIAEoBBITCgtsYWdfcmVjb3JkcxgIIAEoBBIOCgZsYWdfbXMYCSABKAQSDgoGZGV0YWlsGAogASgJIiQKEUFkZFJlcGxpY2FSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkiPgoSQWRkUmVwbGljYVJlc3BvbnNlEigKBm1lbWJlchgBIAEoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIjgKFFJlbW92ZVJlcGxpY2FSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSIXChVSZW1vdmVSZXBsaWNhUmVzcG9uc2UiFwoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0Im8KFkNyZWF0ZVNuYXBzaG90UmVzcG9uc2USEAoIZnJvbV9zZXEYASABKAQSDgoGdG9fc2VxGAIgASgEEg8KB2VudHJpZXMYAyABKAQSDQoFYnl0ZXMYBCABKAQSEwoLZHVyYXRpb25fbXMYBSABKAQiDwoNQmFja3VwUmVxdWVzdCJJCg5CYWNrdXBSZXNwb25zZRIoCgZoZWFkZXIYASABKAsyGC5jYW1iaXVtLnYxLkJhY2t1cEhlYWRlchINCgVjaHVuaxgCIAEoDCJ6CgxCYWNrdXBIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoCRImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SFgoOZm9ybWF0X3ZlcnNpb24YAyABKA0SFgoOYnl0ZXNfZXN0aW1hdGUYBCABKAQiHwoOUHJvbW90ZVJlcXVlc3QSDQoFZm9yY2UYASABKAgiaAoPUHJvbW90ZVJlc3BvbnNlEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIRCgl1bnJlYWNoZWQYAiADKAkSGgoSa25vd25fbG9zdF9yZWNvcmRzGAMgASgEIjMKD1RyYW5zZmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiVQoQVHJhbnNmZXJSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIcGF1c2VfbXMYBCABKAQqUgoITm9kZVJvbGUSGQoVTk9ERV9ST0xFX1VOU1BFQ0lGSUVEEAASFAoQTk9ERV9ST0xFX01BU1RFUhABEhUKEU5PREVfUk9MRV9SRVBMSUNBEAIquAEKDkV2aWN0aW9uUG9saWN5Eh8KG0VWSUNUSU9OX1BPTElDWV9VTlNQRUNJRklFRBAAEh4KGkVWSUNUSU9OX1BPTElDWV9OT0VWSUNUSU9OEAESFwoTRVZJQ1RJT05fUE9MSUNZX0xSVRACEhcKE0VWSUNUSU9OX1BPTElDWV9MRlUQAxIaChZFVklDVElPTl9QT0xJQ1lfUkFORE9NEAQSFwoTRVZJQ1RJT05fUE9MSUNZX1RUTBAFKtABCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFNRU1CRVJfU1RBVEVfU0VMRhABEh0KGU1FTUJFUl9TVEFURV9ESVNDT05ORUNURUQQAhIYChRNRU1CRVJfU1RBVEVfUFJPQklORxADEhoKFk1FTUJFUl9TVEFURV9TVFJFQU1JTkcQBBIYChRNRU1CRVJfU1RBVEVfUkVGVVNFRBAFEh0KGU1FTUJFUl9TVEFURV9UUkFOU0ZFUlJJTkcQBiqZAQoMTWVtYmVyU291cmNlEh0KGU1FTUJFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIZChVNRU1CRVJfU09VUkNFX0ZPVU5ERVIQARIYChRNRU1CRVJfU09VUkNFX0xJU1RFRBACEhcKE01FTUJFUl9TT1VSQ0VfQURERUQQAxIcChhNRU1CRVJfU09VUkNFX1JFR0lTVEVSRUQQBDKJBQoHQ2x1c3RlchJECgZTdGF0dXMSGS5jYW1iaXVtLnYxLlN0YXR1c1JlcXVlc3QaGi5jYW1iaXVtLnYxLlN0YXR1c1Jlc3BvbnNlIgOQAgESTQoKQWRkUmVwbGljYRIdLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlcXVlc3QaHi5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXNwb25zZSIAElYKDVJlbW92ZVJlcGxpY2ESIC5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXF1ZXN0GiEuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVzcG9uc2UiABJECgdQcm9tb3RlEhouY2FtYml1bS52MS5Qcm9tb3RlUmVxdWVzdBobLmNhbWJpdW0udjEuUHJvbW90ZVJlc3BvbnNlIgASRwoIVHJhbnNmZXISGy5jYW1iaXVtLnYxLlRyYW5zZmVyUmVxdWVzdBocLmNhbWJpdW0udjEuVHJhbnNmZXJSZXNwb25zZSIAEmIKEFNldFN0b3JhZ2VMaW1pdHMSIy5jYW1iaXVtLnYxLlNldFN0b3JhZ2VMaW1pdHNSZXF1ZXN0GiQuY2FtYml1bS52MS5TZXRTdG9yYWdlTGltaXRzUmVzcG9uc2UiA5ACAhJZCg5DcmVhdGVTbmFwc2hvdBIhLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXF1ZXN0GiIuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlIgASQwoGQmFja3VwEhkuY2FtYml1bS52MS5CYWNrdXBSZXF1ZXN0GhouY2FtYml1bS52MS5CYWNrdXBSZXNwb25zZSIAMAFiBnByb3RvMw", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.StatusRequest
@@ -243,6 +243,28 @@ export type NodeStatus = Message<"cambium.v1.NodeStatus"> & {
    * @generated from field: string commit = 26;
    */
   commit: string;
+
+  /**
+   * How much may be stored in the cluster.
+   *
+   * @generated from field: cambium.v1.StorageLimits storage_limits = 27;
+   */
+  storageLimits?: StorageLimits | undefined;
+
+  /**
+   * What counts against `storage_limits.max_bytes`: keys, values, and 64 bytes a key.
+   *
+   * @generated from field: uint64 accounted_bytes = 28;
+   */
+  accountedBytes: bigint;
+
+  /**
+   * How far the machine's clock was ahead of the data when the node started, where that is more than `clock.max_jump`; keys
+   * with a deadline are kept that much longer. 0: it was not.
+   *
+   * @generated from field: uint64 clock_ahead_ms = 29;
+   */
+  clockAheadMs: bigint;
 };
 
 /**
@@ -251,6 +273,91 @@ export type NodeStatus = Message<"cambium.v1.NodeStatus"> & {
  */
 export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
   messageDesc(file_cambium_v1_cluster, 2);
+
+/**
+ * How much may be stored.
+ *
+ * @generated from message cambium.v1.StorageLimits
+ */
+export type StorageLimits = Message<"cambium.v1.StorageLimits"> & {
+  /**
+   * Keys; 0: no limit.
+   *
+   * @generated from field: uint64 max_entries = 1;
+   */
+  maxEntries: bigint;
+
+  /**
+   * Bytes, as `accounted_bytes` counts them; 0: no limit.
+   *
+   * @generated from field: uint64 max_bytes = 2;
+   */
+  maxBytes: bigint;
+
+  /**
+   * @generated from field: cambium.v1.EvictionPolicy eviction_policy = 3;
+   */
+  evictionPolicy: EvictionPolicy;
+};
+
+/**
+ * Describes the message cambium.v1.StorageLimits.
+ * Use `create(StorageLimitsSchema)` to create a new message.
+ */
+export const StorageLimitsSchema: GenMessage<StorageLimits> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 3);
+
+/**
+ * @generated from message cambium.v1.SetStorageLimitsRequest
+ */
+export type SetStorageLimitsRequest = Message<"cambium.v1.SetStorageLimitsRequest"> & {
+  /**
+   * Absent: as it is. 0: no limit.
+   *
+   * @generated from field: optional uint64 max_entries = 1;
+   */
+  maxEntries?: bigint | undefined;
+
+  /**
+   * Absent: as it is. 0: no limit.
+   *
+   * @generated from field: optional uint64 max_bytes = 2;
+   */
+  maxBytes?: bigint | undefined;
+
+  /**
+   * Unspecified: as it is.
+   *
+   * @generated from field: cambium.v1.EvictionPolicy eviction_policy = 3;
+   */
+  evictionPolicy: EvictionPolicy;
+};
+
+/**
+ * Describes the message cambium.v1.SetStorageLimitsRequest.
+ * Use `create(SetStorageLimitsRequestSchema)` to create a new message.
+ */
+export const SetStorageLimitsRequestSchema: GenMessage<SetStorageLimitsRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 4);
+
+/**
+ * @generated from message cambium.v1.SetStorageLimitsResponse
+ */
+export type SetStorageLimitsResponse = Message<"cambium.v1.SetStorageLimitsResponse"> & {
+  /**
+   * As they are now.
+   *
+   * @generated from field: cambium.v1.StorageLimits limits = 1;
+   */
+  limits?: StorageLimits | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.SetStorageLimitsResponse.
+ * Use `create(SetStorageLimitsResponseSchema)` to create a new message.
+ */
+export const SetStorageLimitsResponseSchema: GenMessage<SetStorageLimitsResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 5);
 
 /**
  * @generated from message cambium.v1.MemberStatus
@@ -328,7 +435,7 @@ export type MemberStatus = Message<"cambium.v1.MemberStatus"> & {
  * Use `create(MemberStatusSchema)` to create a new message.
  */
 export const MemberStatusSchema: GenMessage<MemberStatus> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 3);
+  messageDesc(file_cambium_v1_cluster, 6);
 
 /**
  * @generated from message cambium.v1.AddReplicaRequest
@@ -347,7 +454,7 @@ export type AddReplicaRequest = Message<"cambium.v1.AddReplicaRequest"> & {
  * Use `create(AddReplicaRequestSchema)` to create a new message.
  */
 export const AddReplicaRequestSchema: GenMessage<AddReplicaRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 4);
+  messageDesc(file_cambium_v1_cluster, 7);
 
 /**
  * @generated from message cambium.v1.AddReplicaResponse
@@ -364,7 +471,7 @@ export type AddReplicaResponse = Message<"cambium.v1.AddReplicaResponse"> & {
  * Use `create(AddReplicaResponseSchema)` to create a new message.
  */
 export const AddReplicaResponseSchema: GenMessage<AddReplicaResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 5);
+  messageDesc(file_cambium_v1_cluster, 8);
 
 /**
  * @generated from message cambium.v1.RemoveReplicaRequest
@@ -388,7 +495,7 @@ export type RemoveReplicaRequest = Message<"cambium.v1.RemoveReplicaRequest"> & 
  * Use `create(RemoveReplicaRequestSchema)` to create a new message.
  */
 export const RemoveReplicaRequestSchema: GenMessage<RemoveReplicaRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 6);
+  messageDesc(file_cambium_v1_cluster, 9);
 
 /**
  * @generated from message cambium.v1.RemoveReplicaResponse
@@ -401,7 +508,7 @@ export type RemoveReplicaResponse = Message<"cambium.v1.RemoveReplicaResponse"> 
  * Use `create(RemoveReplicaResponseSchema)` to create a new message.
  */
 export const RemoveReplicaResponseSchema: GenMessage<RemoveReplicaResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 7);
+  messageDesc(file_cambium_v1_cluster, 10);
 
 /**
  * @generated from message cambium.v1.CreateSnapshotRequest
@@ -414,7 +521,7 @@ export type CreateSnapshotRequest = Message<"cambium.v1.CreateSnapshotRequest"> 
  * Use `create(CreateSnapshotRequestSchema)` to create a new message.
  */
 export const CreateSnapshotRequestSchema: GenMessage<CreateSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 8);
+  messageDesc(file_cambium_v1_cluster, 11);
 
 /**
  * @generated from message cambium.v1.CreateSnapshotResponse
@@ -460,7 +567,7 @@ export type CreateSnapshotResponse = Message<"cambium.v1.CreateSnapshotResponse"
  * Use `create(CreateSnapshotResponseSchema)` to create a new message.
  */
 export const CreateSnapshotResponseSchema: GenMessage<CreateSnapshotResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 9);
+  messageDesc(file_cambium_v1_cluster, 12);
 
 /**
  * @generated from message cambium.v1.BackupRequest
@@ -473,7 +580,7 @@ export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
  * Use `create(BackupRequestSchema)` to create a new message.
  */
 export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 10);
+  messageDesc(file_cambium_v1_cluster, 13);
 
 /**
  * @generated from message cambium.v1.BackupResponse
@@ -499,7 +606,7 @@ export type BackupResponse = Message<"cambium.v1.BackupResponse"> & {
  * Use `create(BackupResponseSchema)` to create a new message.
  */
 export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 11);
+  messageDesc(file_cambium_v1_cluster, 14);
 
 /**
  * @generated from message cambium.v1.BackupHeader
@@ -539,7 +646,7 @@ export type BackupHeader = Message<"cambium.v1.BackupHeader"> & {
  * Use `create(BackupHeaderSchema)` to create a new message.
  */
 export const BackupHeaderSchema: GenMessage<BackupHeader> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 12);
+  messageDesc(file_cambium_v1_cluster, 15);
 
 /**
  * @generated from message cambium.v1.PromoteRequest
@@ -560,7 +667,7 @@ export type PromoteRequest = Message<"cambium.v1.PromoteRequest"> & {
  * Use `create(PromoteRequestSchema)` to create a new message.
  */
 export const PromoteRequestSchema: GenMessage<PromoteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 13);
+  messageDesc(file_cambium_v1_cluster, 16);
 
 /**
  * @generated from message cambium.v1.PromoteResponse
@@ -593,7 +700,7 @@ export type PromoteResponse = Message<"cambium.v1.PromoteResponse"> & {
  * Use `create(PromoteResponseSchema)` to create a new message.
  */
 export const PromoteResponseSchema: GenMessage<PromoteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 14);
+  messageDesc(file_cambium_v1_cluster, 17);
 
 /**
  * @generated from message cambium.v1.TransferRequest
@@ -618,7 +725,7 @@ export type TransferRequest = Message<"cambium.v1.TransferRequest"> & {
  * Use `create(TransferRequestSchema)` to create a new message.
  */
 export const TransferRequestSchema: GenMessage<TransferRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 15);
+  messageDesc(file_cambium_v1_cluster, 18);
 
 /**
  * @generated from message cambium.v1.TransferResponse
@@ -656,7 +763,7 @@ export type TransferResponse = Message<"cambium.v1.TransferResponse"> & {
  * Use `create(TransferResponseSchema)` to create a new message.
  */
 export const TransferResponseSchema: GenMessage<TransferResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 16);
+  messageDesc(file_cambium_v1_cluster, 19);
 
 /**
  * @generated from enum cambium.v1.NodeRole
@@ -683,6 +790,59 @@ export enum NodeRole {
  */
 export const NodeRoleSchema: GenEnum<NodeRole> = /*@__PURE__*/
   enumDesc(file_cambium_v1_cluster, 0);
+
+/**
+ * Which keys go when there is no room.
+ *
+ * @generated from enum cambium.v1.EvictionPolicy
+ */
+export enum EvictionPolicy {
+  /**
+   * @generated from enum value: EVICTION_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * None: writes that need room are refused.
+   *
+   * @generated from enum value: EVICTION_POLICY_NOEVICTION = 1;
+   */
+  NOEVICTION = 1,
+
+  /**
+   * Those that were not read or written on the master for longest.
+   *
+   * @generated from enum value: EVICTION_POLICY_LRU = 2;
+   */
+  LRU = 2,
+
+  /**
+   * Those that were read or written on the master least often, of late.
+   *
+   * @generated from enum value: EVICTION_POLICY_LFU = 3;
+   */
+  LFU = 3,
+
+  /**
+   * Any.
+   *
+   * @generated from enum value: EVICTION_POLICY_RANDOM = 4;
+   */
+  RANDOM = 4,
+
+  /**
+   * Those that expire soonest; keys without a deadline never go.
+   *
+   * @generated from enum value: EVICTION_POLICY_TTL = 5;
+   */
+  TTL = 5,
+}
+
+/**
+ * Describes the enum cambium.v1.EvictionPolicy.
+ */
+export const EvictionPolicySchema: GenEnum<EvictionPolicy> = /*@__PURE__*/
+  enumDesc(file_cambium_v1_cluster, 1);
 
 /**
  * @generated from enum cambium.v1.MemberState
@@ -740,7 +900,7 @@ export enum MemberState {
  * Describes the enum cambium.v1.MemberState.
  */
 export const MemberStateSchema: GenEnum<MemberState> = /*@__PURE__*/
-  enumDesc(file_cambium_v1_cluster, 1);
+  enumDesc(file_cambium_v1_cluster, 2);
 
 /**
  * How a member came to be known.
@@ -786,7 +946,7 @@ export enum MemberSource {
  * Describes the enum cambium.v1.MemberSource.
  */
 export const MemberSourceSchema: GenEnum<MemberSource> = /*@__PURE__*/
-  enumDesc(file_cambium_v1_cluster, 2);
+  enumDesc(file_cambium_v1_cluster, 3);
 
 /**
  * What an operator asks of a cluster.
@@ -857,6 +1017,19 @@ export const Cluster: GenService<{
     methodKind: "unary";
     input: typeof TransferRequestSchema;
     output: typeof TransferResponseSchema;
+  },
+  /**
+   * Changes how much may be stored, on all nodes; what is absent stays as it is. When it answers, the limits are committed;
+   * where more is stored than they allow, keys are evicted from then on, as the policy says. They are replicated: what
+   * `storage` in the configuration says counts when a cluster is founded.
+   * Errors: FAILED_PRECONDITION with NotMaster; INVALID_ARGUMENT; otherwise as KVStore.Set.
+   *
+   * @generated from rpc cambium.v1.Cluster.SetStorageLimits
+   */
+  setStorageLimits: {
+    methodKind: "unary";
+    input: typeof SetStorageLimitsRequestSchema;
+    output: typeof SetStorageLimitsResponseSchema;
   },
   /**
    * Writes a snapshot of everything that is replicated to the disk of this node, while everything goes on, and removes the log
