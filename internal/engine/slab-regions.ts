@@ -1,0 +1,183 @@
+/**
+ * The memory under a slab: regions of up to 32 MiB, each one ArrayBuffer, cut into pages of one size. The system lends
+ * the memory of a page when it is first written to, and gets that of a whole region back as soon as no page of it is used;
+ * 32 MiB is the size from which on the C library asks the system for every block, and returns it, by itself.
+ *
+ * A location is a place in all that: 11 bits for the region, 21 for the grain of 16 bytes in it; 64 GiB in all. It is a
+ * signed number of 32 bits, which JavaScript holds without an object. 0 is no location.
+ */
+import { assert } from "../base/assert.js";
+import { GRAIN_BITS } from "./slab-size-class.js";
+
+const REGION_BITS = 25;
+const REGION_BYTES_MAX = 1 << REGION_BITS;
+/** A small engine takes little; every further region is as large as all before it, up to the largest. */
+const REGION_BYTES_MIN = 1 << 18;
+const REGION_GRAINS_BITS = REGION_BITS - GRAIN_BITS;
+const REGION_GRAINS_MASK = (1 << REGION_GRAINS_BITS) - 1;
+const REGIONS_MAX = 1 << (32 - REGION_GRAINS_BITS);
+/** No page, no region, no location. */
+export const NONE = 0;
+
+export function regionOf(location: number): number {
+  return location >>> REGION_GRAINS_BITS;
+}
+
+/** Where in its region a location lies. */
+export function byteOf(location: number): number {
+  return (location & REGION_GRAINS_MASK) << GRAIN_BITS;
+}
+
+export class SlabRegions {
+  /** The regions' bytes, also as 32-bit and as 64-bit numbers. Empty where there is no region, as at 0. */
+  readonly bytes: Uint8Array[] = [new Uint8Array(0)];
+  readonly words: Int32Array[] = [new Int32Array(0)];
+  readonly numbers: Float64Array[] = [new Float64Array(0)];
+  readonly buffers: ArrayBuffer[] = [new ArrayBuffer(0)];
+  /** How far a location is shifted to give its page's number, and back. */
+  readonly pageShift: number;
+  readonly #pageBytes: number;
+  /** Pages of a region of the largest size; page numbers leave so much room to every region. */
+  readonly #pagesBits: number;
+  // By region.
+  readonly #pages: number[] = [0];
+  readonly #used: number[] = [0];
+  /** Pages from the first on that were used once. The memory of the others was never touched. */
+  readonly #begun: number[] = [0];
+  /** Those of the begun that are free again. */
+  readonly #free: number[][] = [[]];
+  readonly #spareNumbers: number[] = [];
+  #pagesTotal = 0;
+  #usedTotal = 0;
+  #draining = NONE;
+
+  /** `pageBytes` is a power of two, and not more than a region. */
+  constructor(pageBytes: number) {
+    this.#pageBytes = pageBytes;
+    const pageBits = 31 - Math.clz32(pageBytes);
+    assert(1 << pageBits === pageBytes && pageBits <= REGION_BITS, "a page's size is a power of two, within a region");
+    this.#pagesBits = REGION_BITS - pageBits;
+    this.pageShift = pageBits - GRAIN_BITS;
+  }
+
+  /** Bytes of all regions, whether touched or not. */
+  get bytesTotal(): number {
+    return this.#pagesTotal * this.#pageBytes;
+  }
+
+  get usedPages(): number {
+    return this.#usedTotal;
+  }
+
+  /** All page numbers are below. */
+  get pageNumbersEnd(): number {
+    return this.bytes.length << this.#pagesBits;
+  }
+
+  /** A page that nobody uses: one of the fullest region that has any, so that others may become empty. */
+  takePage(): number {
+    const region = this.#fullest() || this.#endDraining() || this.#addRegion();
+    const page = this.#free[region]!.pop() ?? this.#begun[region]!++;
+    this.#used[region]!++;
+    this.#usedTotal++;
+    return (region << this.#pagesBits) + page;
+  }
+
+  givePage(page: number): void {
+    const region = page >>> this.#pagesBits;
+    this.#free[region]!.push(page & ((1 << this.#pagesBits) - 1));
+    this.#usedTotal--;
+    // The last region with room stays, or the next page would need it anew.
+    if (--this.#used[region]! === 0 && (region === this.#draining || this.#roomBeside(region))) this.#release(region);
+  }
+
+  /**
+   * The region that should become empty, so that its memory can be given back; no more pages are taken from it. NONE
+   * when not much more memory is held than is used.
+   */
+  drained(): number {
+    while (this.#draining === NONE) {
+      const spare = this.#pagesTotal - this.#usedTotal;
+      if (spare < (1 << this.#pagesBits) + this.#usedTotal / 4) return NONE;
+      const region = this.#emptiest();
+      if (this.#used[region] === 0) this.#release(region);
+      else this.#draining = region;
+    }
+    return this.#draining;
+  }
+
+  /** The numbers of a region's pages: from `first` on, up to `end`. */
+  pagesOf(region: number): { first: number; end: number } {
+    const first = region << this.#pagesBits;
+    return { first, end: first + this.#begun[region]! };
+  }
+
+  #fullest(): number {
+    let found = NONE;
+    for (let region = 1; region < this.#pages.length; region++) {
+      if (region === this.#draining || this.#used[region] === this.#pages[region]) continue;
+      if (found === NONE || this.#used[region]! > this.#used[found]!) found = region;
+    }
+    return found;
+  }
+
+  #emptiest(): number {
+    let found = NONE;
+    for (let region = 1; region < this.#pages.length; region++) {
+      if (this.#pages[region] === 0) continue;
+      if (found === NONE || this.#used[region]! < this.#used[found]!) found = region;
+    }
+    return found;
+  }
+
+  #roomBeside(region: number): boolean {
+    return this.#pagesTotal - this.#pages[region]! > this.#usedTotal;
+  }
+
+  /** The region that was to become empty, if it has room: it is needed after all. */
+  #endDraining(): number {
+    const region = this.#draining;
+    this.#draining = NONE;
+    return this.#used[region] === this.#pages[region] ? NONE : region;
+  }
+
+  #addRegion(): number {
+    const wanted = Math.max(REGION_BYTES_MIN, this.#pageBytes, this.bytesTotal);
+    const buffer = new ArrayBuffer(Math.min(REGION_BYTES_MAX, 2 ** Math.ceil(Math.log2(wanted))));
+    const region = this.#spareNumbers.pop() ?? this.bytes.length;
+    assert(region < REGIONS_MAX, "the engine holds 64 GiB of keys and values, and cannot hold more");
+    this.#set(region, buffer);
+    const pages = buffer.byteLength / this.#pageBytes;
+    this.#pages[region] = pages;
+    this.#pagesTotal += pages;
+    return region;
+  }
+
+  #release(region: number): void {
+    const buffer = this.buffers[region]!;
+    this.#pagesTotal -= this.#pages[region]!;
+    this.#pages[region] = 0;
+    this.#set(region, new ArrayBuffer(0));
+    this.#spareNumbers.push(region);
+    if (region === this.#draining) this.#draining = NONE;
+    freeNow(buffer);
+  }
+
+  #set(region: number, buffer: ArrayBuffer): void {
+    this.buffers[region] = buffer;
+    this.bytes[region] = new Uint8Array(buffer);
+    this.words[region] = new Int32Array(buffer);
+    this.numbers[region] = new Float64Array(buffer);
+    this.#used[region] = 0;
+    this.#begun[region] = 0;
+    this.#free[region] = [];
+  }
+}
+
+/**
+ * Moves the memory to a new buffer that nobody keeps. An old buffer's memory would go with the next collection of the old
+ * objects, which may be hours away in an idle process; a new one's goes with the next of the new.
+ */
+function freeNow(buffer: ArrayBuffer): void {
+  structuredClone(buffer, { transfer: [buffer] });
+}
