@@ -12,12 +12,20 @@ const view = new DataView(numbers.buffer);
 
 /** The CRC-32 over all that an entry is. Unsigned 32 bits. */
 export function entryChecksum(key: Uint8Array, { value, createSeq, modSeq, expiresAtMs }: Entry): number {
+  const crc = crc32Range(key, 0, key.length, numbersChecksum(key.length, createSeq, modSeq, expiresAtMs ?? Infinity));
+  return crc32Range(value, 0, value.length, crc);
+}
+
+/**
+ * The CRC-32 over what comes before an entry's key; key and value continue it. A deadline of Infinity is none. For engines
+ * that keep an entry in another form.
+ */
+export function numbersChecksum(keyBytes: number, createSeq: number, modSeq: number, deadlineMs: number): number {
   writeUint64(0, createSeq);
   writeUint64(8, modSeq);
-  writeUint64(16, expiresAtMs === undefined ? 0 : expiresAtMs + 1);
-  view.setUint32(24, key.length, true);
-  const crc = crc32Range(key, 0, key.length, crc32Range(numbers, 0, NUMBERS_BYTES));
-  return crc32Range(value, 0, value.length, crc);
+  writeUint64(16, deadlineMs === Infinity ? 0 : deadlineMs + 1);
+  view.setUint32(24, keyBytes, true);
+  return crc32Range(numbers, 0, NUMBERS_BYTES);
 }
 
 function writeUint64(at: number, value: number): void {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { commonBytes, compareBytes, copyBytes, equalBytes } from "./slab-bytes.js";
+import { commonBytes, compareBytes, copyBytes, equalBytes, windowOf } from "./slab-bytes.js";
 
 const a = Uint8Array.of(9, 1, 2, 255, 9);
 const b = Uint8Array.of(1, 2, 3);
@@ -32,4 +32,22 @@ test.each([0, 1, 24, 25, 300])("%i bytes are copied, and no more", (length) => {
   const whole = new Uint8Array(length + 1);
   copyBytes(from.slice(0, length), 0, length, whole, 1);
   expect([...whole]).toEqual([0, ...from.subarray(0, length)]);
+});
+
+test("windows are in the order of the bytes, unsigned, a shorter run first or equal", () => {
+  const runs = [
+    [],
+    [0],
+    [0, 0, 0, 1],
+    [1],
+    [1, 0, 0, 0, 5],
+    [1, 0, 1],
+    [127, 255, 255, 255],
+    [128],
+    [255, 0],
+    [255, 255, 255, 255],
+  ];
+  const windows = runs.map((run) => windowOf(Uint8Array.from([7, ...run]), 1, run.length + 1));
+  expect(windows).toEqual(windows.toSorted((a, b) => a - b));
+  expect(new Set(windows).size).toBe(8);
 });

@@ -51,3 +51,17 @@ export function copyBytes(from: Uint8Array, fromStart: number, length: number, t
   const whole = fromStart === 0 && length === from.length;
   to.set(whole ? from : new Uint8Array(from.buffer, from.byteOffset + fromStart, length), toStart);
 }
+
+/**
+ * The first four bytes of a run as a number: those of two runs are in the order of the runs, or equal, as far as four bytes
+ * can tell. A shorter run counts as if zeros followed. Signed 32 bits.
+ */
+export function windowOf(bytes: Uint8Array, start: number, end: number): number {
+  let window = 0;
+  if (end - start >= 4) {
+    window = (bytes[start]! << 24) | (bytes[start + 1]! << 16) | (bytes[start + 2]! << 8) | bytes[start + 3]!;
+  } else {
+    for (let at = start, shift = 24; at < end; at++, shift -= 8) window |= bytes[at]! << shift;
+  }
+  return window ^ 0x80000000;
+}

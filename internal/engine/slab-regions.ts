@@ -7,6 +7,7 @@
  * signed number of 32 bits, which JavaScript holds without an object. 0 is no location.
  */
 import { assert } from "../base/assert.js";
+import { freeNow } from "./free-now.js";
 import { GRAIN_BITS } from "./slab-size-class.js";
 
 const REGION_BITS = 25;
@@ -172,12 +173,4 @@ export class SlabRegions {
     this.#begun[region] = 0;
     this.#free[region] = [];
   }
-}
-
-/**
- * Moves the memory to a new buffer that nobody keeps. An old buffer's memory would go with the next collection of the old
- * objects, which may be hours away in an idle process; a new one's goes with the next of the new.
- */
-function freeNow(buffer: ArrayBuffer): void {
-  structuredClone(buffer, { transfer: [buffer] });
 }

@@ -1,0 +1,309 @@
+/**
+ * How an entry lies in memory: a block of the slab with its numbers, then its key and value. Those of a large entry lie in
+ * a body of their own, a block of a slab with larger pages, or a buffer for itself beyond that.
+ *
+ *     0  id               8  create seq      16  mod seq       24  deadline, Infinity for none
+ *     4  checksum        32  value's length  36  access clock  40  key's length (2), kind (2)
+ *    44  key, value; or where the body is, which is id, key, value; or key, value in a buffer for itself
+ *
+ * Numbers have the byte order of the machine: nothing of this leaves the process.
+ */
+import { assert } from "../base/assert.js";
+import type { Keys } from "./hash-index.js";
+import { numbersChecksum } from "./entry-checksum.js";
+import { crc32Range } from "../base/crc32.js";
+import { OwnBuffers } from "./own-buffers.js";
+import { type BlockMoved, Slab } from "./slab.js";
+import { compareBytes, copyBytes, equalBytes } from "./slab-bytes.js";
+import { byteOf, NONE, regionOf } from "./slab-regions.js";
+import { blockBytesOf, sizeClassOf } from "./slab-size-class.js";
+
+// Places in words of 32 bits, and of 64.
+const CHECKSUM = 1;
+const CREATE_SEQ = 1;
+const MOD_SEQ = 2;
+const DEADLINE = 3;
+const VALUE_BYTES = 8;
+const CLOCK = 9;
+/** The key's length, in the lower half, and the kind. One look compares both with a key of the usual kind. */
+const KEY = 10;
+const BODY = 11;
+export const HEAD_BYTES = 44;
+const BODY_REFERENCE_BYTES = 4;
+/** A body in a slab begins with the id of its entry. */
+const BODY_HEAD_BYTES = 4;
+
+const KEY_BYTES_MASK = 0xffff;
+const KIND_SHIFT = 16;
+/** Key and value lie in the entry's own block. */
+const INLINE = 0;
+const IN_SLAB = 1;
+const IN_BUFFER = 2;
+
+/** Eight of the largest fill a page. */
+const PAGE_BYTES = 1 << 16;
+const BLOCK_BYTES_MAX = 1 << 13;
+const BODY_PAGE_BYTES = 1 << 20;
+const BODY_BYTES_MAX = 1 << 17;
+
+/** Blocks that a single operation moves at most to give back memory; each frees one or two at most. */
+const MOVES_AN_OPERATION = 4;
+
+/** The bytes that blocks for a key and value of these lengths take. */
+export function blockBytesFor(keyBytes: number, valueBytes: number): number {
+  const bytes = keyBytes + valueBytes;
+  const kind = kindOf(bytes);
+  if (kind === INLINE) return blockBytesOf(sizeClassOf(HEAD_BYTES + bytes));
+  const head = blockBytesOf(sizeClassOf(HEAD_BYTES + BODY_REFERENCE_BYTES));
+  return head + (kind === IN_SLAB ? blockBytesOf(sizeClassOf(BODY_HEAD_BYTES + bytes)) : bytes);
+}
+
+function kindOf(bytes: number): number {
+  if (HEAD_BYTES + bytes <= BLOCK_BYTES_MAX) return INLINE;
+  return BODY_HEAD_BYTES + bytes <= BODY_BYTES_MAX ? IN_SLAB : IN_BUFFER;
+}
+
+export class EntryBlocks implements Keys {
+  readonly #slab: Slab;
+  readonly #bodies: Slab;
+  readonly #buffers = new OwnBuffers();
+  readonly #bytes: Uint8Array[];
+  readonly #words: Int32Array[];
+  readonly #numbers: Float64Array[];
+  /** Where `#locateBody` found a key: these bytes, from its result on. */
+  #found: Uint8Array = new Uint8Array(0);
+
+  /** `moved` is told of entries; `locationOf` finds the block of an entry whose body moves. */
+  constructor(options: { readonly moved: BlockMoved; readonly locationOf: (id: number) => number }) {
+    const { moved, locationOf } = options;
+    this.#slab = new Slab({ pageBytes: PAGE_BYTES, blockBytesMax: BLOCK_BYTES_MAX, moved });
+    this.#bodies = new Slab({
+      pageBytes: BODY_PAGE_BYTES,
+      blockBytesMax: BODY_BYTES_MAX,
+      moved: (id, _from, to) => this.#setWord(locationOf(id), BODY, to),
+    });
+    ({ bytes: this.#bytes, words: this.#words, numbers: this.#numbers } = this.#slab.regions);
+  }
+
+  /** Bytes of the blocks in use. */
+  get blockBytes(): number {
+    return this.#slab.blockBytes + this.#bodies.blockBytes + this.#buffers.bytesTotal;
+  }
+
+  /** Bytes of all that is held to put blocks into, whether in use or not. */
+  get bytesTotal(): number {
+    return this.#slab.regions.bytesTotal + this.#bodies.regions.bytesTotal + this.#buffers.bytesTotal;
+  }
+
+  isKey(location: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const region = regionOf(location);
+    const byte = byteOf(location);
+    const key = this.#words[region]![(byte >>> 2) + KEY]!;
+    const length = end - start;
+    if (key === length) return equalBytes(this.#bytes[region]!, byte + HEAD_BYTES, bytes, start, length);
+    if ((key & KEY_BYTES_MASK) !== length) return false;
+    const at = this.#locateBody(location);
+    return equalBytes(this.#found, at, bytes, start, length);
+  }
+
+  /** Negative, zero or positive, as the entry's key comes before, at or after the one that is given. */
+  compareKey(location: number, bytes: Uint8Array, start: number, end: number): number {
+    const at = this.#locateBody(location);
+    return compareBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+  }
+
+  keyBytesAt(location: number): number {
+    return this.#word(location, KEY) & KEY_BYTES_MASK;
+  }
+
+  valueBytesAt(location: number): number {
+    return this.#word(location, VALUE_BYTES);
+  }
+
+  idAt(location: number): number {
+    return this.#word(location, 0);
+  }
+
+  checksumAt(location: number): number {
+    return this.#word(location, CHECKSUM) >>> 0;
+  }
+
+  clockAt(location: number): number {
+    return this.#word(location, CLOCK) >>> 0;
+  }
+
+  setClock(location: number, clock: number): void {
+    this.#setWord(location, CLOCK, clock);
+  }
+
+  createSeqAt(location: number): number {
+    return this.#number(location, CREATE_SEQ);
+  }
+
+  modSeqAt(location: number): number {
+    return this.#number(location, MOD_SEQ);
+  }
+
+  /** Infinity: none. */
+  deadlineAt(location: number): number {
+    return this.#number(location, DEADLINE);
+  }
+
+  /** Valid until an entry is written or freed. */
+  keyAt(location: number): Uint8Array {
+    const at = this.#locateBody(location);
+    return new Uint8Array(this.#found.buffer, at, this.keyBytesAt(location));
+  }
+
+  /** Valid until an entry is written or freed. */
+  valueAt(location: number): Uint8Array {
+    const at = this.#locateBody(location) + this.keyBytesAt(location);
+    return new Uint8Array(this.#found.buffer, at, this.valueBytesAt(location));
+  }
+
+  /** What holds the key and the value, one after the other, from where `keyStartAt` says. */
+  bytesAt(location: number): Uint8Array {
+    this.#locateBody(location);
+    return this.#found;
+  }
+
+  keyStartAt(location: number): number {
+    return this.#locateBody(location);
+  }
+
+  /**
+   * Writes a key with its value, in place of the entry at `before` if that is not NONE. Returns where it is now. Its numbers
+   * are those of `before`, or none, until `stamp` sets them.
+   */
+  write(before: number, key: Uint8Array, value: Uint8Array): number {
+    if (kindOf(key.length + value.length) !== INLINE) return this.#writeWithBody(before, key, value);
+    const bytes = HEAD_BYTES + key.length + value.length;
+    if (before !== NONE && this.#holdsInline(before, bytes)) {
+      this.#setWord(before, VALUE_BYTES, value.length);
+      copyBytes(value, 0, value.length, this.#bytes[regionOf(before)]!, byteOf(before) + HEAD_BYTES + key.length);
+      return before;
+    }
+    const location = this.#allocateLike(before, bytes);
+    const to = this.#bytes[regionOf(location)]!;
+    const at = byteOf(location) + HEAD_BYTES;
+    copyBytes(key, 0, key.length, to, at);
+    copyBytes(value, 0, value.length, to, at + key.length);
+    this.#setWord(location, VALUE_BYTES, value.length);
+    this.#setWord(location, KEY, key.length);
+    if (before !== NONE) this.free(before);
+    return location;
+  }
+
+  /** Sets the numbers of an entry that was written, and its checksum, which is returned. */
+  stamp(location: number, createSeq: number, modSeq: number, deadlineMs: number): number {
+    const region = regionOf(location);
+    const numbers = this.#numbers[region]!;
+    const at = byteOf(location) >>> 3;
+    numbers[at + CREATE_SEQ] = createSeq;
+    numbers[at + MOD_SEQ] = modSeq;
+    numbers[at + DEADLINE] = deadlineMs;
+    const keyBytes = this.keyBytesAt(location);
+    const start = this.#locateBody(location);
+    const end = start + keyBytes + this.valueBytesAt(location);
+    const checksum = crc32Range(this.#found, start, end, numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs));
+    this.#setWord(location, CHECKSUM, checksum);
+    return checksum;
+  }
+
+  setId(location: number, id: number): void {
+    this.#setWord(location, 0, id);
+    if (this.#kindAt(location) !== IN_SLAB) return;
+    const body = this.#word(location, BODY);
+    this.#bodies.regions.words[regionOf(body)]![byteOf(body) >>> 2] = id;
+  }
+
+  free(location: number): void {
+    this.#freeBody(location);
+    this.#slab.free(location);
+  }
+
+  /** Gives back some of the memory that is not needed any more. Returns whether there is more to do. */
+  tidy(): boolean {
+    const isSlabUntidy = this.#slab.tidy(MOVES_AN_OPERATION);
+    return this.#bodies.tidy(MOVES_AN_OPERATION) || isSlabUntidy;
+  }
+
+  #word(location: number, place: number): number {
+    return this.#words[regionOf(location)]![(byteOf(location) >>> 2) + place]!;
+  }
+
+  #setWord(location: number, place: number, value: number): void {
+    this.#words[regionOf(location)]![(byteOf(location) >>> 2) + place] = value;
+  }
+
+  #number(location: number, place: number): number {
+    return this.#numbers[regionOf(location)]![(byteOf(location) >>> 3) + place]!;
+  }
+
+  #kindAt(location: number): number {
+    return this.#word(location, KEY) >>> KIND_SHIFT;
+  }
+
+  /** Finds key and value: in `#found`, from the result on. */
+  #locateBody(location: number): number {
+    const region = regionOf(location);
+    const byte = byteOf(location);
+    const words = this.#words[region]!;
+    const kind = words[(byte >>> 2) + KEY]! >>> KIND_SHIFT;
+    if (kind === INLINE) {
+      this.#found = this.#bytes[region]!;
+      return byte + HEAD_BYTES;
+    }
+    const body = words[(byte >>> 2) + BODY]!;
+    if (kind === IN_BUFFER) {
+      this.#found = this.#buffers.at(body);
+      return 0;
+    }
+    this.#found = this.#bodies.regions.bytes[regionOf(body)]!;
+    return byteOf(body) + BODY_HEAD_BYTES;
+  }
+
+  /** Whether the block at a location is just the one that would be allocated for so many bytes. */
+  #holdsInline(location: number, bytes: number): boolean {
+    return this.#kindAt(location) === INLINE && this.#slab.blockBytesAt(location) === blockBytesOf(sizeClassOf(bytes));
+  }
+
+  /** A block with the numbers that another has. */
+  #allocateLike(before: number, bytes: number): number {
+    // Until it has its id, any word but 0 says that the block is in use.
+    const location = this.#slab.allocate(bytes, before === NONE ? -1 : this.idAt(before));
+    const numbers = this.#numbers[regionOf(location)]!;
+    const at = byteOf(location) >>> 3;
+    for (const place of [CREATE_SEQ, MOD_SEQ, DEADLINE]) {
+      numbers[at + place] = before === NONE ? 0 : this.#number(before, place);
+    }
+    this.#setWord(location, CHECKSUM, before === NONE ? 0 : this.#word(before, CHECKSUM));
+    this.#setWord(location, CLOCK, before === NONE ? 0 : this.#word(before, CLOCK));
+    return location;
+  }
+
+  #writeWithBody(before: number, key: Uint8Array, value: Uint8Array): number {
+    const bytes = key.length + value.length;
+    const location = this.#allocateLike(before, HEAD_BYTES + BODY_REFERENCE_BYTES);
+    const kind = kindOf(bytes);
+    assert(kind !== INLINE, "a large entry has a body");
+    this.#setWord(location, VALUE_BYTES, value.length);
+    this.#setWord(location, KEY, key.length | (kind << KIND_SHIFT));
+    this.#setWord(
+      location,
+      BODY,
+      kind === IN_SLAB ? this.#bodies.allocate(BODY_HEAD_BYTES + bytes, this.idAt(location)) : this.#buffers.add(bytes),
+    );
+    const at = this.#locateBody(location);
+    this.#found.set(key, at);
+    this.#found.set(value, at + key.length);
+    if (before !== NONE) this.free(before);
+    return location;
+  }
+
+  #freeBody(location: number): void {
+    const kind = this.#kindAt(location);
+    if (kind === IN_SLAB) this.#bodies.free(this.#word(location, BODY));
+    else if (kind === IN_BUFFER) this.#buffers.remove(this.#word(location, BODY));
+  }
+}
