@@ -4,7 +4,8 @@
  * says what time it is.
  *
  * Keys and values are bytes. The engine takes over no buffer that it is given (it copies), and what it hands out is valid
- * until the next call of `apply` or `clear`; copy what must live longer.
+ * until the next call of `apply`, `restore` or `clear`: it may be the engine's own memory, which is then moved, written to, or
+ * given back. Whoever reads is done with it, or has copied it, before anybody else can get a turn; and never writes to it.
  */
 import type { EpochMs, Seq } from "../base/position.js";
 
@@ -63,6 +64,8 @@ export function accountedBytesOf(keyLength: number, valueLength: number): number
 }
 
 export interface Engine {
+  /** Whether keys are kept in order. Where they are not, nobody calls `scan`. */
+  readonly isOrdered: boolean;
   /** Keys held, those past their deadline included until they are removed. */
   readonly entryCount: number;
   /** Bytes of all keys and values held. */
@@ -80,6 +83,8 @@ export interface Engine {
 
   /** The entry of a key that at `nowMs` is not past its deadline. An entry is overdue from `expiresAtMs` on. Counts as a use of it. */
   get(key: Uint8Array, nowMs: EpochMs): Entry | undefined;
+  /** The same for the key that `bytes` has from `start` up to `end`: one as it came from the wire, without a view made for it. */
+  getIn(bytes: Uint8Array, start: number, end: number, nowMs: EpochMs): Entry | undefined;
 
   /**
    * Carries out one operation of the record `seq`, written at the master's time `timestampMs`. A key that was overdue at
@@ -98,7 +103,7 @@ export interface Engine {
 
   /**
    * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and
-   * all that it hands out, is valid until the next operation. With `reverse`, by descending keys.
+   * what it hands out, is valid until the next operation or scan. With `reverse`, by descending keys.
    */
   scan(range: KeyRange, nowMs: EpochMs, reverse?: boolean): Iterator<KeyedEntry, undefined>;
 

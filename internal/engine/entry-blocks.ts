@@ -3,7 +3,7 @@
  * a body of their own, a block of a slab with larger pages, or a buffer for itself beyond that.
  *
  *     0  id               8  create seq      16  mod seq       24  deadline, Infinity for none
- *     4  checksum        32  value's length  36  access clock  40  key's length (2), kind (2)
+ *     4  checksum        32  value's length  36  last use      40  key's length (2), kind (1), count of uses (1)
  *    44  key, value; or where the body is, which is id, key, value; or key, value in a buffer for itself
  *
  * Numbers have the byte order of the machine: nothing of this leaves the process.
@@ -14,7 +14,7 @@ import { numbersChecksum } from "./entry-checksum.js";
 import { crc32Range } from "../base/crc32.js";
 import { OwnBuffers } from "./own-buffers.js";
 import { type BlockMoved, Slab } from "./slab.js";
-import { compareBytes, copyBytes, equalBytes } from "./slab-bytes.js";
+import { commonBytes, compareBytes, copyBytes, equalBytes, windowOf } from "./slab-bytes.js";
 import { byteOf, NONE, regionOf } from "./slab-regions.js";
 import { blockBytesOf, sizeClassOf } from "./slab-size-class.js";
 
@@ -24,8 +24,8 @@ const CREATE_SEQ = 1;
 const MOD_SEQ = 2;
 const DEADLINE = 3;
 const VALUE_BYTES = 8;
-const CLOCK = 9;
-/** The key's length, in the lower half, and the kind. One look compares both with a key of the usual kind. */
+const LAST_USE = 9;
+/** The key's length, the kind, and the count of uses. One look compares the first two with a key of the usual kind. */
 const KEY = 10;
 const BODY = 11;
 export const HEAD_BYTES = 44;
@@ -35,6 +35,9 @@ const BODY_HEAD_BYTES = 4;
 
 const KEY_BYTES_MASK = 0xffff;
 const KIND_SHIFT = 16;
+const KIND_MASK = 0xff;
+const USES_SHIFT = 24;
+const NO_USES_MASK = (1 << USES_SHIFT) - 1;
 /** Key and value lie in the entry's own block. */
 const INLINE = 0;
 const IN_SLAB = 1;
@@ -98,7 +101,7 @@ export class EntryBlocks implements Keys {
   isKey(location: number, bytes: Uint8Array, start: number, end: number): boolean {
     const region = regionOf(location);
     const byte = byteOf(location);
-    const key = this.#words[region]![(byte >>> 2) + KEY]!;
+    const key = this.#words[region]![(byte >>> 2) + KEY]! & NO_USES_MASK;
     const length = end - start;
     if (key === length) return equalBytes(this.#bytes[region]!, byte + HEAD_BYTES, bytes, start, length);
     if ((key & KEY_BYTES_MASK) !== length) return false;
@@ -110,6 +113,19 @@ export class EntryBlocks implements Keys {
   compareKey(location: number, bytes: Uint8Array, start: number, end: number): number {
     const at = this.#locateBody(location);
     return compareBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+  }
+
+  /** Four bytes of the key, without the first of it, as `windowOf` has them. */
+  windowAt(location: number, skip: number): number {
+    const at = this.#locateBody(location);
+    const bytes = this.keyBytesAt(location);
+    return windowOf(this.#found, at + Math.min(skip, bytes), at + bytes);
+  }
+
+  /** How many bytes the key has in common with one that is given, from their beginnings on. */
+  commonBytes(location: number, bytes: Uint8Array, start: number, end: number): number {
+    const at = this.#locateBody(location);
+    return commonBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
   }
 
   keyBytesAt(location: number): number {
@@ -128,12 +144,19 @@ export class EntryBlocks implements Keys {
     return this.#word(location, CHECKSUM) >>> 0;
   }
 
-  clockAt(location: number): number {
-    return this.#word(location, CLOCK) >>> 0;
+  /** When the entry was used last: unsigned 32 bits, whatever they mean. */
+  lastUseAt(location: number): number {
+    return this.#word(location, LAST_USE) >>> 0;
   }
 
-  setClock(location: number, clock: number): void {
-    this.#setWord(location, CLOCK, clock);
+  /** How often the entry was used: 8 bits, whatever they mean. */
+  usesAt(location: number): number {
+    return this.#word(location, KEY) >>> USES_SHIFT;
+  }
+
+  setUse(location: number, lastUse: number, uses: number): void {
+    this.#setWord(location, LAST_USE, lastUse);
+    this.#setWord(location, KEY, (this.#word(location, KEY) & NO_USES_MASK) | (uses << USES_SHIFT));
   }
 
   createSeqAt(location: number): number {
@@ -189,7 +212,7 @@ export class EntryBlocks implements Keys {
     copyBytes(key, 0, key.length, to, at);
     copyBytes(value, 0, value.length, to, at + key.length);
     this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length);
+    this.#setWord(location, KEY, key.length | this.#usesBits(before));
     if (before !== NONE) this.free(before);
     return location;
   }
@@ -241,7 +264,12 @@ export class EntryBlocks implements Keys {
   }
 
   #kindAt(location: number): number {
-    return this.#word(location, KEY) >>> KIND_SHIFT;
+    return (this.#word(location, KEY) >>> KIND_SHIFT) & KIND_MASK;
+  }
+
+  /** The count of uses that another entry has, in its place of the word. */
+  #usesBits(before: number): number {
+    return before === NONE ? 0 : this.#word(before, KEY) & ~NO_USES_MASK;
   }
 
   /** Finds key and value: in `#found`, from the result on. */
@@ -249,7 +277,7 @@ export class EntryBlocks implements Keys {
     const region = regionOf(location);
     const byte = byteOf(location);
     const words = this.#words[region]!;
-    const kind = words[(byte >>> 2) + KEY]! >>> KIND_SHIFT;
+    const kind = (words[(byte >>> 2) + KEY]! >>> KIND_SHIFT) & KIND_MASK;
     if (kind === INLINE) {
       this.#found = this.#bytes[region]!;
       return byte + HEAD_BYTES;
@@ -278,7 +306,7 @@ export class EntryBlocks implements Keys {
       numbers[at + place] = before === NONE ? 0 : this.#number(before, place);
     }
     this.#setWord(location, CHECKSUM, before === NONE ? 0 : this.#word(before, CHECKSUM));
-    this.#setWord(location, CLOCK, before === NONE ? 0 : this.#word(before, CLOCK));
+    this.#setWord(location, LAST_USE, before === NONE ? 0 : this.#word(before, LAST_USE));
     return location;
   }
 
@@ -288,7 +316,7 @@ export class EntryBlocks implements Keys {
     const kind = kindOf(bytes);
     assert(kind !== INLINE, "a large entry has a body");
     this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length | (kind << KIND_SHIFT));
+    this.#setWord(location, KEY, key.length | (kind << KIND_SHIFT) | this.#usesBits(before));
     this.#setWord(
       location,
       BODY,

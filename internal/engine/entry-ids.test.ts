@@ -53,6 +53,15 @@ test("chunks of which no id is left take no memory, and serve again", () => {
   expect(idsOf(ids)).toEqual([]);
 });
 
+test("ids are met in a round, from any place on", () => {
+  const ids = new EntryIds();
+  expect(ids.nextAround(0)).toBe(0);
+  const [a, b, c] = [1, 2, 3].map((n) => ids.take(locationFor(n))) as [number, number, number];
+  ids.give(b);
+  expect([ids.nextAround(0), ids.nextAround(a + 1), ids.nextAround(c + 1)]).toEqual([a, c, a]);
+  expect([ids.isThere(a), ids.isThere(b), ids.isThere(c + 99), ids.isThere(7)]).toEqual([true, false, false, false]);
+});
+
 test("an id is moved, and may be given back once", () => {
   const ids = new EntryIds();
   const id = ids.take(locationFor(1));

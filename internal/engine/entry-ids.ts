@@ -78,6 +78,18 @@ export class EntryIds {
     return end;
   }
 
+  /** The first id from this one on that an entry has, the first of all after the last; 0 when there is none. */
+  nextAround(id: number): number {
+    const next = this.nextFrom(id, this.end);
+    if (next < this.end) return next;
+    const first = this.nextFrom(0, this.end);
+    return first < this.end ? first : 0;
+  }
+
+  isThere(id: number): boolean {
+    return isLocation(this.#locations[id >>> CHUNK_BITS]?.[id & CHUNK_MASK] ?? 0);
+  }
+
   clear(): void {
     for (const column of [this.#locations, this.#used, this.#begun, this.#free]) column.length = 1;
     this.#open = [];

@@ -19,6 +19,7 @@ import { entryChecksum } from "./entry-checksum.js";
 import { SortedKeys } from "./sorted-keys.js";
 
 export class MapEngine implements Engine {
+  readonly isOrdered = true;
   /** By the key's bytes, one character a byte: cheaper to make than a string from UTF-8, and equal exactly when the bytes are. */
   readonly #entries = new Map<string, StoredEntry>();
   /** The map's keys, which itself is in the order of creation. */
@@ -55,6 +56,10 @@ export class MapEngine implements Engine {
     if (!entry || isOverdue(entry, nowMs)) return undefined;
     entry.noteUse(++this.#uses);
     return entry;
+  }
+
+  getIn(bytes: Uint8Array, start: number, end: number, nowMs: EpochMs): Entry | undefined {
+    return this.get(bytes.subarray(start, end), nowMs);
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {

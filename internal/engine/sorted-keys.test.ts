@@ -44,7 +44,11 @@ test("keys come in the order of a sorted array, whatever was added and deleted b
       }
       const sorted = [...model].sort((a, b) => (a < b ? -1 : 1));
       expect([...keys.from("")]).toEqual(sorted);
-      for (const start of starts) expect([...keys.from(start)]).toEqual(sorted.filter((one) => one >= start));
+      expect([...keys.downFrom()]).toEqual(sorted.toReversed());
+      for (const start of starts) {
+        expect([...keys.from(start)]).toEqual(sorted.filter((one) => one >= start));
+        expect([...keys.downFrom(start)]).toEqual(sorted.filter((one) => one < start).reverse());
+      }
     }),
     { numRuns: 100 },
   );

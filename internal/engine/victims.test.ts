@@ -1,0 +1,102 @@
+import { expect, test } from "vitest";
+import { Chance } from "./chance.js";
+import type { EvictionPolicy } from "./engine.js";
+import { type Candidates, Victims } from "./victims.js";
+
+/** Entries with ids from 1 on, as far as they are there. */
+class Entries implements Candidates {
+  readonly idles = new Map<number, number>();
+  readonly counts = new Map<number, number>();
+  readonly deadlines = new Map<number, number>();
+  looks = 0;
+
+  count(): number {
+    return this.idles.size;
+  }
+
+  sample(random: number): number {
+    const ids = [...this.idles.keys()];
+    return ids[(random >>> 0) % ids.length] ?? 0;
+  }
+
+  nextFrom(id: number): number {
+    const ids = [...this.idles.keys()].sort((a, b) => a - b);
+    return ids.find((other) => other >= id) ?? ids[0] ?? 0;
+  }
+
+  isThere(id: number): boolean {
+    return this.idles.has(id);
+  }
+
+  idle(id: number): number {
+    this.looks++;
+    return this.idles.get(id)!;
+  }
+
+  uses(id: number): number {
+    return this.counts.get(id) ?? 0;
+  }
+
+  soonest(isWanted: (id: number) => boolean): number {
+    const ids = [...this.deadlines.keys()].filter(isWanted);
+    return ids.sort((a, b) => this.deadlines.get(a)! - this.deadlines.get(b)!)[0] ?? 0;
+  }
+}
+
+const policies: readonly EvictionPolicy[] = ["lru", "lfu", "random", "ttl"];
+
+function setUp(count: number): { entries: Entries; victims: Victims } {
+  const entries = new Entries();
+  for (let id = 1; id <= count; id++) {
+    entries.idles.set(id, id);
+    entries.deadlines.set(id, 10_000 - id);
+  }
+  return { entries, victims: new Victims(entries, new Chance(7)) };
+}
+
+test.each(policies)("%s names every entry once before it names one again", (policy) => {
+  const { victims } = setUp(40);
+  const first = new Set(Array.from({ length: 40 }, () => victims.next(policy)));
+  expect(first.size).toBe(40);
+  expect(first.has(0)).toBe(false);
+  const again = new Set(Array.from({ length: 40 }, () => victims.next(policy)));
+  expect(again).toEqual(first);
+});
+
+test.each(policies)("%s names nothing where there is nothing", (policy) => {
+  const { entries, victims } = setUp(0);
+  expect(victims.next(policy)).toBe(0);
+  entries.idles.set(5, 1);
+  entries.deadlines.set(5, 1);
+  expect([victims.next(policy), victims.next(policy)]).toEqual([5, 5]);
+});
+
+test("an entry that was changed may be named again", () => {
+  const { victims } = setUp(3);
+  expect(victims.next("lru")).toBe(3);
+  victims.forget(3);
+  expect(victims.next("lru")).toBe(3);
+  expect(victims.next("lru")).toBe(2);
+});
+
+test("of few entries the one goes that was not used for longest, or was used least, or is due first", () => {
+  const { entries, victims } = setUp(10);
+  expect(victims.next("lru")).toBe(10);
+  for (let id = 1; id <= 10; id++) entries.counts.set(id, id === 4 ? 1 : 9);
+  expect(victims.next("lfu")).toBe(4);
+  expect(victims.next("ttl")).toBe(9);
+});
+
+test("of many, those that go were used little, though few are looked at", () => {
+  const { entries, victims } = setUp(5000);
+  let idle = 0;
+  for (let round = 0; round < 500; round++) {
+    const id = victims.next("lru");
+    idle += id;
+    entries.idles.delete(id);
+    victims.forget(id);
+  }
+  // By chance it would be 2500; exact, 4750.
+  expect(idle / 500).toBeGreaterThan(4400);
+  expect(entries.looks / 500).toBeLessThan(30);
+});
