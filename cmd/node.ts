@@ -21,7 +21,7 @@ import {
   type NodeKind,
   printConfig,
 } from "../internal/config/config.js";
-import { MapEngine } from "../internal/engine/map-engine.js";
+import { SlabEngine } from "../internal/engine/slab-engine.js";
 import { protectedModeWarning } from "../internal/identity/access.js";
 import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
@@ -190,7 +190,7 @@ async function buildRooms(
     clock,
     random,
     logger,
-    engine: new MapEngine(),
+    engine: new SlabEngine({ isOrdered: config.storage.isOrdered }),
     initialRole: kind,
     durability: config.wal.durability,
     syncIntervalMs: config.wal.syncIntervalMs,

@@ -7,7 +7,7 @@ import { crc32 } from "../../internal/base/crc32.js";
 import { epochId } from "../../internal/base/ids.js";
 import { silentLogger } from "../../internal/base/logger.js";
 import { epoch } from "../../internal/base/position.js";
-import { MapEngine } from "../../internal/engine/map-engine.js";
+import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import { Store } from "../../internal/store/store.js";
 import { NodeFileSystem } from "../../internal/wal/node-file-system.js";
 import type { RecoveryJob, RecoveryReport, RecoveryResult } from "./recovery-job.js";
@@ -23,7 +23,7 @@ function openStore(directory: string): Promise<Store> {
     clock: new SystemClock(),
     random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
     logger: silentLogger,
-    engine: new MapEngine(),
+    engine: new SlabEngine(),
     initialRole: "master",
     // Only the disk's speed at filling, which is not what is measured, hangs on it; closing syncs.
     durability: "os",

@@ -5,7 +5,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { SystemClock } from "../../internal/base/clock.js";
 import { silentLogger } from "../../internal/base/logger.js";
-import { MapEngine } from "../../internal/engine/map-engine.js";
+import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import { BackupError, checkBackup, restoreBackup } from "../../internal/store/restore.js";
 import { NodeFileSystem } from "../../internal/wal/node-file-system.js";
 import { describeBackup, summaryJson, syncFolder } from "./backup-command.js";
@@ -90,7 +90,7 @@ async function restore(file: string, directory: string, options: RestoreFlags, t
         clock: new SystemClock(),
         random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
         logger: silentLogger,
-        engine: new MapEngine(),
+        engine: new SlabEngine(),
         read: () => read(file, signal),
         keepClusterId: options.keepClusterId === true,
         recordSegmentBytesMax: RECORD_SEGMENT_BYTES_MAX,

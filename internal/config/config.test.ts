@@ -42,7 +42,7 @@ storage: { max_entries: 1000000, eviction_policy: "lru" }
     syncIntervalMs: 1000,
     segmentBytesMax: 100_000_000,
   });
-  expect(config.storage).toEqual({ entriesMax: 1_000_000, bytesMax: 0, evictionPolicy: "lru" });
+  expect(config.storage).toEqual({ entriesMax: 1_000_000, bytesMax: 0, evictionPolicy: "lru", isOrdered: true });
   expect(config.master).toBeUndefined();
 });
 
@@ -82,7 +82,7 @@ test("the directory is all that must be given", () => {
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     clock: { jumpMsMax: 30 * 86_400_000 },
-    storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction" },
+    storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction", isOrdered: true },
     limits: {
       keyBytesMax: 4096,
       valueBytesMax: 2 ** 20,
@@ -141,7 +141,7 @@ log: { level: debug, format: json }
     },
     master: { address: "[2001:db8::1]:8080", heartbeatIntervalMs: 250 },
     wal: { directory: path.resolve("data"), durability: "interval", syncIntervalMs: 100, segmentBytesMax: 65_536 },
-    storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl" },
+    storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl", isOrdered: true },
     limits: {
       keyBytesMax: 100,
       valueBytesMax: 2 ** 21,

@@ -88,6 +88,8 @@ export interface StorageConfig {
   /** 0: no limit. */
   readonly bytesMax: number;
   readonly evictionPolicy: EvictionPolicy;
+  /** Of this node alone. */
+  readonly isOrdered: boolean;
 }
 
 export interface LimitsConfig {
@@ -180,6 +182,7 @@ export function toNodeConfig(options: {
       entriesMax: storage.max_entries,
       bytesMax: storage.max_bytes,
       evictionPolicy: storage.eviction_policy,
+      isOrdered: storage.ordered,
     },
     limits: {
       keyBytesMax: limits.max_key_bytes,

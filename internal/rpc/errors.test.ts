@@ -31,6 +31,7 @@ const storeCodes: Record<StoreErrorCode, Code> = {
   not_master: Code.FailedPrecondition,
   not_ready: Code.Unavailable,
   disk_full: Code.ResourceExhausted,
+  not_ordered: Code.FailedPrecondition,
   storage_full: Code.ResourceExhausted,
   overloaded: Code.ResourceExhausted,
   outcome_unknown: Code.Unavailable,

@@ -68,6 +68,8 @@ export class ErrorMap {
       case "disk_full":
       case "overloaded":
         return refuse(Code.ResourceExhausted, message);
+      case "not_ordered":
+        return refuse(Code.FailedPrecondition, message);
       case "storage_full":
         return refuse(Code.ResourceExhausted, message, error.passed && [limitDetail(error.passed)]);
       case "outcome_unknown":

@@ -10,6 +10,8 @@ export type StoreErrorCode =
   | "disk_full"
   /** No more may be stored (`storage.max_entries`, `storage.max_bytes`), and nothing may go for it; nothing was changed. */
   | "storage_full"
+  /** This node keeps no order of keys (`storage.ordered`). */
+  | "not_ordered"
   /** More writes are in flight than `limits.max_pending_bytes` allows; nothing was changed. */
   | "overloaded"
   /** The record is in the log at `position`, but it is not known whether it is, or will be, committed. */

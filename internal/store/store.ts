@@ -328,9 +328,12 @@ export class Store {
     return this.#applier.engine.get(key, this.#time.now());
   }
 
-  /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`. */
+  /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`, `not_ordered`. */
   scan(request: ScanRequest): ScanPage & { readonly point: ReadPoint } {
     const point = this.readPoint();
+    if (!this.#applier.engine.isOrdered) {
+      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
+    }
     return { ...readScanPage(this.#applier.engine, request, point.nowMs), point };
   }
 

@@ -828,7 +828,8 @@ export const KVStore: GenService<{
    * of this node. Between two pages writes go on: a later page shows keys as they are when it is read, and a page from
    * another node may stand at an earlier position than the one before. Each key comes once at most, and one that is
    * there from the first page to the last comes for certain.
-   * Errors: INVALID_ARGUMENT when a `page_token` was not given for the same prefix or range.
+   * Errors: INVALID_ARGUMENT when a `page_token` was not given for the same prefix or range; FAILED_PRECONDITION when this
+   * node keeps no order of keys (`storage.ordered`).
    *
    * @generated from rpc cambium.v1.KVStore.Scan
    */
