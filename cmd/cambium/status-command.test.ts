@@ -159,6 +159,13 @@ describe("what is wrong", () => {
   });
 });
 
+test("a clock that is not believed is a problem", () => {
+  const rows = [{ endpoint: "one:8080", status: statusOf({ clockAheadMs: 40 * 86_400_000 }) }];
+  expect(findingsOf(rows).problems).toEqual([
+    "one:8080: its clock was 40d 00h ahead of the data when it started, and is not believed: keys with a deadline are kept longer; see its log",
+  ]);
+});
+
 test("what was lost, set aside, or is of another version is noted, and is nothing wrong by itself", () => {
   const rows = [
     { endpoint: "one:8080", status: statusOf({ divergedRecords: 1 }) },

@@ -1,7 +1,7 @@
 /** What is wrong with a cluster, and what an operator should know of it, in sentences. */
 import type { MemberStatus } from "../../api/client/node.js";
 import type { NodeRow } from "./status-report.js";
-import { counted } from "./units.js";
+import { counted, formatDuration } from "./units.js";
 
 export interface Findings {
   /** What needs somebody to act, or to wait: not empty is exit code 1. */
@@ -102,6 +102,12 @@ function ofNode(row: NodeRow): string[] {
     problems.push(
       `${name} answers as another node than the ${replaces.voter ? "voter" : "member"} ${replaces.nodeId} that was there; if that ` +
         `one's disk was lost, let the new one take its place: cambium members add ${name}`,
+    );
+  }
+  if (status && status.node.clockAheadMs > 0) {
+    problems.push(
+      `${name}: its clock was ${formatDuration(status.node.clockAheadMs)} ahead of the data when it started, and is not believed: ` +
+        "keys with a deadline are kept longer; see its log",
     );
   }
   if (member?.detail) problems.push(`the master says of ${name}: ${member.detail}`);

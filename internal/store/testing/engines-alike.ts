@@ -143,7 +143,7 @@ function contentOf(engine: Engine): Map<string, string> {
       `${createSeq} ${modSeq} ${expiresAtMs} ${Buffer.from(value).toString("hex")}`,
     );
   }
-  return new Map([...found].toSorted());
+  return new Map([...found].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function scanOf(engine: Engine, isReverse: boolean): string[] {
