@@ -2,8 +2,8 @@
  * Loaded into a server before its own code (`node --import`), to watch from inside how long its event loop stands still and how
  * much memory the process takes, between a `begin` and an `end` that come over the channel to the bench.
  */
-import { openSync, readSync } from "node:fs";
 import { monitorEventLoopDelay, PerformanceObserver } from "node:perf_hooks";
+import { threadRanMs } from "./thread-time.js";
 
 export type ProbeRequest = "begin" | "end";
 
@@ -27,8 +27,6 @@ const RESOLUTION_MS = 1;
 const MEMORY_INTERVAL_MS = 10;
 
 const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-const threadTimes = openThreadTimes();
-const timesText = Buffer.alloc(128);
 let ranMs: number | undefined;
 let longestRunMs: number | undefined;
 let runTimer: NodeJS.Timeout | undefined;
@@ -39,21 +37,6 @@ const collections = new PerformanceObserver((list) => {
 let residentBytes = 0;
 let residentBytesMost = 0;
 let memoryTimer: NodeJS.Timeout | undefined;
-
-/** The system's own count of the main thread's time on a processor, and in wait for one. */
-function openThreadTimes(): number | undefined {
-  try {
-    return openSync(`/proc/self/task/${process.pid}/schedstat`, "r");
-  } catch {
-    return undefined;
-  }
-}
-
-function threadRanMs(): number | undefined {
-  if (threadTimes === undefined) return undefined;
-  const length = readSync(threadTimes, timesText, 0, timesText.length, 0);
-  return Number(timesText.toString("latin1", 0, length).split(" ", 1)[0]) / 1e6;
-}
 
 function noteRun(): void {
   const nowMs = threadRanMs();

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * `npm run bench`: how fast a master answers, recovers and takes snapshots, next to processes that do nothing but what cannot be
- * avoided, all of them started and ended by this command. What is compared is measured in turn, several rounds of it, so
+ * `npm run bench`: how fast a master answers, recovers and takes snapshots, and its engine is, next to processes that do nothing
+ * but what cannot be avoided, all of them started and ended by this command. What is compared is measured in turn, several rounds of it, so
  * that a machine that is busy for a while is so for all.
  *
  * Exit codes: 0, 1 when something failed or a set was answered before it was durable, 2 for bad flags, 130 when interrupted.
@@ -10,6 +10,8 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { measureCalls } from "./calls.js";
+import { type EngineRow, measureEngine } from "./engine.js";
+import { renderEngine } from "./engine-report.js";
 import { measureRecovery } from "./recovery.js";
 import { renderRecovery } from "./recovery-report.js";
 import { answersTooEarly, jsonReport, machineName, renderCalls } from "./report.js";
@@ -17,7 +19,7 @@ import { measureSnapshot } from "./snapshot.js";
 import { renderSnapshot } from "./snapshot-report.js";
 import { Workbench } from "./workbench.js";
 
-const sectionNames = ["calls", "recovery", "snapshot"] as const;
+const sectionNames = ["calls", "recovery", "snapshot", "engine"] as const;
 type Section = (typeof sectionNames)[number];
 
 interface Flags {
@@ -34,11 +36,13 @@ const full = {
     { entries: 100_000, measureMs: 5000 },
     { entries: 1_000_000, measureMs: 15_000 },
   ],
+  engine: [10_000, 100_000, 1_000_000, 5_000_000],
 };
 const quick: typeof full = {
   calls: { warmupMs: 80, measureMs: 320 },
   recovery: [100_000],
   snapshot: [{ entries: 100_000, measureMs: 3000 }],
+  engine: [10_000, 100_000],
 };
 
 /** What has to end with this program, whatever happens. */
@@ -82,7 +86,13 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
     show(renderSnapshot(cost));
     snapshots.push(cost);
   }
-  if (flags.json !== undefined) writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots }));
+  const engine: EngineRow[] = [];
+  for (const entries of isWanted("engine") ? options.engine : []) {
+    const rows = await measureEngine([entries], progress);
+    show(renderEngine(rows));
+    engine.push(...rows);
+  }
+  if (flags.json !== undefined) writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine }));
   await bench.stopServers();
   return calls && answersTooEarly(calls.durability) ? 1 : 0;
 }

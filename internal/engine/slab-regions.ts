@@ -88,8 +88,7 @@ export class SlabRegions {
     const region = page >>> this.#pagesBits;
     this.#free[region]!.push(page & ((1 << this.#pagesBits) - 1));
     this.#usedTotal--;
-    // The last region with room stays, or the next page would need it anew.
-    if (--this.#used[region]! === 0 && (region === this.#draining || this.#roomBeside(region))) this.#release(region);
+    if (--this.#used[region]! === 0 && !this.#isKept(region)) this.#release(region);
   }
 
   /**
@@ -131,8 +130,12 @@ export class SlabRegions {
     return found;
   }
 
-  #roomBeside(region: number): boolean {
-    return this.#pagesTotal - this.#pages[region]! > this.#usedTotal;
+  /** The last region with room stays while it is empty, or the next page would need it anew; a large one of nothing goes. */
+  #isKept(region: number): boolean {
+    if (region === this.#draining) return false;
+    const others = this.#pagesTotal - this.#pages[region]!;
+    if (others > this.#usedTotal) return false;
+    return this.#usedTotal > 0 || this.#pages[region]! * this.#pageBytes <= REGION_BYTES_MIN;
   }
 
   /** The region that was to become empty, if it has room: it is needed after all. */
