@@ -159,6 +159,18 @@ describe.each([
     expect(engine.get(bytes("a"), at)).toEqual({ value: bytes("two"), createSeq: 2, modSeq: 2 });
   });
 
+  test("a put that was overdue from the start, replayed over what it left, leaves the same again", () => {
+    const engine = create();
+    put(engine, 1, "a", "one");
+    put(engine, 2, "a", "two", 1000);
+    const { checksum } = engine;
+    put(engine, 2, "a", "two", 1000);
+    expect(engine.checksum).toBe(checksum);
+    // For every other record the key is absent.
+    put(engine, 3, "a", "three");
+    expect(engine.get(bytes("a"), at)?.createSeq).toBe(3);
+  });
+
   test("counts of keys and bytes follow puts, overwrites and deletes", () => {
     const engine = create();
     put(engine, 1, "key", "12345");

@@ -88,9 +88,10 @@ export interface Engine {
 
   /**
    * Carries out one operation of the record `seq`, written at the master's time `timestampMs`. A key that was overdue at
-   * that time counts as absent: a put creates it anew. Operations come in the order of the log; one on a key that a
-   * record after `seq` has changed does nothing, so that the log may be replayed over a state that was walked while it
-   * changed.
+   * that time counts as absent: a put creates it anew; but not if it is this very record that has written the key, or else
+   * the record would leave something different when it is replayed. Operations come in the order of the log; one on a key
+   * that a record after `seq` has changed does nothing, so that the log may be replayed over a state that was walked while
+   * it changed.
    */
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void;
 

@@ -8,7 +8,7 @@ class NumberKeys implements Keys {
 
   isKey(location: number, bytes: Uint8Array, start: number): boolean {
     this.compared++;
-    return Buffer.from(bytes).readInt32LE(start) === location;
+    return (bytes as Buffer).readInt32LE(start) === location;
   }
 }
 
@@ -64,7 +64,7 @@ test.each(Object.entries(hashes))(
     const step = fc.record({
       isAddition: fc.boolean(),
       first: fc.integer({ min: 1, max: 3000 }),
-      count: fc.integer({ min: 1, max: name === "all alike" ? 300 : 3000 }),
+      count: fc.integer({ min: 1, max: name === "all alike" ? 200 : 3000 }),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
@@ -80,14 +80,14 @@ test.each(Object.entries(hashes))(
           if (!checked.model.has(key) && checked.find(key, hash(key)) !== ABSENT) expect(key).toBe("absent");
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   },
 );
 
 test("the index grows by segments and shrinks again, with every key found on the way", () => {
   const checked = new Checked();
-  const keys = 300_000;
+  const keys = 100_000;
   for (let key = 1; key <= keys; key++) checked.set(key, spread(key));
   checked.expectSame();
   expect(checked.index.bytesTotal).toBeLessThan(keys * 8 * 2.6);

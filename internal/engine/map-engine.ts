@@ -68,7 +68,7 @@ export class MapEngine implements Engine {
     if (before && before.modSeq > seq) return;
     switch (operation.kind) {
       case "put": {
-        const present = before && !isOverdue(before, timestampMs);
+        const present = before && (before.modSeq === seq || !isOverdue(before, timestampMs));
         // A key that is created anew goes to the end of the map, so that the map stays in the order of creation.
         if (before && !present) this.#remove(name, before);
         const createSeq = present ? before.createSeq : seq;

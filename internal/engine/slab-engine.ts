@@ -107,8 +107,7 @@ export class SlabEngine implements Engine {
     if (before !== ABSENT && this.#blocks.modSeqAt(before) > seq) return;
     switch (operation.kind) {
       case "put": {
-        const isPresent = before !== ABSENT && this.#blocks.deadlineAt(before) > timestampMs;
-        const createSeq = isPresent ? this.#blocks.createSeqAt(before) : seq;
+        const createSeq = this.#isPresent(before, seq, timestampMs) ? this.#blocks.createSeqAt(before) : seq;
         this.#put(hash, before, key, operation.value, createSeq, seq, operation.expiresAtMs ?? Infinity);
         break;
       }
@@ -176,6 +175,11 @@ export class SlabEngine implements Engine {
   /** Gives back some of the memory that is not needed any more, as operations do too. Returns whether there is more to do. */
   tidy(): boolean {
     return this.#blocks.tidy();
+  }
+
+  #isPresent(location: number, seq: Seq, nowMs: EpochMs): boolean {
+    if (location === ABSENT) return false;
+    return this.#blocks.modSeqAt(location) === seq || this.#blocks.deadlineAt(location) > nowMs;
   }
 
   #put(

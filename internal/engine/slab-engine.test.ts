@@ -1,0 +1,128 @@
+/** What the engine off the heap does beyond what every engine does. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { epochMs, seq } from "../base/position.js";
+import type { Engine } from "./engine.js";
+import { type HashSeed, KeyHash } from "./hash-index-hash.js";
+import { MapEngine } from "./map-engine.js";
+import { SlabEngine } from "./slab-engine.js";
+
+const at = epochMs(1000);
+const MiB = 1 << 20;
+
+function put(engine: Engine, n: number, key: Uint8Array, value: Uint8Array): void {
+  engine.apply(seq(n), at, { kind: "put", key, value });
+}
+
+function remove(engine: Engine, n: number, key: Uint8Array): void {
+  engine.apply(seq(n), at, { kind: "delete", key });
+}
+
+function keyOf(n: number): Buffer {
+  return Buffer.from(`key-${String(n).padStart(12, "0")}`);
+}
+
+test("values of every size up to the largest come back, whatever size the key has, and had", () => {
+  const size = fc.oneof(
+    fc.integer({ min: 0, max: 300 }),
+    // Around where entries get bodies of their own, and those a buffer of their own.
+    fc.integer({ min: 8000, max: 8300 }),
+    fc.integer({ min: 130_000, max: 131_200 }),
+    fc.constant(32 * MiB),
+  );
+  const keySize = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(8148, 8149, 65_535));
+  fc.assert(
+    fc.property(fc.array(fc.record({ key: keySize, value: size }), { minLength: 1, maxLength: 12 }), (sizes) => {
+      const [engine, oracle] = [new SlabEngine(), new MapEngine()];
+      for (const [i, { key, value }] of sizes.entries()) {
+        for (const each of [engine, oracle]) put(each, i + 1, Buffer.alloc(key, "k"), Buffer.alloc(value, i + 1));
+      }
+      for (const { key } of sizes) {
+        const [found, expected] = [engine, oracle].map((each) => each.get(Buffer.alloc(key, "k"), at)!);
+        expect([found!.createSeq, found!.modSeq, found!.value.length]).toEqual([
+          expected!.createSeq,
+          expected!.modSeq,
+          expected!.value.length,
+        ]);
+        expect(Buffer.compare(found!.value, expected!.value)).toBe(0);
+      }
+      expect([engine.checksum, engine.dataBytes]).toEqual([oracle.checksum, oracle.dataBytes]);
+      for (const [i, { key }] of sizes.entries()) remove(engine, 100 + i, Buffer.alloc(key, "k"));
+      expect([engine.entryCount, engine.checksum, engine.dataBytes]).toEqual([0, 0, 0]);
+    }),
+    { numRuns: 15 },
+  );
+});
+
+test("an entry may be written from what was read of another, or of itself", () => {
+  const engine = new SlabEngine();
+  put(engine, 1, keyOf(1), Buffer.alloc(100, "a"));
+  put(engine, 2, keyOf(2), engine.get(keyOf(1), at)!.value);
+  put(engine, 3, keyOf(1), engine.get(keyOf(1), at)!.value.subarray(40));
+  for (let n = 0; n < 1000; n++) {
+    put(engine, 4 + n, keyOf(3 + n), engine.get(keyOf(2 + n), at)!.value);
+  }
+  expect(engine.get(keyOf(1002), at)!.value).toEqual(new Uint8Array(100).fill(97));
+  expect(engine.get(keyOf(1), at)!.value).toEqual(new Uint8Array(60).fill(97));
+});
+
+test("memory is given back after most, and after all, is deleted", () => {
+  const engine = new SlabEngine();
+  const entries = 150_000;
+  const value = Buffer.alloc(500, "v");
+  for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), value);
+  expect(engine.bytesTotal).toBeGreaterThan(entries * 560);
+  for (let n = 0; n < entries; n++) if (n % 10 !== 7) remove(engine, entries + n, keyOf(n));
+  // Of 9 MB in use. A region is 32 MiB.
+  expect(engine.bytesTotal).toBeLessThan(50 * MiB);
+  for (let n = 7; n < entries; n += 10) expect(engine.get(keyOf(n), at)!.value.length).toBe(500);
+  for (let n = 7; n < entries; n += 10) remove(engine, 2 * entries + n, keyOf(n));
+  expect(engine.bytesTotal).toBeLessThan(2 * MiB);
+});
+
+test("memory stays in proportion while values are overwritten again and again with ones of other sizes", () => {
+  const engine = new SlabEngine();
+  const entries = 20_000;
+  let n = 0;
+  let state = 1;
+  const random = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
+  // Each round the sizes lie elsewhere, as they do where what is stored changes through a day.
+  for (const around of [100, 1500, 300, 3000, 50, 700, 2000, 400]) {
+    for (let i = 0; i < entries * 2; i++)
+      put(engine, ++n, keyOf(random(entries)), Buffer.alloc(random(around * 2), "v"));
+  }
+  for (let i = 0; i < entries; i++) put(engine, ++n, keyOf(i), Buffer.alloc(random(800), "v"));
+  // What is in use, a third beyond it, and two regions.
+  const used = engine.dataBytes + engine.entryCount * 100;
+  expect(engine.bytesTotal).toBeLessThan((used * 4) / 3 + 64 * MiB);
+  while (engine.tidy());
+  for (let i = 0; i < entries; i++) expect(engine.get(keyOf(i), at)).toBeDefined();
+});
+
+test("keys that collide under one seed do not under another", () => {
+  const seed: HashSeed = [1, 2];
+  const hash = new KeyHash(seed);
+  // All of one segment's 4096 slots, at a place in it where the others are as well.
+  const keys: Buffer[] = [];
+  for (let n = 0; keys.length < 400; n++) {
+    const key = keyOf(n);
+    if ((hash.of(key, 0, key.length) & 0xfff) === 5) keys.push(key);
+  }
+  const places = (other: KeyHash): number => new Set(keys.map((key) => other.of(key, 0, key.length) & 0xfff)).size;
+  expect(places(hash)).toBe(1);
+  expect(places(new KeyHash([3, 4]))).toBeGreaterThan(350);
+  // With the seed known they are found nevertheless.
+  const engine = new SlabEngine({ seed });
+  for (const [i, key] of keys.entries()) put(engine, i + 1, key, key);
+  for (const key of keys) expect(Buffer.compare(engine.get(key, at)!.value, key)).toBe(0);
+});
+
+test("an engine without order does all but scan", () => {
+  const engine = new SlabEngine({ isOrdered: false });
+  const ordered = new SlabEngine();
+  for (let n = 0; n < 1000; n++) for (const each of [engine, ordered]) put(each, n + 1, keyOf(n % 700), keyOf(n));
+  for (let n = 0; n < 300; n++) for (const each of [engine, ordered]) remove(each, 2000 + n, keyOf(n));
+  expect([engine.entryCount, engine.checksum]).toEqual([ordered.entryCount, ordered.checksum]);
+  expect(engine.bytesTotal).toBeLessThan(ordered.bytesTotal);
+  expect(() => engine.scan({ start: keyOf(0) }, at)).toThrow("keeps its keys in order");
+});
