@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import type { EngineRow } from "./engine.js";
+import { renderEngine } from "./engine-report.js";
 import { type Case, medianOf, type Sample } from "./measurement.js";
 import type { ProbeReport } from "./loop-probe.js";
 import { renderRecovery } from "./recovery-report.js";
@@ -118,6 +120,30 @@ test("a snapshot that pauses the master, or takes memory, beyond what is promise
   expect(broken({ ...cost, with: phase({ longestDelayMs: 99, longestRunMs: 22 }) })).toHaveLength(1);
   // What the load alone does is no fault of the snapshot's.
   expect(broken({ ...cost, without: phase({ longestDelayMs: 50 }) })).toEqual([]);
+});
+
+test("an engine is shown next to the map of as many entries", () => {
+  const map: EngineRow = {
+    engine: "map",
+    entries: 1000,
+    fillNs: 10,
+    getNs: 20,
+    setNs: 30,
+    scanNs: 40,
+    walkNs: 50,
+    armNs: 60,
+    expireNs: 70,
+    deleteNs: 80,
+    residentBytes: 400,
+    residentBytesOfTenth: 900,
+    residentBytesAfter: 100,
+    longestTurnMs: 12.34,
+    longestTurnIn: "fill",
+    longestCollectionMs: 9,
+  };
+  const { scanNs: _, ...slab } = { ...map, engine: "slab without order" as const, getNs: 5, setNs: 15 };
+  const text = renderEngine([map, { ...map, entries: 5, getNs: 1 }, slab]);
+  expect(text).toMatch(/slab, no order .* 5 +│ 15 +│ 80 +│ – .* 0\.25 +│ 0\.50 .* 12\.3/);
 });
 
 test("medians and percentiles are values that were measured", () => {
