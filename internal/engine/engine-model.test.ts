@@ -15,6 +15,8 @@ const OPERATIONS = Number(process.env["CAMBIUM_MODEL_OPERATIONS"] ?? 20_000);
 /** After so many the engines are compared entry by entry. */
 const SLICE = Math.max(5000, OPERATIONS / 40);
 const KEYS = 3000;
+/** Against hanging only: a busy machine must not fail the test. */
+const TIMEOUT_MS = Math.max(120_000, OPERATIONS * 5);
 
 interface Step {
   readonly seq: number;
@@ -139,35 +141,39 @@ function readIn(engine: Engine, key: Buffer, nowMs: EpochMs): string {
 }
 
 describe.each([1, 2])("of a life by the seed %i", (seed) => {
-  test(`${OPERATIONS} operations leave engine, map, and an engine that was filled from the first equal`, () => {
-    const life = new Life(seed);
-    const [engine, oracle] = [new SlabEngine(), new MapEngine()];
-    let copy = new SlabEngine();
-    let walk: Iterator<KeyedEntry, undefined> | undefined;
-    let missed: Step[] = [];
-    for (let count = 1; count <= OPERATIONS; count++) {
-      const step = life.next(engine);
-      for (const each of [engine, oracle]) each.apply(seq(step.seq), step.timestampMs, step.operation);
-      if (walk) missed.push(step);
-      const key = life.key();
-      const [found, expected] = [readIn(engine, key, life.nowMs), readIn(oracle, key, life.nowMs)];
-      if (found !== expected) expect(found).toBe(expected);
-      // What a snapshot does: a few entries at a time, and then what was written meanwhile.
-      if (walk && count % 3 === 0) {
-        const entry = walk.next();
-        if (!entry.done) copy.restore(entry.value);
-        else {
-          for (const { seq: n, timestampMs, operation } of missed) copy.apply(seq(n), timestampMs, operation);
-          expectEqual(copy, oracle, life);
-          walk = undefined;
+  test(
+    `${OPERATIONS} operations leave engine, map, and an engine that was filled from the first equal`,
+    () => {
+      const life = new Life(seed);
+      const [engine, oracle] = [new SlabEngine(), new MapEngine()];
+      let copy = new SlabEngine();
+      let walk: Iterator<KeyedEntry, undefined> | undefined;
+      let missed: Step[] = [];
+      for (let count = 1; count <= OPERATIONS; count++) {
+        const step = life.next(engine);
+        for (const each of [engine, oracle]) each.apply(seq(step.seq), step.timestampMs, step.operation);
+        if (walk) missed.push(step);
+        const key = life.key();
+        const [found, expected] = [readIn(engine, key, life.nowMs), readIn(oracle, key, life.nowMs)];
+        if (found !== expected) expect(found).toBe(expected);
+        // What a snapshot does: a few entries at a time, and then what was written meanwhile.
+        if (walk && count % 3 === 0) {
+          const entry = walk.next();
+          if (!entry.done) copy.restore(entry.value);
+          else {
+            for (const { seq: n, timestampMs, operation } of missed) copy.apply(seq(n), timestampMs, operation);
+            expectEqual(copy, oracle, life);
+            walk = undefined;
+          }
+        } else if (!walk && life.below(5000) === 0) {
+          copy = new SlabEngine();
+          missed = [];
+          walk = engine.walk(seq(life.seq));
         }
-      } else if (!walk && life.below(5000) === 0) {
-        copy = new SlabEngine();
-        missed = [];
-        walk = engine.walk(seq(life.seq));
+        if (count % SLICE === 0) expectEqual(engine, oracle, life);
       }
-      if (count % SLICE === 0) expectEqual(engine, oracle, life);
-    }
-    expectEqual(engine, oracle, life);
-  });
+      expectEqual(engine, oracle, life);
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -272,7 +272,7 @@ export class SlabEngine implements Engine {
       sample: (random) => idOf(this.#index.sample(random)),
       nextFrom: (id) => this.#ids.nextAround(id),
       isThere: (id) => this.#ids.isThere(id),
-      idle: (id) => this.#clock.since(lastUseOf(id)),
+      lastUse: (id) => this.#clock.placeOf(lastUseOf(id)),
       uses: (id) => {
         const uses = this.#blocks.usesAt(this.#ids.locationOf(id));
         return this.#clock.fallen(uses, this.#clock.since(lastUseOf(id)), this.#index.count);

@@ -7,6 +7,7 @@ test("moments tell how many uses ago they were", () => {
   const moment = clock.use();
   for (let i = 0; i < 8000; i++) clock.use();
   expect(clock.since(moment)).toBe(1000);
+  expect([clock.placeOf(moment), clock.placeOf(clock.use())]).toEqual([0, 1000]);
   // Moments begin anew after 2^32 of them.
   expect(clock.since(2 ** 32 - 5)).toBe(1005);
 });

@@ -30,6 +30,11 @@ export class UseClock {
     return (++this.#uses / USES_A_MOMENT) >>> 0;
   }
 
+  /** Which of all moments it was, if it is not as long ago as all that can be told apart. */
+  placeOf(moment: number): number {
+    return Math.floor(this.#uses / USES_A_MOMENT) - this.since(moment);
+  }
+
   /** How long ago a moment was, in moments. */
   since(moment: number): number {
     return (((this.#uses / USES_A_MOMENT) >>> 0) - moment) >>> 0;

@@ -28,9 +28,9 @@ class Entries implements Candidates {
     return this.idles.has(id);
   }
 
-  idle(id: number): number {
+  lastUse(id: number): number {
     this.looks++;
-    return this.idles.get(id)!;
+    return 1e6 - this.idles.get(id)!;
   }
 
   uses(id: number): number {
@@ -77,6 +77,16 @@ test("an entry that was changed may be named again", () => {
   victims.forget(3);
   expect(victims.next("lru")).toBe(3);
   expect(victims.next("lru")).toBe(2);
+});
+
+test("an entry that is used after it was met does not go", () => {
+  const { entries, victims } = setUp(300);
+  // By now the best of them all were met.
+  for (let round = 0; round < 200; round++) victims.forget(victims.next("lru"));
+  entries.idles.set(300, 0);
+  entries.idles.set(299, 0);
+  const named = Array.from({ length: 150 }, () => victims.next("lru"));
+  expect(named.filter((id) => id >= 299)).toEqual([]);
 });
 
 test("of few entries the one goes that was not used for longest, or was used least, or is due first", () => {

@@ -17,9 +17,9 @@ export interface Candidates {
   /** The first id from this one on, in whatever order, the first of all after the last; NO_ID when there is none. */
   nextFrom(id: number): number;
   isThere(id: number): boolean;
-  /** How long the entry was not used. */
-  idle(id: number): number;
-  /** How often it was used, as a logarithm. */
+  /** When the entry was used last: a number that is higher for later. */
+  lastUse(id: number): number;
+  /** How often it was used, as a logarithm; 255 at most. */
   uses(id: number): number;
   /** The entry with a deadline that is due soonest, about; NO_ID when none has one. */
   soonest(isWanted: (id: number) => boolean): number;
@@ -30,13 +30,16 @@ const SAMPLES = 8;
 const POOL_IDS = 16;
 /** So many samples at most are taken for those that were named already. */
 const TRIES_MAX = 64;
+/** Above every last use: one use more or less counts for more. */
+const A_USE = 2 ** 44;
 
 export class Victims {
   readonly #candidates: Candidates;
   readonly #chance: Chance;
   readonly #named = new Set<number>();
-  /** The best that were met and not named, for the policy that was asked for last. */
-  #pool: number[] = [];
+  /** The best that were met and not named, in no order, with what they scored then, for the policy that was asked for last. */
+  readonly #pool: number[] = [];
+  readonly #scores: number[] = [];
   #poolPolicy: EvictionPolicy = "random";
   readonly #isWanted = (id: number): boolean => !this.#named.has(id);
 
@@ -65,7 +68,7 @@ export class Victims {
 
   clear(): void {
     this.#named.clear();
-    this.#pool = [];
+    this.#emptyPool();
   }
 
   #choose(policy: EvictionPolicy): number {
@@ -99,36 +102,66 @@ export class Victims {
   }
 
   #bestOf(policy: "lru" | "lfu"): number {
-    if (this.#poolPolicy !== policy) this.#pool = [];
+    if (this.#poolPolicy !== policy) this.#emptyPool();
     this.#poolPolicy = policy;
-    const met = this.#pool.filter((id) => this.#candidates.isThere(id) && this.#isWanted(id));
-    if (this.#candidates.count() <= POOL_IDS) this.#meetAll(met);
-    else for (let tries = 0; tries < SAMPLES; tries++) this.#meet(met, this.#anyOf());
-    const scored = met.map((id) => ({ id, score: this.#score(policy, id) }));
-    scored.sort((a, b) => b.score - a.score);
-    const ids = scored.slice(0, POOL_IDS).map(({ id }) => id);
-    const best = ids.shift();
-    this.#pool = ids;
-    return best ?? NO_ID;
+    if (this.#candidates.count() <= POOL_IDS) this.#meetAll(policy);
+    else for (let tries = 0; tries < SAMPLES; tries++) this.#meet(policy, this.#anyOf());
+    while (this.#pool.length > 0) {
+      const at = this.#place("best");
+      const id = this.#pool[at]!;
+      const score = this.#scores[at]!;
+      this.#drop(at);
+      // One that was used since it was met scores less, as does another entry that has its id now.
+      if (this.#candidates.isThere(id) && this.#isWanted(id) && this.#score(policy, id) >= score) {
+        while (this.#pool.length > POOL_IDS) this.#drop(this.#place("worst"));
+        return id;
+      }
+    }
+    return NO_ID;
   }
 
-  #meetAll(met: number[]): void {
+  #meetAll(policy: "lru" | "lfu"): void {
+    this.#emptyPool();
     const first = this.#candidates.nextFrom(NO_ID);
     let id = first;
     do {
-      if (this.#isWanted(id)) this.#meet(met, id);
+      if (this.#isWanted(id)) this.#meet(policy, id);
       id = this.#candidates.nextFrom(id + 1);
     } while (id !== first);
   }
 
-  #meet(met: number[], id: number): void {
-    if (id !== NO_ID && !met.includes(id)) met.push(id);
+  #meet(policy: "lru" | "lfu", id: number): void {
+    if (id === NO_ID || this.#pool.includes(id)) return;
+    this.#pool.push(id);
+    this.#scores.push(this.#score(policy, id));
   }
 
-  /** The highest goes. */
+  /** Where in the pool the highest score is, or the lowest. */
+  #place(which: "best" | "worst"): number {
+    let found = 0;
+    for (let at = 1; at < this.#scores.length; at++) {
+      const isHigher = this.#scores[at]! > this.#scores[found]!;
+      if (isHigher === (which === "best")) found = at;
+    }
+    return found;
+  }
+
+  #drop(at: number): void {
+    const [id, score] = [this.#pool.pop()!, this.#scores.pop()!];
+    if (at === this.#pool.length) return;
+    this.#pool[at] = id;
+    this.#scores[at] = score;
+  }
+
+  #emptyPool(): void {
+    this.#pool.length = 0;
+    this.#scores.length = 0;
+  }
+
+  /** The highest goes. It rises by itself, when a count falls, and falls only by a use. */
   #score(policy: "lru" | "lfu", id: number): number {
-    const idle = this.#candidates.idle(id);
-    // Idle times stay below 2^32: they decide among those that were used equally often.
-    return policy === "lru" ? idle : idle - this.#candidates.uses(id) * 2 ** 32;
+    const lastUse = this.#candidates.lastUse(id);
+    // Of those that were used equally often, the one goes that was not used for longest.
+    return policy === "lru" ? -lastUse : -lastUse - this.#candidates.uses(id) * A_USE;
   }
 }
