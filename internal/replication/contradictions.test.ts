@@ -17,6 +17,17 @@ test("a file that says what the cluster says, or nothing, contradicts nothing", 
   expect(contradictions({ commit: undefined, nodes: [] }, { settings: LISTED, members: THREE })).toEqual([]);
 });
 
+test("other limits of what is stored are one, and a file without any is none", () => {
+  const limits = { entriesMax: 5, bytesMax: 0, policy: "lru" } as const;
+  const state = { settings: { ...LISTED, limits }, members: THREE };
+  const said = (file: typeof limits | undefined): readonly string[] =>
+    contradictions({ commit: undefined, limits: file && { ...file }, nodes: [] }, state);
+  expect([said(undefined), said(limits)]).toEqual([[], []]);
+  expect(contradictions({ commit: undefined, limits, nodes: [] }, { settings: LISTED, members: THREE })).toEqual([
+    "the file's storage limits are not the cluster's, which hold; see what those are, or change them: cambium limits",
+  ]);
+});
+
 test("another commit mode is one, whatever the file says of nodes", () => {
   expect(contradictions({ commit: "master", nodes: [] }, { settings: LISTED, members: THREE })).toEqual([
     "the file says replication.commit: master, the cluster was founded with majority; the cluster's holds",

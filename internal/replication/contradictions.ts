@@ -5,7 +5,7 @@ import type { CommitMode, LoggedState, StorageLimits } from "./store-port.js";
 /** What a file may say of that. */
 export interface FileSettings {
   readonly commit: CommitMode | undefined;
-  readonly limits: StorageLimits | undefined;
+  readonly limits?: StorageLimits | undefined;
   readonly nodes: readonly string[];
 }
 

@@ -59,6 +59,17 @@ describe("the first record of an epoch", () => {
     ]);
   });
 
+  test("of a new cluster has the limits of the file, listed voters or not; a later one leaves the cluster's", () => {
+    const limits = { entriesMax: 5, bytesMax: 0, policy: "lru" } as const;
+    const options = { self: A, commit: undefined, limits };
+    expect(firstChanges(won(), { ...options, logged: undefined })).toEqual([
+      { kind: "settings", settings: { commit: "master", voters: "master", limits } },
+    ]);
+    const [first] = firstChanges(won({ founders: [{ nodeId: A, address: "a:1" }] }), { ...options, logged: undefined });
+    expect(first).toEqual({ kind: "settings", settings: { commit: "master", voters: "listed", limits } });
+    expect(firstChanges(won(), { ...options, logged: { settings: MOVING, members: [] } })).toEqual([]);
+  });
+
   test("says nothing more where nothing else changes, nor where the one vote moves with the epoch", () => {
     const members = [member(A), member(B), member(C)];
     for (const settings of [LISTED, MOVING]) {

@@ -22,7 +22,7 @@ export interface FirstRecordOptions {
   readonly self: NodeId;
   /** These two are the configuration's, and count when a cluster is founded. */
   readonly commit: CommitMode | undefined;
-  readonly limits: StorageLimits | undefined;
+  readonly limits?: StorageLimits | undefined;
   /** Absent: the log is empty. */
   readonly logged: LoggedState | undefined;
 }
