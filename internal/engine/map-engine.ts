@@ -4,6 +4,7 @@
  */
 import type { EpochMs, Seq } from "../base/position.js";
 import { must, unreachable } from "../base/assert.js";
+import { Chance } from "./chance.js";
 import {
   accountedBytesOf,
   type Engine,
@@ -26,6 +27,8 @@ export class MapEngine implements Engine {
   readonly #sorted = new SortedKeys();
   /** Of the keys with a deadline: that, and the key. */
   readonly #deadlines = new SortedKeys();
+  /** Always the same: what it chooses is to be seen again. */
+  readonly #chance = new Chance(1);
   #dataBytes = 0;
   #checksum = 0;
   #uses = 0;
@@ -118,7 +121,7 @@ export class MapEngine implements Engine {
     let found: { readonly name: string; readonly entry: StoredEntry } | undefined;
     for (const [name, entry] of this.#entries) {
       if (policy === "ttl" && entry.expiresAtMs === undefined) continue;
-      if (!found || goesBefore(policy, entry, found.entry)) found = { name, entry };
+      if (!found || goesBefore(policy, entry, found.entry, this.#chance)) found = { name, entry };
     }
     if (!found) return undefined;
     const { name, entry } = found;
@@ -217,7 +220,7 @@ class StoredEntry implements Entry {
 }
 
 /** Whether `a` is the one of two that goes; who was named before and then not removed comes last. */
-function goesBefore(policy: EvictionPolicy, a: StoredEntry, b: StoredEntry): boolean {
+function goesBefore(policy: EvictionPolicy, a: StoredEntry, b: StoredEntry, chance: Chance): boolean {
   if (a.passedAt !== b.passedAt) return a.passedAt < b.passedAt;
   switch (policy) {
     case "lru":
@@ -225,7 +228,7 @@ function goesBefore(policy: EvictionPolicy, a: StoredEntry, b: StoredEntry): boo
     case "lfu":
       return a.uses !== b.uses ? a.uses < b.uses : a.usedAt < b.usedAt;
     case "random":
-      return Math.random() < 0.5;
+      return chance.isOneIn(2);
     case "ttl":
       return must(a.expiresAtMs, "it has a deadline") < must(b.expiresAtMs, "it has a deadline");
     default:

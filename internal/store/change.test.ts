@@ -47,6 +47,21 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
       voters: fc.constantFrom("listed" as const, "master" as const),
     }),
   }),
+  fc.record({
+    kind: fc.constant("settings" as const),
+    settings: fc.record({
+      commit: fc.constant("master" as const),
+      voters: fc.constant("listed" as const),
+      limits: fc
+        .record({
+          entriesMax: fc.maxSafeNat(),
+          bytesMax: fc.maxSafeNat(),
+          policy: fc.constantFrom(...(["noeviction", "lru", "lfu", "random", "ttl"] as const)),
+        })
+        // Limits that limit nothing are none.
+        .filter(({ entriesMax, bytesMax, policy }) => entriesMax + bytesMax > 0 || policy !== "noeviction"),
+    }),
+  }),
 );
 
 /** Views of bytes as plain arrays, whatever type they have. */

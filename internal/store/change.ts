@@ -282,7 +282,9 @@ function writeLimits(writer: ByteWriter, { entriesMax, bytesMax, policy }: Stora
 function readLimits(reader: ByteReader): { readonly limits?: StorageLimits } {
   const [entriesMax, bytesMax, policy] = [reader.uint64(), reader.uint64(), POLICIES[reader.byte()]];
   if (!policy) throw new FormatError("a policy of eviction is unknown to this version");
-  return entriesMax === 0 && bytesMax === 0 ? {} : { limits: { entriesMax, bytesMax, policy } };
+  // A policy alone stays, too: what is decoded has to give the same bytes again on every node.
+  const isUnlimited = entriesMax === 0 && bytesMax === 0 && policy === NO_LIMITS.policy;
+  return isUnlimited ? {} : { limits: { entriesMax, bytesMax, policy } };
 }
 
 /** Whether a change is one that the engine carries out. */

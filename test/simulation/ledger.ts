@@ -8,7 +8,9 @@
 import { assert, must } from "../../internal/base/assert.js";
 import type { EpochId, NodeId } from "../../internal/base/ids.js";
 import { decodeChanges, type Member } from "../../internal/store/change.js";
-import { decodeRecords } from "../../internal/wal/record.js";
+import { accountedBytesOf } from "../../internal/engine/engine.js";
+import type { StorageLimits } from "../../internal/store/room.js";
+import { decodeRecords, type LogRecord as RawRecord } from "../../internal/wal/record.js";
 
 /** What a key holds. */
 export interface ModelEntry {
@@ -22,6 +24,9 @@ export interface ModelCluster {
   readonly commit: "master" | "majority";
   readonly voters: "listed" | "master";
   readonly members: ReadonlyMap<NodeId, Member>;
+  readonly limits: StorageLimits | undefined;
+  /** The record that said so last. */
+  readonly limitedSeq: number;
 }
 
 export interface ModelEpoch {
@@ -33,8 +38,9 @@ export interface ModelEpoch {
 
 /** One change of a key, as GetUpdates tells it. */
 export interface ModelEvent {
+  readonly type: "put" | "delete" | "expire" | "evict";
   readonly key: string;
-  /** undefined: deleted. */
+  /** What was put, or what was there when the key went; undefined: nothing was. */
   readonly value: string | undefined;
 }
 
@@ -75,7 +81,7 @@ export class Ledger {
     events: [],
     state: new Map(),
     produced: { start: 0, end: 0, payloads: [] },
-    cluster: { commit: "master", voters: "master", members: new Map() },
+    cluster: { commit: "master", voters: "master", members: new Map(), limits: undefined, limitedSeq: 0 },
     committed: true,
   };
   /** By seq: the records of all branches. */
@@ -98,23 +104,25 @@ export class Ledger {
   }
 
   /**
-   * Takes in whole encoded records that follow `before` in some log; gives the last. `contradiction` is told of two records
-   * of one epoch and seq that differ.
+   * Takes in whole encoded records that follow `before` in some log; gives the last. `each` is told which of them no log had before,
+   * `contradiction` of two records of one epoch and seq that differ.
    */
   learn(
     before: LedgerRecord,
     bytes: Uint8Array,
-    each: (record: LedgerRecord) => void,
+    each: (record: LedgerRecord, isNew: boolean) => void,
     contradiction: (one: LedgerRecord, other: LedgerRecord) => void,
   ): LedgerRecord {
     let last = before;
     for (const raw of decodeRecords(bytes, false)) {
       assert(raw.seq === last.seq + 1, `record ${raw.seq} is read after ${last.seq}`);
-      const known = this.#bySeq[raw.seq]?.find((record) => record.chain === raw.chain && record.epoch === raw.epoch);
+      const known: LedgerRecord | undefined = this.#bySeq[raw.seq]?.find(
+        (record) => record.chain === raw.chain && record.epoch === raw.epoch,
+      );
       if (known) {
         last = known;
       } else {
-        const record = recordAfter(last, raw.epoch, raw.chain, raw.payload);
+        const record = recordAfter(last, raw);
         const twin = this.#bySeq[raw.seq]?.find(({ epoch }) => epoch === raw.epoch);
         (this.#bySeq[raw.seq] ??= []).push(record);
         this.records++;
@@ -122,7 +130,7 @@ export class Ledger {
         if (twin) contradiction(twin, record);
         last = record;
       }
-      each(last);
+      each(last, !known);
     }
     return last;
   }
@@ -173,7 +181,7 @@ export function recordOn(end: LedgerRecord, seq: number): LedgerRecord {
 export const show = (record: LedgerRecord): string =>
   `(${record.epoch}, ${record.seq}, ${record.chain.toString(16).padStart(8, "0")})`;
 
-function recordAfter(prev: LedgerRecord, epoch: number, chain: number, payload: Uint8Array): LedgerRecord {
+function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }: RawRecord): LedgerRecord {
   const seq = prev.seq + 1;
   let { state, produced, cluster } = prev;
   let begins: ModelEpoch | undefined;
@@ -188,13 +196,24 @@ function recordAfter(prev: LedgerRecord, epoch: number, chain: number, payload: 
         const key = text.decode(change.key);
         const value = text.decode(change.value);
         changeState().set(key, { value, modSeq: seq, expiresAtMs: change.expiresAtMs });
-        events.push({ key, value });
+        events.push({ type: "put", key, value });
         break;
       }
-      case "delete": {
+      case "delete":
+      case "expire":
+      case "evict": {
         const key = text.decode(change.key);
+        const entry = state.get(key);
+        if (change.kind !== "delete") {
+          // Whoever follows the changes is told that the key goes, so it has to be what its master saw.
+          assert(
+            entry?.modSeq === change.modSeq,
+            `${key} is ${change.kind}d as of ${change.modSeq}, it is of ${entry?.modSeq}`,
+          );
+          assert(change.kind === "evict" || (entry.expiresAtMs ?? Infinity) <= timestampMs, `${key} expires early`);
+        }
+        events.push({ type: change.kind, key, value: entry?.value });
         changeState().delete(key);
-        events.push({ key, value: undefined });
         break;
       }
       case "produce": {
@@ -217,10 +236,11 @@ function recordAfter(prev: LedgerRecord, epoch: number, chain: number, payload: 
         cluster = { ...cluster, members: new Map([...cluster.members, [change.member.nodeId, change.member]]) };
         break;
       case "settings":
-        cluster = { ...cluster, ...change.settings };
+        cluster = { ...cluster, ...change.settings, limits: change.settings.limits, limitedSeq: seq };
         break;
     }
   }
+  assertWithinLimits(prev, state, cluster, seq);
   const record: LedgerRecord & { start: LedgerRecord | undefined } = {
     seq,
     epoch,
@@ -236,6 +256,29 @@ function recordAfter(prev: LedgerRecord, epoch: number, chain: number, payload: 
   };
   if (begins) (record as { start: LedgerRecord | undefined }).start = record;
   return record;
+}
+
+/** Writes that were on their way when limits were lowered are not held to them. */
+const IN_FLIGHT_MAX = 50;
+
+/** A record that stores more than the one before it leaves no more than the limits allow. */
+function assertWithinLimits(
+  prev: LedgerRecord,
+  state: ReadonlyMap<string, ModelEntry>,
+  { limits, limitedSeq }: ModelCluster,
+  seq: number,
+): void {
+  if (!limits || state === prev.state || seq <= limitedSeq + IN_FLIGHT_MAX) return;
+  const [before, after] = [bytesHeld(prev.state), bytesHeld(state)];
+  const { entriesMax, bytesMax } = limits;
+  assert(entriesMax === 0 || state.size <= Math.max(entriesMax, prev.state.size), `${state.size} keys at ${seq}`);
+  assert(bytesMax === 0 || after <= Math.max(bytesMax, before), `${after} bytes at ${seq}`);
+}
+
+function bytesHeld(state: ReadonlyMap<string, ModelEntry>): number {
+  let bytes = 0;
+  for (const [key, { value }] of state) bytes += accountedBytesOf(key.length, value.length);
+  return bytes;
 }
 
 /** The vote goes with the mastership. */

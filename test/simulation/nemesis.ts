@@ -5,7 +5,7 @@
  */
 import type { MemberView } from "../../internal/replication/replicator.js";
 import { isPartOf, show } from "./ledger.js";
-import type { FaultKind } from "./plan.js";
+import { type FaultKind, limitsOf } from "./plan.js";
 import type { Random } from "./random.js";
 import type { SimNode } from "./sim-node.js";
 import type { Simulation } from "./simulation.js";
@@ -236,6 +236,13 @@ export class Nemesis {
         if (!one?.rooms?.store.caughtUp) return false;
         this.#operate(one, "snapshot", () => one.mustRooms.store.createSnapshot());
         return true;
+      case "changeLimits": {
+        const master = nodes.find((node) => node.state === "running" && this.#isMaster(node));
+        if (!master) return false;
+        const limits = limitsOf(random);
+        this.#operate(master, "change of limits", () => master.mustRooms.store.changeLimits(limits));
+        return true;
+      }
     }
   }
 

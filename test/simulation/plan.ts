@@ -1,4 +1,5 @@
 /** What a seed decides before anything begins: the cluster, its limits, the load, and how bad the world is. */
+import type { StorageLimits } from "../../internal/store/room.js";
 import type { Durability } from "../../internal/wal/log.js";
 import type { OperationKind } from "./client.js";
 import type { Random } from "./random.js";
@@ -47,6 +48,10 @@ export interface Plan {
   /** How often each kind of fault comes, as against the others. */
   readonly faultWeights: Readonly<Record<FaultKind, number>>;
   readonly clockDrift: number;
+  /** Of each node by chance; all nodes must come to the same. */
+  readonly engines: readonly ("slab" | "map")[];
+  /** Of what is stored, from the founding on. */
+  readonly limits: StorageLimits | undefined;
 }
 
 export const FAULT_KINDS = [
@@ -78,6 +83,7 @@ export const FAULT_KINDS = [
   "addReplica",
   "removeReplica",
   "snapshot",
+  "changeLimits",
 ] as const;
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
@@ -111,6 +117,7 @@ const USUAL_WEIGHTS: Readonly<Record<FaultKind, number>> = {
   addReplica: 1,
   removeReplica: 1,
   snapshot: 2,
+  changeLimits: 1,
 };
 
 const OPERATION_WEIGHTS: Readonly<Record<OperationKind, number>> = {
@@ -143,6 +150,8 @@ export function planOf(seed: number, random: Random): Plan {
   if (random.chance(0.7)) faultWeights.forcePromote = 0;
   const tinyLog = random.chance(0.6);
   const slowReads = random.chance(0.4);
+  const limits = random.chance(0.3) ? limitsOf(random) : undefined;
+  const engines = Array.from({ length: size + 1 }, () => random.pick(["slab", "map"] as const));
   return {
     seed,
     size,
@@ -188,5 +197,16 @@ export function planOf(seed: number, random: Random): Plan {
     faultPauseMs: random.pick([200, 600, 1500]),
     faultWeights,
     clockDrift: random.pick([0, 0.0002, 0.02]),
+    engines,
+    limits,
+  };
+}
+
+/** So little that some of the few keys of the simulation have to go, or come to nothing. */
+export function limitsOf(random: Random): StorageLimits {
+  return {
+    entriesMax: random.pick([0, 4, 7]),
+    bytesMax: random.pick([0, 600, 2000]),
+    policy: random.pick(["noeviction", "lru", "lfu", "random", "ttl"]),
   };
 }

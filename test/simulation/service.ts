@@ -314,11 +314,14 @@ export class Service {
     }
     const expected: string[] = [];
     for (let at = end; at.seq > after.seq && at.prev; at = at.prev) {
-      expected.unshift(...at.events.map(({ key, value }) => `${at.epoch}/${at.seq} ${key}=${value ?? "(deleted)"}`));
+      expected.unshift(
+        ...at.events.map(
+          ({ type, key, value }) => `${at.epoch}/${at.seq} ${type} ${key}=${type === "put" ? value : ""}`,
+        ),
+      );
     }
     const found = page.events.map(
-      ({ position, key, value, type }) =>
-        `${position.epoch}/${position.seq} ${textOf(key)}=${type === "put" ? textOf(value) : "(deleted)"}`,
+      ({ position, key, value, type }) => `${position.epoch}/${position.seq} ${type} ${textOf(key)}=${textOf(value)}`,
     );
     if (found.join() !== expected.join()) {
       this.#world.violate(

@@ -5,10 +5,13 @@
 import { must } from "../../internal/base/assert.js";
 import type { RandomSource } from "../../internal/base/ids.js";
 import type { LogFields, Logger } from "../../internal/base/logger.js";
+import type { Engine } from "../../internal/engine/engine.js";
 import { MapEngine } from "../../internal/engine/map-engine.js";
+import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import { RetentionLoop } from "../../internal/records/retention-loop.js";
 import { ReadGate } from "../../internal/replication/read-gate.js";
 import { Replicator } from "../../internal/replication/replicator.js";
+import type { StorageLimits } from "../../internal/store/room.js";
 import { type NodeRole, type SnapshotPolicy, Store } from "../../internal/store/store.js";
 import type { Durability } from "../../internal/wal/log.js";
 import type { Random } from "./random.js";
@@ -41,12 +44,15 @@ export interface NodeSetup {
   readonly retention: { readonly ageMs: number; readonly bytesMax: number };
   readonly maxReadWaitMs: number;
   readonly writeTimeoutMs: number;
+  /** Both are to come to the same, so that one cluster may have both. */
+  readonly engine: "slab" | "map";
+  readonly limits: StorageLimits | undefined;
 }
 
 /** The parts of a running program. */
 export interface Rooms {
   readonly store: Store;
-  readonly engine: MapEngine;
+  readonly engine: Engine;
   readonly replicator: Replicator;
   readonly gate: ReadGate;
 }
@@ -68,7 +74,7 @@ export interface NodeListener {
 export interface Alterations {
   store?(store: Store, node: SimNode): void;
   disk?(disk: SimDisk, node: SimNode): void;
-  engine?(engine: MapEngine): void;
+  engine?(engine: Engine): void;
   replicator?(replicator: Replicator, store: Store): void;
   gate?(gate: ReadGate): void;
 }
@@ -240,7 +246,10 @@ export class SimNode implements Endpoint, Host {
     const clock = new ProcessClock(this.#world, this.clock, process);
     const random: RandomSource = { bytes: (length) => this.#random.bytes(length) };
     const logger = this.#logger(process);
-    const engine = new MapEngine();
+    const engine =
+      setup.engine === "slab"
+        ? new SlabEngine({ seed: [this.#random.below(2 ** 31), this.#random.below(2 ** 31)] })
+        : new MapEngine();
     this.#alterations.disk?.(this.disk, this);
     this.#alterations.engine?.(engine);
     const store = await Store.open({
@@ -282,6 +291,7 @@ export class SimNode implements Endpoint, Host {
       commit: setup.commit,
       restart,
       ...(setup.masterAddress !== undefined && { masterAddress: setup.masterAddress }),
+      ...(setup.limits && { limits: setup.limits }),
     });
     const gate = new ReadGate({ store, replicator, clock, maxWaitMs: setup.maxReadWaitMs });
     this.#alterations.replicator?.(replicator, store);

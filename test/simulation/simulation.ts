@@ -194,6 +194,8 @@ export class Simulation {
       retention: { ageMs: 0, bytesMax: plan.retentionBytes },
       maxReadWaitMs: plan.maxReadWaitMs,
       writeTimeoutMs: plan.writeTimeoutMs,
+      engine: must(plan.engines[index], "a plan names an engine for each node"),
+      limits: plan.limits,
     };
     const node = new SimNode({
       index,

@@ -9,6 +9,7 @@ import type { CoreState } from "../../internal/replication/core/state.js";
 import type { Ack } from "../../internal/replication/core/message.js";
 import type { PromiseReply, PromiseRequest } from "../../internal/replication/peer.js";
 import { forkOf, isPartOf, Ledger, type LedgerRecord, show, votersOf } from "./ledger.js";
+import type { KeyOperation } from "./client.js";
 import type { Counts } from "./counts.js";
 import type { Rooms, SimNode } from "./sim-node.js";
 import type { World } from "./world.js";
@@ -67,6 +68,8 @@ export class Watch {
   readonly lossy = new Set<LedgerRecord>();
   /** When the first of them began. */
   firstLossyMs = Infinity;
+  /** Keys that went to make room, which is as if somebody had deleted them. */
+  readonly evictions: KeyOperation[] = [];
   /** By epoch: the master that is known to have it. */
   readonly #masters = new Map<
     number,
@@ -76,6 +79,16 @@ export class Watch {
   constructor(world: World, counts: Counts) {
     this.#world = world;
     this.#counts = counts;
+  }
+
+  #noteRemovals({ events }: LedgerRecord): void {
+    for (const { type, key, value } of events) {
+      if (type === "expire") this.#counts.note("keys expired");
+      if (type !== "evict" || value === undefined) continue;
+      this.#counts.note("keys evicted");
+      const when = { invokedMs: this.#world.nowMs, returnedMs: Infinity };
+      this.evictions.push({ client: -1, key, what: "evict", ...when, found: value, leaves: null });
+    }
   }
 
   viewOf(node: SimNode): View | undefined {
@@ -288,7 +301,8 @@ export class Watch {
       this.ledger.learn(
         before,
         bytes,
-        (record) => {
+        (record, isNew) => {
+          if (isNew) this.#noteRemovals(record);
           if (record.prev !== view.log[record.seq - 1]) {
             this.#violate(
               "logs match",
