@@ -88,6 +88,8 @@ class Watched {
   #newestAcknowledged = toSeq(0);
   readonly #asked: Promise<void>[] = [];
   #writes = 0;
+  /** Where a disk was lost: its vote went with it. */
+  readonly #wiped = new Set<string>();
   readonly seen = { acknowledged: 0, reads: 0, promotions: 0, transfers: 0 };
 
   constructor(kind: Kind) {
@@ -210,6 +212,7 @@ class Watched {
       case "wipe":
         if (!this.#areAllVotersBut(address)) return;
         await cluster.wipe(address, "told");
+        this.#wiped.add(address);
         seen.wipes++;
         return;
       case "add":
@@ -305,7 +308,23 @@ class Watched {
   /** All others have what they had: what fewer than a majority remembers is lost for good. */
   #areWell(address: string): boolean {
     return [...this.cluster.nodes.values()].every(
-      ({ address: other, store }) => other === address || (!store.mustCatchUp && !store.disk.rotten),
+      ({ address: other, store }) =>
+        other === address ||
+        (!store.mustCatchUp && !store.disk.rotten && (!this.#wiped.has(other) || this.#isAdmitted(other))),
+    );
+  }
+
+  /** All others know the node that is there now, with its vote where it is to have one. */
+  #isAdmitted(address: string): boolean {
+    const { nodeId } = this.cluster.node(address).store;
+    return EVERYBODY.every(
+      (other) =>
+        other === address ||
+        this.cluster
+          .node(other)
+          .store.members.some(
+            (member) => member.nodeId === nodeId && !member.removed && (member.voter || !this.#kind.isListed),
+          ),
     );
   }
 
