@@ -132,6 +132,8 @@ export class Cluster {
     this.nodes.delete(address);
     store.release();
     await replicator.close();
+    // As a store that closes: whoever still waits for a write learns that its outcome is unknown.
+    store.endMastership();
     return left;
   }
 
