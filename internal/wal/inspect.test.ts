@@ -137,19 +137,27 @@ test("damage in several segments is told of each", async () => {
   );
 });
 
-test("a last segment that was emptied or zeroed is damage, alone and behind other damage", async () => {
+test("a last segment that was zeroed is damage, alone and behind other damage; one that was cut inside its header is torn", async () => {
   const { fileSystem, segments } = await madeLog();
   const last = segments.at(-1)!;
-  for (const bytes of [Buffer.alloc(0), Buffer.alloc(5000)]) {
+  for (const [kind, bytes] of [
+    ["corrupt", Buffer.alloc(5000)],
+    ["torn", Buffer.alloc(0)],
+    ["torn", fileSystem.bytes(last).subarray(0, 79)],
+  ] as const) {
     const harmed = fileSystem.copy();
     harmed.setBytes(last, bytes);
-    const finding = { kind: "corrupt", file: last, offset: 0, found: `${bytes.length} bytes without one` };
-    expect((await inspect(harmed)).findings).toMatchObject([finding]);
+    expect((await inspect(harmed)).findings).toMatchObject([{ kind, file: last, offset: 0 }]);
     const both = await inspect(flipped(harmed, segments[1]!, 200));
-    expect(both.findings).toMatchObject([{ kind: "corrupt", file: segments[1] }, finding]);
+    expect(both.findings).toMatchObject([
+      { kind: "corrupt", file: segments[1] },
+      { kind: "corrupt", file: last },
+    ]);
     const lone = new MemoryFileSystem();
     lone.setBytes(FIRST, bytes);
-    expect((await inspect(lone)).findings).toMatchObject([{ ...finding, file: FIRST }]);
+    expect((await inspect(lone)).findings).toMatchObject([
+      { kind: "corrupt", file: FIRST, offset: 0, found: `${bytes.length} bytes without one` },
+    ]);
   }
 });
 

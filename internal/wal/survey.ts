@@ -1,8 +1,8 @@
 /**
  * Reads a log that a run before left behind, all of it, and judges it; changes nothing.
  *
- * The rule: the last segment may end in a torn frame (`torn-frame.ts`); everything else that is not as it was written is
- * corruption.
+ * The rule: the last segment may end in a torn frame (`torn-frame.ts`), or inside its header when there is one before it;
+ * everything else that is not as it was written is corruption.
  */
 import { assert, must } from "../base/assert.js";
 import type { ClusterId } from "../base/ids.js";
@@ -196,6 +196,7 @@ class Reader {
   async #readSegment(index: number): Promise<Cut | undefined> {
     const found = must(this.#found[index], "the segment was found");
     const next = this.#found[index + 1];
+    if (!next && index > 0 && found.size < SEGMENT_HEADER_BYTES) return { index, offset: 0 };
     const header = this.#checkedHeader(index, found);
     if (index === 0) this.#cursor.follow(header.before);
     // A segment begins only after the one before it is synced.
