@@ -68,6 +68,8 @@ export interface LedgerRecord {
   committed: boolean;
 }
 
+type Complain = (detail: string) => void;
+
 const text = new TextDecoder();
 
 export class Ledger {
@@ -105,13 +107,15 @@ export class Ledger {
 
   /**
    * Takes in whole encoded records that follow `before` in some log; gives the last. `each` is told which of them no log had before,
-   * `contradiction` of two records of one epoch and seq that differ.
+   * `contradiction` of two records of one epoch and seq that differ. `nonsense` of a record that does what no master may have
+   * written.
    */
   learn(
     before: LedgerRecord,
     bytes: Uint8Array,
     each: (record: LedgerRecord, isNew: boolean) => void,
     contradiction: (one: LedgerRecord, other: LedgerRecord) => void,
+    nonsense: Complain,
   ): LedgerRecord {
     let last = before;
     for (const raw of decodeRecords(bytes, false)) {
@@ -122,7 +126,7 @@ export class Ledger {
       if (known) {
         last = known;
       } else {
-        const record = recordAfter(last, raw);
+        const record = recordAfter(last, raw, nonsense);
         const twin = this.#bySeq[raw.seq]?.find(({ epoch }) => epoch === raw.epoch);
         (this.#bySeq[raw.seq] ??= []).push(record);
         this.records++;
@@ -181,7 +185,11 @@ export function recordOn(end: LedgerRecord, seq: number): LedgerRecord {
 export const show = (record: LedgerRecord): string =>
   `(${record.epoch}, ${record.seq}, ${record.chain.toString(16).padStart(8, "0")})`;
 
-function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }: RawRecord): LedgerRecord {
+function recordAfter(
+  prev: LedgerRecord,
+  { epoch, chain, payload, timestampMs }: RawRecord,
+  nonsense: Complain,
+): LedgerRecord {
   const seq = prev.seq + 1;
   let { state, produced, cluster } = prev;
   let begins: ModelEpoch | undefined;
@@ -206,11 +214,10 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
         const entry = state.get(key);
         if (change.kind !== "delete") {
           // Whoever follows the changes is told that the key goes, so it has to be what its master saw.
-          assert(
-            entry?.modSeq === change.modSeq,
-            `${key} is ${change.kind}d as of ${change.modSeq}, it is of ${entry?.modSeq}`,
-          );
-          assert(change.kind === "evict" || (entry.expiresAtMs ?? Infinity) <= timestampMs, `${key} expires early`);
+          if (entry?.modSeq !== change.modSeq)
+            nonsense(`${key} goes (${change.kind}) as of ${change.modSeq}, and is of ${entry?.modSeq} at ${seq}`);
+          if (change.kind === "expire" && (entry?.expiresAtMs ?? 0) > timestampMs)
+            nonsense(`${key} expires early at ${seq}`);
         }
         events.push({ type: change.kind, key, value: entry?.value });
         changeState().delete(key);
@@ -240,7 +247,7 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
         break;
     }
   }
-  assertWithinLimits(prev, state, cluster, seq);
+  checkLimits(prev, state, cluster, seq, nonsense);
   const record: LedgerRecord & { start: LedgerRecord | undefined } = {
     seq,
     epoch,
@@ -262,17 +269,20 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
 const IN_FLIGHT_MAX = 50;
 
 /** A record that stores more than the one before it leaves no more than the limits allow. */
-function assertWithinLimits(
+function checkLimits(
   prev: LedgerRecord,
   state: ReadonlyMap<string, ModelEntry>,
   { limits, limitedSeq }: ModelCluster,
   seq: number,
+  nonsense: Complain,
 ): void {
   if (!limits || state === prev.state || seq <= limitedSeq + IN_FLIGHT_MAX) return;
   const [before, after] = [bytesHeld(prev.state), bytesHeld(state)];
   const { entriesMax, bytesMax } = limits;
-  assert(entriesMax === 0 || state.size <= Math.max(entriesMax, prev.state.size), `${state.size} keys at ${seq}`);
-  assert(bytesMax === 0 || after <= Math.max(bytesMax, before), `${after} bytes at ${seq}`);
+  if (entriesMax > 0 && state.size > Math.max(entriesMax, prev.state.size))
+    nonsense(`${state.size} keys are held after ${seq}, and ${entriesMax} are allowed`);
+  if (bytesMax > 0 && after > Math.max(bytesMax, before))
+    nonsense(`${after} bytes are held after ${seq}, and ${bytesMax} are allowed`);
 }
 
 function bytesHeld(state: ReadonlyMap<string, ModelEntry>): number {

@@ -3,7 +3,7 @@
  * the code would; the code itself knows nothing of them. They come in where the simulation puts a node together (methods of
  * its parts are replaced) and through the shims (functions of the core are).
  */
-import { epoch, type Seq, seq } from "../../internal/base/position.js";
+import { epoch, epochMs, type Seq, seq } from "../../internal/base/position.js";
 import type { Effect } from "../../internal/replication/core/effect.js";
 import type { Event } from "../../internal/replication/core/event.js";
 import type { CoreState } from "../../internal/replication/core/state.js";
@@ -244,6 +244,31 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
         return page.events.length > 2 ? { ...page, events: page.events.slice(1) } : page;
       };
     }),
+
+  "removes keys before their time": () => ({
+    alterations: {
+      engine: (engine) => {
+        const real = engine.due.bind(engine);
+        engine.due = (nowMs, countMax) => real(epochMs(nowMs + 1000), countMax);
+      },
+    },
+  }),
+
+  "removes keys that have been written anew": () => ({
+    alterations: {
+      engine: (engine) => {
+        const real = engine.victim.bind(engine);
+        engine.victim = (policy) => {
+          const victim = real(policy);
+          return victim && { ...victim, modSeq: seq(Math.max(1, victim.modSeq - 1)) };
+        };
+      },
+    },
+  }),
+
+  "takes the store for empty when it makes room": () => ({
+    alterations: { engine: (engine) => override(engine, "accountedBytes", () => 0) },
+  }),
 
   "acknowledges a write before it is committed": () =>
     inStore((store) => {

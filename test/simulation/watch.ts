@@ -298,25 +298,31 @@ export class Watch {
         this.#violate("what is written can be read", `${view.node.name} has nothing after seq ${before.seq}`);
         return;
       }
-      this.ledger.learn(
-        before,
-        bytes,
-        (record, isNew) => {
-          if (isNew) this.#noteRemovals(record);
-          if (record.prev !== view.log[record.seq - 1]) {
-            this.#violate(
-              "logs match",
-              `${view.node.name} has record ${show(record)} after ${show(must(view.log[record.seq - 1], "a record has one before"))}`,
-            );
-          }
-          view.log[record.seq] = record;
-          if (record.begins) this.#begun(view, record);
-        },
-        (one, other) => this.#violate("logs match", `${show(one)} and ${show(other)} have one epoch and seq`),
-      );
+      this.#learn(view, before, bytes);
     }
     const end = must(view.log.at(-1), "there is a root");
     if (view.cutOff && end.epoch >= view.cutOff.epoch) this.#judgeCut(view, view.cutOff.record, end);
+  }
+
+  #learn(view: View, before: LedgerRecord, bytes: Uint8Array): void {
+    const each = (record: LedgerRecord, isNew: boolean): void => {
+      if (isNew) this.#noteRemovals(record);
+      if (record.prev !== view.log[record.seq - 1]) {
+        this.#violate(
+          "logs match",
+          `${view.node.name} has record ${show(record)} after ${show(must(view.log[record.seq - 1], "a record has one before"))}`,
+        );
+      }
+      view.log[record.seq] = record;
+      if (record.begins) this.#begun(view, record);
+    };
+    this.ledger.learn(
+      before,
+      bytes,
+      each,
+      (one, other) => this.#violate("logs match", `${show(one)} and ${show(other)} have one epoch and seq`),
+      (detail) => this.#violate("a record does what its master saw", `${view.node.name}: ${detail}`),
+    );
   }
 
   /** Committed records went; what took their place must have been allowed to. */
