@@ -1,7 +1,7 @@
 /** What every engine does. The suite runs against each implementation of the port. */
 import { describe, expect, test } from "vitest";
 import { epochMs, seq } from "../base/position.js";
-import { accountedBytesOf, type Engine, type KeyedEntry, type Operation } from "./engine.js";
+import { accountedBytesOf, type Engine, type KeyedEntry, type Operation, type ScanBudget } from "./engine.js";
 import { MapEngine } from "./map-engine.js";
 import { SlabEngine } from "./slab-engine.js";
 
@@ -381,6 +381,163 @@ describe.each([
       for (let step = walk.next(); !step.done; step = walk.next()) copy.restore(step.value);
       expect(keysOf(copy, "")).toEqual(keysOf(engine, ""));
       expect(keysOf(copy, "")).toHaveLength(2000);
+    });
+  });
+
+  describe("a deletion of a range", () => {
+    const deleteRange = (engine: Engine, n: number, start: string, end?: string): void =>
+      engine.apply(seq(n), at, {
+        kind: "delete-range",
+        start: bytes(start),
+        ...(end !== undefined && { end: bytes(end) }),
+      });
+    /** More than a deletion removes at once. */
+    const fill = (engine: Engine): void => {
+      for (let i = 0; i < 300; i++) put(engine, i + 1, keyOf(i), "value", i % 2 === 0 ? 5000 : undefined);
+    };
+    const keyOf = (i: number): string => `${"abc"[i % 3]}/${String(i).padStart(3, "0")}`;
+    const settle = (engine: Engine, looks = 7): void => {
+      while (engine.removeHidden(looks));
+      expect(engine.isSettled).toBe(true);
+    };
+    const namesOf = (engine: Engine, isReverse = false): string[] => [
+      ...keysOf(engine.scan({ start: bytes("") }, at, isReverse)),
+    ];
+
+    test("takes all keys of the range away from every reader at once, and no others", () => {
+      const engine = create();
+      fill(engine);
+      deleteRange(engine, 400, "b/", "b0");
+      const expected = Array.from({ length: 300 }, (_, i) => keyOf(i)).filter((key) => !key.startsWith("b"));
+      for (const isSettled of [false, true]) {
+        if (isSettled) settle(engine);
+        expect(namesOf(engine)).toEqual(expected.toSorted());
+        expect(namesOf(engine, true)).toEqual(expected.toSorted().toReversed());
+        expect([...keysOf(engine.walk(seq(400)))].sort()).toEqual(expected.toSorted());
+        expect(engine.get(bytes("b/001"), at)).toBeUndefined();
+        expect(engine.get(bytes("a/000"), at)?.modSeq).toBe(1);
+        expect(engine.due(epochMs(6000), 300).filter(({ key }) => Buffer.from(key).toString().startsWith("b"))).toEqual(
+          [],
+        );
+        expect(engine.count({ start: bytes("a"), end: bytes("c") }, at, undefined, 1000)).toEqual({ count: 100 });
+      }
+      expect(engine.entryCount).toBe(200);
+    });
+
+    test("leaves what its own record or a later one has written", () => {
+      const engine = create();
+      fill(engine);
+      put(engine, 500, "a/000", "later");
+      put(engine, 400, "a/003", "same");
+      deleteRange(engine, 400, "", "b");
+      for (const isSettled of [false, true]) {
+        if (isSettled) settle(engine, 1);
+        expect(namesOf(engine).filter((key) => key < "b")).toEqual(["a/000", "a/003"]);
+      }
+    });
+
+    test("lets a key that is written after it be made anew", () => {
+      const engine = create();
+      fill(engine);
+      deleteRange(engine, 400, "");
+      put(engine, 401, "b/100", "anew");
+      put(engine, 402, "b/100", "again");
+      expect(engine.get(bytes("b/100"), at)).toEqual({ value: bytes("again"), createSeq: 401, modSeq: 402 });
+      settle(engine);
+      expect([namesOf(engine), engine.entryCount, engine.dataBytes]).toEqual([["b/100"], 1, 10]);
+      const other = create();
+      put(other, 401, "b/100", "anew");
+      put(other, 402, "b/100", "again");
+      expect(engine.checksum).toBe(other.checksum);
+    });
+
+    test("lets no operation find what it has hidden", () => {
+      const engine = create();
+      fill(engine);
+      const victim = { kind: "evict", key: bytes("b/100"), modSeq: seq(101) } as const;
+      deleteRange(engine, 400, "b/", "b0");
+      engine.apply(seq(401), at, victim);
+      engine.apply(seq(402), at, { ...victim, kind: "expire" });
+      engine.apply(seq(403), at, { kind: "delete", key: victim.key });
+      expect(engine.get(victim.key, at)).toBeUndefined();
+      for (const policy of ["lru", "lfu", "random", "ttl"] as const) {
+        for (let i = 0; i < 100; i++) {
+          const found = engine.victim(policy);
+          if (found) expect(Buffer.from(found.key).toString()).not.toMatch(/^b/);
+        }
+      }
+      settle(engine);
+      expect(engine.entryCount).toBe(200);
+    });
+
+    test("may come over others that are not carried out yet", () => {
+      const engine = create();
+      fill(engine);
+      deleteRange(engine, 400, "a/100", "b/100");
+      put(engine, 401, "a/120", "between");
+      put(engine, 402, "b/001", "stays");
+      deleteRange(engine, 403, "a/110", "b/");
+      deleteRange(engine, 404, "c/200");
+      deleteRange(engine, 405, "x", "y");
+      deleteRange(engine, 406, "b", "a");
+      const expected = Array.from({ length: 300 }, (_, i) => keyOf(i)).filter(
+        (key) => (key < "a/100" || key >= "b/100" || key === "b/001") && key < "c/200",
+      );
+      expect(namesOf(engine)).toEqual(expected.toSorted());
+      settle(engine, 3);
+      expect([namesOf(engine), engine.entryCount]).toEqual([expected.toSorted(), expected.length]);
+    });
+
+    test("is forgotten with everything else", () => {
+      const engine = create();
+      fill(engine);
+      deleteRange(engine, 400, "");
+      engine.clear();
+      expect([engine.isSettled, engine.entryCount]).toEqual([true, 0]);
+      engine.restore({ key: bytes("a"), value: bytes("v"), createSeq: seq(1), modSeq: seq(1) });
+      expect(namesOf(engine)).toEqual(["a"]);
+    });
+  });
+
+  describe("a scan with a budget", () => {
+    const budgeted = (engine: Engine, start: string, end: string | undefined, isReverse: boolean, looks: number) => {
+      const budget: ScanBudget = { looks };
+      const range = { start: bytes(start), ...(end !== undefined && { end: bytes(end) }) };
+      const names = [...keysOf(engine.scan(range, at, isReverse, budget))];
+      return [names.join(""), budget.stoppedAt && Buffer.from(budget.stoppedAt).toString()];
+    };
+
+    test("stops when it has looked at so many entries, shown or not, and says where to go on", () => {
+      const engine = create();
+      for (const [i, key] of ["a", "b", "c", "d", "e"].entries())
+        put(engine, i + 1, key, "v", key < "d" ? 500 : undefined);
+      expect(budgeted(engine, "", undefined, false, 2)).toEqual(["", "c"]);
+      expect(budgeted(engine, "c", undefined, false, 2)).toEqual(["d", "e"]);
+      expect(budgeted(engine, "c", "e", false, 2)).toEqual(["d", undefined]);
+      expect(budgeted(engine, "e", undefined, false, 1)).toEqual(["e", undefined]);
+      expect(budgeted(engine, "", undefined, true, 3)).toEqual(["ed", "c"]);
+      expect(budgeted(engine, "", "c", true, 1)).toEqual(["", "b"]);
+      expect(budgeted(engine, "", "b", true, 1)).toEqual(["", undefined]);
+    });
+
+    test("counts as many as a scan shows, in parts", () => {
+      const engine = create();
+      for (let i = 0; i < 100; i++) put(engine, i + 1, `key-${i + 100}`, "v", i % 10 === 0 ? 500 : undefined);
+      const range = { start: bytes("key-120"), end: bytes("key-180") };
+      for (const looks of [1, 7, 59, 60, 61, 1000]) {
+        let total = 0;
+        let from: Uint8Array | undefined;
+        do {
+          const { count, next } = engine.count(range, at, from, looks);
+          expect(count).toBeLessThanOrEqual(looks);
+          total += count;
+          from = next;
+        } while (from);
+        expect(total).toBe(54);
+      }
+      expect(engine.count({ start: bytes("x") }, at, undefined, 10)).toEqual({ count: 0 });
+      expect(engine.count({ start: bytes("x"), end: bytes("a") }, at, undefined, 10)).toEqual({ count: 0 });
+      expect(engine.count({ start: bytes("") }, at, bytes("key-190"), 100)).toEqual({ count: 9 });
     });
   });
 

@@ -4,7 +4,7 @@
  * says what time it is.
  *
  * Keys and values are bytes. The engine takes over no buffer that it is given (it copies), and what it hands out is valid
- * until the next call of `apply`, `restore` or `clear`: it may be the engine's own memory, which is then moved, written to, or
+ * until the next call of `apply`, `removeHidden`, `restore` or `clear`: it may be the engine's own memory, which is then moved, written to, or
  * given back. Whoever reads is done with it, or has copied it, before anybody else can get a turn; and never writes to it.
  */
 import type { EpochMs, Seq } from "../base/position.js";
@@ -22,7 +22,15 @@ export type Operation =
   /** Removes a key whose time is over, as the record `modSeq` had left it; one that was changed since stays. */
   | { readonly kind: "expire"; readonly key: Uint8Array; readonly modSeq: Seq }
   /** Removes a key to make room, as the record `modSeq` had left it; one that was changed since stays. */
-  | { readonly kind: "evict"; readonly key: Uint8Array; readonly modSeq: Seq };
+  | { readonly kind: "evict"; readonly key: Uint8Array; readonly modSeq: Seq }
+  /**
+   * Removes all keys of a range, as earlier records had left them; what its own record or a later one has written stays.
+   * Without `end`: to the last key.
+   */
+  | { readonly kind: "delete-range"; readonly start: Uint8Array; readonly end?: Uint8Array };
+
+/** An operation on one key. */
+export type KeyOperation = Exclude<Operation, { readonly kind: "delete-range" }>;
 
 /** A key's present content. */
 export interface Entry {
@@ -52,6 +60,21 @@ export interface KeyVersion {
   readonly modSeq: Seq;
 }
 
+/** How far a scan may go, however little it shows. It lowers `looks` as it goes. */
+export interface ScanBudget {
+  /** Entries that it may still look at. */
+  looks: number;
+  /** Set when that was too few: the `start` of a scan of the rest, or with `reverse` its `end`. Valid as the entries are. */
+  stoppedAt?: Uint8Array;
+}
+
+/** Keys of a part of a range. */
+export interface KeyCount {
+  readonly count: number;
+  /** The first key that was not counted, if the range goes on; a copy. */
+  readonly next?: Uint8Array;
+}
+
 /** Which key goes when there is no room: the one not used for longest, the one used least, any, the one due soonest. */
 export type EvictionPolicy = "lru" | "lfu" | "random" | "ttl";
 
@@ -66,6 +89,12 @@ export function accountedBytesOf(keyLength: number, valueLength: number): number
 export interface Engine {
   /** Whether keys are kept in order. Where they are not, nobody calls `scan`. */
   readonly isOrdered: boolean;
+  /**
+   * Whether all that was deleted is removed. A deletion of a range takes effect at once, and costs little; its keys are hidden
+   * then, and removed by `removeHidden`. As long as some are left, `entryCount`, `dataBytes`, `accountedBytes` and `checksum`
+   * may count them, and are not the same on every node.
+   */
+  readonly isSettled: boolean;
   /** Keys held, those past their deadline included until they are removed. */
   readonly entryCount: number;
   /** Bytes of all keys and values held. */
@@ -96,6 +125,12 @@ export interface Engine {
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void;
 
   /**
+   * Looks at up to `looksMax` entries that deletions of ranges may have hidden, and removes them; nothing that a reader sees is
+   * changed. Returns whether there is more to do.
+   */
+  removeHidden(looksMax: number): boolean;
+
+  /**
    * Goes through the entries while operations go on in between: every entry that `createdUpTo` or an earlier record
    * created, and that is there from beginning to end, comes once, as it is at that moment. What each step hands out is
    * valid until the next step or operation.
@@ -104,23 +139,31 @@ export interface Engine {
 
   /**
    * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and
-   * what it hands out, is valid until the next operation or scan. With `reverse`, by descending keys.
+   * what it hands out, is valid until the next operation, scan or count. With `reverse`, by descending keys. Where much was
+   * deleted or is overdue, it may have to pass over much; with a `budget` it stops there.
    */
-  scan(range: KeyRange, nowMs: EpochMs, reverse?: boolean): Iterator<KeyedEntry, undefined>;
+  scan(range: KeyRange, nowMs: EpochMs, reverse?: boolean, budget?: ScanBudget): Iterator<KeyedEntry, undefined>;
+
+  /**
+   * Counts the keys that a scan would show, from `from` on, or from the range's beginning; it looks at up to `looksMax` entries,
+   * and says where the rest begins.
+   */
+  count(range: KeyRange, nowMs: EpochMs, from: Uint8Array | undefined, looksMax: number): KeyCount;
 
   /**
    * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about. They stay until an
-   * operation removes them. The keys are copies.
+   * operation removes them. While the engine is not settled there may be fewer than there are. The keys are copies.
    */
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
 
   /**
    * A key that could go to make room, or undefined when no key can. It stays until an operation removes it; where there is
-   * another that could go, the next call names that one. `ttl` names only keys with a deadline. The key is a copy.
+   * another that could go, the next call names that one. `ttl` names only keys with a deadline. While the engine is not settled
+   * it may find none though there is one. The key is a copy.
    */
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined;
 
-  /** Puts an entry of a walk into this engine, exactly as it was there. */
+  /** Puts an entry of a walk into this engine, which is settled, exactly as it was there. */
   restore(entry: KeyedEntry): void;
 
   /** Forgets everything. */

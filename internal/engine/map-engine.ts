@@ -11,16 +11,20 @@ import {
   ENTRY_OVERHEAD_BYTES,
   type Entry,
   type EvictionPolicy,
+  type KeyCount,
   type KeyedEntry,
   type KeyRange,
   type KeyVersion,
   type Operation,
+  type ScanBudget,
 } from "./engine.js";
 import { entryChecksum } from "./entry-checksum.js";
 import { SortedKeys } from "./sorted-keys.js";
 
 export class MapEngine implements Engine {
   readonly isOrdered = true;
+  /** What a deletion of a range removes goes at once. */
+  readonly isSettled = true;
   /** By the key's bytes, one character a byte: cheaper to make than a string from UTF-8, and equal exactly when the bytes are. */
   readonly #entries = new Map<string, StoredEntry>();
   /** The map's keys, which itself is in the order of creation. */
@@ -66,6 +70,10 @@ export class MapEngine implements Engine {
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
+    if (operation.kind === "delete-range") {
+      this.#deleteRange(seq, operation);
+      return;
+    }
     const name = nameOf(operation.key);
     const before = this.#entries.get(name);
     if (before && before.modSeq > seq) return;
@@ -90,6 +98,10 @@ export class MapEngine implements Engine {
     }
   }
 
+  removeHidden(): boolean {
+    return false;
+  }
+
   *walk(createdUpTo: Seq): Generator<KeyedEntry, undefined> {
     // A Map's iterator goes on over changes, and meets what was added meanwhile at the end: there it stops.
     for (const [name, entry] of this.#entries) {
@@ -98,14 +110,31 @@ export class MapEngine implements Engine {
     }
   }
 
-  *scan({ start, end }: KeyRange, nowMs: EpochMs, reverse = false): Generator<KeyedEntry, undefined> {
-    const startName = nameOf(start);
-    const endName = end && nameOf(end);
-    for (const name of reverse ? this.#sorted.downFrom(endName) : this.#sorted.from(startName)) {
-      if (reverse ? name < startName : endName !== undefined && name >= endName) return;
+  *scan(
+    range: KeyRange,
+    nowMs: EpochMs,
+    reverse = false,
+    budget: ScanBudget = { looks: Infinity },
+  ): Generator<KeyedEntry, undefined> {
+    let last = range.end;
+    for (const name of this.#namesOf(range, reverse)) {
+      const key = bytesOf(name);
+      if (budget.looks-- <= 0) {
+        budget.stoppedAt = reverse ? must(last, "one was looked at, or there is an end") : key;
+        return;
+      }
       const entry = must(this.#entries.get(name), "a sorted key has an entry");
       if (!isOverdue(entry, nowMs)) yield keyed(name, entry);
+      last = key;
     }
+  }
+
+  count({ start, end }: KeyRange, nowMs: EpochMs, from: Uint8Array | undefined, looksMax: number): KeyCount {
+    const budget: ScanBudget = { looks: looksMax };
+    const scan = this.scan({ start: from ?? start, ...(end && { end }) }, nowMs, false, budget);
+    let count = 0;
+    while (!scan.next().done) count++;
+    return { count, ...(budget.stoppedAt && { next: budget.stoppedAt }) };
   }
 
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
@@ -153,9 +182,27 @@ export class MapEngine implements Engine {
     if (entry.expiresAtMs !== undefined) this.#deadlines.add(deadlineName(entry.expiresAtMs, name));
   }
 
+  #deleteRange(seq: Seq, range: KeyRange): void {
+    // All of them before the first goes: the keys in their order are valid until the next change only.
+    const names = Array.from(this.#namesOf(range, false));
+    for (const name of names) {
+      const entry = must(this.#entries.get(name), "a sorted key has an entry");
+      if (entry.modSeq < seq) this.#remove(name, entry);
+    }
+  }
+
+  *#namesOf({ start, end }: KeyRange, reverse: boolean): Generator<string, undefined> {
+    const startName = nameOf(start);
+    const endName = end && nameOf(end);
+    for (const name of reverse ? this.#sorted.downFrom(endName) : this.#sorted.from(startName)) {
+      if (reverse ? name < startName : endName !== undefined && name >= endName) return;
+      yield name;
+    }
+  }
+
   #version(name: string): KeyVersion {
     const { modSeq } = must(this.#entries.get(name), "the key is there");
-    return { key: new Uint8Array(Buffer.from(name, "latin1")), modSeq };
+    return { key: bytesOf(name), modSeq };
   }
 
   #remove(name: string, entry: StoredEntry): void {
@@ -250,6 +297,10 @@ function dueOf(deadline: string): number {
 function keyed(name: string, { value, createSeq, modSeq, expiresAtMs }: Entry): KeyedEntry {
   const entry = { key: Buffer.from(name, "latin1"), value, createSeq, modSeq };
   return expiresAtMs === undefined ? entry : { ...entry, expiresAtMs };
+}
+
+function bytesOf(name: string): Uint8Array {
+  return new Uint8Array(Buffer.from(name, "latin1"));
 }
 
 function nameOf(key: Uint8Array): string {

@@ -126,3 +126,34 @@ test("an engine without order does all but scan", () => {
   expect(engine.bytesTotal).toBeLessThan(ordered.bytesTotal);
   expect(() => engine.scan({ start: keyOf(0) }, at)).toThrow("keeps its keys in order");
 });
+
+test("a deletion of a range of a million keys removes few of them itself, and each call no more than it may look at", () => {
+  for (const isOrdered of [true, false]) {
+    const engine = new SlabEngine({ isOrdered });
+    const entries = 1_000_000;
+    for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), Buffer.alloc(8));
+    engine.apply(seq(entries + 1), at, { kind: "delete-range", start: keyOf(10), end: keyOf(entries - 10) });
+    expect(engine.entryCount).toBeGreaterThanOrEqual(entries - 16);
+    let calls = 0;
+    for (let before = engine.entryCount, isMore = true; isMore; before = engine.entryCount) {
+      isMore = engine.removeHidden(1000);
+      calls++;
+      expect(before - engine.entryCount).toBeLessThanOrEqual(1000);
+    }
+    expect([engine.isSettled, engine.entryCount]).toEqual([true, 20]);
+    expect(calls).toBeLessThanOrEqual(1010);
+    expect(engine.get(keyOf(9), at)).toBeDefined();
+    expect(engine.bytesTotal).toBeLessThan(64 * MiB);
+  }
+});
+
+test("ranges of few keys each do not pile up, however many are deleted in a row", () => {
+  const engine = new SlabEngine();
+  const entries = 100_000;
+  for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), Buffer.alloc(8));
+  for (let n = 0; n < entries; n += 10) {
+    engine.apply(seq(entries + 1 + n), at, { kind: "delete-range", start: keyOf(n), end: keyOf(n + 9) });
+    expect(engine.isSettled).toBe(true);
+  }
+  expect(engine.entryCount).toBe(entries / 10);
+});

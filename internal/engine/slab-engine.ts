@@ -3,7 +3,7 @@
  * JavaScript object an entry. What it hands out are views of its blocks. DESIGN.md beside this file draws how it lies in memory.
  */
 import type { EpochMs, Seq } from "../base/position.js";
-import { assert, unreachable } from "../base/assert.js";
+import { assert, must, unreachable } from "../base/assert.js";
 import { Chance } from "./chance.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
 import {
@@ -12,19 +12,27 @@ import {
   ENTRY_OVERHEAD_BYTES,
   type Entry,
   type EvictionPolicy,
+  type KeyCount,
   type KeyedEntry,
+  type KeyOperation,
   type KeyRange,
   type KeyVersion,
   type Operation,
+  type ScanBudget,
 } from "./engine.js";
 import { EntryBlocks } from "./entry-blocks.js";
 import { EntryIds } from "./entry-ids.js";
 import { EntryOrder } from "./entry-order.js";
 import { ABSENT, HashIndex } from "./hash-index.js";
 import { type HashSeed, KeyHash, randomHashSeed } from "./hash-index-hash.js";
+import { HiddenEntries } from "./hidden-entries.js";
 import { NO_ID } from "./ordered-index.js";
+import { compareBytes } from "./slab-bytes.js";
 import { COUNT_NEW, UseClock } from "./use-clock.js";
 import { type Candidates, Victims } from "./victims.js";
+
+/** Entries that a deletion of a range looks at itself. */
+const LOOKS_A_DELETION = 16;
 
 export interface SlabEngineOptions {
   /** Whether keys are kept in order, as `scan` needs; absent: they are. It costs memory, and time when keys come and go. */
@@ -42,6 +50,8 @@ export class SlabEngine implements Engine {
   #order: EntryOrder | undefined;
   /** There is none before the first deadline. */
   #deadlines: DeadlineWheel | undefined;
+  /** There only while deletions of ranges have hidden entries that are not removed yet. */
+  #hidden: HiddenEntries | undefined;
   readonly #clock: UseClock;
   readonly #victims: Victims;
   #dataBytes = 0;
@@ -54,6 +64,10 @@ export class SlabEngine implements Engine {
     this.#clock = new UseClock(chance);
     this.#victims = new Victims(this.#candidates(), chance);
     this.clear();
+  }
+
+  get isSettled(): boolean {
+    return this.#hidden === undefined;
   }
 
   get entryCount(): number {
@@ -96,18 +110,34 @@ export class SlabEngine implements Engine {
     if (location === ABSENT) return undefined;
     const deadlineMs = this.#blocks.deadlineAt(location);
     if (deadlineMs <= nowMs) return undefined;
+    if (this.#hidden?.hides(bytes, start, end, this.#blocks.modSeqAt(location))) return undefined;
     this.#use(location);
     return this.#entryAt(location, deadlineMs);
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
+    if (operation.kind === "delete-range") this.#deleteRange(seq, operation);
+    else this.#applyToKey(seq, timestampMs, operation);
+  }
+
+  removeHidden(looksMax: number): boolean {
+    this.#hidden?.removeSome(looksMax);
+    if (this.#hidden?.isEmpty) this.#hidden = undefined;
+    return this.#hidden !== undefined;
+  }
+
+  #applyToKey(seq: Seq, timestampMs: EpochMs, operation: KeyOperation): void {
     const { key } = operation;
     const hash = this.#hash.of(key, 0, key.length);
     const before = this.#index.find(hash, key, 0, key.length);
     if (before !== ABSENT && this.#blocks.modSeqAt(before) > seq) return;
+    const isHidden = before !== ABSENT && this.#isHidden(before);
+    // What is hidden is as good as removed.
+    if (isHidden && operation.kind !== "put") return;
     switch (operation.kind) {
       case "put": {
-        const createSeq = this.#isPresent(before, seq, timestampMs) ? this.#blocks.createSeqAt(before) : seq;
+        const isPresent = !isHidden && this.#isPresent(before, seq, timestampMs);
+        const createSeq = isPresent ? this.#blocks.createSeqAt(before) : seq;
         this.#put(hash, before, key, operation.value, createSeq, seq, operation.expiresAtMs ?? Infinity);
         break;
       }
@@ -130,18 +160,43 @@ export class SlabEngine implements Engine {
     const end = ids.end;
     for (let id = ids.nextFrom(0, end); id < end; id = ids.nextFrom(id + 1, end)) {
       const location = ids.locationOf(id);
-      if (blocks.createSeqAt(location) <= createdUpTo) yield this.#keyedAt(location);
+      if (blocks.createSeqAt(location) <= createdUpTo && !this.#isHidden(location)) yield this.#keyedAt(location);
     }
   }
 
-  scan(range: KeyRange, nowMs: EpochMs, reverse = false): Iterator<KeyedEntry, undefined> {
+  scan(
+    range: KeyRange,
+    nowMs: EpochMs,
+    reverse = false,
+    budget: ScanBudget = { looks: Infinity },
+  ): Iterator<KeyedEntry, undefined> {
     assert(this.#order, "an engine that is scanned keeps its keys in order");
-    return reverse ? this.#scanDown(this.#order, range, nowMs) : this.#scanUp(this.#order, range, nowMs);
+    return reverse
+      ? this.#scanDown(this.#order, range, nowMs, budget)
+      : this.#scanUp(this.#order, range, nowMs, budget);
+  }
+
+  count(range: KeyRange, nowMs: EpochMs, from: Uint8Array | undefined, looksMax: number): KeyCount {
+    const order = this.#order;
+    assert(order, "an engine that counts keeps its keys in order");
+    // Found once, so that no key is compared on the way.
+    const end = range.end ? order.from(range.end) : NO_ID;
+    let count = 0;
+    let looks = looksMax;
+    let id = order.from(from ?? range.start);
+    if (range.end && id !== NO_ID && this.#isAtOrAfter(this.#ids.locationOf(id), range.end)) return { count };
+    for (; id !== end && id !== NO_ID; id = order.next()) {
+      if (looks-- <= 0) return { count, next: this.#blocks.keyAt(this.#ids.locationOf(id)).slice() };
+      if (this.#isShown(id, nowMs)) count++;
+    }
+    return { count };
   }
 
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
     const ids = this.#deadlines?.due(nowMs, countMax) ?? [];
-    return ids.map((id) => this.#versionOf(this.#ids.locationOf(id)));
+    const locations = ids.map((id) => this.#ids.locationOf(id));
+    const shown = this.#hidden ? locations.filter((location) => !this.#isHidden(location)) : locations;
+    return shown.map((location) => this.#versionOf(location));
   }
 
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {
@@ -153,6 +208,7 @@ export class SlabEngine implements Engine {
   }
 
   restore(entry: KeyedEntry): void {
+    assert(!this.#hidden, "entries are put into an engine before the log is carried out over them");
     const { key, value, createSeq, modSeq, expiresAtMs = Infinity } = entry;
     const hash = this.#hash.of(key, 0, key.length);
     this.#put(hash, this.#index.find(hash, key, 0, key.length), key, value, createSeq, modSeq, expiresAtMs);
@@ -167,6 +223,7 @@ export class SlabEngine implements Engine {
     this.#index = new HashIndex(this.#blocks);
     this.#order = this.isOrdered ? new EntryOrder(this.#ids, this.#blocks) : undefined;
     this.#deadlines = undefined;
+    this.#hidden = undefined;
     this.#victims.clear();
     this.#dataBytes = 0;
     this.#checksum = 0;
@@ -175,6 +232,38 @@ export class SlabEngine implements Engine {
   /** Gives back some of the memory that is not needed any more, as operations do too. Returns whether there is more to do. */
   tidy(): boolean {
     return this.#blocks.tidy();
+  }
+
+  #deleteRange(seq: Seq, { start, end }: KeyRange): void {
+    if (end && compareBytes(start, 0, start.length, end, 0, end.length) >= 0) return;
+    if (this.#order) {
+      const first = this.#order.from(start);
+      if (first === NO_ID || (end && this.#isAtOrAfter(this.#ids.locationOf(first), end))) return;
+    }
+    this.#hidden ??= new HiddenEntries({
+      ids: this.#ids,
+      blocks: this.#blocks,
+      order: this.#order,
+      remove: (location) => this.#removeAt(location),
+    });
+    this.#hidden.add(start, end, seq);
+    // Small ranges are done with, and many that come one after another do not pile up.
+    this.removeHidden(LOOKS_A_DELETION);
+  }
+
+  /** Hidden by a deletion of a range, and not removed yet. */
+  #isHidden(location: number): boolean {
+    return this.#hidden !== undefined && this.#hidden.isHidden(location);
+  }
+
+  #isShown(id: number, nowMs: EpochMs): boolean {
+    if (!this.#deadlines && !this.#hidden) return true;
+    const location = this.#ids.locationOf(id);
+    return this.#blocks.deadlineAt(location) > nowMs && !this.#isHidden(location);
+  }
+
+  #isAtOrAfter(location: number, key: Uint8Array): boolean {
+    return this.#blocks.compareKey(location, key, 0, key.length) >= 0;
   }
 
   #isPresent(location: number, seq: Seq, nowMs: EpochMs): boolean {
@@ -252,6 +341,12 @@ export class SlabEngine implements Engine {
     blocks.free(location);
   }
 
+  #removeAt(location: number): void {
+    const key = this.#blocks.keyAt(location);
+    this.#remove(this.#hash.of(key, 0, key.length), location, key);
+    this.#blocks.tidy();
+  }
+
   #addDeadline(id: number, deadlineMs: number): void {
     this.#deadlines ??= new DeadlineWheel((id) => this.#blocks.deadlineAt(this.#ids.locationOf(id)));
     this.#deadlines.add(id, deadlineMs);
@@ -272,6 +367,7 @@ export class SlabEngine implements Engine {
       sample: (random) => idOf(this.#index.sample(random)),
       nextFrom: (id) => this.#ids.nextAround(id),
       isThere: (id) => this.#ids.isThere(id),
+      isHidden: (id) => this.#hidden !== undefined && this.#hidden.isHidden(this.#ids.locationOf(id)),
       lastUse: (id) => this.#clock.placeOf(lastUseOf(id)),
       uses: (id) => {
         const uses = this.#blocks.usesAt(this.#ids.locationOf(id));
@@ -289,19 +385,39 @@ export class SlabEngine implements Engine {
     this.#ids.move(id, to);
   }
 
-  *#scanUp(order: EntryOrder, { start, end }: KeyRange, nowMs: EpochMs): Generator<KeyedEntry, undefined> {
+  *#scanUp(
+    order: EntryOrder,
+    { start, end }: KeyRange,
+    nowMs: EpochMs,
+    budget: ScanBudget,
+  ): Generator<KeyedEntry, undefined> {
     for (let id = order.from(start); id !== NO_ID; id = order.next()) {
       const location = this.#ids.locationOf(id);
-      if (end && this.#blocks.compareKey(location, end, 0, end.length) >= 0) return;
-      if (this.#blocks.deadlineAt(location) > nowMs) yield this.#keyedAt(location);
+      if (end && this.#isAtOrAfter(location, end)) return;
+      if (budget.looks-- <= 0) {
+        budget.stoppedAt = this.#blocks.keyAt(location);
+        return;
+      }
+      if (this.#blocks.deadlineAt(location) > nowMs && !this.#isHidden(location)) yield this.#keyedAt(location);
     }
   }
 
-  *#scanDown(order: EntryOrder, { start, end }: KeyRange, nowMs: EpochMs): Generator<KeyedEntry, undefined> {
+  *#scanDown(
+    order: EntryOrder,
+    { start, end }: KeyRange,
+    nowMs: EpochMs,
+    budget: ScanBudget,
+  ): Generator<KeyedEntry, undefined> {
+    let last = ABSENT;
     for (let id = order.before(end); id !== NO_ID; id = order.previous()) {
       const location = this.#ids.locationOf(id);
-      if (this.#blocks.compareKey(location, start, 0, start.length) < 0) return;
-      if (this.#blocks.deadlineAt(location) > nowMs) yield this.#keyedAt(location);
+      if (!this.#isAtOrAfter(location, start)) return;
+      if (budget.looks-- <= 0) {
+        budget.stoppedAt = last === ABSENT ? must(end, "a scan looks at one at least") : this.#blocks.keyAt(last);
+        return;
+      }
+      last = location;
+      if (this.#blocks.deadlineAt(location) > nowMs && !this.#isHidden(location)) yield this.#keyedAt(location);
     }
   }
 

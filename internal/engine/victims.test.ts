@@ -8,6 +8,7 @@ class Entries implements Candidates {
   readonly idles = new Map<number, number>();
   readonly counts = new Map<number, number>();
   readonly deadlines = new Map<number, number>();
+  readonly hidden = new Set<number>();
   looks = 0;
 
   count(): number {
@@ -22,6 +23,10 @@ class Entries implements Candidates {
   nextFrom(id: number): number {
     const ids = [...this.idles.keys()].sort((a, b) => a - b);
     return ids.find((other) => other >= id) ?? ids[0] ?? 0;
+  }
+
+  isHidden(id: number): boolean {
+    return this.hidden.has(id);
   }
 
   isThere(id: number): boolean {
@@ -109,4 +114,14 @@ test("of many, those that go were used little, though few are looked at", () => 
   // By chance it would be 2500; exact, 4750.
   expect(idle / 500).toBeGreaterThan(4400);
   expect(entries.looks / 500).toBeLessThan(30);
+});
+
+test.each(policies)("by %s an entry is never named that goes in any case, and the search for others ends", (policy) => {
+  const { entries, victims } = setUp(600);
+  for (let id = 1; id <= 600; id++) if (id % 300 !== 0) entries.hidden.add(id);
+  for (let n = 0; n < 20; n++) expect([0, 300, 600]).toContain(victims.next(policy));
+  entries.hidden.add(300).add(600);
+  expect(victims.next(policy)).toBe(0);
+  entries.hidden.clear();
+  expect(victims.next(policy)).not.toBe(0);
 });

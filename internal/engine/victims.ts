@@ -17,6 +17,8 @@ export interface Candidates {
   /** The first id from this one on, in whatever order, the first of all after the last; NO_ID when there is none. */
   nextFrom(id: number): number;
   isThere(id: number): boolean;
+  /** Whether an entry is about to go in any case. */
+  isHidden(id: number): boolean;
   /** When the entry was used last: a number that is higher for later. */
   lastUse(id: number): number;
   /** How often it was used, as a logarithm; 255 at most. */
@@ -30,6 +32,8 @@ const SAMPLES = 8;
 const POOL_IDS = 16;
 /** So many samples at most are taken for those that were named already. */
 const TRIES_MAX = 64;
+/** So many entries that go in any case are passed over, then there is none. */
+const HIDDEN_MAX = 256;
 /** Above every last use: one use more or less counts for more. */
 const A_USE = 2 ** 44;
 
@@ -41,7 +45,7 @@ export class Victims {
   readonly #pool: number[] = [];
   readonly #scores: number[] = [];
   #poolPolicy: EvictionPolicy = "random";
-  readonly #isWanted = (id: number): boolean => !this.#named.has(id);
+  readonly #isWanted = (id: number): boolean => !this.#named.has(id) && !this.#candidates.isHidden(id);
 
   constructor(candidates: Candidates, chance: Chance) {
     this.#candidates = candidates;
@@ -97,8 +101,13 @@ export class Victims {
   #firstWanted(): number {
     if (this.#named.size >= this.#candidates.count()) return NO_ID;
     let id = this.#candidates.sample(this.#chance.bits());
-    while (!this.#isWanted(id)) id = this.#candidates.nextFrom(id + 1);
-    return id;
+    let hiddenLeft = HIDDEN_MAX;
+    for (let left = this.#candidates.count(); left > 0; left--) {
+      if (this.#isWanted(id)) return id;
+      if (!this.#named.has(id) && --hiddenLeft === 0) return NO_ID;
+      id = this.#candidates.nextFrom(id + 1);
+    }
+    return NO_ID;
   }
 
   #bestOf(policy: "lru" | "lfu"): number {
