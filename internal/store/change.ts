@@ -15,6 +15,7 @@
  * kind 8  settings           commit (1)  voters (1)  entries (8)  bytes (8)  policy (1)   the last three limit what is stored; 0: no limit
  * kind 9  expire  mod seq (8)  length key
  * kind 10 evict   mod seq (8)  length key
+ * kind 11 delete-range       length start  flags (1)  length end          the end only with its flag
  * ```
  *
  * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
@@ -23,7 +24,7 @@
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs, seq } from "../base/position.js";
-import type { Operation } from "../engine/engine.js";
+import type { KeyOperation, Operation } from "../engine/engine.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
@@ -84,8 +85,10 @@ const KIND = {
   settings: 8,
   expire: 9,
   evict: 10,
+  deleteRange: 11,
 } as const;
 const FLAG_FORCED = 1;
+const FLAG_END = 1;
 const FLAG_VOTER = 1;
 const FLAG_REMOVED = 2;
 const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registered"];
@@ -145,6 +148,8 @@ function sizeOf(change: Change): number {
     case "expire":
     case "evict":
       return 1 + 8 + prefixedSize(change.key.length);
+    case "delete-range":
+      return 1 + prefixedSize(change.start.length) + 1 + (change.end ? prefixedSize(change.end.length) : 0);
     case "member":
       return 1 + ID_BYTES + 2 + prefixedSize(Buffer.byteLength(change.member.address));
     case "produce":
@@ -185,6 +190,12 @@ function write(writer: ByteWriter, change: Change): void {
       writer.byte(KIND[change.kind]);
       writer.uint64(change.modSeq);
       writer.prefixed(change.key);
+      return;
+    case "delete-range":
+      writer.byte(KIND.deleteRange);
+      writer.prefixed(change.start);
+      writer.byte(change.end ? FLAG_END : 0);
+      if (change.end) writer.prefixed(change.end);
       return;
     case "member": {
       const { member } = change;
@@ -241,6 +252,11 @@ function read(reader: ByteReader): Change {
       const modSeq = seq(reader.uint64());
       return { kind: kind === KIND.expire ? "expire" : "evict", key: reader.prefixed(), modSeq };
     }
+    case KIND.deleteRange: {
+      const start = reader.prefixed();
+      const hasEnd = (reader.flags(FLAG_END) & FLAG_END) !== 0;
+      return { kind: "delete-range", start, ...(hasEnd && { end: reader.prefixed() }) };
+    }
     case KIND.member: {
       const id = nodeId(idFromBytes(reader.raw(ID_BYTES)));
       const flags = reader.flags(FLAG_VOTER | FLAG_REMOVED);
@@ -289,5 +305,10 @@ function readLimits(reader: ByteReader): { readonly limits?: StorageLimits } {
 
 /** Whether a change is one that the engine carries out. */
 export function isOperation(change: Change): change is Operation {
+  return isKeyOperation(change) || change.kind === "delete-range";
+}
+
+/** Whether a change is one that the engine carries out on one key. */
+export function isKeyOperation(change: Change): change is KeyOperation {
   return change.kind === "put" || change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }

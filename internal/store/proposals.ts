@@ -4,7 +4,7 @@
  */
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
-import type { Operation } from "../engine/engine.js";
+import type { KeyOperation } from "../engine/engine.js";
 import type { Change } from "./change.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
@@ -177,7 +177,7 @@ export class Proposals {
   }
 }
 
-function isRemoval(change: Change): change is Exclude<Operation, { kind: "put" }> {
+function isRemoval(change: Change): change is Exclude<KeyOperation, { kind: "put" }> {
   return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }
 
