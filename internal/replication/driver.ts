@@ -562,12 +562,13 @@ export class Driver {
 
 const DONE: Outcome = { kind: "done" };
 
-/** A message as it goes out, with the checksum of the state at this moment where one is to go with it. */
+/** A message as it goes out, with the checksum of the state at this moment where one is to go with it, and there is one. */
 function withCheck(
   { message, withCheck: isWanted }: Extract<Effect, { kind: "send" }>,
   store: ReplicatedStore,
 ): MasterMessage {
-  return isWanted && message.kind === "heartbeat" ? { ...message, check: store.stateCheck() } : message;
+  const check = isWanted && message.kind === "heartbeat" ? store.stateCheck() : undefined;
+  return check && message.kind === "heartbeat" ? { ...message, check } : message;
 }
 
 /** Who decides, in the core's words. */

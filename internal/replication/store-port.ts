@@ -129,8 +129,8 @@ export interface ReplicatedStore {
   markCaughtUp(): Promise<void>;
   proposeMember(member: Member): Promise<Position>;
 
-  /** The checksum of the applied state. */
-  stateCheck(): StateCheck;
+  /** The checksum of the applied state; undefined while there is none that all nodes would have. */
+  stateCheck(): StateCheck | undefined;
   /** What the applied state must be, compared once exactly that seq is applied; skipped when it has passed. */
   expectState(check: StateCheck): void;
   /** Durably: the next start begins with an empty log, what was there is kept beside it, and this node must catch up. */

@@ -9,6 +9,7 @@ import type { Engine } from "../engine/engine.js";
 import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
 import { type Change, decodeChanges, type RecordsChange } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
+import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { StateCheck } from "./store-types.js";
 
@@ -30,6 +31,8 @@ export interface ApplierOptions {
   readonly onSettingsChanged: () => void;
   /** Exactly what `expect` waited for is applied. */
   readonly onExpected: (check: StateCheck) => void;
+  /** All that deletions of ranges have hidden is removed, which took a while. */
+  readonly onSettled: () => void;
   /** Carries out a change of the record log. */
   readonly applyRecords: (change: RecordsChange, position: Position, timestampMs: EpochMs) => void;
   /** The log could not be read; nothing more is applied. */
@@ -59,6 +62,7 @@ export class Applier {
   #reading: Promise<void> | undefined;
   readonly #forks: Position[] = [];
   #isRebuilding = false;
+  readonly #hidden: HiddenRemoval;
   #expected: StateCheck | undefined;
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
@@ -66,6 +70,8 @@ export class Applier {
   constructor(options: ApplierOptions) {
     this.engine = options.engine;
     this.#options = options;
+    const { engine, clock } = options;
+    this.#hidden = new HiddenRemoval({ engine, clock, onSettled: () => this.#noteSettled() });
   }
 
   get applied(): Position {
@@ -121,6 +127,7 @@ export class Applier {
     this.wake();
     await this.#reading;
     this.#commitSeq = toSeq(Math.min(this.#commitSeq, fork.seq));
+    if (this.#isRebuilding) this.#hidden.stop();
     if (!this.#isRebuilding) return;
     const commitSeq = this.#commitSeq;
     await this.#restore();
@@ -135,6 +142,7 @@ export class Applier {
   /** Applies nothing more, and ends every wait with `reason`. */
   stop(reason: Error): void {
     this.#stopped ??= reason;
+    this.#hidden.stop();
     this.wake();
   }
 
@@ -177,6 +185,11 @@ export class Applier {
       if (signal?.aborted) aborted();
       else check();
     });
+  }
+
+  /** Resolves when all that deletions of ranges have hidden is removed; rejects as `until`. */
+  async whenEngineSettled(): Promise<void> {
+    await this.until(() => this.engine.isSettled, {});
   }
 
   /** Resolves when something more is applied, or was cut off, or after `waitMs`; rejects as `until`. */
@@ -286,13 +299,21 @@ export class Applier {
     if (this.#expected?.seq === seq) {
       const check = this.#expected;
       this.#expected = undefined;
+      // A state can be compared only when nothing is hidden in it.
+      this.#hidden.look();
       this.#options.onExpected(check);
     }
     if (settingsChanged) this.#options.onSettingsChanged();
     if (membersChanged) this.#options.onMembersChanged();
   }
 
+  #noteSettled(): void {
+    this.wake();
+    this.#options.onSettled();
+  }
+
   #tell(): void {
+    if (!this.#stopped) this.#hidden.look();
     this.wake();
     this.#options.onApplied(this.#applied.seq);
   }

@@ -3,7 +3,7 @@
  * on. A snapshot is taken first; then it, the log after it and the record log are read from the disk as fast as they are
  * sent, and are pinned there until then. What the bytes are, `backup-format.ts` says.
  */
-import { assert } from "../base/assert.js";
+import { must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { crc32 } from "../base/crc32.js";
 import type { RandomSource } from "../base/ids.js";
@@ -64,6 +64,10 @@ export interface BackupsOptions {
   readonly cluster: ClusterState;
   /** How many there are at the applied position. */
   readonly keys: () => number;
+  /** Whether `keys` counts nothing that is deleted. */
+  readonly isSettled: () => boolean;
+  /** Resolves when that is so. Rejects with `StoreError`. */
+  readonly whenSettled: () => Promise<void>;
   readonly bytesEstimate: () => number;
   readonly createSnapshot: () => Promise<unknown>;
 }
@@ -86,7 +90,12 @@ export class Backups {
     const startMs = clock.monotonicMs();
     const writer = new BackupWriter(header);
     yield writer.begin();
-    const snapshot = await this.#snapshot();
+    let snapshot = await this.#snapshot();
+    while (!this.#options.isSettled()) {
+      await this.#options.whenSettled();
+      // Meanwhile a later one may have taken its place.
+      snapshot = this.#newestSnapshot();
+    }
     const { start, end } = this.#options.produced.range;
     const { start: toldStart } = this.#options.produced.mark();
     const capture: Capture = {
@@ -134,9 +143,11 @@ export class Backups {
         logger.warn("no snapshot can be taken for a backup; an older one is sent", { reason: error.message });
       }
     }
-    const { newest } = snapshots;
-    assert(newest, "a snapshot was taken");
-    return newest;
+    return this.#newestSnapshot();
+  }
+
+  #newestSnapshot(): SnapshotFile {
+    return must(this.#options.snapshots.newest, "a snapshot was taken");
   }
 
   async *#pieces(

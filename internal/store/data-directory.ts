@@ -108,6 +108,8 @@ export class DataDirectory {
       applied: () => applier.applied,
       cluster: applier.cluster,
       keys: () => applier.engine.entryCount,
+      isSettled: () => applier.engine.isSettled,
+      whenSettled: () => applier.whenEngineSettled(),
       bytesEstimate: () => {
         const { dataBytes, entryCount } = applier.engine;
         return dataBytes + entryCount * ENTRY_OVERHEAD_BYTES + this.#records.sizeBytes;

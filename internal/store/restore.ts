@@ -70,6 +70,8 @@ export class RestoreError extends Error {
  * beyond them, so that no two masterships have one number.
  */
 const EPOCHS_SKIPPED = 1_000_000;
+/** Of the entries that deletions of ranges have left. Nobody else waits for a turn. */
+const HIDDEN_AT_ONCE = 10_000;
 /** Of produced records in memory. */
 const UNWRITTEN_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -150,6 +152,7 @@ export async function loadBackup({ engine, read, onProgress }: RestoreOptions): 
     },
     taken: (piece) => onProgress?.(piece.length),
   });
+  while (engine.removeHidden(HIDDEN_AT_ONCE));
   const { keys } = summary.state;
   if (engine.entryCount !== keys) {
     const message = `the backup gives ${engine.entryCount} keys, ${keys} were there; take another one, and report this`;

@@ -1,6 +1,7 @@
-/** The keys of a range in their order, a page at a time. */
+/** The keys of a range in their order, a page at a time, and their number. */
+import type { Clock } from "../base/clock.js";
 import type { EpochMs } from "../base/position.js";
-import type { Engine, KeyedEntry, KeyRange } from "../engine/engine.js";
+import type { Engine, KeyedEntry, KeyRange, ScanBudget } from "../engine/engine.js";
 
 export interface ScanRequest extends KeyRange {
   /** Entries of a page at most; 1 or more. */
@@ -9,27 +10,62 @@ export interface ScanRequest extends KeyRange {
   readonly maxBytes: number;
   /** Values do not count for `maxBytes`. */
   readonly keysOnly: boolean;
+  /** From the last key down. */
+  readonly reverse?: boolean;
 }
 
+/** May have fewer entries than were asked for, and none, though there are more: much that was deleted may lie in between. */
 export interface ScanPage {
   readonly entries: readonly KeyedEntry[];
-  /** The `start` of the next page; absent when this was the last. */
+  /** Where the rest begins, a copy: the `start` of the next page, or with `reverse` its `end`. Absent when this was the last. */
   readonly next?: Uint8Array;
 }
 
 /** Bytes of an entry on the wire beside its key and value, at most. */
 const ENTRY_OVERHEAD_BYTES = 64;
+/** A page looks at no more keys, where it shows few of them: what is deleted or overdue is passed over one by one. */
+const LOOKS_A_PAGE = 10_000;
 
 export function readScanPage(engine: Engine, request: ScanRequest, nowMs: EpochMs): ScanPage {
-  const { limit, maxBytes, keysOnly } = request;
+  const { limit, maxBytes, keysOnly, reverse = false } = request;
   const entries: KeyedEntry[] = [];
   let bytes = 0;
-  const scan = engine.scan(request, nowMs);
+  const budget: ScanBudget = { looks: Math.max(limit + 1, LOOKS_A_PAGE) };
+  const scan = engine.scan(request, nowMs, reverse, budget);
   for (let step = scan.next(); !step.done; step = scan.next()) {
     const { key, value } = step.value;
     bytes += key.length + (keysOnly ? 0 : value.length) + ENTRY_OVERHEAD_BYTES;
-    if (entries.length === limit || (entries.length > 0 && bytes > maxBytes)) return { entries, next: key };
+    if (entries.length === limit || (entries.length > 0 && bytes > maxBytes)) {
+      // Downwards, the page goes on before what it has shown.
+      return { entries, next: copyOf(reverse ? entries.at(-1)!.key : key) };
+    }
     entries.push(step.value);
   }
-  return { entries };
+  return { entries, ...(budget.stoppedAt && { next: copyOf(budget.stoppedAt) }) };
+}
+
+/** What is left of a scan after a page; undefined after the last. */
+export function restOf<T extends ScanRequest>(request: T, { next }: ScanPage): T | undefined {
+  if (!next) return undefined;
+  return request.reverse ? { ...request, end: next } : { ...request, start: next };
+}
+
+/** Resolves after others had their turn; rejects with the signal's reason. */
+export function nextTurn(clock: Clock, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const aborted = (): void => {
+      timer.cancel();
+      reject(signal.reason as Error);
+    };
+    const timer = clock.after(0, () => {
+      signal.removeEventListener("abort", aborted);
+      resolve();
+    });
+    signal.addEventListener("abort", aborted);
+    if (signal.aborted) aborted();
+  });
+}
+
+function copyOf(key: Uint8Array): Uint8Array {
+  return new Uint8Array(key);
 }

@@ -1,9 +1,10 @@
 /** Nodes that have applied the same say the same of their state; any that differs in anything says something else. */
 import { describe, expect, test } from "vitest";
+import { must } from "../base/assert.js";
 import { nodeId } from "../base/ids.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
-import type { Member, Store, WriteCommand } from "./store.js";
+import type { Member, StateCheck, Store, WriteCommand } from "./store.js";
 import { applied, beginMastership, bytes, joinReplica, openStore, push, seededRandom, seq } from "./testing/stores.js";
 
 const set = (key: string, value = "v"): WriteCommand => ({ kind: "set", key: bytes(key), value: bytes(value) });
@@ -14,6 +15,10 @@ const member = (digit: string, voter: boolean): Member => ({
   source: "listed",
   removed: false,
 });
+
+function checkOf(store: Store): StateCheck {
+  return must(store.stateCheck(), "nothing is hidden");
+}
 
 async function master(options: Parameters<typeof openStore>[0] = {}): Promise<Store> {
   const store = await openStore({ segmentBytesMax: 4096, ...options });
@@ -43,7 +48,7 @@ async function fill(store: Store): Promise<void> {
 async function differences(from: Store, to: Store): Promise<string[]> {
   const told: string[] = [];
   to.listen({ stateDiffers: (detail) => told.push(detail) });
-  to.expectState(from.stateCheck());
+  to.expectState(checkOf(from));
   await follow(from, to);
   return told;
 }
@@ -67,21 +72,21 @@ describe("the checksum of the state", () => {
     await receiver.close();
     const installed = await openStore({ fileSystem: late });
     await follow(store, installed);
-    const check = store.stateCheck();
+    const check = checkOf(store);
     expect(check.seq).toBe(store.appliedSeq);
-    expect(follower.stateCheck()).toEqual(check);
-    expect(installed.stateCheck()).toEqual(check);
+    expect(checkOf(follower)).toEqual(check);
+    expect(checkOf(installed)).toEqual(check);
     // Killed, it comes back a few records behind, and with the segments gone that a later record has truncated.
     const killed = await openStore({ fileSystem: disk.copy(), engine: new MapEngine(), segmentBytesMax: 4096 });
     await follow(store, killed);
-    expect(killed.stateCheck()).toEqual(check);
+    expect(checkOf(killed)).toEqual(check);
     await Promise.all([store.close(), follower.close(), installed.close(), killed.close()]);
   });
 
   test("is another one after any change of anything", async () => {
     const store = await master();
     await fill(store);
-    const seen = new Set([store.stateCheck().checksum]);
+    const seen = new Set([checkOf(store).checksum]);
     const changes: (() => Promise<unknown>)[] = [
       () => store.write([set("new")]),
       () => store.write([set("new", "changed")]),
@@ -95,7 +100,7 @@ describe("the checksum of the state", () => {
     ];
     for (const change of changes) {
       await change();
-      seen.add(store.stateCheck().checksum);
+      seen.add(checkOf(store).checksum);
     }
     expect(seen.size).toBe(changes.length + 1);
     await store.close();
@@ -106,15 +111,15 @@ describe("the checksum of the state", () => {
     const store = await master({ fileSystem: disk });
     for (let i = 0; i < 200; i++) await store.produce([bytes(`record-${i}-${"x".repeat(50)}`)]);
     await store.createSnapshot();
-    const before = store.stateCheck();
+    const before = checkOf(store);
     await store.truncateRecords(200);
     await new Promise((resolve) => setImmediate(resolve));
-    const truncated = store.stateCheck();
+    const truncated = checkOf(store);
     // The next process does not know yet that the truncation was committed, but what it took from the disk is gone.
     const killed = await openStore({ fileSystem: disk.copy(), engine: new MapEngine(), segmentBytesMax: 4096 });
     expect(killed.appliedSeq).toBe(before.seq);
     expect(killed.recordRange().start).toBeGreaterThan(100);
-    expect(killed.stateCheck()).toEqual(before);
+    expect(checkOf(killed)).toEqual(before);
     // Nor does it matter to who gets the state from there.
     const late = new MemoryFileSystem();
     const receiver = await joinReplica(store, { fileSystem: late, random: seededRandom(3) });
@@ -124,10 +129,10 @@ describe("the checksum of the state", () => {
     await receiver.installTransfer();
     await receiver.close();
     const installed = await openStore({ fileSystem: late });
-    expect(installed.stateCheck()).toEqual(before);
+    expect(checkOf(installed)).toEqual(before);
     for (const node of [killed, installed]) {
       await follow(store, node);
-      expect(node.stateCheck()).toEqual(truncated);
+      expect(checkOf(node)).toEqual(truncated);
     }
     await Promise.all([store.close(), killed.close(), installed.close()]);
   });
@@ -141,15 +146,15 @@ describe("a state that is expected", () => {
     const told: string[] = [];
     replica.listen({ stateDiffers: (detail) => told.push(detail) });
     await follow(store, replica);
-    replica.expectState(store.stateCheck());
+    replica.expectState(checkOf(store));
     expect(told).toEqual([]);
     const first = await store.write([set("a")]);
-    const check = store.stateCheck();
+    const check = checkOf(store);
     await store.write([set("b")]);
     await push(store, replica);
     replica.expectState({ ...check, checksum: (check.checksum ^ 1) >>> 0 });
     // A later one does not replace it.
-    replica.expectState(store.stateCheck());
+    replica.expectState(checkOf(store));
     replica.commit(replica.last.seq);
     expect(told).toEqual([expect.stringContaining(`at seq ${first.position.seq} `)]);
     // What has passed is no matter any more.
@@ -180,7 +185,7 @@ describe("a state that is expected", () => {
     await follow(store, replica);
     await store.write([set("lost")]);
     // Said by a master whose record nobody else got.
-    replica.expectState(store.stateCheck());
+    replica.expectState(checkOf(store));
     await beginMastership(replica);
     await replica.write([set("won")]);
     expect(replica.appliedSeq).toBeGreaterThan(store.appliedSeq);

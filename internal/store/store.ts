@@ -14,7 +14,7 @@ import { EpochHistory } from "../base/epoch-history.js";
 import { type ClusterId, type EpochId, newClusterId, type NodeId, type TransferId } from "../base/ids.js";
 import { type Epoch, type EpochMs, epochMs, type LogMark, ORIGIN, type Position, type Seq } from "../base/position.js";
 import { seq as toSeq } from "../base/position.js";
-import type { Entry } from "../engine/engine.js";
+import type { Entry, KeyRange } from "../engine/engine.js";
 import type { Extent, OffsetRange } from "../records/record-log.js";
 import { asBuffer } from "../wal/bytes.js";
 import type { DirectoryLock } from "../wal/file-system.js";
@@ -38,7 +38,7 @@ import { Progress } from "./progress.js";
 import { keyName, Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
-import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
+import { nextTurn, readScanPage, restOf, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
 import { stateChecksum } from "./state-check.js";
@@ -76,7 +76,8 @@ export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
 export type { ConsumedPage } from "./produced.js";
-export type { ScanPage, ScanRequest } from "./scan.js";
+export type { KeyRange } from "../engine/engine.js";
+export { restOf, type ScanPage, type ScanRequest } from "./scan.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
@@ -88,6 +89,8 @@ export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
 /** A clock that jumps less than this is believed in any case; see `clock.max_jump`. */
 const NOTE_TIME_EVERY_MS = 60 * 60 * 1000;
+/** Keys that are counted in one turn: two milliseconds at most. */
+const COUNTED_A_TURN = 5000;
 
 /** What a store has whether its node belongs to a cluster or not. */
 interface Ground {
@@ -143,6 +146,7 @@ export class Store {
       onApplied: (seq) => this.#noteApplied(seq),
       applyRecords: (change, position, timestampMs) => this.#mustBeJoined().applyRecords(change, position, timestampMs),
       onExpected: (check) => this.#compareState(check),
+      onSettled: () => this.#noteSettled(),
       onMembersChanged: () => this.#tell((listener) => listener.membersChanged?.()),
       onSettingsChanged: () => this.#noteSettings(),
       onFailed: (error) => this.#fail(error),
@@ -328,13 +332,52 @@ export class Store {
     return this.#applier.engine.get(key, this.#time.now());
   }
 
-  /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`, `not_ordered`. */
+  /**
+   * A page of keys in their order, all at the read point of this tick. What it hands out is valid until the tick ends, but for
+   * `next`. Throws `not_ready`, `not_ordered`.
+   */
   scan(request: ScanRequest): ScanPage & { readonly point: ReadPoint } {
-    const point = this.readPoint();
-    if (!this.#applier.engine.isOrdered) {
-      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
-    }
+    const point = this.#scanPoint();
     return { ...readScanPage(this.#applier.engine, request, point.nowMs), point };
+  }
+
+  /**
+   * The pages of a scan, one a turn of the event loop at most, each at a read point of its own. `read` makes of each what is wanted,
+   * on the tick on which it is valid; that is what comes. Throws as `scan`, `closing`, and the signal's reason.
+   */
+  async *scanPages<T>(
+    request: ScanRequest,
+    read: (page: ScanPage & { readonly point: ReadPoint }) => T,
+    signal: AbortSignal,
+  ): AsyncGenerator<T, void, undefined> {
+    for (let rest: ScanRequest | undefined = request; rest;) {
+      const page = this.scan(rest);
+      const found = read(page);
+      rest = restOf(rest, page);
+      yield found;
+      if (rest) await nextTurn(this.#options.clock, signal);
+    }
+  }
+
+  /**
+   * How many keys a range has, those before `from` left out. Counted in many turns of the event loop, while writes go on: a key
+   * that is there all the time counts once, one that comes or goes meanwhile may count. The point is that of the end. Rejects as
+   * `scan` throws, with `closing`, and with the signal's reason.
+   */
+  async count(
+    range: KeyRange,
+    from: Uint8Array | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly count: number; readonly point: ReadPoint }> {
+    let count = 0;
+    for (let next = from; ;) {
+      const point = this.#scanPoint();
+      const part = this.#applier.engine.count(range, point.nowMs, next, COUNTED_A_TURN);
+      count += part.count;
+      if (!part.next) return { count, point };
+      next = part.next;
+      await nextTurn(this.#options.clock, signal);
+    }
   }
 
   /** Resolves when reads see what `seq` wrote. Rejects with the signal's reason, or with `StoreError` "closing", "failed". */
@@ -613,9 +656,13 @@ export class Store {
     this.#lackedAfter = lackedAfter;
   }
 
-  /** The checksum of the applied state, where it stands now. */
-  stateCheck(): StateCheck {
+  /**
+   * The checksum of the applied state, where it stands now; undefined while keys of a range that was deleted are still being
+   * removed, since nodes may be at different places of that.
+   */
+  stateCheck(): StateCheck | undefined {
     const { engine, cluster, applied } = this.#applier;
+    if (!engine.isSettled) return undefined;
     return {
       seq: applied.seq,
       checksum: stateChecksum({ engine, cluster, records: this.#mustBeJoined().produced.mark() }),
@@ -624,7 +671,7 @@ export class Store {
 
   /**
    * Says what the master's state is at a seq. When this node's own is another one there, listeners are told by `stateDiffers`.
-   * Skipped when the seq has passed, and when a mastership begins before it.
+   * Skipped when the seq has passed, when a mastership begins before it, and while there is no checksum of it.
    */
   expectState(check: StateCheck): void {
     this.#applier.expect(check);
@@ -901,6 +948,11 @@ export class Store {
     this.#tell((listener) => listener.settingsChanged?.());
   }
 
+  /** Limits were not looked at while deleted keys counted. */
+  #noteSettled(): void {
+    if (this.isServingMaster) this.#trimmer.start();
+  }
+
   /** Only a master expires and evicts. */
   #stopRemovals(): void {
     this.#expirer.stop();
@@ -917,9 +969,9 @@ export class Store {
   }
 
   #compareState(expected: StateCheck): void {
-    const { checksum } = this.stateCheck();
-    if (checksum === expected.checksum) return;
-    const detail = `the state at seq ${expected.seq} has the checksum ${checksum}, the master's ${expected.checksum}`;
+    const own = this.stateCheck();
+    if (!own || own.checksum === expected.checksum) return;
+    const detail = `the state at seq ${expected.seq} has the checksum ${own.checksum}, the master's ${expected.checksum}`;
     this.#tell((listener) => listener.stateDiffers?.(detail));
   }
 
@@ -931,6 +983,15 @@ export class Store {
     this.#writes.end("the disk failed", refusal);
     this.#applier.stop(refusal);
     this.#tell((listener) => listener.failed?.(error));
+  }
+
+  /** The read point, where the keys can be read in their order. */
+  #scanPoint(): ReadPoint {
+    const point = this.readPoint();
+    if (!this.#applier.engine.isOrdered) {
+      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
+    }
+    return point;
   }
 
   /** Throws `StoreError` while this node serves no reads. */
