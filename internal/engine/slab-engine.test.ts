@@ -128,9 +128,11 @@ test("an engine without order does all but scan", () => {
 });
 
 test("a deletion of a range of a million keys removes few of them itself, and each call no more than it may look at", () => {
-  for (const isOrdered of [true, false]) {
+  for (const [isOrdered, entries] of [
+    [true, 1_000_000],
+    [false, 200_000],
+  ] as const) {
     const engine = new SlabEngine({ isOrdered });
-    const entries = 1_000_000;
     for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), Buffer.alloc(8));
     engine.apply(seq(entries + 1), at, { kind: "delete-range", start: keyOf(10), end: keyOf(entries - 10) });
     expect(engine.entryCount).toBeGreaterThanOrEqual(entries - 16);
@@ -141,7 +143,7 @@ test("a deletion of a range of a million keys removes few of them itself, and ea
       expect(before - engine.entryCount).toBeLessThanOrEqual(1000);
     }
     expect([engine.isSettled, engine.entryCount]).toEqual([true, 20]);
-    expect(calls).toBeLessThanOrEqual(1010);
+    expect(calls).toBeLessThanOrEqual(entries / 1000 + 10);
     expect(engine.get(keyOf(9), at)).toBeDefined();
     expect(engine.bytesTotal).toBeLessThan(64 * MiB);
   }
