@@ -8,7 +8,7 @@ import { SlabEngine } from "../engine/slab-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import type { Change } from "./change.js";
 import { HiddenRemoval } from "./hidden-removal.js";
-import type { Store } from "./store.js";
+import { restOf, type ScanRequest, type Store } from "./store.js";
 import { appendChanges } from "./testing/pushed.js";
 import { applied, beginMastership, bytes, joinReplica, kept, openStore, push, seq, text } from "./testing/stores.js";
 
@@ -80,8 +80,16 @@ function settle({ clock, engine }: Node): number {
   return turns;
 }
 
-const namesOf = (store: Store, reverse = false): string[] =>
-  store.scan({ ...page, reverse }).entries.map(({ key }) => text(key));
+/** Of all pages, which are read on one tick. */
+function namesOf(store: Store, reverse = false): string[] {
+  const names: string[] = [];
+  for (let rest: ScanRequest | undefined = { ...page, reverse }; rest;) {
+    const found = store.scan(rest);
+    names.push(...found.entries.map(({ key }) => text(key)));
+    rest = restOf(rest, found);
+  }
+  return names;
+}
 
 describe("the removal of what is hidden", () => {
   test("takes a turn for each thousand keys, and ends", () => {

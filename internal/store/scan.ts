@@ -4,7 +4,7 @@ import type { EpochMs } from "../base/position.js";
 import type { Engine, KeyedEntry, KeyRange, ScanBudget } from "../engine/engine.js";
 
 export interface ScanRequest extends KeyRange {
-  /** Entries of a page at most; 1 or more. */
+  /** Entries of a page at most, which may be fewer; 1 or more. */
   readonly limit: number;
   /** The page ends before the entry with which it would pass this, unless it is the first. */
   readonly maxBytes: number;
@@ -14,7 +14,7 @@ export interface ScanRequest extends KeyRange {
   readonly reverse?: boolean;
 }
 
-/** May have fewer entries than were asked for, and none, though there are more: much that was deleted may lie in between. */
+/** May have fewer entries than were asked for, even none, though there are more: much that is not shown may lie before them. */
 export interface ScanPage {
   readonly entries: readonly KeyedEntry[];
   /** Where the rest begins, a copy: the `start` of the next page, or with `reverse` its `end`. Absent when this was the last. */
@@ -23,14 +23,17 @@ export interface ScanPage {
 
 /** Bytes of an entry on the wire beside its key and value, at most. */
 const ENTRY_OVERHEAD_BYTES = 64;
-/** A page looks at no more keys, where it shows few of them: what is deleted or overdue is passed over one by one. */
-const LOOKS_A_PAGE = 10_000;
+/**
+ * A page that shows few keys looks at no more than these: what is deleted or overdue is passed over one by one, and a page is read
+ * within one turn of the event loop, of which it takes three milliseconds so.
+ */
+const LOOKS_A_PAGE = 5000;
 
 export function readScanPage(engine: Engine, request: ScanRequest, nowMs: EpochMs): ScanPage {
   const { limit, maxBytes, keysOnly, reverse = false } = request;
   const entries: KeyedEntry[] = [];
   let bytes = 0;
-  const budget: ScanBudget = { looks: Math.max(limit + 1, LOOKS_A_PAGE) };
+  const budget: ScanBudget = { looks: Math.max(LOOKS_A_PAGE, limit + 1) };
   const scan = engine.scan(request, nowMs, reverse, budget);
   for (let step = scan.next(); !step.done; step = scan.next()) {
     const { key, value } = step.value;
