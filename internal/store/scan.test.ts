@@ -131,6 +131,25 @@ test("pages come one a turn, each made of what it shows on its own tick", async 
   expect((await pages.next()).done).toBe(true);
 });
 
+test("pages that come one after another are small, whatever was asked for", async () => {
+  const clock = new FakeClock();
+  const store = await openWith(
+    Array.from({ length: 4500 }, (_, i) => String(i).padStart(5, "0")),
+    clock,
+  );
+  const { signal } = new AbortController();
+  const pages = store.scanPages({ ...all, limit: 10_000 }, ({ entries }) => entries.length, signal);
+  const counts: number[] = [];
+  for (let next = pages.next(); ; next = pages.next()) {
+    await drained();
+    clock.advance(0);
+    const page = await next;
+    if (page.done) break;
+    counts.push(page.value);
+  }
+  expect(counts).toEqual([2000, 2000, 500]);
+});
+
 test("pages end when nobody wants them any more", async () => {
   const store = await openWith(["a", "b", "c"]);
   const controller = new AbortController();

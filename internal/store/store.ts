@@ -89,6 +89,8 @@ export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
 /** A clock that jumps less than this is believed in any case; see `clock.max_jump`. */
 const NOTE_TIME_EVERY_MS = 60 * 60 * 1000;
+/** Entries of a page where more come in any case: small pages hold up others for less, and cost no more. */
+const STREAMED_A_TURN = 2000;
 /** Keys that are counted in one turn: two milliseconds at most. */
 const COUNTED_A_TURN = 5000;
 
@@ -342,15 +344,16 @@ export class Store {
   }
 
   /**
-   * The pages of a scan, one a turn of the event loop at most, each at a read point of its own. `read` makes of each what is wanted,
-   * on the tick on which it is valid; that is what comes. Throws as `scan`, `closing`, and the signal's reason.
+   * The pages of a scan, one a turn of the event loop at most, and of two thousand entries at most, each at a read point of its
+   * own. `read` makes of each what is wanted, on the tick on which it is valid; that is what comes. Throws as `scan`, `closing`, and the signal's reason.
    */
   async *scanPages<T>(
     request: ScanRequest,
     read: (page: ScanPage & { readonly point: ReadPoint }) => T,
     signal: AbortSignal,
   ): AsyncGenerator<T, void, undefined> {
-    for (let rest: ScanRequest | undefined = request; rest;) {
+    const limit = Math.min(request.limit, STREAMED_A_TURN);
+    for (let rest: ScanRequest | undefined = { ...request, limit }; rest;) {
       const page = this.scan(rest);
       const found = read(page);
       rest = restOf(rest, page);
