@@ -4,7 +4,7 @@
  * says what time it is.
  *
  * Keys and values are bytes. The engine takes over no buffer that it is given (it copies), and what it hands out is valid
- * until the next call of `apply`, `removeHidden`, `restore` or `clear`: it may be the engine's own memory, which is then moved, written to, or
+ * until the next call of `apply`, `removeHidden`, `restore`, `clear` or `tidy`: it may be the engine's own memory, which is then moved, written to, or
  * given back. Whoever reads is done with it, or has copied it, before anybody else can get a turn; and never writes to it.
  */
 import type { EpochMs, Seq } from "../base/position.js";
@@ -168,4 +168,10 @@ export interface Engine {
 
   /** Forgets everything. */
   clear(): void;
+
+  /**
+   * Gives back a little of the memory that is not needed any more, in some microseconds, as operations do too: for when none
+   * come. Returns whether there is more to do.
+   */
+  tidy(): boolean;
 }

@@ -171,6 +171,10 @@ export class MapEngine implements Engine {
     this.#checksum = 0;
   }
 
+  tidy(): boolean {
+    return false;
+  }
+
   #put(name: string, entry: StoredEntry): void {
     const before = this.#entries.get(name);
     this.#checksum = (this.#checksum - (before?.checksum ?? 0) + entry.checksum) >>> 0;

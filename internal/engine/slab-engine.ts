@@ -229,7 +229,6 @@ export class SlabEngine implements Engine {
     this.#checksum = 0;
   }
 
-  /** Gives back some of the memory that is not needed any more, as operations do too. Returns whether there is more to do. */
   tidy(): boolean {
     return this.#blocks.tidy();
   }

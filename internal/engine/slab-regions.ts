@@ -50,7 +50,10 @@ export class SlabRegions {
   readonly #spareNumbers: number[] = [];
   #pagesTotal = 0;
   #usedTotal = 0;
+  /** The region that is to become empty. */
   #draining = NONE;
+  /** Nothing can be drained as long as no page is taken or given. */
+  #isSettled = true;
 
   /** `pageBytes` is a power of two, and not more than a region. */
   constructor(pageBytes: number) {
@@ -77,7 +80,8 @@ export class SlabRegions {
 
   /** A page that nobody uses: one of the fullest region that has any, so that others may become empty. */
   takePage(): number {
-    const region = this.#fullest() || this.#endDraining() || this.#addRegion();
+    const region = this.#fullest() || this.#addRegion();
+    this.#isSettled = false;
     const page = this.#free[region]!.pop() ?? this.#begun[region]!++;
     this.#used[region]!++;
     this.#usedTotal++;
@@ -88,20 +92,19 @@ export class SlabRegions {
     const region = page >>> this.#pagesBits;
     this.#free[region]!.push(page & ((1 << this.#pagesBits) - 1));
     this.#usedTotal--;
+    this.#isSettled = false;
     if (--this.#used[region]! === 0 && !this.#isKept(region)) this.#release(region);
   }
 
   /**
    * The region that should become empty, so that its memory can be given back; no more pages are taken from it. NONE
-   * when not much more memory is held than is used.
+   * when none could become empty and leave a quarter of what is used free in the others.
    */
   drained(): number {
-    while (this.#draining === NONE) {
-      const spare = this.#pagesTotal - this.#usedTotal;
-      if (spare < (1 << this.#pagesBits) + this.#usedTotal / 4) return NONE;
-      const region = this.#emptiest();
-      if (this.#used[region] === 0) this.#release(region);
-      else this.#draining = region;
+    if (this.#draining === NONE && !this.#isSettled) {
+      this.#releaseEmpty();
+      this.#draining = this.#emptiest();
+      this.#isSettled = this.#draining === NONE;
     }
     return this.#draining;
   }
@@ -114,44 +117,71 @@ export class SlabRegions {
 
   #fullest(): number {
     let found = NONE;
+    let foundFree = Infinity;
     for (let region = 1; region < this.#pages.length; region++) {
-      if (region === this.#draining || this.#used[region] === this.#pages[region]) continue;
-      if (found === NONE || this.#used[region]! > this.#used[found]!) found = region;
+      const free = this.#pages[region]! - this.#used[region]!;
+      if (region === this.#draining || free === 0 || free >= foundFree) continue;
+      found = region;
+      foundFree = free;
     }
     return found;
   }
 
+  #releaseEmpty(): void {
+    for (let region = 1; region < this.#pages.length; region++) {
+      if (this.#pages[region] !== 0 && this.#used[region] === 0 && !this.#isKept(region)) this.#release(region);
+    }
+  }
+
+  /** Of the regions whose pages are better elsewhere, the one with most free. */
   #emptiest(): number {
     let found = NONE;
+    let foundFree = 0;
     for (let region = 1; region < this.#pages.length; region++) {
-      if (this.#pages[region] === 0) continue;
-      if (found === NONE || this.#used[region]! < this.#used[found]!) found = region;
+      if (this.#used[region] === 0) continue;
+      const free = this.#pages[region]! - this.#used[region]!;
+      if (free <= foundFree || !this.#isWorthDraining(region)) continue;
+      found = region;
+      foundFree = free;
     }
     return found;
   }
 
-  /** The last region with room stays while it is empty, or the next page would need it anew; a large one of nothing goes. */
-  #isKept(region: number): boolean {
-    if (region === this.#draining) return false;
-    const others = this.#pagesTotal - this.#pages[region]!;
-    if (others > this.#usedTotal) return false;
-    return this.#usedTotal > 0 || this.#pages[region]! * this.#pageBytes <= REGION_BYTES_MIN;
+  /** Whether the others have room for the pages of a region, or a new one that is half as large would do in its place. */
+  #isWorthDraining(region: number): boolean {
+    const lacking = -this.#roomWithout(region);
+    return lacking <= 0 || this.#pagesFor(lacking) <= this.#pages[region]! / 2;
   }
 
-  /** The region that was to become empty, if it has room: it is needed after all. */
-  #endDraining(): number {
-    const region = this.#draining;
-    this.#draining = NONE;
-    return this.#used[region] === this.#pages[region] ? NONE : region;
+  /**
+   * How many pages would be free without a region, all that are used having their place, beyond a quarter of these:
+   * without so many a new region would soon be needed.
+   */
+  #roomWithout(region: number): number {
+    return this.#pagesTotal - this.#pages[region]! - this.#usedTotal * 1.25;
+  }
+
+  /** The pages of a new region that has so many at least, if there are regions that large. */
+  #pagesFor(pages: number): number {
+    const bytes = Math.max(REGION_BYTES_MIN, this.#pageBytes, pages * this.#pageBytes);
+    return Math.min(REGION_BYTES_MAX, 2 ** Math.ceil(Math.log2(bytes))) / this.#pageBytes;
+  }
+
+  /** An empty region stays while it will soon be needed anew; of an engine without entries, a small one does. */
+  #isKept(region: number): boolean {
+    if (region === this.#draining) return false;
+    if (this.#roomWithout(region) < 0) return true;
+    const pages = this.#pages[region]!;
+    return pages === this.#pagesTotal && (pages === 1 || pages * this.#pageBytes <= REGION_BYTES_MIN);
   }
 
   #addRegion(): number {
-    const wanted = Math.max(REGION_BYTES_MIN, this.#pageBytes, this.bytesTotal);
-    const buffer = new ArrayBuffer(Math.min(REGION_BYTES_MAX, 2 ** Math.ceil(Math.log2(wanted))));
+    // While one is being drained, what it holds is to find its place.
+    const pagesMin = this.#draining === NONE ? this.#pagesTotal : -this.#roomWithout(this.#draining);
+    const pages = this.#pagesFor(pagesMin);
     const region = this.#spareNumbers.pop() ?? this.bytes.length;
     assert(region < REGIONS_MAX, "the engine holds 64 GiB of keys and values, and cannot hold more");
-    this.#set(region, buffer);
-    const pages = buffer.byteLength / this.#pageBytes;
+    this.#set(region, new ArrayBuffer(pages * this.#pageBytes));
     this.#pages[region] = pages;
     this.#pagesTotal += pages;
     return region;

@@ -50,8 +50,9 @@ export class Slab {
   /** The page that is being moved out, and how far that is. */
   #leaving = NONE;
   #leftUpTo = 0;
-  /** A class that may have much that is free. */
-  #sparse = NO_CLASS;
+  /** The classes that may have much that is free, and whether a class is among them. */
+  readonly #sparse: number[] = [];
+  readonly #isSparseNoted: Uint8Array;
   #blockBytes = 0;
 
   constructor(options: { readonly pageBytes: number; readonly blockBytesMax: number; readonly moved: BlockMoved }) {
@@ -66,6 +67,7 @@ export class Slab {
     this.#pageSlots = this.#blockGrains.map((grains) => Math.floor((1 << this.#pageShift) / grains));
     this.#classSlots = new Int32Array(classes);
     this.#classUsed = new Int32Array(classes);
+    this.#isSparseNoted = new Uint8Array(classes);
     this.#listed = new Uint8Array(classes);
     this.#lists = new Int32Array(classes * LISTS);
   }
@@ -104,7 +106,10 @@ export class Slab {
     this.#blockBytes -= this.#blockGrains[sizeClass]! << GRAIN_BITS;
     if (this.#used[page] === 0) this.#releasePage(page, sizeClass);
     else if (page !== this.#leaving) this.#relist(page, sizeClass);
-    if (this.#isSparse(sizeClass)) this.#sparse = sizeClass;
+    if (this.#isSparseNoted[sizeClass] === 0 && this.#isSparse(sizeClass)) {
+      this.#isSparseNoted[sizeClass] = 1;
+      this.#sparse.push(sizeClass);
+    }
   }
 
   /** How many bytes the block has. */
@@ -206,12 +211,13 @@ export class Slab {
 
   /** The emptiest page of a class of which much is free. */
   #sparsePage(): number {
-    const sizeClass = this.#sparse;
-    if (sizeClass === NO_CLASS) return NONE;
-    if (!this.#isSparse(sizeClass)) {
-      this.#sparse = NO_CLASS;
-      return NONE;
+    let sizeClass = this.#sparse.at(-1);
+    while (sizeClass !== undefined && !this.#isSparse(sizeClass)) {
+      this.#isSparseNoted[sizeClass] = 0;
+      this.#sparse.pop();
+      sizeClass = this.#sparse.at(-1);
     }
+    if (sizeClass === undefined) return NONE;
     const listed = this.#listed[sizeClass]!;
     assert(listed !== 0, "a class with room has a page with room");
     return this.#lists[(sizeClass << LIST_BITS) + 31 - Math.clz32(listed & -listed)]!;

@@ -53,6 +53,7 @@ import type {
   WriteOptions,
   WriteReceipt,
 } from "./store-types.js";
+import { Tidier } from "./tidier.js";
 import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
@@ -115,6 +116,7 @@ export class Store {
   readonly #writes: WritePath;
   readonly #expirer: Expirer;
   readonly #trimmer: Trimmer;
+  readonly #tidier: Tidier;
   readonly #listeners: StoreListener[] = [];
   /** From the moment on at which the node belongs to a cluster. */
   #directory: DataDirectory | undefined;
@@ -176,6 +178,7 @@ export class Store {
       excess: () => this.#writes.excess(),
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
+    this.#tidier = new Tidier({ engine, clock });
   }
 
   /**
@@ -793,6 +796,7 @@ export class Store {
     if (this.#closing) return;
     this.#closing = true;
     this.#timeTimer?.cancel();
+    this.#tidier.stop();
     this.#stopRemovals();
     this.#writes.end("the node shut down", closingError());
     this.#applier.stop(closingError());
@@ -931,6 +935,7 @@ export class Store {
     this.#applying?.look(seq);
     this.#directory?.log.setAppliedSeq(seq);
     this.#directory?.snapshotter.noteApplied();
+    this.#tidier.noteApplied();
     if (this.isServingMaster) {
       if (!this.#hasBegunServing) this.#beginServing();
       this.#expirer.look();
