@@ -102,7 +102,7 @@ test("memory stays in proportion to what is stored, through a million and a half
     }
     expect(mostHeld).toBeLessThan(3);
     while (engine.tidy());
-    console.log(mostHeld, engine.bytesTotal / engine.accountedBytes);
+    expect(engine.bytesTotal / engine.accountedBytes).toBeLessThan(2.25);
   }
   for (let key = 0; key < entries; key++) expect(engine.get(keyOf(key), at)).toBeDefined();
 });
