@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ABSENT, HashIndex, type Keys } from "./hash-index.js";
+import { KeyHash } from "./hash-index-hash.js";
 
 /** A key is four bytes, and its location the number that they are. */
 class NumberKeys implements Keys {
@@ -121,6 +122,33 @@ test("almost every search compares one key at most", () => {
   checked.keys.compared = 0;
   for (let key = 1; key <= 200_000; key++) checked.find(key, spread(key));
   expect(checked.keys.compared).toBeLessThan(100_100);
+});
+
+test("keys that collide under a known seed are found as fast as others under any other seed", () => {
+  const count = 12_000;
+  const key = new Uint8Array(4);
+  const numbers = new DataView(key.buffer);
+  const hashOf = (hash: KeyHash, n: number): number => {
+    numbers.setUint32(0, n, true);
+    return hash.of(key, 0, 4);
+  };
+  const known = new KeyHash([1, 2]);
+  const colliding: number[] = [];
+  // All begin to look for their slot at one of four places of their segment.
+  for (let n = 1; colliding.length < count; n++) if ((hashOf(known, n) & 0x3ff) === 0) colliding.push(n);
+  const others = colliding.map((_, place) => place + 1);
+  const probesOf = (hash: KeyHash, keys: readonly number[]): number => {
+    const index = new HashIndex(new NumberKeys());
+    for (const n of keys) index.add(hashOf(hash, n), n);
+    return keys.reduce((sum, n) => sum + index.probes(hashOf(hash, n), n), 0) / count;
+  };
+  expect(probesOf(known, others)).toBeLessThan(3);
+  expect(probesOf(known, colliding)).toBeGreaterThan(200);
+  for (let seed = 3; seed <= 12; seed++) {
+    const hash = new KeyHash([seed, -seed]);
+    const ratio = probesOf(hash, colliding) / probesOf(hash, others);
+    expect(Math.abs(ratio - 1)).toBeLessThan(0.25);
+  }
 });
 
 test("a sample meets every key sooner or later, also the last one of many", () => {

@@ -119,6 +119,13 @@ export class HashIndex {
     }
   }
 
+  /** How many slots a search looks at until it finds a key that is there: the cost of keys that collide. */
+  probes(hash: number, location: number): number {
+    const segment = this.#segmentOf(hash);
+    const mask = segment.length - TAIL_WORDS - 1;
+    return ((slotOf(segment, hash, location) - ((hash * SLOT_WORDS) & mask)) & mask) / SLOT_WORDS + 1;
+  }
+
   #segmentOf(hash: number): Segment {
     return this.#directory[(hash >>> 1) >>> this.#shift]!;
   }
