@@ -10,8 +10,8 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { measureCalls } from "./calls.js";
-import { type EngineRow, measureEngine } from "./engine.js";
-import { renderEngine } from "./engine-report.js";
+import { type EngineExtras, type EngineRow, type EngineSizes, measureEngine, measureEngineExtras } from "./engine.js";
+import { renderEngine, renderEngineExtras } from "./engine-report.js";
 import { measureRecovery } from "./recovery.js";
 import { renderRecovery } from "./recovery-report.js";
 import { answersTooEarly, jsonReport, machineName, renderCalls } from "./report.js";
@@ -29,20 +29,41 @@ interface Flags {
   readonly data: string;
 }
 
-const full = {
+interface Sizes {
+  readonly calls: { readonly warmupMs: number; readonly measureMs: number };
+  readonly recovery: readonly number[];
+  readonly snapshot: readonly { readonly entries: number; readonly measureMs: number }[];
+  readonly engine: EngineSizes;
+}
+
+const full: Sizes = {
   calls: { warmupMs: 500, measureMs: 2000 },
   recovery: [100_000, 1_000_000],
   snapshot: [
     { entries: 100_000, measureMs: 5000 },
     { entries: 1_000_000, measureMs: 15_000 },
   ],
-  engine: [10_000, 100_000, 1_000_000, 5_000_000],
+  engine: {
+    entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
+    churn: { entries: 1_000_000, overwrites: 10_000_000 },
+    flood: { keys: 1_000_000, bits: 10 },
+    eviction: { entriesMax: 100_000, keys: 1_000_000, requests: 6_000_000 },
+    expiry: { entries: 1_000_000 },
+    limit: { bytesMax: 100_000_000, times: 10 },
+  },
 };
-const quick: typeof full = {
+const quick: Sizes = {
   calls: { warmupMs: 80, measureMs: 320 },
   recovery: [100_000],
   snapshot: [{ entries: 100_000, measureMs: 3000 }],
-  engine: [10_000, 100_000],
+  engine: {
+    entryCounts: [10_000, 100_000],
+    churn: { entries: 100_000, overwrites: 1_000_000 },
+    flood: { keys: 100_000, bits: 8 },
+    eviction: { entriesMax: 20_000, keys: 200_000, requests: 1_000_000 },
+    expiry: { entries: 100_000 },
+    limit: { bytesMax: 20_000_000, times: 10 },
+  },
 };
 
 /** What has to end with this program, whatever happens. */
@@ -86,11 +107,17 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
     show(renderSnapshot(cost));
     snapshots.push(cost);
   }
-  const engine: EngineRow[] = [];
-  for (const entries of isWanted("engine") ? options.engine : []) {
-    const rows = await measureEngine([entries], progress);
+  const operations: EngineRow[] = [];
+  for (const entries of isWanted("engine") ? options.engine.entryCounts : []) {
+    const rows = await measureEngine(entries, progress);
     show(renderEngine(rows));
-    engine.push(...rows);
+    operations.push(...rows);
+  }
+  let engine: ({ readonly operations: readonly EngineRow[] } & EngineExtras) | undefined;
+  if (isWanted("engine")) {
+    const extras = await measureEngineExtras(bench.directory, options.engine, progress);
+    show(renderEngineExtras(extras));
+    engine = { operations, ...extras };
   }
   if (flags.json !== undefined) writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine }));
   await bench.stopServers();

@@ -1,15 +1,8 @@
 /** One job on a data directory, in a process of its own, as cold as a server that starts: `recovery-process.js JOB`, the job as JSON. */
-import { randomBytes } from "node:crypto";
 import { open } from "node:fs/promises";
 import { must } from "../../internal/base/assert.js";
-import { SystemClock } from "../../internal/base/clock.js";
 import { crc32 } from "../../internal/base/crc32.js";
-import { epochId } from "../../internal/base/ids.js";
-import { silentLogger } from "../../internal/base/logger.js";
-import { epoch } from "../../internal/base/position.js";
-import { SlabEngine } from "../../internal/engine/slab-engine.js";
-import { Store } from "../../internal/store/store.js";
-import { NodeFileSystem } from "../../internal/wal/node-file-system.js";
+import { beginServing, openStore } from "./bench-store.js";
 import type { RecoveryJob, RecoveryReport, RecoveryResult } from "./recovery-job.js";
 
 const VALUE_BYTES = 100;
@@ -17,36 +10,9 @@ const VALUE_BYTES = 100;
 const IN_FLIGHT = 2000;
 const READ_BYTES = 1 << 20;
 
-function openStore(directory: string): Promise<Store> {
-  return Store.open({
-    fileSystem: new NodeFileSystem(directory),
-    clock: new SystemClock(),
-    random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
-    logger: silentLogger,
-    engine: new SlabEngine(),
-    initialRole: "master",
-    // Only the disk's speed at filling, which is not what is measured, hangs on it; closing syncs.
-    durability: "os",
-    syncIntervalMs: 1000,
-    segmentBytesMax: 100_000_000,
-    snapshots: { intervalMs: 0, logBytes: Infinity, keep: 1 },
-    retainedBytesMax: 1 << 30,
-    pendingBytesMax: 1 << 30,
-  });
-}
-
 async function fill(directory: string, entries: number): Promise<void> {
   const store = await openStore(directory);
-  await store.foundCluster();
-  const first = epoch(1);
-  const id = epochId("1".padStart(16, "0"));
-  await store.promise({ epoch: first, candidate: store.nodeId, epochId: id });
-  const serving = new Promise<void>((resolve) => {
-    store.listen({ kept: (seq) => store.commit(seq), applied: () => resolve() });
-  });
-  store.beginEpoch(first, id);
-  await serving;
-  await store.markCaughtUp();
+  await beginServing(store);
   const encoder = new TextEncoder();
   const value = Uint8Array.from({ length: VALUE_BYTES }, (_, index) => 100 + index);
   for (let at = 0; at < entries;) {

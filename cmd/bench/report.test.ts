@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { EngineRow } from "./engine.js";
 import { renderEngine } from "./engine-report.js";
 import { type Case, medianOf, type Sample } from "./measurement.js";
-import type { ProbeReport } from "./loop-probe.js";
+import type { LoopReport } from "./loop-watch.js";
 import { renderRecovery } from "./recovery-report.js";
 import { answersTooEarly, type CallsReport, jsonReport, ratioTo, renderCalls, type Row } from "./report.js";
 import { logLine } from "./server-process.js";
@@ -92,7 +92,7 @@ test("recovery is shown in entries a second, and next to the bare read", () => {
   expect(text).toMatch(/the log +│ +1,000 │ +500 │ +2,000 │ +2\.0 │ +10 │ +50\.00/);
 });
 
-function phase(probe: Partial<ProbeReport>): SnapshotPhase {
+function phase(probe: Partial<LoopReport>): SnapshotPhase {
   const load = { operations: 10, elapsedMs: 1000, p50Us: 1, p99Us: 2, loaderCpuUs: 3 };
   const quiet = {
     longestDelayMs: 9,

@@ -1,7 +1,7 @@
 /** What a run of the bench says of calls: a table for people; and all its numbers for programs. */
 import os from "node:os";
 import Table from "cli-table3";
-import type { EngineRow } from "./engine.js";
+import type { EngineExtras, EngineRow } from "./engine.js";
 import type { SyncResult } from "./job.js";
 import type { Case, Contestant, Sample } from "./measurement.js";
 import type { RecoveryRow } from "./recovery.js";
@@ -32,7 +32,7 @@ export interface BenchReport {
   readonly calls?: CallsReport | undefined;
   readonly recovery?: readonly RecoveryRow[] | undefined;
   readonly snapshots?: readonly SnapshotCost[] | undefined;
-  readonly engine?: readonly EngineRow[] | undefined;
+  readonly engine?: ({ readonly operations: readonly EngineRow[] } & EngineExtras) | undefined;
 }
 
 export function machineName(): string {

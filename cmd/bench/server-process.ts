@@ -5,7 +5,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import type { ProbeReport, ProbeRequest } from "./loop-probe.js";
+import type { ProbeRequest } from "./loop-probe.js";
+import type { LoopReport } from "./loop-watch.js";
 
 type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable; readonly stderr: Readable };
 
@@ -77,12 +78,12 @@ export class ServerProcess {
   }
 
   /** Asks the probe in a server that was started with one: `begin` watches from now on, `end` tells what was seen. */
-  async probe(request: ProbeRequest): Promise<ProbeReport> {
+  async probe(request: ProbeRequest): Promise<LoopReport> {
     this.#child.send(request);
     const [report] = (await Promise.race([
       once(this.#child, "message"),
       this.#exited.then(() => Promise.reject(new Error(`${this.name} ended`))),
-    ])) as [ProbeReport];
+    ])) as [LoopReport];
     return report;
   }
 

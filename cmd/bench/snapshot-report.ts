@@ -1,16 +1,12 @@
 /** What a run of the bench says of snapshots. */
 import Table from "cli-table3";
+import { longestPauseMs } from "./loop-watch.js";
 import { grouped } from "./report.js";
 import type { SnapshotCost, SnapshotPhase } from "./snapshot.js";
 
 /** What a snapshot may cost a master, beyond what the same load costs without one. */
 const PAUSE_MS_MAX = 10;
 const GROWTH_MAX = 0.1;
-
-/** What other programs took of the processors is no fault of the master's. */
-function longestPauseMs({ probe }: SnapshotPhase): number {
-  return Math.min(probe.longestRunMs ?? Infinity, probe.longestDelayMs);
-}
 
 /**
  * How much more memory was taken at most than without snapshots, as a part of that. What a process takes goes up and down with its
@@ -55,7 +51,7 @@ export function renderSnapshot(cost: SnapshotCost): string {
 /** Which of the promises this run does not bear out. */
 export function broken(cost: SnapshotCost): string[] {
   const sentences: string[] = [];
-  const [alwaysMs, pauseMs] = [longestPauseMs(cost.without), longestPauseMs(cost.with)];
+  const [alwaysMs, pauseMs] = [longestPauseMs(cost.without.probe), longestPauseMs(cost.with.probe)];
   if (pauseMs > alwaysMs + PAUSE_MS_MAX) {
     sentences.push(
       `a pause of ${pauseMs.toFixed(1)} ms, and of ${alwaysMs.toFixed(1)} ms without snapshots; ${PAUSE_MS_MAX} ms more at most are promised`,

@@ -1,7 +1,7 @@
 /** What a snapshot costs a master that goes on serving: the same load is measured without one, and while one after another is taken. */
 import path from "node:path";
 import type { LoadResult } from "./job.js";
-import type { ProbeReport } from "./loop-probe.js";
+import type { LoopReport } from "./loop-watch.js";
 import type { ServerProcess } from "./server-process.js";
 import type { Workbench } from "./workbench.js";
 import { expectedOf, messagesOf, type Operation, pathOf } from "./workload.js";
@@ -9,7 +9,7 @@ import { expectedOf, messagesOf, type Operation, pathOf } from "./workload.js";
 export interface SnapshotPhase {
   readonly reads: LoadResult;
   readonly writes: LoadResult;
-  readonly probe: ProbeReport;
+  readonly probe: LoopReport;
 }
 
 export interface SnapshotCost {

@@ -82,7 +82,7 @@ test("memory is given back after most, and after all, is deleted", () => {
 
 test("memory stays in proportion to what is stored, through a million and a half overwrites with ever other sizes", () => {
   const engine = new SlabEngine();
-  const entries = 50_000;
+  const entries = 100_000;
   const bytes = Buffer.alloc(2000, "v");
   let n = 0;
   let state = 1;
@@ -98,28 +98,32 @@ test("memory stays in proportion to what is stored, through a million and a half
     for (let i = 0; i < 150_000; i++) {
       const key = random(entries);
       if (round % 3 === 0 || key % 8 > 0) overwrite(key, valueBytesMax);
-      if (i % 100 === 0) mostHeld = Math.max(mostHeld, engine.bytesTotal / engine.accountedBytes);
+      if (i % 100 === 0) mostHeld = Math.max(mostHeld, (engine.bytesTotal - 32 * MiB) / engine.accountedBytes);
     }
-    expect(mostHeld).toBeLessThan(3);
+    expect(mostHeld).toBeLessThan(2);
     while (engine.tidy());
-    expect(engine.bytesTotal / engine.accountedBytes).toBeLessThan(2.25);
+    // What one region holds in vain does not grow with the rest.
+    expect(engine.bytesTotal).toBeLessThan(2 * engine.accountedBytes + 16 * MiB);
   }
   for (let key = 0; key < entries; key++) expect(engine.get(keyOf(key), at)).toBeDefined();
 });
 
-test("what operations have left to be tidied is tidied without them, in several steps", () => {
+test("what few operations have left to be tidied is tidied without them, in several steps", () => {
   const engine = new SlabEngine();
-  const entries = 3000;
-  for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), Buffer.alloc(7000, n));
-  for (let n = 0; n < entries; n++) if (n % 8 > 0) remove(engine, entries + n, keyOf(n));
+  const entries = 80_000;
+  const valueOf = (n: number): Buffer => Buffer.alloc(n % 16 === 0 ? 7000 : 100, n);
+  for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), valueOf(n));
+  for (let n = 0; n < entries; n += 16) remove(engine, entries + n, keyOf(n));
   const before = engine.bytesTotal;
   let steps = 0;
   while (engine.tidy()) steps++;
-  expect(steps).toBeGreaterThan(5);
+  expect(steps).toBeGreaterThan(100);
   expect(engine.bytesTotal).toBeLessThan(before * 0.75);
-  for (let n = 0; n < entries; n += 8) {
-    expect(Buffer.compare(engine.get(keyOf(n), at)!.value, Buffer.alloc(7000, n))).toBe(0);
-  }
+  const wrong = Array.from({ length: entries }, (_, n) => n).filter((n) => {
+    const found = engine.get(keyOf(n), at);
+    return n % 16 === 0 ? found : !found || Buffer.compare(found.value, valueOf(n)) !== 0;
+  });
+  expect(wrong).toEqual([]);
 });
 
 test("keys that collide under one seed do not under another", () => {

@@ -1,7 +1,7 @@
 /**
- * The memory under a slab: regions of up to 32 MiB, each one ArrayBuffer, cut into pages of one size. The system lends
- * the memory of a page when it is first written to, and gets that of a whole region back as soon as no page of it is used;
- * 32 MiB is the size from which on the C library asks the system for every block, and returns it, by itself.
+ * The memory under a slab: regions of 32 MiB, each one ArrayBuffer, cut into pages of one size. The system lends the memory of
+ * a page when it is first written to, and gets that of a whole region back as soon as no page of it is used. From 32 MiB on
+ * the C library asks the system for every block, and returns it, by itself; smaller ones may stay with it when they are freed.
  *
  * A location is a place in all that: 11 bits for the region, 21 for the grain of 16 bytes in it; 64 GiB in all. It is a
  * signed number of 32 bits, which JavaScript holds without an object. 0 is no location.
@@ -11,9 +11,11 @@ import { freeNow } from "./free-now.js";
 import { GRAIN_BITS } from "./slab-size-class.js";
 
 const REGION_BITS = 25;
-const REGION_BYTES_MAX = 1 << REGION_BITS;
-/** A small engine takes little; every further region is as large as all before it, up to the largest. */
-const REGION_BYTES_MIN = 1 << 18;
+const REGION_BYTES = 1 << REGION_BITS;
+/** Of the first region, since most of the engines of tests hold no more. */
+const FIRST_REGION_BYTES = 1 << 18;
+/** What an engine without entries keeps. */
+const KEPT_BYTES = 1 << 20;
 const REGION_GRAINS_BITS = REGION_BITS - GRAIN_BITS;
 const REGION_GRAINS_MASK = (1 << REGION_GRAINS_BITS) - 1;
 const REGIONS_MAX = 1 << (32 - REGION_GRAINS_BITS);
@@ -43,12 +45,12 @@ export class SlabRegions {
   // By region.
   readonly #pages: number[] = [0];
   readonly #used: number[] = [0];
-  /** Pages from the first on that were used once. The memory of the others was never touched. */
+  /** Pages from the first on that were used once. The memory of the others was not lent yet. */
   readonly #begun: number[] = [0];
   /** Those of the begun that are free again. */
   readonly #free: number[][] = [[]];
   readonly #spareNumbers: number[] = [];
-  #pagesTotal = 0;
+  #begunTotal = 0;
   #usedTotal = 0;
   /** The region that is to become empty. */
   #draining = NONE;
@@ -64,9 +66,9 @@ export class SlabRegions {
     this.pageShift = pageBits - GRAIN_BITS;
   }
 
-  /** Bytes of all regions, whether touched or not. */
+  /** Bytes of all pages that the system has lent. */
   get bytesTotal(): number {
-    return this.#pagesTotal * this.#pageBytes;
+    return this.#begunTotal * this.#pageBytes;
   }
 
   get usedPages(): number {
@@ -82,7 +84,7 @@ export class SlabRegions {
   takePage(): number {
     const region = this.#fullest() || this.#addRegion();
     this.#isSettled = false;
-    const page = this.#free[region]!.pop() ?? this.#begun[region]!++;
+    const page = this.#free[region]!.pop() ?? this.#begin(region);
     this.#used[region]!++;
     this.#usedTotal++;
     return (region << this.#pagesBits) + page;
@@ -97,8 +99,8 @@ export class SlabRegions {
   }
 
   /**
-   * The region that should become empty, so that its memory can be given back; no more pages are taken from it. NONE
-   * when none could become empty and leave a quarter of what is used free in the others.
+   * The region that should become empty, so that its memory can be given back; no more pages are taken from it. NONE where
+   * that is not worth it.
    */
   drained(): number {
     if (this.#draining === NONE && !this.#isSettled) {
@@ -133,63 +135,53 @@ export class SlabRegions {
     }
   }
 
-  /** Of the regions whose pages are better elsewhere, the one with most free. */
+  /** Of the regions whose pages are better elsewhere, the one with most memory to give back. */
   #emptiest(): number {
     let found = NONE;
     let foundFree = 0;
     for (let region = 1; region < this.#pages.length; region++) {
-      if (this.#used[region] === 0) continue;
-      const free = this.#pages[region]! - this.#used[region]!;
-      if (free <= foundFree || !this.#isWorthDraining(region)) continue;
+      const free = this.#begun[region]! - this.#used[region]!;
+      if (this.#used[region] === 0 || free <= foundFree || !this.#isDispensable(region)) continue;
       found = region;
       foundFree = free;
     }
     return found;
   }
 
-  /** Whether the others have room for the pages of a region, or a new one that is half as large would do in its place. */
-  #isWorthDraining(region: number): boolean {
-    const lacking = -this.#roomWithout(region);
-    return lacking <= 0 || this.#pagesFor(lacking) <= this.#pages[region]! / 2;
-  }
-
   /**
-   * How many pages would be free without a region, all that are used having their place, beyond a quarter of these:
-   * without so many a new region would soon be needed.
+   * Whether without a region the others would still have a quarter of what is used free, which will soon be needed; or what they
+   * would have to begin anew for that is half of what is given back at most.
    */
-  #roomWithout(region: number): number {
-    return this.#pagesTotal - this.#pages[region]! - this.#usedTotal * 1.25;
+  #isDispensable(region: number): boolean {
+    const lacking = this.#usedTotal * 1.25 - (this.#begunTotal - this.#begun[region]!);
+    return lacking <= this.#begun[region]! / 2;
   }
 
-  /** The pages of a new region that has so many at least, if there are regions that large. */
-  #pagesFor(pages: number): number {
-    const bytes = Math.max(REGION_BYTES_MIN, this.#pageBytes, pages * this.#pageBytes);
-    return Math.min(REGION_BYTES_MAX, 2 ** Math.ceil(Math.log2(bytes))) / this.#pageBytes;
-  }
-
-  /** An empty region stays while it will soon be needed anew; of an engine without entries, a small one does. */
+  /** Whether a region stays although it is empty. Of an engine without entries, a little does. */
   #isKept(region: number): boolean {
     if (region === this.#draining) return false;
-    if (this.#roomWithout(region) < 0) return true;
-    const pages = this.#pages[region]!;
-    return pages === this.#pagesTotal && (pages === 1 || pages * this.#pageBytes <= REGION_BYTES_MIN);
+    if (!this.#isDispensable(region)) return true;
+    return this.#begun[region] === this.#begunTotal && this.#begunTotal * this.#pageBytes <= KEPT_BYTES;
   }
 
   #addRegion(): number {
-    // While one is being drained, what it holds is to find its place.
-    const pagesMin = this.#draining === NONE ? this.#pagesTotal : -this.#roomWithout(this.#draining);
-    const pages = this.#pagesFor(pagesMin);
+    const isFirst = this.#begunTotal === 0;
+    const buffer = new ArrayBuffer(isFirst ? Math.max(FIRST_REGION_BYTES, this.#pageBytes) : REGION_BYTES);
     const region = this.#spareNumbers.pop() ?? this.bytes.length;
     assert(region < REGIONS_MAX, "the engine holds 64 GiB of keys and values, and cannot hold more");
-    this.#set(region, new ArrayBuffer(pages * this.#pageBytes));
-    this.#pages[region] = pages;
-    this.#pagesTotal += pages;
+    this.#set(region, buffer);
+    this.#pages[region] = buffer.byteLength / this.#pageBytes;
     return region;
+  }
+
+  #begin(region: number): number {
+    this.#begunTotal++;
+    return this.#begun[region]!++;
   }
 
   #release(region: number): void {
     const buffer = this.buffers[region]!;
-    this.#pagesTotal -= this.#pages[region]!;
+    this.#begunTotal -= this.#begun[region]!;
     this.#pages[region] = 0;
     this.#set(region, new ArrayBuffer(0));
     this.#spareNumbers.push(region);

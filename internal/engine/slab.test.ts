@@ -108,14 +108,14 @@ test("a block that was freed may not be freed again", () => {
 test("memory is given back when most blocks are freed at random, without any of them lost", () => {
   const filled = new Filled();
   const owners = Array.from({ length: 250_000 }, () => filled.add(200));
-  expect(filled.slab.regions.bytesTotal).toBeGreaterThan(50 * MiB);
+  expect(filled.slab.regions.bytesTotal).toBeGreaterThan(49 * MiB);
   for (const [i, owner] of owners.entries()) {
     if (i % 10 !== 3) filled.remove(owner);
     filled.slab.tidy(4);
   }
   filled.expectAllIntact();
   expect(filled.slab.blockBytes).toBe(25_000 * 208);
-  // Of 5 MB. No region is left where the others have room for its pages.
+  // Of 5 MB.
   expect(filled.slab.regions.bytesTotal).toBeLessThanOrEqual(32 * MiB);
   expect(filled.slab.regions.usedPages << 16).toBeLessThan((4 / 3) * filled.slab.blockBytes + 4 * (1 << 16));
 });

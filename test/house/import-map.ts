@@ -52,6 +52,7 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
   "@connectrpc/connect-web": ["api/client", "cmd"],
   "cli-table3": ["cmd"],
   commander: ["cmd"],
+  "lru-cache": ["cmd"],
   picocolors: ["cmd"],
   pino: ["cmd"],
   "pino-pretty": ["cmd"],
