@@ -178,6 +178,14 @@ export class EntryBlocks implements Keys {
     return new Uint8Array(this.#found.buffer, at, this.keyBytesAt(location));
   }
 
+  copyKey(location: number): Uint8Array {
+    const at = this.#locateBody(location);
+    // From a pool: a buffer for each of many keys would cost more than all else.
+    const key = Buffer.allocUnsafe(this.keyBytesAt(location));
+    copyBytes(this.#found, at, key.length, key, 0);
+    return key;
+  }
+
   /** Valid until an entry is written or freed. */
   valueAt(location: number): Uint8Array {
     const at = this.#locateBody(location) + this.keyBytesAt(location);

@@ -431,7 +431,7 @@ export class SlabEngine implements Engine {
   }
 
   #versionOf(location: number): KeyVersion {
-    return { key: this.#blocks.keyAt(location).slice(), modSeq: this.#blocks.modSeqAt(location) as Seq };
+    return { key: this.#blocks.copyKey(location), modSeq: this.#blocks.modSeqAt(location) as Seq };
   }
 
   #keyedAt(location: number): KeyedEntry {

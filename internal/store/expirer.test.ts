@@ -97,7 +97,7 @@ describe("a key with a deadline", () => {
     await store.close();
   });
 
-  test("among a great many goes with them, a few thousand a record", async () => {
+  test("among a great many goes with them, a thousand a record", async () => {
     const { store, clock } = await master({ pendingBytesMax: 1 << 24 });
     for (let batch = 0; batch < 5; batch++) {
       await store.write(Array.from({ length: 1000 }, (_, i) => set(`key-${batch}-${i}`, 5000)));
@@ -106,7 +106,7 @@ describe("a key with a deadline", () => {
     const gone = until(store, () => store.status().keys === 0);
     clock.advance(5000);
     await gone;
-    expect(store.last.seq - before).toBe(3);
+    expect(store.last.seq - before).toBe(5);
     await store.close();
   });
 

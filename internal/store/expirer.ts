@@ -22,7 +22,7 @@ export interface ExpirerOptions {
   readonly propose: (changes: readonly Change[]) => Promise<unknown>;
 }
 
-const KEYS_A_RECORD_MAX = 2000;
+const KEYS_A_RECORD_MAX = 1000;
 const BYTES_A_RECORD_MAX = 128 * 1024;
 /** Keys that are due and cannot go yet, or a record that could not be written: looked at again after so long. */
 const RETRY_MS = 100;

@@ -5,6 +5,7 @@
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { KeyOperation } from "../engine/engine.js";
+import { asBuffer } from "../wal/bytes.js";
 import type { Change } from "./change.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
@@ -112,6 +113,10 @@ export class Proposals {
     }
     this.#byteLength -= proposal.byteLength;
     this.#grow(proposal.growth, -1);
+    if (this.size === 0) {
+      this.#overlay.clear();
+      return proposal;
+    }
     for (const change of proposal.changes) {
       if (change.kind !== "put" && !isRemoval(change)) continue;
       const name = keyName(change.key);
@@ -183,5 +188,5 @@ function isRemoval(change: Change): change is Exclude<KeyOperation, { kind: "put
 
 /** A key's bytes as a string, one character a byte: equal exactly when the bytes are. */
 export function keyName(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+  return asBuffer(key).toString("latin1");
 }

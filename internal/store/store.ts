@@ -170,7 +170,7 @@ export class Store {
       clock,
       logger,
       nowMs: () => this.#time.now(),
-      isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      isInFlight: (key) => this.#proposals.size > 0 && this.#proposals.look(keyName(key)) !== undefined,
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#trimmer = new Trimmer({
