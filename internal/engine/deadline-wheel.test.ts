@@ -121,16 +121,40 @@ test("a portion looks at few ids, though a million fall due in one second", () =
 
 test("the soonest are named one after another, as far as they are wanted", () => {
   const checked = new Checked();
-  expect(checked.wheel.soonest(() => true)).toBe(0);
+  expect(checked.wheel.soonest(0, () => true)).toBe(0);
   for (let n = 0; n < 300; n++) checked.set(FIRST_ID + n, 1000 + ((n * 7919) % 300) * 5000);
   const named = new Set<number>();
   const isWanted = (id: number): boolean => !named.has(id);
   const order: number[] = [];
-  for (let id = checked.wheel.soonest(isWanted); id !== 0; id = checked.wheel.soonest(isWanted)) {
+  for (let id = checked.wheel.soonest(0, isWanted); id !== 0; id = checked.wheel.soonest(0, isWanted)) {
     named.add(id);
     order.push(checked.deadlines.get(id)!);
   }
   expect(named.size).toBe(300);
   // Buckets of this distance are four seconds wide, so that each has one or two.
   expect(order.slice(0, 5).every((deadlineMs) => deadlineMs <= 30_000)).toBe(true);
+});
+
+test("what is due soonest at a time is named first, though nothing was ever due, and few ids are looked at for it", () => {
+  const startMs = 1_700_000_000_000;
+  const deadlineOf = (id: number): number => startMs + 1000 + ((id * 7919) % 100_000) * 40;
+  let looks = 0;
+  const wheel = new DeadlineWheel((id) => {
+    looks++;
+    return deadlineOf(id);
+  });
+  const ids = 100_000;
+  for (let id = FIRST_ID; id < FIRST_ID + ids; id++) wheel.add(id, deadlineOf(id));
+  const name = (): number => {
+    const id = wheel.soonest(startMs, () => true);
+    wheel.remove(id);
+    return deadlineOf(id);
+  };
+  // A few are sorted each time.
+  for (let n = 0; n < 2000; n++) name();
+  looks = 0;
+  const named = Array.from({ length: 1000 }, name);
+  expect(looks).toBeLessThan(20_000);
+  // Two thousand of these went before, as any came.
+  expect(Math.max(...named)).toBeLessThan(startMs + 1000 + 3000 * 40 + 4096);
 });

@@ -21,6 +21,10 @@ const UNSORTED = DUE + 1;
 const LISTS = UNSORTED + 1;
 /** No id; ids are above it. */
 const NO_ID = 0;
+/** In a bucket that holds ids of many deadlines, so many are looked at to find one that is due soon. */
+const LOOKS_MAX = 8;
+/** Of those that are unsorted, before one is named. */
+const SORTED_A_NAME = 64;
 
 const CHUNK_BITS = 16;
 const CHUNK_IDS = 1 << CHUNK_BITS;
@@ -30,19 +34,22 @@ const NO_LINKS = new Int32Array(0);
 export class DeadlineWheel {
   readonly #deadlineOf: (id: number) => number;
   /** All that is due at this time is in the list of it, or unsorted; nothing else is in that list. */
-  #timeMs = 0;
+  #timeMs: number;
   #count = 0;
   #nextDueMs = Infinity;
   // By list.
   readonly #first = new Int32Array(LISTS);
   readonly #last = new Int32Array(LISTS);
+  /** The bit of each list that is not empty. */
+  readonly #occupied = new Int32Array((LISTS + 31) >>> 5);
   /** By chunk of ids: the next and the previous one of each. A negative one is the complement of the list, whose end is here. */
   readonly #links: Int32Array[] = [];
   readonly #linked: number[] = [];
 
-  /** `deadlineOf` tells the deadline with which an id was added. */
-  constructor(deadlineOf: (id: number) => number) {
+  /** `deadlineOf` tells the deadline with which an id was added. Time is `startMs` at first. */
+  constructor(deadlineOf: (id: number) => number, startMs = 0) {
     this.#deadlineOf = deadlineOf;
+    this.#timeMs = startMs;
   }
 
   get count(): number {
@@ -98,20 +105,27 @@ export class DeadlineWheel {
 
   /**
    * An id that is due as soon as any, about, and for which `isWanted`; NO_ID when there is none. It goes behind the others of
-   * its bucket, so that asking again and again does not pass over the same ids.
+   * its bucket, so that asking again and again does not pass over the same ids. What is due at `nowMs` comes first.
    */
-  soonest(isWanted: (id: number) => boolean): number {
+  soonest(nowMs: number, isWanted: (id: number) => boolean): number {
     if (this.#count === 0) return NO_ID;
-    for (const list of this.#listsBySoonness()) {
-      const id = this.#soonestOf(list, isWanted);
-      if (id !== NO_ID) return id;
+    if (nowMs > this.#timeMs) this.#advance(nowMs);
+    this.#sort(SORTED_A_NAME);
+    let id = this.#soonestOf(DUE, isWanted) || this.#soonestOf(UNSORTED, isWanted);
+    for (let level = 0; level < LEVELS && id === NO_ID; level++) {
+      const end = (level + 1) * BUCKETS;
+      let list = this.#occupiedFrom(level * BUCKETS + this.#digit(this.#timeMs, level) + 1, end);
+      for (; list < end && id === NO_ID; list = this.#occupiedFrom(list + 1, end)) {
+        id = this.#soonestOf(list, isWanted);
+      }
     }
-    return NO_ID;
+    return id;
   }
 
   /** Of the first few of a list. */
   #soonestOf(list: number, isWanted: (id: number) => boolean): number {
-    const looksMax = list >= BUCKETS && list !== DUE ? 16 : 1;
+    // All of a bucket of the lowest level are due together.
+    const looksMax = list >= BUCKETS && list !== DUE ? LOOKS_MAX : 1;
     let found = NO_ID;
     let foundMs = Infinity;
     for (let id = this.#first[list]!, looks = 0; id > NO_ID && looks < looksMax; id = this.#next(id), looks++) {
@@ -128,15 +142,20 @@ export class DeadlineWheel {
     return found;
   }
 
-  *#listsBySoonness(): Generator<number> {
-    yield DUE;
-    yield UNSORTED;
-    for (let level = 0; level < LEVELS; level++) {
-      for (let bucket = this.#digit(this.#timeMs, level) + 1; bucket < BUCKETS; bucket++) {
-        const list = level * BUCKETS + bucket;
-        if (this.#first[list] !== NO_ID) yield list;
-      }
-    }
+  /** The first list from this one on, and below `end`, that is not empty; `end` when there is none. */
+  #occupiedFrom(list: number, end: number): number {
+    if (list >= end) return end;
+    let word = list >>> 5;
+    let bits = this.#occupied[word]! & (-1 << (list & 31));
+    while (bits === 0 && ++word << 5 < end) bits = this.#occupied[word]!;
+    return bits === 0 ? end : Math.min(end, (word << 5) + 31 - Math.clz32(bits & -bits));
+  }
+
+  #setFirst(list: number, id: number): void {
+    this.#first[list] = id;
+    const bit = 1 << (list & 31);
+    if (id === NO_ID) this.#occupied[list >>> 5]! &= ~bit;
+    else this.#occupied[list >>> 5]! |= bit;
   }
 
   /** Where a deadline belongs, seen from the wheel's time. */
@@ -159,7 +178,9 @@ export class DeadlineWheel {
       const isSameTurn = Math.floor(nowMs / BUCKET_MS[level + 1]!) === Math.floor(this.#timeMs / BUCKET_MS[level + 1]!);
       const from = this.#digit(this.#timeMs, level) + 1;
       const end = isSameTurn ? this.#digit(nowMs, level) : BUCKETS;
-      for (let bucket = from; bucket < end; bucket++) this.#move(level * BUCKETS + bucket, DUE);
+      const endList = level * BUCKETS + end;
+      let list = this.#occupiedFrom(level * BUCKETS + from, endList);
+      for (; list < endList; list = this.#occupiedFrom(list + 1, endList)) this.#move(list, DUE);
       if (!isSameTurn) continue;
       // A whole bucket of the lowest level is due when time has come to it.
       if (end >= from) this.#move(level * BUCKETS + end, level === 0 ? DUE : UNSORTED);
@@ -188,11 +209,11 @@ export class DeadlineWheel {
     if (this.#first[DUE] !== NO_ID || this.#first[UNSORTED] !== NO_ID) return 0;
     for (let level = 0; level < LEVELS; level++) {
       const from = this.#digit(this.#timeMs, level) + 1;
-      for (let bucket = from; bucket < BUCKETS; bucket++) {
-        if (this.#first[level * BUCKETS + bucket] === NO_ID) continue;
-        const turnMs = BUCKET_MS[level + 1]!;
-        return Math.floor(this.#timeMs / turnMs) * turnMs + bucket * BUCKET_MS[level]!;
-      }
+      const end = (level + 1) * BUCKETS;
+      const list = this.#occupiedFrom(level * BUCKETS + from, end);
+      if (list === end) continue;
+      const turnMs = BUCKET_MS[level + 1]!;
+      return Math.floor(this.#timeMs / turnMs) * turnMs + (list - level * BUCKETS) * BUCKET_MS[level]!;
     }
     assert(false, "what is there is in a list");
   }
@@ -202,11 +223,11 @@ export class DeadlineWheel {
     const first = this.#first[from]!;
     if (first === NO_ID) return;
     const last = this.#last[from]!;
-    this.#first[from] = NO_ID;
+    this.#setFirst(from, NO_ID);
     this.#last[from] = NO_ID;
     const before = this.#last[to]!;
     this.#setPrevious(first, before === NO_ID ? ~to : before);
-    if (before === NO_ID) this.#first[to] = first;
+    if (before === NO_ID) this.#setFirst(to, first);
     else this.#setNext(before, first);
     this.#setNext(last, ~to);
     this.#last[to] = last;
@@ -216,7 +237,7 @@ export class DeadlineWheel {
     const last = this.#last[list]!;
     this.#setNext(id, ~list);
     this.#setPrevious(id, last === NO_ID ? ~list : last);
-    if (last === NO_ID) this.#first[list] = id;
+    if (last === NO_ID) this.#setFirst(list, id);
     else this.#setNext(last, id);
     this.#last[list] = id;
   }
@@ -224,7 +245,7 @@ export class DeadlineWheel {
   #unlink(id: number): void {
     const next = this.#next(id);
     const previous = this.#previous(id);
-    if (previous < 0) this.#first[~previous] = Math.max(next, NO_ID);
+    if (previous < 0) this.#setFirst(~previous, Math.max(next, NO_ID));
     else this.#setNext(previous, next);
     if (next < 0) this.#last[~next] = Math.max(previous, NO_ID);
     else this.#setPrevious(next, previous);

@@ -119,6 +119,19 @@ export class HashIndex {
     }
   }
 
+  /** Locations that lie together, from a place by chance on, into the list; how many. */
+  sampleFew(random: number, locations: Int32Array): number {
+    const segment = this.#segmentOf(random);
+    const mask = segment.length - TAIL_WORDS - 1;
+    const count = Math.min(locations.length, usedOf(segment));
+    let at = (random * SLOT_WORDS) & mask;
+    for (let found = 0; found < count; at = (at + SLOT_WORDS) & mask) {
+      const location = segment[at + 1]!;
+      if (location !== ABSENT) locations[found++] = location;
+    }
+    return count;
+  }
+
   /** How many slots a search looks at until it finds a key that is there: the cost of keys that collide. */
   probes(hash: number, location: number): number {
     const segment = this.#segmentOf(hash);

@@ -56,6 +56,8 @@ export class SlabEngine implements Engine {
   readonly #victims: Victims;
   #dataBytes = 0;
   #checksum = 0;
+  /** Of the last operation. */
+  #timestampMs = 0;
 
   constructor({ isOrdered = true, seed = randomHashSeed() }: SlabEngineOptions = {}) {
     this.isOrdered = isOrdered;
@@ -127,6 +129,7 @@ export class SlabEngine implements Engine {
   }
 
   #applyToKey(seq: Seq, timestampMs: EpochMs, operation: KeyOperation): void {
+    this.#timestampMs = timestampMs;
     const { key } = operation;
     const hash = this.#hash.of(key, 0, key.length);
     const before = this.#index.find(hash, key, 0, key.length);
@@ -347,7 +350,7 @@ export class SlabEngine implements Engine {
   }
 
   #addDeadline(id: number, deadlineMs: number): void {
-    this.#deadlines ??= new DeadlineWheel((id) => this.#blocks.deadlineAt(this.#ids.locationOf(id)));
+    this.#deadlines ??= new DeadlineWheel((id) => this.#blocks.deadlineAt(this.#ids.locationOf(id)), this.#timestampMs);
     this.#deadlines.add(id, deadlineMs);
   }
 
@@ -364,6 +367,11 @@ export class SlabEngine implements Engine {
     return {
       count: () => this.#index.count,
       sample: (random) => idOf(this.#index.sample(random)),
+      sampleFew: (random, ids) => {
+        const count = this.#index.sampleFew(random, ids);
+        for (let at = 0; at < count; at++) ids[at] = this.#blocks.idAt(ids[at]!);
+        return count;
+      },
       nextFrom: (id) => this.#ids.nextAround(id),
       isThere: (id) => this.#ids.isThere(id),
       isHidden: (id) => this.#hidden !== undefined && this.#hidden.isHidden(this.#ids.locationOf(id)),
@@ -372,7 +380,7 @@ export class SlabEngine implements Engine {
         const uses = this.#blocks.usesAt(this.#ids.locationOf(id));
         return this.#clock.fallen(uses, this.#clock.since(lastUseOf(id)), this.#index.count);
       },
-      soonest: (isWanted) => this.#deadlines?.soonest(isWanted) ?? NO_ID,
+      soonest: (isWanted) => this.#deadlines?.soonest(this.#timestampMs, isWanted) ?? NO_ID,
     };
   }
 

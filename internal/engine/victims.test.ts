@@ -20,6 +20,13 @@ class Entries implements Candidates {
     return ids[(random >>> 0) % ids.length] ?? 0;
   }
 
+  sampleFew(random: number, into: Int32Array): number {
+    const ids = [...this.idles.keys()];
+    const count = Math.min(into.length, ids.length);
+    for (let at = 0; at < count; at++) into[at] = ids[((random >>> 0) + at) % ids.length]!;
+    return count;
+  }
+
   nextFrom(id: number): number {
     const ids = [...this.idles.keys()].sort((a, b) => a - b);
     return ids.find((other) => other >= id) ?? ids[0] ?? 0;

@@ -14,6 +14,8 @@ export interface Candidates {
   count(): number;
   /** The id of some entry, by chance; NO_ID when there is none. */
   sample(random: number): number;
+  /** Puts ids that lie together, as good as by chance, into the list; how many. Cheaper than as many single ones. */
+  sampleFew(random: number, ids: Int32Array): number;
   /** The first id from this one on, in whatever order, the first of all after the last; NO_ID when there is none. */
   nextFrom(id: number): number;
   isThere(id: number): boolean;
@@ -41,9 +43,11 @@ export class Victims {
   readonly #candidates: Candidates;
   readonly #chance: Chance;
   readonly #named = new Set<number>();
-  /** The best that were met and not named, in no order, with what they scored then, for the policy that was asked for last. */
-  readonly #pool: number[] = [];
-  readonly #scores: number[] = [];
+  /** The best that were met and not named, with what they scored then, the highest last; for the policy that was asked for last. */
+  readonly #pool = new Int32Array(POOL_IDS);
+  readonly #scores = new Float64Array(POOL_IDS);
+  #poolCount = 0;
+  readonly #few = new Int32Array(SAMPLES);
   #poolPolicy: EvictionPolicy = "random";
   readonly #isWanted = (id: number): boolean => !this.#named.has(id) && !this.#candidates.isHidden(id);
 
@@ -113,20 +117,27 @@ export class Victims {
   #bestOf(policy: "lru" | "lfu"): number {
     if (this.#poolPolicy !== policy) this.#emptyPool();
     this.#poolPolicy = policy;
-    if (this.#candidates.count() <= POOL_IDS) this.#meetAll(policy);
-    else for (let tries = 0; tries < SAMPLES; tries++) this.#meet(policy, this.#anyOf());
-    while (this.#pool.length > 0) {
-      const at = this.#place("best");
-      const id = this.#pool[at]!;
-      const score = this.#scores[at]!;
-      this.#drop(at);
-      // One that was used since it was met scores less, as does another entry that has its id now.
-      if (this.#candidates.isThere(id) && this.#isWanted(id) && this.#score(policy, id) >= score) {
-        while (this.#pool.length > POOL_IDS) this.#drop(this.#place("worst"));
-        return id;
-      }
+    this.#meetSome(policy);
+    let id = this.#takeBest(policy);
+    if (id === NO_ID) {
+      // All in the pool were used or went since they were met, and left those that were met now no room in it.
+      this.#meetSome(policy);
+      id = this.#takeBest(policy);
     }
-    return NO_ID;
+    return id;
+  }
+
+  #meetSome(policy: "lru" | "lfu"): void {
+    if (this.#candidates.count() <= POOL_IDS) {
+      this.#meetAll(policy);
+      return;
+    }
+    const few = this.#few;
+    const count = this.#candidates.sampleFew(this.#chance.bits(), few);
+    for (let at = 0; at < count; at++) if (this.#isWanted(few[at]!)) this.#meet(policy, few[at]!);
+    if (this.#poolCount > 0) return;
+    const id = this.#anyOf();
+    if (id !== NO_ID) this.#meet(policy, id);
   }
 
   #meetAll(policy: "lru" | "lfu"): void {
@@ -139,32 +150,42 @@ export class Victims {
     } while (id !== first);
   }
 
+  /** Takes an id into the pool, if it is better than the worst there. */
   #meet(policy: "lru" | "lfu", id: number): void {
-    if (id === NO_ID || this.#pool.includes(id)) return;
-    this.#pool.push(id);
-    this.#scores.push(this.#score(policy, id));
-  }
-
-  /** Where in the pool the highest score is, or the lowest. */
-  #place(which: "best" | "worst"): number {
-    let found = 0;
-    for (let at = 1; at < this.#scores.length; at++) {
-      const isHigher = this.#scores[at]! > this.#scores[found]!;
-      if (isHigher === (which === "best")) found = at;
+    const [pool, scores] = [this.#pool, this.#scores];
+    const score = this.#score(policy, id);
+    const isFull = this.#poolCount === POOL_IDS;
+    if (isFull && score <= scores[0]!) return;
+    if (pool.subarray(0, this.#poolCount).includes(id)) return;
+    if (isFull) this.#dropWorst();
+    let at = this.#poolCount++;
+    for (; at > 0 && scores[at - 1]! > score; at--) {
+      pool[at] = pool[at - 1]!;
+      scores[at] = scores[at - 1]!;
     }
-    return found;
+    pool[at] = id;
+    scores[at] = score;
   }
 
-  #drop(at: number): void {
-    const [id, score] = [this.#pool.pop()!, this.#scores.pop()!];
-    if (at === this.#pool.length) return;
-    this.#pool[at] = id;
-    this.#scores[at] = score;
+  #dropWorst(): void {
+    this.#pool.copyWithin(0, 1);
+    this.#scores.copyWithin(0, 1);
+    this.#poolCount--;
+  }
+
+  #takeBest(policy: "lru" | "lfu"): number {
+    while (this.#poolCount > 0) {
+      const at = --this.#poolCount;
+      const id = this.#pool[at]!;
+      // One that was used since it was met scores less, as does another entry that has its id now.
+      if (!this.#candidates.isThere(id) || !this.#isWanted(id)) continue;
+      if (this.#score(policy, id) >= this.#scores[at]!) return id;
+    }
+    return NO_ID;
   }
 
   #emptyPool(): void {
-    this.#pool.length = 0;
-    this.#scores.length = 0;
+    this.#poolCount = 0;
   }
 
   /** The highest goes. It rises by itself, when a count falls, and falls only by a use. */
