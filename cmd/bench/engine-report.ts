@@ -115,7 +115,7 @@ function renderFlood({ others, colliding, collidingUnderTheirSeed }: EngineExtra
 
 function renderEvictions({ entriesMax, keys, requests, rows }: EngineExtras["eviction"]): string[] {
   const table = new Table({
-    head: ["evicted by", "hits, %", "lru-cache: by so much more or less", "ns a request"],
+    head: ["evicted by", "hits, %", "beyond lru-cache, %", "ns a request"],
     colAligns: ["left", "right", "right", "right"],
     style: { head: [], border: [], compact: true },
   });

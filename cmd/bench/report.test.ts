@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { EngineRow } from "./engine.js";
-import { renderEngine } from "./engine-report.js";
+import type { EngineExtras, EngineRow } from "./engine.js";
+import { broken as engineBroken, renderEngine, renderEngineExtras } from "./engine-report.js";
 import { type Case, medianOf, type Sample } from "./measurement.js";
 import type { LoopReport } from "./loop-watch.js";
 import { renderRecovery } from "./recovery-report.js";
@@ -144,6 +144,54 @@ test("an engine is shown next to the map of as many entries", () => {
   const { scanNs: _, ...slab } = { ...map, engine: "slab without order" as const, getNs: 5, setNs: 15 };
   const text = renderEngine([map, { ...map, entries: 5, getNs: 1 }, slab]);
   expect(text).toMatch(/slab, no order .* 5 +│ 15 +│ 80 +│ – .* 0\.25 +│ 0\.50 .* 12\.3/);
+});
+
+const extras: EngineExtras = {
+  churn: { entries: 10, overwrites: 100, overwriteNs: 1234, heldMost: 2, heldAtEnd: 1.25, residentAtEnd: 1.5 },
+  flood: {
+    keys: 1000,
+    bits: 8,
+    others: { putNs: 100, getNs: 50 },
+    colliding: { putNs: 101, getNs: 49 },
+    collidingUnderTheirSeed: { putNs: 900, getNs: 500 },
+  },
+  eviction: {
+    entriesMax: 10,
+    keys: 100,
+    requests: 1000,
+    rows: [
+      { evictor: "lru", hitRatio: 0.765, requestNs: 900 },
+      { evictor: "lfu", hitRatio: 0.79, requestNs: 901 },
+      { evictor: "lru-cache", hitRatio: 0.77, requestNs: 500 },
+    ],
+  },
+  expiry: { entries: 1000, lateMs: 900, longestTurnMs: 9, aloneMs: 700, aloneLongestTurnMs: 5 },
+  limit: {
+    bytesMax: 100e6,
+    times: 10,
+    writes: 1000,
+    writtenBytes: 1e9,
+    accountedBytesMost: 100e6,
+    residentBytesBefore: 60e6,
+    residentBytesMost: 300e6,
+    residentBytesAtEnd: 250e6,
+  },
+};
+
+test("what else concerns the engine is shown next to what it is compared with", () => {
+  const text = renderEngineExtras(extras);
+  expect(text).toContain("put 900 ns (9.00 ×), get 500 ns (10.00 ×)");
+  expect(text).toMatch(/lru +│ +76\.50 │ +-0\.50 /);
+  expect(text).toMatch(/lfu +│ +79\.00 │ +\+2\.00 /);
+  expect(text).toContain("3.00 and 2.50 × the limit");
+  expect(text).not.toContain("MORE");
+  const { expiry, limit } = extras;
+  expect(engineBroken({ limit, expiry: { ...expiry, aloneLongestTurnMs: 10.1, lateMs: 2001 } })).toEqual([
+    "a pause of 10.1 ms while keys expire, 10 ms at most are promised",
+    "keys were gone 2,001 ms after their deadlines, 2,000 ms at most are promised",
+  ]);
+  const passed = { ...limit, accountedBytesMost: 100e6 + 1 };
+  expect(renderEngineExtras({ ...extras, limit: passed })).toContain("100,000,001 bytes under a limit of 100,000,000");
 });
 
 test("medians and percentiles are values that were measured", () => {

@@ -1,0 +1,224 @@
+/**
+ * For tests: random operations on the engine off the heap and on the map beside it: the two must be equal all along, and so
+ * must an engine that was filled by a walk of the first while operations went on, and then caught up.
+ */
+import { expect } from "vitest";
+import { crc32 } from "../../base/crc32.js";
+import { type EpochMs, epochMs, seq } from "../../base/position.js";
+import { Chance } from "../chance.js";
+import type { Engine, KeyedEntry, Operation } from "../engine.js";
+import { MapEngine } from "../map-engine.js";
+import { SlabEngine } from "../slab-engine.js";
+
+const KEYS = 3000;
+
+interface Step {
+  readonly seq: number;
+  readonly timestampMs: EpochMs;
+  readonly operation: Operation;
+}
+
+/** What happens, by chance: phases of growth and of deletion, values of all sizes, deadlines soon and far, time that jumps. */
+class Life {
+  readonly #chance: Chance;
+  #seq = 0;
+  #timeMs = 1_700_000_000_000;
+  #isGrowing = true;
+  readonly #pattern: Buffer;
+
+  constructor(seed: number) {
+    this.#chance = new Chance(seed);
+    this.#pattern = Buffer.from(Array.from({ length: 4096 }, () => this.#chance.bits() & 255));
+  }
+
+  get nowMs(): EpochMs {
+    return epochMs(this.#timeMs);
+  }
+
+  get seq(): number {
+    return this.#seq;
+  }
+
+  below(n: number): number {
+    return (this.#chance.bits() >>> 0) % n;
+  }
+
+  next(engine: Engine): Step {
+    if (this.below(4000) === 0) this.#isGrowing = !this.#isGrowing;
+    this.#timeMs += this.below(2000) === 0 ? this.below(5_000_000) : this.below(5);
+    // Operations of one record share its seq.
+    if (this.below(4) > 0) this.#seq++;
+    return { seq: Math.max(1, this.#seq), timestampMs: this.nowMs, operation: this.#operation(engine) };
+  }
+
+  key(): Buffer {
+    const n = this.below(KEYS);
+    // Some keys are empty, long, or alike at their beginnings or ends.
+    switch (n % 50) {
+      case 0:
+        return Buffer.from("x".repeat(n % 5000));
+      case 1:
+        return Buffer.from("\0".repeat(n % 40));
+      case 2:
+        return Buffer.from(`${"ÿ".repeat(n % 30)}${n}`, "latin1");
+      default:
+        return Buffer.from(`${n % 7}/key/${n}`);
+    }
+  }
+
+  #operation(engine: Engine): Operation {
+    if (this.below(300) === 0) return this.#deleteRange();
+    const choice = this.below(100);
+    if (choice < 4) {
+      const [due] = engine.due(this.nowMs, 1);
+      if (due) return { kind: "expire", ...due };
+    } else if (choice < 6) {
+      const victim = engine.victim((["lru", "lfu", "random", "ttl"] as const)[this.below(4)]!);
+      if (victim) return { kind: "evict", key: victim.key, modSeq: victim.modSeq };
+    }
+    const key = this.key();
+    if (choice >= (this.#isGrowing ? 85 : 35)) return { kind: "delete", key };
+    const put = { kind: "put", key, value: this.#value() } as const;
+    return this.below(3) > 0 ? put : { ...put, expiresAtMs: epochMs(this.#timeMs + this.below(this.#deadlineRange())) };
+  }
+
+  /** Of some keys most often, of a good part of all now and then. */
+  #deleteRange(): Operation {
+    const start = this.key();
+    const after = Buffer.concat([start, Buffer.of(0)]);
+    switch (this.below(20)) {
+      case 0:
+        return { kind: "delete-range", start: Buffer.alloc(0) };
+      case 1:
+        return { kind: "delete-range", start };
+      case 2:
+        return { kind: "delete-range", start, end: after };
+      case 3:
+        return { kind: "delete-range", start, end: this.key() };
+      default: {
+        const prefix = `${this.below(7)}/key/${this.below(40)}`;
+        return { kind: "delete-range", start: Buffer.from(prefix), end: Buffer.from(`${prefix}ÿ`, "latin1") };
+      }
+    }
+  }
+
+  #deadlineRange(): number {
+    return [10, 5000, 20_000_000, 2 ** 40][this.below(4)]!;
+  }
+
+  #value(): Buffer {
+    const range = [20, 200, 2000, 20_000][this.below(10) < 9 ? this.below(3) : 3]!;
+    const length = this.below(3000) === 0 ? 200_000 + this.below(100_000) : this.below(range);
+    const from = this.below(1000);
+    return length <= 3000 ? this.#pattern.subarray(from, from + length) : Buffer.alloc(length, this.#pattern);
+  }
+}
+
+/** As text, which is compared and shown in a moment. */
+function shown({ key, value, createSeq, modSeq, expiresAtMs }: KeyedEntry): string {
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
+  const content = value.length > 60 ? `${value.length} bytes ${crc32(bytes)}` : bytes.toString("hex");
+  return `${Buffer.from(key).toString("hex")}=${content} ${createSeq} ${modSeq} ${expiresAtMs ?? "never"}`;
+}
+
+function listOf(entries: Iterator<KeyedEntry, undefined>): string[] {
+  const found: string[] = [];
+  for (let step = entries.next(); !step.done; step = entries.next()) found.push(shown(step.value));
+  return found;
+}
+
+function numbersOf(engine: Engine): object {
+  const { entryCount, dataBytes, accountedBytes, checksum } = engine;
+  return { entryCount, dataBytes, accountedBytes, checksum };
+}
+
+/** Carries out what is left of deletions of ranges, in whatever portions. */
+function settle(engine: Engine, life: Life): void {
+  while (engine.removeHidden(1 + life.below(100)));
+  expect(engine.isSettled).toBe(true);
+}
+
+/** What was hidden and what was removed look alike. */
+function expectEqual(engine: Engine, oracle: Engine, life: Life): void {
+  expectEqualWalks(engine, oracle, life);
+  const all = { start: Buffer.alloc(0) };
+  expect(listOf(engine.scan(all, epochMs(0)))).toEqual(listOf(oracle.scan(all, epochMs(0))));
+  expect(engine.count(all, life.nowMs, undefined, Infinity)).toEqual(
+    oracle.count(all, life.nowMs, undefined, Infinity),
+  );
+  for (let i = 0; i < 5; i++) {
+    const [start, end] = [life.key(), life.key()];
+    for (const range of [{ start }, { start, end }]) {
+      for (const isReverse of [false, true]) {
+        const found = listOf(engine.scan(range, life.nowMs, isReverse));
+        expect(found).toEqual(listOf(oracle.scan(range, life.nowMs, isReverse)));
+      }
+    }
+  }
+}
+
+function expectEqualWalks(engine: Engine, oracle: Engine, life: Life): void {
+  if (engine.isSettled) expect(numbersOf(engine)).toEqual(numbersOf(oracle));
+  expect(listOf(engine.walk(seq(life.seq))).sort()).toEqual(listOf(oracle.walk(seq(life.seq))).sort());
+}
+
+/** A read of a key in the middle of other bytes. */
+function readIn(engine: Engine, key: Buffer, nowMs: EpochMs): string {
+  const bytes = Buffer.concat([Buffer.from("before"), key, Buffer.from("after")]);
+  const entry = engine.getIn(bytes, 6, 6 + key.length, nowMs);
+  return entry ? shown({ key, ...entry }) : "absent";
+}
+
+export function proveEngineModel(seed: number, operations: number): void {
+  /** After so many the engines are compared entry by entry. */
+  const slice = Math.max(5000, operations / 40);
+  const life = new Life(seed);
+  const [engine, oracle] = [new SlabEngine(), new MapEngine()];
+  const unordered = new SlabEngine({ isOrdered: false });
+  let unsettled = 0;
+  let copy = new SlabEngine();
+  let walk: Iterator<KeyedEntry, undefined> | undefined;
+  let missed: Step[] = [];
+  for (let count = 1; count <= operations; count++) {
+    const step = life.next(engine);
+    const { operation } = step;
+    // What is due, and what could go to make room, is there.
+    if (operation.kind === "expire" || operation.kind === "evict")
+      expect(oracle.get(operation.key, epochMs(0))?.modSeq).toBe(operation.modSeq);
+    for (const each of [engine, oracle, unordered]) each.apply(seq(step.seq), step.timestampMs, operation);
+    if (!engine.isSettled) unsettled++;
+    if (life.below(20) === 0) engine.removeHidden(life.below(30));
+    if (life.below(20) === 0) unordered.removeHidden(life.below(300));
+    if (life.below(1000) === 0) settle(engine, life);
+    if (walk) missed.push(step);
+    const key = life.key();
+    const [found, expected] = [readIn(engine, key, life.nowMs), readIn(oracle, key, life.nowMs)];
+    if (found !== expected) expect(found).toBe(expected);
+    if (count % 10 === 0) expect(readIn(unordered, key, life.nowMs)).toBe(expected);
+    // What a snapshot does: a few entries at a time, and then what was written meanwhile.
+    if (walk && count % 3 === 0) {
+      const entry = walk.next();
+      if (!entry.done) copy.restore(entry.value);
+      else {
+        for (const { seq: n, timestampMs, operation } of missed) copy.apply(seq(n), timestampMs, operation);
+        expectEqual(copy, oracle, life);
+        settle(copy, life);
+        expectEqual(copy, oracle, life);
+        walk = undefined;
+      }
+    } else if (!walk && life.below(5000) === 0) {
+      copy = new SlabEngine();
+      missed = [];
+      walk = engine.walk(seq(life.seq));
+    }
+    if (count % slice === 0) {
+      expectEqual(engine, oracle, life);
+      expectEqualWalks(unordered, oracle, life);
+    }
+  }
+  for (const each of [engine, unordered]) settle(each, life);
+  expectEqual(engine, oracle, life);
+  expectEqualWalks(unordered, oracle, life);
+  // What never came up would not have been shown.
+  expect(unsettled).toBeGreaterThan(operations / 50);
+}
