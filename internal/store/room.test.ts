@@ -35,6 +35,21 @@ async function events(store: Store): Promise<string[]> {
   return page.events.map(({ type, key, position }) => `${position.seq} ${type} ${text(key)}`);
 }
 
+test("a write that needs the room of thousands of keys gets it, by several records, and others go on meanwhile", async () => {
+  const small = accountedBytesOf(8, 0);
+  const store = await limited({ bytesMax: 3000 * small, policy: "lru" }, { pendingBytesMax: 1 << 24 });
+  const name = (n: number): string => String(n).padStart(8, "0");
+  await store.write(Array.from({ length: 3000 }, (_, n) => set(name(n), "")));
+  const large = store.write([set("large", "x".repeat(2500 * small))]);
+  const other = store.write([set("other", "")]);
+  await Promise.all([large, other]);
+  expect([has(store, "large"), has(store, "other")]).toEqual([true, true]);
+  const { accountedBytes, keys } = store.status();
+  expect(accountedBytes).toBeLessThanOrEqual(3000 * small);
+  expect(keys).toBeGreaterThan(490);
+  await store.close();
+});
+
 describe("without eviction", () => {
   test("what would pass the number of keys is refused, and nothing else", async () => {
     const store = await limited({ entriesMax: 2 });

@@ -29,14 +29,16 @@ export interface Growth {
 
 export const NO_GROWTH: Growth = { entries: 0, bytes: 0 };
 
-/** Changes with the evictions that make room for them. */
+/** What is to be written: changes with the evictions that make room for them. */
 export interface Admitted {
   readonly changes: readonly Change[];
   readonly growth: Growth;
+  /** More must go than one record removes: these are evictions alone, and the changes are to be admitted anew after them. */
+  readonly isRoomOnly: boolean;
 }
 
-/** One record removes no more: carrying it out must not hold up the event loop. */
-const EVICTIONS_A_RECORD_MAX = 2000;
+/** One record removes no more: neither choosing nor carrying it out must hold up the event loop. */
+const EVICTIONS_A_RECORD_MAX = 500;
 /** The engine may name keys that are touched by writes in flight; so many in a row, and it has no others. */
 const MISSES_MAX = 64;
 /** By the master's time: nothing is overdue then. */
@@ -55,10 +57,10 @@ export class Room {
     this.#options = options;
   }
 
-  /** Throws `StoreError` "storage_full" where there is no room, and none may be made; "overloaded" where making it takes more than one record. */
+  /** Throws `StoreError` "storage_full" where there is no room, and none may be made; "overloaded" while it is being made. */
   admit(changes: readonly Change[]): Admitted {
     const limits = this.#options.limits();
-    if (!limits) return { changes, growth: NO_GROWTH };
+    if (!limits) return { changes, growth: NO_GROWTH, isRoomOnly: false };
     const sizes = new Map<string, number>();
     const growth = { entries: 0, bytes: 0 };
     for (const change of changes) {
@@ -70,10 +72,16 @@ export class Room {
       growth.entries += Number(after > 0) - Number(before > 0);
       growth.bytes += after - before;
     }
-    if (growth.entries <= 0 && growth.bytes <= 0) return { changes, growth };
+    if (growth.entries <= 0 && growth.bytes <= 0) return { changes, growth, isRoomOnly: false };
     assertFits(growth, limits);
-    const evictions = this.#evict(growth, limits, (name) => sizes.has(name));
-    return evictions.length === 0 ? { changes, growth } : { changes: [...evictions, ...changes], growth };
+    const { evictions, freed, isEnough } = this.#evict(growth, limits, (name) => sizes.has(name));
+    if (!isEnough) return { changes: evictions, growth: freed, isRoomOnly: true };
+    const total = { entries: growth.entries + freed.entries, bytes: growth.bytes + freed.bytes };
+    return {
+      changes: evictions.length === 0 ? changes : [...evictions, ...changes],
+      growth: total,
+      isRoomOnly: false,
+    };
   }
 
   /** What goes where limits were lowered below what is held: one record's worth, none when all is well or nothing may go. */
@@ -81,28 +89,28 @@ export class Room {
     const limits = this.#options.limits();
     if (!limits || limits.policy === "noeviction") return [];
     try {
-      return this.#evict({ entries: 0, bytes: 0 }, limits, () => false, "as much as one record may");
+      return this.#evict(NO_GROWTH, limits, () => false).evictions;
     } catch (error) {
-      // Whatever could go is gone; from here on writes that grow are refused.
-      if (error instanceof StoreError && error.code === "storage_full") return [];
+      // Whatever could go is gone, and from here on writes that grow are refused; or what is hidden goes, and then it is looked again.
+      if (error instanceof StoreError && (error.code === "storage_full" || error.code === "overloaded")) return [];
       throw error;
     }
   }
 
-  /** Makes room for `growth`, which is changed with it. */
+  /** Chooses what goes for `growth`, as much as one record may remove; and how much less is held then. */
   #evict(
-    growth: { entries: number; bytes: number },
+    growth: Growth,
     limits: StorageLimits,
     isSpared: (name: string) => boolean,
-    enough?: "as much as one record may",
-  ): Change[] {
+  ): { readonly evictions: Change[]; readonly freed: Growth; readonly isEnough: boolean } {
     const { engine, proposals } = this.#options;
     const evictions: Change[] = [];
+    const freed = { entries: 0, bytes: 0 };
     const chosen = new Set<string>();
     let misses = 0;
     const passed = (): PassedLimit | undefined => {
-      const entries = engine.entryCount + proposals.growth.entries + growth.entries;
-      const bytes = engine.accountedBytes + proposals.growth.bytes + growth.bytes;
+      const entries = engine.entryCount + proposals.growth.entries + growth.entries + freed.entries;
+      const bytes = engine.accountedBytes + proposals.growth.bytes + growth.bytes + freed.bytes;
       const { entriesMax, bytesMax } = limits;
       if (bytesMax > 0 && bytes > bytesMax) return { limit: "storage.max_bytes", maximum: bytesMax, actual: bytes };
       return entriesMax > 0 && entries > entriesMax
@@ -111,11 +119,11 @@ export class Room {
     };
     for (let over = passed(); over; over = passed()) {
       // What a deletion of a range has hidden counts until it is removed, in moments; nobody else's keys go for it.
-      if (evictions.length === EVICTIONS_A_RECORD_MAX || !engine.isSettled) {
-        if (enough) return evictions;
+      if (!engine.isSettled) {
         const message = "room is being made for what is to be stored; nothing was changed, try again shortly";
         throw new StoreError("overloaded", message);
       }
+      if (evictions.length === EVICTIONS_A_RECORD_MAX) return { evictions, freed, isEnough: false };
       const victim = limits.policy === "noeviction" ? undefined : engine.victim(limits.policy);
       if (!victim || misses === MISSES_MAX) throw full(over, limits.policy);
       const name = keyName(victim.key);
@@ -126,10 +134,10 @@ export class Room {
       misses = 0;
       chosen.add(name);
       evictions.push({ kind: "evict", key: victim.key, modSeq: victim.modSeq });
-      growth.entries--;
-      growth.bytes -= victim.accountedBytes;
+      freed.entries--;
+      freed.bytes -= victim.accountedBytes;
     }
-    return evictions;
+    return { evictions, freed, isEnough: true };
   }
 
   /** What a key counts for as the writes in flight leave it; 0: it is not there. What is overdue counts until it is removed. */

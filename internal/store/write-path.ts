@@ -80,19 +80,24 @@ export class WritePath {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
     const { applier, nowMs, readPoint } = this.#options;
-    const { changes, results, seenSeq } = evaluate(commands, {
-      engine: applier.engine,
-      proposals: this.#proposals,
-      nowMs: nowMs(),
-    });
-    if (changes.length > 0) {
+    for (;;) {
+      const { changes, results, seenSeq } = evaluate(commands, {
+        engine: applier.engine,
+        proposals: this.#proposals,
+        nowMs: nowMs(),
+      });
+      if (changes.length === 0) {
+        await this.#seen(seenSeq, mastership.log, answer);
+        const { position, token } = readPoint();
+        return { position, token, results };
+      }
       const admitted = this.#room.admit(changes);
       const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
-      return { position, token: mastership.lineage.tokenAt(position), results };
+      if (!admitted.isRoomOnly) return { position, token: mastership.lineage.tokenAt(position), results };
+      // Others may have written meanwhile, so that what is asked for is looked at anew.
+      mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
     }
-    await this.#seen(seenSeq, mastership.log, answer);
-    const { position, token } = readPoint();
-    return { position, token, results };
   }
 
   /** See `Store.produce`. */
