@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Acknowledge, Consistency, Position } from "./types_pb.js";
+import type { Acknowledge, Consistency, LineageLost, LogRange, Position } from "./types_pb.js";
 import { file_cambium_v1_types } from "./types_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/kvstore.proto.
  */
 export const file_cambium_v1_kvstore: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiRwoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5ItQBCgtHZXRSZXNwb25zZRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhIKCmNyZWF0ZV9zZXEYBCABKAQSDwoHbW9kX3NlcRgFIAEoBBITCgZ0dGxfbXMYBiABKARIAIgBARIZCgxzdGFsZW5lc3NfbXMYByABKARIAYgBARINCgV0b2tlbhgIIAEoDEIJCgdfdHRsX21zQg8KDV9zdGFsZW5lc3NfbXMiTQoPQmF0Y2hHZXRSZXF1ZXN0EgwKBGtleXMYASADKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5IqEBChBCYXRjaEdldFJlc3BvbnNlEioKB2VudHJpZXMYASADKAsyGS5jYW1iaXVtLnYxLkJhdGNoR2V0RW50cnkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgDIAEoBEgAiAEBEg0KBXRva2VuGAQgASgMQg8KDV9zdGFsZW5lc3NfbXMicwoNQmF0Y2hHZXRFbnRyeRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBQgkKB190dGxfbXMisAEKC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhEKCW1heF9ieXRlcxgHIAEoDRISCgpwYWdlX3Rva2VuGAggASgMEiwKC2NvbnNpc3RlbmN5GAkgASgLMhcuY2FtYml1bS52MS5Db25zaXN0ZW5jeSKyAQoMU2NhblJlc3BvbnNlEiYKB2VudHJpZXMYASADKAsyFS5jYW1iaXVtLnYxLlNjYW5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgEIAEoBEgAiAEBEg0KBXRva2VuGAUgASgMQg8KDV9zdGFsZW5lc3NfbXMigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMiZgoKU2V0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSDgoGdHRsX21zGAMgASgEEiwKC2Fja25vd2xlZGdlGAQgASgOMhcuY2FtYml1bS52MS5BY2tub3dsZWRnZSJECgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwiSgoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkSLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlIlgKDkRlbGV0ZVJlc3BvbnNlEg8KB2V4aXN0ZWQYASABKAgSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMImwKDFdyaXRlUmVxdWVzdBIuCgpvcGVyYXRpb25zGAEgAygLMhouY2FtYml1bS52MS5Xcml0ZU9wZXJhdGlvbhIsCgthY2tub3dsZWRnZRgCIAEoDjIXLmNhbWJpdW0udjEuQWNrbm93bGVkZ2UicQoOV3JpdGVPcGVyYXRpb24SJQoDc2V0GAEgASgLMhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0SAASKwoGZGVsZXRlGAIgASgLMhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0SABCCwoJb3BlcmF0aW9uInAKDVdyaXRlUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLmNhbWJpdW0udjEuV3JpdGVSZXN1bHQSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMIh4KC1dyaXRlUmVzdWx0Eg8KB2V4aXN0ZWQYASABKAgiVwoRR2V0VXBkYXRlc1JlcXVlc3QSDQoFYWZ0ZXIYASABKAQSDQoFbGltaXQYAiABKA0SDwoHd2FpdF9tcxgDIAEoDRITCgthZnRlcl90b2tlbhgEIAEoDCKBAQoSR2V0VXBkYXRlc1Jlc3BvbnNlEiEKBmV2ZW50cxgBIAMoCzIRLmNhbWJpdW0udjEuRXZlbnQSDAoEbmV4dBgCIAEoBBISCgpuZXh0X3Rva2VuGAMgASgMEiYKCHBvc2l0aW9uGAQgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiK0AQoFRXZlbnQSIwoEdHlwZRgBIAEoDjIVLmNhbWJpdW0udjEuRXZlbnRUeXBlEgsKA2tleRgCIAEoCRINCgV2YWx1ZRgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SFAoMdGltZXN0YW1wX21zGAUgASgEEhoKDWV4cGlyZXNfYXRfbXMYBiABKARIAIgBAUIQCg5fZXhwaXJlc19hdF9tcyp/CglFdmVudFR5cGUSGgoWRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkVWRU5UX1RZUEVfUFVUEAESFQoRRVZFTlRfVFlQRV9ERUxFVEUQAhIVChFFVkVOVF9UWVBFX0VYUElSRRADEhQKEEVWRU5UX1RZUEVfRVZJQ1QQBDLqAwoHS1ZTdG9yZRI7CgNHZXQSFi5jYW1iaXVtLnYxLkdldFJlcXVlc3QaFy5jYW1iaXVtLnYxLkdldFJlc3BvbnNlIgOQAgESSgoIQmF0Y2hHZXQSGy5jYW1iaXVtLnYxLkJhdGNoR2V0UmVxdWVzdBocLmNhbWJpdW0udjEuQmF0Y2hHZXRSZXNwb25zZSIDkAIBEj4KBFNjYW4SFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0GhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UiA5ACARI7CgNTZXQSFi5jYW1iaXVtLnYxLlNldFJlcXVlc3QaFy5jYW1iaXVtLnYxLlNldFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0GhouY2FtYml1bS52MS5EZWxldGVSZXNwb25zZSIDkAICEkEKBVdyaXRlEhguY2FtYml1bS52MS5Xcml0ZVJlcXVlc3QaGS5jYW1iaXVtLnYxLldyaXRlUmVzcG9uc2UiA5ACAhJQCgpHZXRVcGRhdGVzEh0uY2FtYml1bS52MS5HZXRVcGRhdGVzUmVxdWVzdBoeLmNhbWJpdW0udjEuR2V0VXBkYXRlc1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiRwoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5ItQBCgtHZXRSZXNwb25zZRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhIKCmNyZWF0ZV9zZXEYBCABKAQSDwoHbW9kX3NlcRgFIAEoBBITCgZ0dGxfbXMYBiABKARIAIgBARIZCgxzdGFsZW5lc3NfbXMYByABKARIAYgBARINCgV0b2tlbhgIIAEoDEIJCgdfdHRsX21zQg8KDV9zdGFsZW5lc3NfbXMiTQoPQmF0Y2hHZXRSZXF1ZXN0EgwKBGtleXMYASADKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5IqEBChBCYXRjaEdldFJlc3BvbnNlEioKB2VudHJpZXMYASADKAsyGS5jYW1iaXVtLnYxLkJhdGNoR2V0RW50cnkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgDIAEoBEgAiAEBEg0KBXRva2VuGAQgASgMQg8KDV9zdGFsZW5lc3NfbXMicwoNQmF0Y2hHZXRFbnRyeRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBQgkKB190dGxfbXMi1QEKC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhEKCW1heF9ieXRlcxgHIAEoDRISCgpwYWdlX3Rva2VuGAggASgMEiwKC2NvbnNpc3RlbmN5GAkgASgLMhcuY2FtYml1bS52MS5Db25zaXN0ZW5jeRIPCgdyZXZlcnNlGAogASgIEhIKCmNvdW50X29ubHkYCyABKAgi0AEKDFNjYW5SZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUuY2FtYml1bS52MS5TY2FuRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgMEiYKCHBvc2l0aW9uGAMgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYBCABKARIAIgBARINCgV0b2tlbhgFIAEoDBISCgVjb3VudBgGIAEoBEgBiAEBQg8KDV9zdGFsZW5lc3NfbXNCCAoGX2NvdW50IjoKEVNjYW5TdHJlYW1SZXF1ZXN0EiUKBHNjYW4YASABKAsyFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0IjwKElNjYW5TdHJlYW1SZXNwb25zZRImCgRwYWdlGAEgASgLMhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMi+wEKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEg4KBnR0bF9tcxgDIAEoBBIsCgthY2tub3dsZWRnZRgEIAEoDjIXLmNhbWJpdW0udjEuQWNrbm93bGVkZ2USEAoIa2VlcF90dGwYBSABKAgSEQoJaWZfYWJzZW50GAYgASgIEhMKBmlmX3NlcRgHIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAggASgMEhUKDXdhbnRfcHJldmlvdXMYCSABKAgSEQoJY2xpZW50X2lkGAogASgJEhIKCmNsaWVudF9zZXEYCyABKARCCQoHX2lmX3NlcSJ+CgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwSJgoIcHJldmlvdXMYAyABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAQgASgIIj4KCFByZXZpb3VzEg0KBXZhbHVlGAEgASgMEhIKCmNyZWF0ZV9zZXEYAiABKAQSDwoHbW9kX3NlcRgDIAEoBCK6AQoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkSLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhMKBmlmX3NlcRgDIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAQgASgMEhUKDXdhbnRfcHJldmlvdXMYBSABKAgSEQoJY2xpZW50X2lkGAYgASgJEhIKCmNsaWVudF9zZXEYByABKARCCQoHX2lmX3NlcSKSAQoORGVsZXRlUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSJgoIcHJldmlvdXMYBCABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAUgASgIIqIBChJEZWxldGVSYW5nZVJlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBXN0YXJ0GAIgASgJEgsKA2VuZBgDIAEoCRILCgNhbGwYBCABKAgSLAoLYWNrbm93bGVkZ2UYBSABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgGIAEoCRISCgpjbGllbnRfc2VxGAcgASgEIoABChNEZWxldGVSYW5nZVJlc3BvbnNlEhQKB2RlbGV0ZWQYASABKARIAIgBARImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAhCCgoIX2RlbGV0ZWQisgEKDFRvdWNoUmVxdWVzdBILCgNrZXkYASABKAkSDgoGdHRsX21zGAIgASgEEiwKC2Fja25vd2xlZGdlGAMgASgOMhcuY2FtYml1bS52MS5BY2tub3dsZWRnZRITCgZpZl9zZXEYBCABKARIAIgBARIQCghpZl90b2tlbhgFIAEoDBIRCgljbGllbnRfaWQYBiABKAkSEgoKY2xpZW50X3NlcRgHIAEoBEIJCgdfaWZfc2VxImkKDVRvdWNoUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAgi5wEKEEluY3JlbWVudFJlcXVlc3QSCwoDa2V5GAEgASgJEhIKBWRlbHRhGAIgASgDSACIAQESDwoHaW5pdGlhbBgDIAEoAxIQCgNtaW4YBCABKANIAYgBARIQCgNtYXgYBSABKANIAogBARIOCgZ0dGxfbXMYBiABKAQSLAoLYWNrbm93bGVkZ2UYByABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgIIAEoCRISCgpjbGllbnRfc2VxGAkgASgEQggKBl9kZWx0YUIGCgRfbWluQgYKBF9tYXgiawoRSW5jcmVtZW50UmVzcG9uc2USDQoFdmFsdWUYASABKAMSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMEhAKCHJlcGVhdGVkGAQgASgIItgBCgpUeG5SZXF1ZXN0EiUKCGNvbXBhcmVzGAEgAygLMhMuY2FtYml1bS52MS5Db21wYXJlEiYKBHRoZW4YAiADKAsyGC5jYW1iaXVtLnYxLlR4bk9wZXJhdGlvbhImCgRlbHNlGAMgAygLMhguY2FtYml1bS52MS5UeG5PcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYBCABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgFIAEoCRISCgpjbGllbnRfc2VxGAYgASgEIpgBCgdDb21wYXJlEgsKA2tleRgBIAEoCRIqCgpjb21wYXJpc29uGAIgASgOMhYuY2FtYml1bS52MS5Db21wYXJpc29uEhEKB21vZF9zZXEYAyABKARIABIUCgpjcmVhdGVfc2VxGAQgASgESAASEAoGZXhpc3RzGAUgASgISAASDwoFdmFsdWUYBiABKAxIAEIICgZ0YXJnZXQi9AEKDFR4bk9wZXJhdGlvbhIlCgNnZXQYASABKAsyFi5jYW1iaXVtLnYxLkdldFJlcXVlc3RIABIlCgNzZXQYAiABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAyABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgEIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAUgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIqoBCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSFwoPZmFpbGVkX2NvbXBhcmVzGAIgAygNEiYKB3Jlc3VsdHMYAyADKAsyFS5jYW1iaXVtLnYxLlR4blJlc3VsdBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YBSABKAwSEAoIcmVwZWF0ZWQYBiABKAgiegoJVHhuUmVzdWx0EigKA2dldBgBIAEoCzIZLmNhbWJpdW0udjEuQmF0Y2hHZXRFbnRyeUgAEigKBXdyaXRlGAIgASgLMhcuY2FtYml1bS52MS5Xcml0ZVJlc3VsdEgAEg8KBXZhbHVlGAMgASgDSABCCAoGcmVzdWx0IpMBCgxXcml0ZVJlcXVlc3QSLgoKb3BlcmF0aW9ucxgBIAMoCzIaLmNhbWJpdW0udjEuV3JpdGVPcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgDIAEoCRISCgpjbGllbnRfc2VxGAQgASgEIs8BCg5Xcml0ZU9wZXJhdGlvbhIlCgNzZXQYASABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAiABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgDIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAQgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIoIBCg1Xcml0ZVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLldyaXRlUmVzdWx0EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDBIQCghyZXBlYXRlZBgEIAEoCCJkCgtXcml0ZVJlc3VsdBIPCgdleGlzdGVkGAEgASgIEiYKCHByZXZpb3VzGAIgASgLMhQuY2FtYml1bS52MS5QcmV2aW91cxISCgV2YWx1ZRgDIAEoA0gAiAEBQggKBl92YWx1ZSKnAQoRR2V0VXBkYXRlc1JlcXVlc3QSDQoFYWZ0ZXIYASABKAQSDQoFbGltaXQYAiABKA0SDwoHd2FpdF9tcxgDIAEoDRITCgthZnRlcl90b2tlbhgEIAEoDBILCgNrZXkYBSABKAkSDgoGcHJlZml4GAYgASgJEg0KBXN0YXJ0GAcgASgJEgsKA2VuZBgIIAEoCRIVCg13YW50X3ByZXZpb3VzGAkgASgIIoEBChJHZXRVcGRhdGVzUmVzcG9uc2USIQoGZXZlbnRzGAEgAygLMhEuY2FtYml1bS52MS5FdmVudBIMCgRuZXh0GAIgASgEEhIKCm5leHRfdG9rZW4YAyABKAwSJgoIcG9zaXRpb24YBCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uIocCCgVFdmVudBIjCgR0eXBlGAEgASgOMhUuY2FtYml1bS52MS5FdmVudFR5cGUSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgMEiYKCHBvc2l0aW9uGAQgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIUCgx0aW1lc3RhbXBfbXMYBSABKAQSGgoNZXhwaXJlc19hdF9tcxgGIAEoBEgAiAEBEhEKCXJhbmdlX2VuZBgHIAEoCRIVCghwcmV2aW91cxgIIAEoDEgBiAEBEhoKEnByZXZpb3VzX2NvbXBhY3RlZBgJIAEoCEIQCg5fZXhwaXJlc19hdF9tc0ILCglfcHJldmlvdXMipAEKDFdhdGNoUmVxdWVzdBILCgNrZXkYASABKAkSDgoGcHJlZml4GAIgASgJEg0KBXN0YXJ0GAMgASgJEgsKA2VuZBgEIAEoCRISCgVhZnRlchgFIAEoBEgAiAEBEhMKC2FmdGVyX3Rva2VuGAYgASgMEhUKDXdhbnRfcHJldmlvdXMYByABKAgSEQoJa2V5c19vbmx5GAggASgIQggKBl9hZnRlciJ3Cg1XYXRjaFJlc3BvbnNlEiEKBmV2ZW50cxgBIAMoCzIRLmNhbWJpdW0udjEuRXZlbnQSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMEgwKBG1vcmUYBCABKAgiKAoKV2F0Y2hFbmRlZBINCgV0b2tlbhgBIAEoDBILCgNzZXEYAiABKAQiOwoQV2F0Y2hNYW55UmVxdWVzdBInCgd3YXRjaGVzGAEgAygLMhYuY2FtYml1bS52MS5OYW1lZFdhdGNoIkcKCk5hbWVkV2F0Y2gSEAoId2F0Y2hfaWQYASABKAQSJwoFd2F0Y2gYAiABKAsyGC5jYW1iaXVtLnYxLldhdGNoUmVxdWVzdCKcAQoRV2F0Y2hNYW55UmVzcG9uc2USEQoJc3RyZWFtX2lkGAEgASgMEhAKCHdhdGNoX2lkGAIgASgEEi0KCHJlc3BvbnNlGAMgASgLMhkuY2FtYml1bS52MS5XYXRjaFJlc3BvbnNlSAASKAoFZW5kZWQYBCABKAsyFy5jYW1iaXVtLnYxLldhdGNoU3RhdHVzSABCCQoHbWVzc2FnZSLBAQoLV2F0Y2hTdGF0dXMSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEikKCWxvZ19yYW5nZRgDIAEoCzIULmNhbWJpdW0udjEuTG9nUmFuZ2VIABIvCgxsaW5lYWdlX2xvc3QYBCABKAsyFy5jYW1iaXVtLnYxLkxpbmVhZ2VMb3N0SAASLQoLd2F0Y2hfZW5kZWQYBSABKAsyFi5jYW1iaXVtLnYxLldhdGNoRW5kZWRIAEIICgZkZXRhaWwiSwoPQWRkV2F0Y2hSZXF1ZXN0EhEKCXN0cmVhbV9pZBgBIAEoDBIlCgV3YXRjaBgCIAEoCzIWLmNhbWJpdW0udjEuTmFtZWRXYXRjaCISChBBZGRXYXRjaFJlc3BvbnNlIjkKElJlbW92ZVdhdGNoUmVxdWVzdBIRCglzdHJlYW1faWQYASABKAwSEAoId2F0Y2hfaWQYAiABKAQiFQoTUmVtb3ZlV2F0Y2hSZXNwb25zZSqFAQoKQ29tcGFyaXNvbhIaChZDT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASFAoQQ09NUEFSSVNPTl9FUVVBTBABEhgKFENPTVBBUklTT05fTk9UX0VRVUFMEAISEwoPQ09NUEFSSVNPTl9MRVNTEAMSFgoSQ09NUEFSSVNPTl9HUkVBVEVSEAQqnAEKCUV2ZW50VHlwZRIaChZFVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORVZFTlRfVFlQRV9QVVQQARIVChFFVkVOVF9UWVBFX0RFTEVURRACEhUKEUVWRU5UX1RZUEVfRVhQSVJFEAMSFAoQRVZFTlRfVFlQRV9FVklDVBAEEhsKF0VWRU5UX1RZUEVfREVMRVRFX1JBTkdFEAUyigkKB0tWU3RvcmUSOwoDR2V0EhYuY2FtYml1bS52MS5HZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5HZXRSZXNwb25zZSIDkAIBEkoKCEJhdGNoR2V0EhsuY2FtYml1bS52MS5CYXRjaEdldFJlcXVlc3QaHC5jYW1iaXVtLnYxLkJhdGNoR2V0UmVzcG9uc2UiA5ACARI+CgRTY2FuEhcuY2FtYml1bS52MS5TY2FuUmVxdWVzdBoYLmNhbWJpdW0udjEuU2NhblJlc3BvbnNlIgOQAgESOwoDU2V0EhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5TZXRSZXNwb25zZSIDkAICEkQKBkRlbGV0ZRIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdBoaLmNhbWJpdW0udjEuRGVsZXRlUmVzcG9uc2UiA5ACAhJTCgtEZWxldGVSYW5nZRIeLmNhbWJpdW0udjEuRGVsZXRlUmFuZ2VSZXF1ZXN0Gh8uY2FtYml1bS52MS5EZWxldGVSYW5nZVJlc3BvbnNlIgOQAgISQQoFVG91Y2gSGC5jYW1iaXVtLnYxLlRvdWNoUmVxdWVzdBoZLmNhbWJpdW0udjEuVG91Y2hSZXNwb25zZSIDkAICEkgKCUluY3JlbWVudBIcLmNhbWJpdW0udjEuSW5jcmVtZW50UmVxdWVzdBodLmNhbWJpdW0udjEuSW5jcmVtZW50UmVzcG9uc2USNgoDVHhuEhYuY2FtYml1bS52MS5UeG5SZXF1ZXN0GhcuY2FtYml1bS52MS5UeG5SZXNwb25zZRJBCgVXcml0ZRIYLmNhbWJpdW0udjEuV3JpdGVSZXF1ZXN0GhkuY2FtYml1bS52MS5Xcml0ZVJlc3BvbnNlIgOQAgISUgoKU2NhblN0cmVhbRIdLmNhbWJpdW0udjEuU2NhblN0cmVhbVJlcXVlc3QaHi5jYW1iaXVtLnYxLlNjYW5TdHJlYW1SZXNwb25zZSIDkAIBMAESQwoFV2F0Y2gSGC5jYW1iaXVtLnYxLldhdGNoUmVxdWVzdBoZLmNhbWJpdW0udjEuV2F0Y2hSZXNwb25zZSIDkAIBMAESTwoJV2F0Y2hNYW55EhwuY2FtYml1bS52MS5XYXRjaE1hbnlSZXF1ZXN0Gh0uY2FtYml1bS52MS5XYXRjaE1hbnlSZXNwb25zZSIDkAIBMAESRQoIQWRkV2F0Y2gSGy5jYW1iaXVtLnYxLkFkZFdhdGNoUmVxdWVzdBocLmNhbWJpdW0udjEuQWRkV2F0Y2hSZXNwb25zZRJTCgtSZW1vdmVXYXRjaBIeLmNhbWJpdW0udjEuUmVtb3ZlV2F0Y2hSZXF1ZXN0Gh8uY2FtYml1bS52MS5SZW1vdmVXYXRjaFJlc3BvbnNlIgOQAgISUAoKR2V0VXBkYXRlcxIdLmNhbWJpdW0udjEuR2V0VXBkYXRlc1JlcXVlc3QaHi5jYW1iaXVtLnYxLkdldFVwZGF0ZXNSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.GetRequest
@@ -276,6 +276,21 @@ export type ScanRequest = Message<"cambium.v1.ScanRequest"> & {
    * @generated from field: cambium.v1.Consistency consistency = 9;
    */
   consistency?: Consistency | undefined;
+
+  /**
+   * From the last key down.
+   *
+   * @generated from field: bool reverse = 10;
+   */
+  reverse: boolean;
+
+  /**
+   * Counts the keys and returns none: `count` is set. `limit` and `max_bytes` mean nothing then. While a large range is counted
+   * writes go on: a key that is there all the time counts once, one that comes or goes meanwhile may count.
+   *
+   * @generated from field: bool count_only = 11;
+   */
+  countOnly: boolean;
 };
 
 /**
@@ -290,7 +305,7 @@ export const ScanRequestSchema: GenMessage<ScanRequest> = /*@__PURE__*/
  */
 export type ScanResponse = Message<"cambium.v1.ScanResponse"> & {
   /**
-   * By ascending keys. It may be fewer than `limit`, or none, although more follow.
+   * By ascending keys, or descending with `reverse`. It may be fewer than `limit`, or none, although more follow.
    *
    * @generated from field: repeated cambium.v1.ScanEntry entries = 1;
    */
@@ -323,6 +338,13 @@ export type ScanResponse = Message<"cambium.v1.ScanResponse"> & {
    * @generated from field: bytes token = 5;
    */
   token: Uint8Array;
+
+  /**
+   * With `count_only`: the keys of the range, from `page_token` on where one was given.
+   *
+   * @generated from field: optional uint64 count = 6;
+   */
+  count?: bigint | undefined;
 };
 
 /**
@@ -331,6 +353,42 @@ export type ScanResponse = Message<"cambium.v1.ScanResponse"> & {
  */
 export const ScanResponseSchema: GenMessage<ScanResponse> = /*@__PURE__*/
   messageDesc(file_cambium_v1_kvstore, 6);
+
+/**
+ * @generated from message cambium.v1.ScanStreamRequest
+ */
+export type ScanStreamRequest = Message<"cambium.v1.ScanStreamRequest"> & {
+  /**
+   * Without `count_only`.
+   *
+   * @generated from field: cambium.v1.ScanRequest scan = 1;
+   */
+  scan?: ScanRequest | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.ScanStreamRequest.
+ * Use `create(ScanStreamRequestSchema)` to create a new message.
+ */
+export const ScanStreamRequestSchema: GenMessage<ScanStreamRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 7);
+
+/**
+ * @generated from message cambium.v1.ScanStreamResponse
+ */
+export type ScanStreamResponse = Message<"cambium.v1.ScanStreamResponse"> & {
+  /**
+   * @generated from field: cambium.v1.ScanResponse page = 1;
+   */
+  page?: ScanResponse | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.ScanStreamResponse.
+ * Use `create(ScanStreamResponseSchema)` to create a new message.
+ */
+export const ScanStreamResponseSchema: GenMessage<ScanStreamResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 8);
 
 /**
  * @generated from message cambium.v1.ScanEntry
@@ -382,7 +440,7 @@ export type ScanEntry = Message<"cambium.v1.ScanEntry"> & {
  * Use `create(ScanEntrySchema)` to create a new message.
  */
 export const ScanEntrySchema: GenMessage<ScanEntry> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 7);
+  messageDesc(file_cambium_v1_kvstore, 9);
 
 /**
  * @generated from message cambium.v1.SetRequest
@@ -406,11 +464,61 @@ export type SetRequest = Message<"cambium.v1.SetRequest"> & {
   ttlMs: bigint;
 
   /**
-   * When the answer comes. Not inside a WriteRequest, which has its own.
+   * When the answer comes. Not inside a WriteRequest or TxnRequest, which have their own.
    *
    * @generated from field: cambium.v1.Acknowledge acknowledge = 4;
    */
   acknowledge: Acknowledge;
+
+  /**
+   * The key keeps the deadline that it has. Not with `ttl_ms`.
+   *
+   * @generated from field: bool keep_ttl = 5;
+   */
+  keepTtl: boolean;
+
+  /**
+   * Only when the key is absent. Not with `if_seq` or `if_token`.
+   *
+   * @generated from field: bool if_absent = 6;
+   */
+  ifAbsent: boolean;
+
+  /**
+   * Only when the key's `mod_seq` is this; 0: only when the key is absent.
+   *
+   * @generated from field: optional uint64 if_seq = 7;
+   */
+  ifSeq?: bigint | undefined;
+
+  /**
+   * Only when the key has not changed since the answer of this token, and not before it either: its `mod_seq` is the seq of
+   * the token's position. The lineage is checked, so that a seq of a history that was lost does not pass for one of this.
+   *
+   * @generated from field: bytes if_token = 8;
+   */
+  ifToken: Uint8Array;
+
+  /**
+   * The answer has the value that was replaced.
+   *
+   * @generated from field: bool want_previous = 9;
+   */
+  wantPrevious: boolean;
+
+  /**
+   * Safe retries; see the service. Up to 64 bytes; empty: none. Not inside a WriteRequest or TxnRequest.
+   *
+   * @generated from field: string client_id = 10;
+   */
+  clientId: string;
+
+  /**
+   * With `client_id`: 1 or more, one for each write.
+   *
+   * @generated from field: uint64 client_seq = 11;
+   */
+  clientSeq: bigint;
 };
 
 /**
@@ -418,7 +526,7 @@ export type SetRequest = Message<"cambium.v1.SetRequest"> & {
  * Use `create(SetRequestSchema)` to create a new message.
  */
 export const SetRequestSchema: GenMessage<SetRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 8);
+  messageDesc(file_cambium_v1_kvstore, 10);
 
 /**
  * @generated from message cambium.v1.SetResponse
@@ -437,6 +545,20 @@ export type SetResponse = Message<"cambium.v1.SetResponse"> & {
    * @generated from field: bytes token = 2;
    */
   token: Uint8Array;
+
+  /**
+   * The key as it was; with `want_previous`, when it existed.
+   *
+   * @generated from field: cambium.v1.Previous previous = 3;
+   */
+  previous?: Previous | undefined;
+
+  /**
+   * The write had been made before: this is the answer that it got then.
+   *
+   * @generated from field: bool repeated = 4;
+   */
+  repeated: boolean;
 };
 
 /**
@@ -444,7 +566,36 @@ export type SetResponse = Message<"cambium.v1.SetResponse"> & {
  * Use `create(SetResponseSchema)` to create a new message.
  */
 export const SetResponseSchema: GenMessage<SetResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 9);
+  messageDesc(file_cambium_v1_kvstore, 11);
+
+/**
+ * A key as it was before a write.
+ *
+ * @generated from message cambium.v1.Previous
+ */
+export type Previous = Message<"cambium.v1.Previous"> & {
+  /**
+   * @generated from field: bytes value = 1;
+   */
+  value: Uint8Array;
+
+  /**
+   * @generated from field: uint64 create_seq = 2;
+   */
+  createSeq: bigint;
+
+  /**
+   * @generated from field: uint64 mod_seq = 3;
+   */
+  modSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.Previous.
+ * Use `create(PreviousSchema)` to create a new message.
+ */
+export const PreviousSchema: GenMessage<Previous> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 12);
 
 /**
  * @generated from message cambium.v1.DeleteRequest
@@ -461,6 +612,41 @@ export type DeleteRequest = Message<"cambium.v1.DeleteRequest"> & {
    * @generated from field: cambium.v1.Acknowledge acknowledge = 2;
    */
   acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest; 0 is refused.
+   *
+   * @generated from field: optional uint64 if_seq = 3;
+   */
+  ifSeq?: bigint | undefined;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: bytes if_token = 4;
+   */
+  ifToken: Uint8Array;
+
+  /**
+   * The answer has the value that was removed.
+   *
+   * @generated from field: bool want_previous = 5;
+   */
+  wantPrevious: boolean;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 6;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 7;
+   */
+  clientSeq: bigint;
 };
 
 /**
@@ -468,7 +654,7 @@ export type DeleteRequest = Message<"cambium.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 10);
+  messageDesc(file_cambium_v1_kvstore, 13);
 
 /**
  * @generated from message cambium.v1.DeleteResponse
@@ -494,6 +680,20 @@ export type DeleteResponse = Message<"cambium.v1.DeleteResponse"> & {
    * @generated from field: bytes token = 3;
    */
   token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: cambium.v1.Previous previous = 4;
+   */
+  previous?: Previous | undefined;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 5;
+   */
+  repeated: boolean;
 };
 
 /**
@@ -501,7 +701,580 @@ export type DeleteResponse = Message<"cambium.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 11);
+  messageDesc(file_cambium_v1_kvstore, 14);
+
+/**
+ * @generated from message cambium.v1.DeleteRangeRequest
+ */
+export type DeleteRangeRequest = Message<"cambium.v1.DeleteRangeRequest"> & {
+  /**
+   * Keys that begin so. Not together with `start` or `end`; one of them must be there, and `all` where all keys are meant.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * Keys from this one on, itself included; empty: from the first.
+   *
+   * @generated from field: string start = 2;
+   */
+  start: string;
+
+  /**
+   * Keys before this one; empty: to the last.
+   *
+   * @generated from field: string end = 3;
+   */
+  end: string;
+
+  /**
+   * Every key; without `prefix`, `start` and `end`.
+   *
+   * @generated from field: bool all = 4;
+   */
+  all: boolean;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 5;
+   */
+  acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 6;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 7;
+   */
+  clientSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.DeleteRangeRequest.
+ * Use `create(DeleteRangeRequestSchema)` to create a new message.
+ */
+export const DeleteRangeRequestSchema: GenMessage<DeleteRangeRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 15);
+
+/**
+ * @generated from message cambium.v1.DeleteRangeResponse
+ */
+export type DeleteRangeResponse = Message<"cambium.v1.DeleteRangeResponse"> & {
+  /**
+   * The keys that were removed; absent when they were more than 10,000, which are not counted.
+   *
+   * @generated from field: optional uint64 deleted = 1;
+   */
+  deleted?: bigint | undefined;
+
+  /**
+   * The record that holds the removal; when there was nothing to remove, the committed position that showed so.
+   *
+   * @generated from field: cambium.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * `position` with its lineage, opaque.
+   *
+   * @generated from field: bytes token = 3;
+   */
+  token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 4;
+   */
+  repeated: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.DeleteRangeResponse.
+ * Use `create(DeleteRangeResponseSchema)` to create a new message.
+ */
+export const DeleteRangeResponseSchema: GenMessage<DeleteRangeResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 16);
+
+/**
+ * @generated from message cambium.v1.TouchRequest
+ */
+export type TouchRequest = Message<"cambium.v1.TouchRequest"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Milliseconds from now after which the key expires; 0: it has no deadline any more. At most 100 years.
+   *
+   * @generated from field: uint64 ttl_ms = 2;
+   */
+  ttlMs: bigint;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 3;
+   */
+  acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest; 0 is refused.
+   *
+   * @generated from field: optional uint64 if_seq = 4;
+   */
+  ifSeq?: bigint | undefined;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: bytes if_token = 5;
+   */
+  ifToken: Uint8Array;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 6;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 7;
+   */
+  clientSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.TouchRequest.
+ * Use `create(TouchRequestSchema)` to create a new message.
+ */
+export const TouchRequestSchema: GenMessage<TouchRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 17);
+
+/**
+ * @generated from message cambium.v1.TouchResponse
+ */
+export type TouchResponse = Message<"cambium.v1.TouchResponse"> & {
+  /**
+   * Whether there was a key to touch.
+   *
+   * @generated from field: bool existed = 1;
+   */
+  existed: boolean;
+
+  /**
+   * The record that holds the write; when there was no key, the committed position that showed so.
+   *
+   * @generated from field: cambium.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * `position` with its lineage, opaque.
+   *
+   * @generated from field: bytes token = 3;
+   */
+  token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 4;
+   */
+  repeated: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.TouchResponse.
+ * Use `create(TouchResponseSchema)` to create a new message.
+ */
+export const TouchResponseSchema: GenMessage<TouchResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 18);
+
+/**
+ * @generated from message cambium.v1.IncrementRequest
+ */
+export type IncrementRequest = Message<"cambium.v1.IncrementRequest"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * What is added; absent: 1. 0 writes nothing where the key exists.
+   *
+   * @generated from field: optional int64 delta = 2;
+   */
+  delta?: bigint | undefined;
+
+  /**
+   * What an absent key counts as.
+   *
+   * @generated from field: int64 initial = 3;
+   */
+  initial: bigint;
+
+  /**
+   * The sum must not be less; absent: the least number of 64 bits.
+   *
+   * @generated from field: optional int64 min = 4;
+   */
+  min?: bigint | undefined;
+
+  /**
+   * The sum must not be more; absent: the greatest number of 64 bits.
+   *
+   * @generated from field: optional int64 max = 5;
+   */
+  max?: bigint | undefined;
+
+  /**
+   * The deadline of a key that this creates, in milliseconds from now; 0: none. A key that exists keeps its own.
+   *
+   * @generated from field: uint64 ttl_ms = 6;
+   */
+  ttlMs: bigint;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 7;
+   */
+  acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 8;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 9;
+   */
+  clientSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.IncrementRequest.
+ * Use `create(IncrementRequestSchema)` to create a new message.
+ */
+export const IncrementRequestSchema: GenMessage<IncrementRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 19);
+
+/**
+ * @generated from message cambium.v1.IncrementResponse
+ */
+export type IncrementResponse = Message<"cambium.v1.IncrementResponse"> & {
+  /**
+   * The sum.
+   *
+   * @generated from field: int64 value = 1;
+   */
+  value: bigint;
+
+  /**
+   * The record that holds the write; with a delta of 0 of a key that exists, the committed position that showed its value.
+   *
+   * @generated from field: cambium.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * `position` with its lineage, opaque.
+   *
+   * @generated from field: bytes token = 3;
+   */
+  token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 4;
+   */
+  repeated: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.IncrementResponse.
+ * Use `create(IncrementResponseSchema)` to create a new message.
+ */
+export const IncrementResponseSchema: GenMessage<IncrementResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 20);
+
+/**
+ * @generated from message cambium.v1.TxnRequest
+ */
+export type TxnRequest = Message<"cambium.v1.TxnRequest"> & {
+  /**
+   * All must hold for `then`; none: they hold. At most 128, together with the operations.
+   *
+   * @generated from field: repeated cambium.v1.Compare compares = 1;
+   */
+  compares: Compare[];
+
+  /**
+   * When all compares hold.
+   *
+   * @generated from field: repeated cambium.v1.TxnOperation then = 2;
+   */
+  then: TxnOperation[];
+
+  /**
+   * When one does not.
+   *
+   * @generated from field: repeated cambium.v1.TxnOperation else = 3;
+   */
+  else: TxnOperation[];
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: cambium.v1.Acknowledge acknowledge = 4;
+   */
+  acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 5;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 6;
+   */
+  clientSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.TxnRequest.
+ * Use `create(TxnRequestSchema)` to create a new message.
+ */
+export const TxnRequestSchema: GenMessage<TxnRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 21);
+
+/**
+ * `key`'s target, compared with the one given. Of an absent key the seqs are 0; its value is neither equal to any nor less or
+ * greater: only NOT_EQUAL holds.
+ *
+ * @generated from message cambium.v1.Compare
+ */
+export type Compare = Message<"cambium.v1.Compare"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Unspecified: EQUAL.
+   *
+   * @generated from field: cambium.v1.Comparison comparison = 2;
+   */
+  comparison: Comparison;
+
+  /**
+   * @generated from oneof cambium.v1.Compare.target
+   */
+  target: {
+    /**
+     * The seq of the record that last changed the key.
+     *
+     * @generated from field: uint64 mod_seq = 3;
+     */
+    value: bigint;
+    case: "modSeq";
+  } | {
+    /**
+     * The seq of the record that created it.
+     *
+     * @generated from field: uint64 create_seq = 4;
+     */
+    value: bigint;
+    case: "createSeq";
+  } | {
+    /**
+     * Whether there is such a key; with EQUAL and NOT_EQUAL only.
+     *
+     * @generated from field: bool exists = 5;
+     */
+    value: boolean;
+    case: "exists";
+  } | {
+    /**
+     * Its value, by its bytes, unsigned.
+     *
+     * @generated from field: bytes value = 6;
+     */
+    value: Uint8Array;
+    case: "value";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.Compare.
+ * Use `create(CompareSchema)` to create a new message.
+ */
+export const CompareSchema: GenMessage<Compare> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 22);
+
+/**
+ * @generated from message cambium.v1.TxnOperation
+ */
+export type TxnOperation = Message<"cambium.v1.TxnOperation"> & {
+  /**
+   * @generated from oneof cambium.v1.TxnOperation.operation
+   */
+  operation: {
+    /**
+     * Without `consistency`.
+     *
+     * @generated from field: cambium.v1.GetRequest get = 1;
+     */
+    value: GetRequest;
+    case: "get";
+  } | {
+    /**
+     * @generated from field: cambium.v1.SetRequest set = 2;
+     */
+    value: SetRequest;
+    case: "set";
+  } | {
+    /**
+     * @generated from field: cambium.v1.DeleteRequest delete = 3;
+     */
+    value: DeleteRequest;
+    case: "delete";
+  } | {
+    /**
+     * @generated from field: cambium.v1.TouchRequest touch = 4;
+     */
+    value: TouchRequest;
+    case: "touch";
+  } | {
+    /**
+     * @generated from field: cambium.v1.IncrementRequest increment = 5;
+     */
+    value: IncrementRequest;
+    case: "increment";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.TxnOperation.
+ * Use `create(TxnOperationSchema)` to create a new message.
+ */
+export const TxnOperationSchema: GenMessage<TxnOperation> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 23);
+
+/**
+ * @generated from message cambium.v1.TxnResponse
+ */
+export type TxnResponse = Message<"cambium.v1.TxnResponse"> & {
+  /**
+   * Whether all compares held.
+   *
+   * @generated from field: bool succeeded = 1;
+   */
+  succeeded: boolean;
+
+  /**
+   * Which did not: their places in the request, from 0 on.
+   *
+   * @generated from field: repeated uint32 failed_compares = 2;
+   */
+  failedCompares: number[];
+
+  /**
+   * One result an operation of the list that was carried out, in its order.
+   *
+   * @generated from field: repeated cambium.v1.TxnResult results = 3;
+   */
+  results: TxnResult[];
+
+  /**
+   * The record that holds what was written; when nothing was, the committed position that showed what is answered.
+   *
+   * @generated from field: cambium.v1.Position position = 4;
+   */
+  position?: Position | undefined;
+
+  /**
+   * `position` with its lineage, opaque.
+   *
+   * @generated from field: bytes token = 5;
+   */
+  token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 6;
+   */
+  repeated: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.TxnResponse.
+ * Use `create(TxnResponseSchema)` to create a new message.
+ */
+export const TxnResponseSchema: GenMessage<TxnResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 24);
+
+/**
+ * @generated from message cambium.v1.TxnResult
+ */
+export type TxnResult = Message<"cambium.v1.TxnResult"> & {
+  /**
+   * @generated from oneof cambium.v1.TxnResult.result
+   */
+  result: {
+    /**
+     * @generated from field: cambium.v1.BatchGetEntry get = 1;
+     */
+    value: BatchGetEntry;
+    case: "get";
+  } | {
+    /**
+     * Of a set, delete or touch.
+     *
+     * @generated from field: cambium.v1.WriteResult write = 2;
+     */
+    value: WriteResult;
+    case: "write";
+  } | {
+    /**
+     * Of an increment: the sum.
+     *
+     * @generated from field: int64 value = 3;
+     */
+    value: bigint;
+    case: "value";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.TxnResult.
+ * Use `create(TxnResultSchema)` to create a new message.
+ */
+export const TxnResultSchema: GenMessage<TxnResult> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 25);
 
 /**
  * @generated from message cambium.v1.WriteRequest
@@ -520,6 +1293,20 @@ export type WriteRequest = Message<"cambium.v1.WriteRequest"> & {
    * @generated from field: cambium.v1.Acknowledge acknowledge = 2;
    */
   acknowledge: Acknowledge;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: string client_id = 3;
+   */
+  clientId: string;
+
+  /**
+   * As in SetRequest.
+   *
+   * @generated from field: uint64 client_seq = 4;
+   */
+  clientSeq: bigint;
 };
 
 /**
@@ -527,7 +1314,7 @@ export type WriteRequest = Message<"cambium.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 12);
+  messageDesc(file_cambium_v1_kvstore, 26);
 
 /**
  * @generated from message cambium.v1.WriteOperation
@@ -548,6 +1335,18 @@ export type WriteOperation = Message<"cambium.v1.WriteOperation"> & {
      */
     value: DeleteRequest;
     case: "delete";
+  } | {
+    /**
+     * @generated from field: cambium.v1.TouchRequest touch = 3;
+     */
+    value: TouchRequest;
+    case: "touch";
+  } | {
+    /**
+     * @generated from field: cambium.v1.IncrementRequest increment = 4;
+     */
+    value: IncrementRequest;
+    case: "increment";
   } | { case: undefined; value?: undefined };
 };
 
@@ -556,7 +1355,7 @@ export type WriteOperation = Message<"cambium.v1.WriteOperation"> & {
  * Use `create(WriteOperationSchema)` to create a new message.
  */
 export const WriteOperationSchema: GenMessage<WriteOperation> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 13);
+  messageDesc(file_cambium_v1_kvstore, 27);
 
 /**
  * @generated from message cambium.v1.WriteResponse
@@ -582,6 +1381,13 @@ export type WriteResponse = Message<"cambium.v1.WriteResponse"> & {
    * @generated from field: bytes token = 3;
    */
   token: Uint8Array;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: bool repeated = 4;
+   */
+  repeated: boolean;
 };
 
 /**
@@ -589,7 +1395,7 @@ export type WriteResponse = Message<"cambium.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 14);
+  messageDesc(file_cambium_v1_kvstore, 28);
 
 /**
  * @generated from message cambium.v1.WriteResult
@@ -601,6 +1407,20 @@ export type WriteResult = Message<"cambium.v1.WriteResult"> & {
    * @generated from field: bool existed = 1;
    */
   existed: boolean;
+
+  /**
+   * As in SetResponse.
+   *
+   * @generated from field: cambium.v1.Previous previous = 2;
+   */
+  previous?: Previous | undefined;
+
+  /**
+   * Of an increment: the sum.
+   *
+   * @generated from field: optional int64 value = 3;
+   */
+  value?: bigint | undefined;
 };
 
 /**
@@ -608,7 +1428,7 @@ export type WriteResult = Message<"cambium.v1.WriteResult"> & {
  * Use `create(WriteResultSchema)` to create a new message.
  */
 export const WriteResultSchema: GenMessage<WriteResult> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 15);
+  messageDesc(file_cambium_v1_kvstore, 29);
 
 /**
  * @generated from message cambium.v1.GetUpdatesRequest
@@ -643,6 +1463,41 @@ export type GetUpdatesRequest = Message<"cambium.v1.GetUpdatesRequest"> & {
    * @generated from field: bytes after_token = 4;
    */
   afterToken: Uint8Array;
+
+  /**
+   * As in WatchRequest.
+   *
+   * @generated from field: string key = 5;
+   */
+  key: string;
+
+  /**
+   * As in WatchRequest.
+   *
+   * @generated from field: string prefix = 6;
+   */
+  prefix: string;
+
+  /**
+   * As in WatchRequest.
+   *
+   * @generated from field: string start = 7;
+   */
+  start: string;
+
+  /**
+   * As in WatchRequest.
+   *
+   * @generated from field: string end = 8;
+   */
+  end: string;
+
+  /**
+   * As in WatchRequest.
+   *
+   * @generated from field: bool want_previous = 9;
+   */
+  wantPrevious: boolean;
 };
 
 /**
@@ -650,7 +1505,7 @@ export type GetUpdatesRequest = Message<"cambium.v1.GetUpdatesRequest"> & {
  * Use `create(GetUpdatesRequestSchema)` to create a new message.
  */
 export const GetUpdatesRequestSchema: GenMessage<GetUpdatesRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 16);
+  messageDesc(file_cambium_v1_kvstore, 30);
 
 /**
  * @generated from message cambium.v1.GetUpdatesResponse
@@ -688,7 +1543,7 @@ export type GetUpdatesResponse = Message<"cambium.v1.GetUpdatesResponse"> & {
  * Use `create(GetUpdatesResponseSchema)` to create a new message.
  */
 export const GetUpdatesResponseSchema: GenMessage<GetUpdatesResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 17);
+  messageDesc(file_cambium_v1_kvstore, 31);
 
 /**
  * One change of one key.
@@ -733,6 +1588,27 @@ export type Event = Message<"cambium.v1.Event"> & {
    * @generated from field: optional uint64 expires_at_ms = 6;
    */
   expiresAtMs?: bigint | undefined;
+
+  /**
+   * Of DELETE_RANGE: the keys from `key` on and before this one are gone; empty: all from `key` on.
+   *
+   * @generated from field: string range_end = 7;
+   */
+  rangeEnd: string;
+
+  /**
+   * With `want_previous`: the value before the change, where there was one and the log still holds it.
+   *
+   * @generated from field: optional bytes previous = 8;
+   */
+  previous?: Uint8Array | undefined;
+
+  /**
+   * With `want_previous`: there was a value before, and the log no longer holds it.
+   *
+   * @generated from field: bool previous_compacted = 9;
+   */
+  previousCompacted: boolean;
 };
 
 /**
@@ -740,7 +1616,390 @@ export type Event = Message<"cambium.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 18);
+  messageDesc(file_cambium_v1_kvstore, 32);
+
+/**
+ * @generated from message cambium.v1.WatchRequest
+ */
+export type WatchRequest = Message<"cambium.v1.WatchRequest"> & {
+  /**
+   * Only this key. At most one of `key`, `prefix`, and `start` with `end`; none: all keys.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Only keys that begin so.
+   *
+   * @generated from field: string prefix = 2;
+   */
+  prefix: string;
+
+  /**
+   * Only keys from this one on, itself included; empty: from the first.
+   *
+   * @generated from field: string start = 3;
+   */
+  start: string;
+
+  /**
+   * Only keys before this one; empty: to the last.
+   *
+   * @generated from field: string end = 4;
+   */
+  end: string;
+
+  /**
+   * Events of records with a seq higher than this; absent, and no `after_token`: from now on. 0: from the beginning of the log.
+   *
+   * @generated from field: optional uint64 after = 5;
+   */
+  after?: bigint | undefined;
+
+  /**
+   * The same by a token of any answer, with its lineage.
+   *
+   * @generated from field: bytes after_token = 6;
+   */
+  afterToken: Uint8Array;
+
+  /**
+   * Events carry the value before the change, or say that it is compacted.
+   *
+   * @generated from field: bool want_previous = 7;
+   */
+  wantPrevious: boolean;
+
+  /**
+   * Events carry no values.
+   *
+   * @generated from field: bool keys_only = 8;
+   */
+  keysOnly: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.WatchRequest.
+ * Use `create(WatchRequestSchema)` to create a new message.
+ */
+export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 33);
+
+/**
+ * @generated from message cambium.v1.WatchResponse
+ */
+export type WatchResponse = Message<"cambium.v1.WatchResponse"> & {
+  /**
+   * Whole records, in order; none in a message that only says how far the log was read.
+   *
+   * @generated from field: repeated cambium.v1.Event events = 1;
+   */
+  events: Event[];
+
+  /**
+   * Everything up to here has been sent.
+   *
+   * @generated from field: cambium.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * `position` with its lineage, opaque: to go on from. Absent when `more` is set.
+   *
+   * @generated from field: bytes token = 3;
+   */
+  token: Uint8Array;
+
+  /**
+   * The record of the last event goes on in the next message: one record can be larger than a message.
+   *
+   * @generated from field: bool more = 4;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.WatchResponse.
+ * Use `create(WatchResponseSchema)` to create a new message.
+ */
+export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 34);
+
+/**
+ * Detail of the errors with which a watch ends by itself.
+ *
+ * @generated from message cambium.v1.WatchEnded
+ */
+export type WatchEnded = Message<"cambium.v1.WatchEnded"> & {
+  /**
+   * To go on from: everything up to here was sent.
+   *
+   * @generated from field: bytes token = 1;
+   */
+  token: Uint8Array;
+
+  /**
+   * The same as a plain seq.
+   *
+   * @generated from field: uint64 seq = 2;
+   */
+  seq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.WatchEnded.
+ * Use `create(WatchEndedSchema)` to create a new message.
+ */
+export const WatchEndedSchema: GenMessage<WatchEnded> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 35);
+
+/**
+ * @generated from message cambium.v1.WatchManyRequest
+ */
+export type WatchManyRequest = Message<"cambium.v1.WatchManyRequest"> & {
+  /**
+   * Watches that are there from the beginning; more by AddWatch. At most 128.
+   *
+   * @generated from field: repeated cambium.v1.NamedWatch watches = 1;
+   */
+  watches: NamedWatch[];
+};
+
+/**
+ * Describes the message cambium.v1.WatchManyRequest.
+ * Use `create(WatchManyRequestSchema)` to create a new message.
+ */
+export const WatchManyRequestSchema: GenMessage<WatchManyRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 36);
+
+/**
+ * @generated from message cambium.v1.NamedWatch
+ */
+export type NamedWatch = Message<"cambium.v1.NamedWatch"> & {
+  /**
+   * Chosen by the caller, different from those of its other watches on the stream.
+   *
+   * @generated from field: uint64 watch_id = 1;
+   */
+  watchId: bigint;
+
+  /**
+   * @generated from field: cambium.v1.WatchRequest watch = 2;
+   */
+  watch?: WatchRequest | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.NamedWatch.
+ * Use `create(NamedWatchSchema)` to create a new message.
+ */
+export const NamedWatchSchema: GenMessage<NamedWatch> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 37);
+
+/**
+ * @generated from message cambium.v1.WatchManyResponse
+ */
+export type WatchManyResponse = Message<"cambium.v1.WatchManyResponse"> & {
+  /**
+   * In the first message, which has nothing else: 16 random bytes.
+   *
+   * @generated from field: bytes stream_id = 1;
+   */
+  streamId: Uint8Array;
+
+  /**
+   * Whose message this is.
+   *
+   * @generated from field: uint64 watch_id = 2;
+   */
+  watchId: bigint;
+
+  /**
+   * @generated from oneof cambium.v1.WatchManyResponse.message
+   */
+  message: {
+    /**
+     * @generated from field: cambium.v1.WatchResponse response = 3;
+     */
+    value: WatchResponse;
+    case: "response";
+  } | {
+    /**
+     * The watch has ended, and gets no more messages.
+     *
+     * @generated from field: cambium.v1.WatchStatus ended = 4;
+     */
+    value: WatchStatus;
+    case: "ended";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.WatchManyResponse.
+ * Use `create(WatchManyResponseSchema)` to create a new message.
+ */
+export const WatchManyResponseSchema: GenMessage<WatchManyResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 38);
+
+/**
+ * Why a watch has ended: what the error of a stream of its own would say.
+ *
+ * @generated from message cambium.v1.WatchStatus
+ */
+export type WatchStatus = Message<"cambium.v1.WatchStatus"> & {
+  /**
+   * The Connect code: "out_of_range", "aborted", "resource_exhausted", "unavailable", "permission_denied", "invalid_argument".
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * @generated from oneof cambium.v1.WatchStatus.detail
+   */
+  detail: {
+    /**
+     * @generated from field: cambium.v1.LogRange log_range = 3;
+     */
+    value: LogRange;
+    case: "logRange";
+  } | {
+    /**
+     * @generated from field: cambium.v1.LineageLost lineage_lost = 4;
+     */
+    value: LineageLost;
+    case: "lineageLost";
+  } | {
+    /**
+     * @generated from field: cambium.v1.WatchEnded watch_ended = 5;
+     */
+    value: WatchEnded;
+    case: "watchEnded";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.WatchStatus.
+ * Use `create(WatchStatusSchema)` to create a new message.
+ */
+export const WatchStatusSchema: GenMessage<WatchStatus> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 39);
+
+/**
+ * @generated from message cambium.v1.AddWatchRequest
+ */
+export type AddWatchRequest = Message<"cambium.v1.AddWatchRequest"> & {
+  /**
+   * @generated from field: bytes stream_id = 1;
+   */
+  streamId: Uint8Array;
+
+  /**
+   * @generated from field: cambium.v1.NamedWatch watch = 2;
+   */
+  watch?: NamedWatch | undefined;
+};
+
+/**
+ * Describes the message cambium.v1.AddWatchRequest.
+ * Use `create(AddWatchRequestSchema)` to create a new message.
+ */
+export const AddWatchRequestSchema: GenMessage<AddWatchRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 40);
+
+/**
+ * @generated from message cambium.v1.AddWatchResponse
+ */
+export type AddWatchResponse = Message<"cambium.v1.AddWatchResponse"> & {
+};
+
+/**
+ * Describes the message cambium.v1.AddWatchResponse.
+ * Use `create(AddWatchResponseSchema)` to create a new message.
+ */
+export const AddWatchResponseSchema: GenMessage<AddWatchResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 41);
+
+/**
+ * @generated from message cambium.v1.RemoveWatchRequest
+ */
+export type RemoveWatchRequest = Message<"cambium.v1.RemoveWatchRequest"> & {
+  /**
+   * @generated from field: bytes stream_id = 1;
+   */
+  streamId: Uint8Array;
+
+  /**
+   * @generated from field: uint64 watch_id = 2;
+   */
+  watchId: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.RemoveWatchRequest.
+ * Use `create(RemoveWatchRequestSchema)` to create a new message.
+ */
+export const RemoveWatchRequestSchema: GenMessage<RemoveWatchRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 42);
+
+/**
+ * @generated from message cambium.v1.RemoveWatchResponse
+ */
+export type RemoveWatchResponse = Message<"cambium.v1.RemoveWatchResponse"> & {
+};
+
+/**
+ * Describes the message cambium.v1.RemoveWatchResponse.
+ * Use `create(RemoveWatchResponseSchema)` to create a new message.
+ */
+export const RemoveWatchResponseSchema: GenMessage<RemoveWatchResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 43);
+
+/**
+ * @generated from enum cambium.v1.Comparison
+ */
+export enum Comparison {
+  /**
+   * @generated from enum value: COMPARISON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: COMPARISON_EQUAL = 1;
+   */
+  EQUAL = 1,
+
+  /**
+   * @generated from enum value: COMPARISON_NOT_EQUAL = 2;
+   */
+  NOT_EQUAL = 2,
+
+  /**
+   * The key's is less than the one given.
+   *
+   * @generated from enum value: COMPARISON_LESS = 3;
+   */
+  LESS = 3,
+
+  /**
+   * The key's is greater than the one given.
+   *
+   * @generated from enum value: COMPARISON_GREATER = 4;
+   */
+  GREATER = 4,
+}
+
+/**
+ * Describes the enum cambium.v1.Comparison.
+ */
+export const ComparisonSchema: GenEnum<Comparison> = /*@__PURE__*/
+  enumDesc(file_cambium_v1_kvstore, 0);
 
 /**
  * @generated from enum cambium.v1.EventType
@@ -778,13 +2037,21 @@ export enum EventType {
    * @generated from enum value: EVENT_TYPE_EVICT = 4;
    */
   EVICT = 4,
+
+  /**
+   * The keys of a range were removed by a client at once. A watch of a part of the range gets that part, a watch of one key a
+   * DELETE of that key, whether it was there or not.
+   *
+   * @generated from enum value: EVENT_TYPE_DELETE_RANGE = 5;
+   */
+  DELETE_RANGE = 5,
 }
 
 /**
  * Describes the enum cambium.v1.EventType.
  */
 export const EventTypeSchema: GenEnum<EventType> = /*@__PURE__*/
-  enumDesc(file_cambium_v1_kvstore, 0);
+  enumDesc(file_cambium_v1_kvstore, 1);
 
 /**
  * The key-value store. Reads are served by every node, writes by the master.
@@ -795,6 +2062,19 @@ export const EventTypeSchema: GenEnum<EventType> = /*@__PURE__*/
  * Errors common to all methods: INVALID_ARGUMENT (an empty, oversized or malformed field; the message names it),
  * UNAVAILABLE (this node has never caught up with a master, or is shutting down), PERMISSION_DENIED (the caller may
  * not do this).
+ *
+ * Errors common to all writes: FAILED_PRECONDITION with NotMaster; RESOURCE_EXHAUSTED (disk full, storage limits, too many
+ * writes in flight; nothing was changed); UNAVAILABLE with OutcomeUnknown, also when the quorum did not answer in time
+ * (`replication.write_timeout`); with a condition (`if_absent`, `if_seq`, `if_token`) FAILED_PRECONDITION with
+ * ConditionFailed, and ABORTED with LineageLost for a token whose history was lost.
+ *
+ * Safe retries: every write may carry a `client_id` and a `client_seq`. The answer of a write that made a record is
+ * remembered, in the replicated state, under both; the same write sent again with the same two, to whichever node is master
+ * then, is not executed again, but answered with the first answer (`repeated: true`). A client takes an id by chance
+ * (16 random bytes as text will do) and numbers its writes 1, 2, 3, …; answers may be asked for in any order among its
+ * newest 128. Errors: FAILED_PRECONDITION with RetryTooOld for a `client_seq` below these, which is never executed;
+ * RESOURCE_EXHAUSTED with LimitExceeded when `retries.max_bytes` are taken by clients that wrote just now. A client that
+ * writes nothing for `retries.retention` (1 hour) is forgotten.
  *
  * @generated from service cambium.v1.KVStore
  */
@@ -840,9 +2120,7 @@ export const KVStore: GenService<{
   },
   /**
    * Writes one key. When it answers, the write is committed, and applied on the answering node.
-   * Errors: FAILED_PRECONDITION with NotMaster; RESOURCE_EXHAUSTED (disk full, too many writes in flight; nothing was
-   * changed); UNAVAILABLE with OutcomeUnknown, also when the quorum did not answer in time
-   * (`replication.write_timeout`).
+   * Errors: those of all writes.
    *
    * @generated from rpc cambium.v1.KVStore.Set
    */
@@ -853,7 +2131,7 @@ export const KVStore: GenService<{
   },
   /**
    * Removes one key. Removing an absent key is an answer (`existed: false`), and writes nothing.
-   * Errors: as Set.
+   * Errors: those of all writes.
    *
    * @generated from rpc cambium.v1.KVStore.Delete
    */
@@ -863,9 +2141,59 @@ export const KVStore: GenService<{
     output: typeof DeleteResponseSchema;
   },
   /**
+   * Removes every key of a prefix or a range at one seq, however many there are: no reader sees some of them gone and others
+   * not. Removing none writes nothing.
+   * Errors: those of all writes; FAILED_PRECONDITION when this node keeps no order of keys (`storage.ordered`).
+   *
+   * @generated from rpc cambium.v1.KVStore.DeleteRange
+   */
+  deleteRange: {
+    methodKind: "unary";
+    input: typeof DeleteRangeRequestSchema;
+    output: typeof DeleteRangeResponseSchema;
+  },
+  /**
+   * Gives a key another deadline, or none; its value stays. It writes the key anew: it has another `mod_seq`, and watchers
+   * get a PUT. Touching an absent key is an answer (`existed: false`), and writes nothing.
+   * Errors: those of all writes.
+   *
+   * @generated from rpc cambium.v1.KVStore.Touch
+   */
+  touch: {
+    methodKind: "unary";
+    input: typeof TouchRequestSchema;
+    output: typeof TouchResponseSchema;
+  },
+  /**
+   * Adds to a number. The value of the key is the number in decimal ASCII, as `Get` shows it and `Set` may write it: 64 bits,
+   * signed. An absent key counts as `initial`.
+   * Errors: those of all writes; FAILED_PRECONDITION with NotAnInteger, or with OutOfBounds when the sum would pass `min`, `max`
+   * or 64 bits; nothing was changed.
+   *
+   * @generated from rpc cambium.v1.KVStore.Increment
+   */
+  increment: {
+    methodKind: "unary";
+    input: typeof IncrementRequestSchema;
+    output: typeof IncrementResponseSchema;
+  },
+  /**
+   * Compares keys, and carries out one list of operations when all comparisons hold, and another one when not: at one place
+   * of the log, as one record, if anything is written. An operation sees what those before it in the list did.
+   * That comparisons fail is an answer. Conditions of the operations themselves refuse the whole transaction.
+   * Errors: those of all writes, and those of its operations.
+   *
+   * @generated from rpc cambium.v1.KVStore.Txn
+   */
+  txn: {
+    methodKind: "unary";
+    input: typeof TxnRequestSchema;
+    output: typeof TxnResponseSchema;
+  },
+  /**
    * Applies 1 to 1024 operations as one record: all of them happen, at one seq, or none. An operation on a key that
    * came earlier in the same batch sees that change.
-   * Errors: as Set.
+   * Errors: those of all writes.
    *
    * @generated from rpc cambium.v1.KVStore.Write
    */
@@ -873,6 +2201,70 @@ export const KVStore: GenService<{
     methodKind: "unary";
     input: typeof WriteRequestSchema;
     output: typeof WriteResponseSchema;
+  },
+  /**
+   * The pages of a scan, one after the other, until the range is read, or `limit` entries have come: as many calls of Scan
+   * would give them, with `limit` for all of it. Each page is one position; later pages may show later ones.
+   * Errors: as Scan. After an error, go on with the `next_page_token` of the last page.
+   *
+   * @generated from rpc cambium.v1.KVStore.ScanStream
+   */
+  scanStream: {
+    methodKind: "server_streaming";
+    input: typeof ScanStreamRequestSchema;
+    output: typeof ScanStreamResponseSchema;
+  },
+  /**
+   * Follows the committed changes of a key, a prefix or a range, in the order of the log, on any node. The first message comes
+   * at once and says from where on; each later one holds whole records, or says how far the log was read without a change for
+   * this watch (every few seconds). After a break, go on with the last `token`: nothing is lost or repeated.
+   * The stream ends by itself with: OUT_OF_RANGE with LogRange when the log no longer holds the place to begin after (read the
+   * keys, then watch from there); ABORTED with LineageLost when history behind the token, or behind what was sent, was lost in
+   * a failover; RESOURCE_EXHAUSTED with WatchEnded when the caller reads too slowly, or there are too many watches
+   * (`limits.max_watches`); UNAVAILABLE with WatchEnded when this node shuts down, or takes over the whole state of its master: go on
+   * from the token, here or on another node.
+   *
+   * @generated from rpc cambium.v1.KVStore.Watch
+   */
+  watch: {
+    methodKind: "server_streaming";
+    input: typeof WatchRequestSchema;
+    output: typeof WatchResponseSchema;
+  },
+  /**
+   * One stream for many watches, so that a page needs one connection for all of them. The first message has the `stream_id`
+   * with which AddWatch and RemoveWatch, on the same node and by the same caller, change what it carries. A watch that ends
+   * ends alone; the stream ends when the caller leaves, or this node does.
+   *
+   * @generated from rpc cambium.v1.KVStore.WatchMany
+   */
+  watchMany: {
+    methodKind: "server_streaming";
+    input: typeof WatchManyRequestSchema;
+    output: typeof WatchManyResponseSchema;
+  },
+  /**
+   * Adds a watch to a stream. Its messages carry its `watch_id`.
+   * Errors: NOT_FOUND when this node has no such stream of the caller's (open a new one); ALREADY_EXISTS when the stream has a
+   * watch of this id; RESOURCE_EXHAUSTED as Watch. What goes wrong later is told on the stream.
+   *
+   * @generated from rpc cambium.v1.KVStore.AddWatch
+   */
+  addWatch: {
+    methodKind: "unary";
+    input: typeof AddWatchRequestSchema;
+    output: typeof AddWatchResponseSchema;
+  },
+  /**
+   * Takes a watch from a stream; one that has ended already is no error.
+   * Errors: NOT_FOUND as AddWatch.
+   *
+   * @generated from rpc cambium.v1.KVStore.RemoveWatch
+   */
+  removeWatch: {
+    methodKind: "unary";
+    input: typeof RemoveWatchRequestSchema;
+    output: typeof RemoveWatchResponseSchema;
   },
   /**
    * Reads the committed changes after a place in the log, oldest first. A record's events are never split: the answer

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/types.proto.
  */
 export const file_cambium_v1_types: GenFile = /*@__PURE__*/
-  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCJ/CgtDb25zaXN0ZW5jeRIQCghhdF9sZWFzdBgBIAEoDBIUCgxhdF9sZWFzdF9zZXEYAiABKAQSHQoQbWF4X3N0YWxlbmVzc19tcxgDIAEoBEgAiAEBEhQKDGxpbmVhcml6YWJsZRgEIAEoCEITChFfbWF4X3N0YWxlbmVzc19tcyIxCgtMaW5lYWdlTG9zdBIiCgRmb3JrGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiJjCg5Ob3RGcmVzaEVub3VnaBIlCgdhcHBsaWVkGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAiABKARIAIgBAUIPCg1fc3RhbGVuZXNzX21zIiMKCU5vdE1hc3RlchIWCg5tYXN0ZXJfYWRkcmVzcxgBIAEoCSI/Cg1MaW1pdEV4Y2VlZGVkEg0KBWxpbWl0GAEgASgJEg8KB21heGltdW0YAiABKAQSDgoGYWN0dWFsGAMgASgEIjgKDk91dGNvbWVVbmtub3duEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiI0CghMb2dSYW5nZRITCgtjb21wYWN0X3NlcRgBIAEoBBITCgthcHBsaWVkX3NlcRgCIAEoBCIpCgtPZmZzZXRSYW5nZRINCgVzdGFydBgBIAEoBBILCgNlbmQYAiABKAQqcgoLQWNrbm93bGVkZ2USGwoXQUNLTk9XTEVER0VfVU5TUEVDSUZJRUQQABIWChJBQ0tOT1dMRURHRV9NQVNURVIQARIZChVBQ0tOT1dMRURHRV9DT01NSVRURUQQAhITCg9BQ0tOT1dMRURHRV9BTEwQA2IGcHJvdG8z");
+  fileDesc("ChZjYW1iaXVtL3YxL3R5cGVzLnByb3RvEgpjYW1iaXVtLnYxIiYKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgEEgsKA3NlcRgCIAEoBCJ/CgtDb25zaXN0ZW5jeRIQCghhdF9sZWFzdBgBIAEoDBIUCgxhdF9sZWFzdF9zZXEYAiABKAQSHQoQbWF4X3N0YWxlbmVzc19tcxgDIAEoBEgAiAEBEhQKDGxpbmVhcml6YWJsZRgEIAEoCEITChFfbWF4X3N0YWxlbmVzc19tcyIxCgtMaW5lYWdlTG9zdBIiCgRmb3JrGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiJjCg5Ob3RGcmVzaEVub3VnaBIlCgdhcHBsaWVkGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYAiABKARIAIgBAUIPCg1fc3RhbGVuZXNzX21zIiMKCU5vdE1hc3RlchIWCg5tYXN0ZXJfYWRkcmVzcxgBIAEoCSI/Cg1MaW1pdEV4Y2VlZGVkEg0KBWxpbWl0GAEgASgJEg8KB21heGltdW0YAiABKAQSDgoGYWN0dWFsGAMgASgEIjgKDk91dGNvbWVVbmtub3duEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbiI0CghMb2dSYW5nZRITCgtjb21wYWN0X3NlcRgBIAEoBBITCgthcHBsaWVkX3NlcRgCIAEoBCIpCgtPZmZzZXRSYW5nZRINCgVzdGFydBgBIAEoBBILCgNlbmQYAiABKAQiUgoPQ29uZGl0aW9uRmFpbGVkEgsKA2tleRgBIAEoCRIOCgZleGlzdHMYAiABKAgSDwoHbW9kX3NlcRgDIAEoBBIRCglvcGVyYXRpb24YBCABKA0iLgoMTm90QW5JbnRlZ2VyEgsKA2tleRgBIAEoCRIRCglvcGVyYXRpb24YAiABKA0iVgoLT3V0T2ZCb3VuZHMSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDEgsKA21pbhgDIAEoAxILCgNtYXgYBCABKAMSEQoJb3BlcmF0aW9uGAUgASgNIigKC1JldHJ5VG9vT2xkEhkKEW9sZGVzdF9jbGllbnRfc2VxGAEgASgEKnIKC0Fja25vd2xlZGdlEhsKF0FDS05PV0xFREdFX1VOU1BFQ0lGSUVEEAASFgoSQUNLTk9XTEVER0VfTUFTVEVSEAESGQoVQUNLTk9XTEVER0VfQ09NTUlUVEVEEAISEwoPQUNLTk9XTEVER0VfQUxMEANiBnByb3RvMw");
 
 /**
  * A place in the history of a cluster. Two positions of one cluster are compared by epoch first, then by seq.
@@ -267,6 +267,137 @@ export type OffsetRange = Message<"cambium.v1.OffsetRange"> & {
  */
 export const OffsetRangeSchema: GenMessage<OffsetRange> = /*@__PURE__*/
   messageDesc(file_cambium_v1_types, 8);
+
+/**
+ * Detail of FAILED_PRECONDITION: a condition of a write does not hold. Nothing was changed.
+ *
+ * @generated from message cambium.v1.ConditionFailed
+ */
+export type ConditionFailed = Message<"cambium.v1.ConditionFailed"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Whether the key exists.
+   *
+   * @generated from field: bool exists = 2;
+   */
+  exists: boolean;
+
+  /**
+   * The seq of the record that last changed it; 0 when it is absent.
+   *
+   * @generated from field: uint64 mod_seq = 3;
+   */
+  modSeq: bigint;
+
+  /**
+   * Of a write with several operations: which one, from 0 on.
+   *
+   * @generated from field: uint32 operation = 4;
+   */
+  operation: number;
+};
+
+/**
+ * Describes the message cambium.v1.ConditionFailed.
+ * Use `create(ConditionFailedSchema)` to create a new message.
+ */
+export const ConditionFailedSchema: GenMessage<ConditionFailed> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 9);
+
+/**
+ * Detail of FAILED_PRECONDITION: the value of a key to be incremented is no decimal number of 64 bits. Nothing was changed.
+ *
+ * @generated from message cambium.v1.NotAnInteger
+ */
+export type NotAnInteger = Message<"cambium.v1.NotAnInteger"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Of a write with several operations: which one, from 0 on.
+   *
+   * @generated from field: uint32 operation = 2;
+   */
+  operation: number;
+};
+
+/**
+ * Describes the message cambium.v1.NotAnInteger.
+ * Use `create(NotAnIntegerSchema)` to create a new message.
+ */
+export const NotAnIntegerSchema: GenMessage<NotAnInteger> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 10);
+
+/**
+ * Detail of FAILED_PRECONDITION: an increment would pass its bounds. Nothing was changed.
+ *
+ * @generated from message cambium.v1.OutOfBounds
+ */
+export type OutOfBounds = Message<"cambium.v1.OutOfBounds"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * What the key holds, or counts as.
+   *
+   * @generated from field: int64 value = 2;
+   */
+  value: bigint;
+
+  /**
+   * @generated from field: int64 min = 3;
+   */
+  min: bigint;
+
+  /**
+   * @generated from field: int64 max = 4;
+   */
+  max: bigint;
+
+  /**
+   * Of a write with several operations: which one, from 0 on.
+   *
+   * @generated from field: uint32 operation = 5;
+   */
+  operation: number;
+};
+
+/**
+ * Describes the message cambium.v1.OutOfBounds.
+ * Use `create(OutOfBoundsSchema)` to create a new message.
+ */
+export const OutOfBoundsSchema: GenMessage<OutOfBounds> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 11);
+
+/**
+ * Detail of FAILED_PRECONDITION: a write was sent again with a `client_seq` whose answer is not remembered any more. It was not
+ * executed now; whether it was before is not known.
+ *
+ * @generated from message cambium.v1.RetryTooOld
+ */
+export type RetryTooOld = Message<"cambium.v1.RetryTooOld"> & {
+  /**
+   * The lowest `client_seq` of this client that can be sent.
+   *
+   * @generated from field: uint64 oldest_client_seq = 1;
+   */
+  oldestClientSeq: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.RetryTooOld.
+ * Use `create(RetryTooOldSchema)` to create a new message.
+ */
+export const RetryTooOldSchema: GenMessage<RetryTooOld> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_types, 12);
 
 /**
  * When a write is answered.
