@@ -32,9 +32,10 @@ import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
+import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
-import { keyName, Proposals } from "./proposals.js";
+import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
@@ -49,6 +50,7 @@ import type {
   StoreListener,
   StoreOptions,
   StoreStatus,
+  TxnReceipt,
   WriteOptions,
   WriteReceipt,
 } from "./store-types.js";
@@ -56,7 +58,7 @@ import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
-import type { WriteCommand } from "./write-command.js";
+import type { Txn, WriteCommand } from "./write-command.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
 export type * from "./store-types.js";
@@ -155,14 +157,13 @@ export class Store {
       reserve: ground.reserve,
       nowMs: () => this.#time.now(),
       mastership: () => this.#writableMastership(),
-      readPoint: () => this.readPoint(),
     });
     this.#expirer = new Expirer({
       engine,
       clock,
       logger,
       nowMs: () => this.#time.now(),
-      isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      isInFlight: (key) => this.#proposals.overlay.look(keyName(key)) !== undefined,
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#trimmer = new Trimmer({
@@ -403,13 +404,23 @@ export class Store {
 
   /**
    * Carries out the commands as one record. When it resolves, the record is committed and applied here, unless `options` ask for
-   * less. Commands that change nothing write no record; their answer still waits until what it saw is committed.
+   * less. Commands that change nothing write no record; their answer, and one that says why they are refused, still waits until
+   * what it saw is committed.
    *
-   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full` (nothing was changed), `failed`,
-   * `closing`, `outcome_unknown` (with the position, where there is a record).
+   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full`, `storage_full`, `too_large`, `not_ordered`,
+   * `condition_failed`, `not_an_integer`, `out_of_bounds`, `lineage_lost` and `invalid_token` (of a condition's token): nothing was
+   * changed; `failed`, `closing`, `outcome_unknown` (with the position, where there is a record).
    */
   write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     return this.#writes.write(commands, options);
+  }
+
+  /**
+   * Compares keys, and carries out one list of operations when all comparisons hold, and the other when not: as one record, if
+   * anything is written, at whose place in the log both happen. Rejects as `write`; that comparisons fail is an answer.
+   */
+  transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    return this.#writes.transact(txn, options);
   }
 
   /**

@@ -7,17 +7,18 @@ import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Log } from "../wal/log.js";
 import type { Applier } from "./applier.js";
-import { type Change, encodeChanges } from "./change.js";
-import { evaluate } from "./evaluate.js";
+import { type Change, encodeChanges, type Removal } from "./change.js";
+import { evaluate, evaluateTxn, type Evaluation, type EvaluationView } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
+import { keyName } from "./overlay.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
 import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
-import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
-import type { WriteCommand } from "./write-command.js";
+import type { ProduceReceipt, TxnReceipt, WriteOptions, WriteReceipt } from "./store-types.js";
+import type { Txn, TxnOperation, WriteCommand } from "./write-command.js";
 import { WritePause } from "./write-pause.js";
 
 /** A mastership that takes writes, and what it writes to. */
@@ -41,7 +42,13 @@ export interface WritePathOptions {
   readonly nowMs: () => EpochMs;
   /** Throws `StoreError` while no writes are taken. */
   readonly mastership: () => Mastership;
-  readonly readPoint: () => ReadPoint;
+}
+
+/** A record that is to be. */
+interface Draft {
+  readonly changes: readonly Change[];
+  readonly growth: Growth;
+  readonly timestampMs: EpochMs;
 }
 
 /** When a write is to be answered. */
@@ -52,6 +59,9 @@ interface Answer {
 }
 
 const WHEN_COMMITTED: Answer = { isDoneWhenKept: false, deadlineMs: Infinity };
+/** By the master's time: nothing is overdue then. */
+const BEFORE_ALL_DEADLINES: EpochMs = epochMs(0);
+const STORED_BYTES_MAX = 4 * 1024 * 1024;
 
 export class WritePath {
   readonly #options: WritePathOptions;
@@ -72,28 +82,70 @@ export class WritePath {
   /** See `Store.write`. */
   async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     const answer = this.#answer(options);
-    if (commands.every(({ kind }) => kind === "delete")) return this.#withReserve(() => this.#write(commands, answer));
+    const write = async (): Promise<WriteReceipt> => {
+      const { evaluation, position, token } = await this.#carryOut(commands, answer, options, (view) =>
+        evaluate(commands, view),
+      );
+      return { position, token, results: evaluation.results };
+    };
+    if (commands.every(makesSmaller)) return this.#withReserve(write);
     this.#assertRoom();
-    return this.#write(commands, answer);
+    return write();
   }
 
-  async #write(commands: readonly WriteCommand[], answer: Answer): Promise<WriteReceipt> {
-    let mastership = this.#options.mastership();
-    if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
-    const { applier, nowMs, readPoint } = this.#options;
-    const { changes, results, seenSeq } = evaluate(commands, {
-      engine: applier.engine,
-      proposals: this.#proposals,
-      nowMs: nowMs(),
-    });
-    if (changes.length > 0) {
-      const admitted = this.#room.admit(changes);
-      const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
-      return { position, token: mastership.lineage.tokenAt(position), results };
+  /** See `Store.transact`. */
+  async transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    const answer = this.#answer(options);
+    const operations = [...txn.then, ...txn.else];
+    const write = async (): Promise<TxnReceipt> => {
+      const { evaluation, position, token } = await this.#carryOut(operations, answer, options, (view) =>
+        evaluateTxn(txn, view),
+      );
+      const { results, succeeded, failedCompares } = evaluation;
+      return { position, token, results, succeeded, failedCompares };
+    };
+    if (operations.every(makesSmaller)) return this.#withReserve(write);
+    this.#assertRoom();
+    return write();
+  }
+
+  /**
+   * Judges a write, and makes it a record if it changes anything. What it only sees in flight it waits for; if that comes to
+   * nothing, so does what was judged by it, and it is judged anew.
+   */
+  async #carryOut<T extends Evaluation>(
+    operations: readonly (WriteCommand | TxnOperation)[],
+    answer: Answer,
+    { storedBytesMax = STORED_BYTES_MAX }: WriteOptions = {},
+    judge: (view: EvaluationView) => T,
+  ): Promise<{ readonly evaluation: T; readonly position: Position; readonly token: Uint8Array }> {
+    const { applier, nowMs } = this.#options;
+    const { overlay } = this.#proposals;
+    for (;;) {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(operations), answer);
+      const { log, lineage } = mastership;
+      const timestampMs = recordTime(nowMs(), log);
+      const evaluation = judge({
+        engine: applier.engine,
+        overlay,
+        nowMs: timestampMs,
+        ownSeq: toSeq(log.lastSeq + 1),
+        storedBytesMax,
+        seqOfToken: (token) => lineage.seqOf(token, log.lastSeq),
+      });
+      if (evaluation.changes.length > 0) {
+        const admitted = this.#room.admit(evaluation.changes);
+        const position = await this.#propose(mastership, { ...admitted, timestampMs }, answer);
+        return { evaluation, position, token: lineage.tokenAt(position) };
+      }
+      // What was judged holds there; what is written while it waits may change that.
+      const position =
+        applier.applied.seq >= evaluation.seenSeq ? applier.applied : lineage.positionAt(evaluation.seenSeq);
+      if (!(await this.#seen(evaluation.seenSeq, answer))) continue;
+      if (evaluation.refusal) throw evaluation.refusal;
+      return { evaluation, position, token: lineage.tokenAt(position) };
     }
-    await this.#seen(seenSeq, mastership.log, answer);
-    const { position, token } = readPoint();
-    return { position, token, results };
   }
 
   /** See `Store.produce`. */
@@ -112,7 +164,7 @@ export class WritePath {
     }
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
-    const position = await this.#propose(mastership, changes, answer);
+    const position = await this.#propose(mastership, this.#plain(mastership, changes), answer);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -132,30 +184,39 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, [{ kind: "truncate-records", below }], answer);
+    return this.#propose(mastership, this.#plain(mastership, [{ kind: "truncate-records", below }]), answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    const proposed = this.#propose(mastership, [change], WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, this.#plain(mastership, [change]), WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
   }
 
   /** See `Room.excess`. */
-  excess(): readonly Change[] {
+  excess(): readonly Removal[] {
     return this.#room.excess();
   }
 
-  /** Writes the removals of keys, as they are; on a full disk with what is kept back for that. */
-  async proposeRemovals(changes: readonly Change[]): Promise<Position> {
-    return this.#withReserve(async () => {
+  /**
+   * Writes the removals of keys, as they are; on a full disk with what is kept back for that. Those of keys that have been written
+   * while it waited are left out.
+   */
+  async proposeRemovals(removals: readonly Removal[]): Promise<void> {
+    await this.#withReserve(async () => {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-      return this.#propose(mastership, changes, WHEN_COMMITTED);
+      const changes = removals.filter((removal) => this.#findsItsKey(removal));
+      if (changes.length > 0) await this.#propose(mastership, this.#plain(mastership, changes), WHEN_COMMITTED);
     });
+  }
+
+  #findsItsKey({ key, modSeq }: Removal): boolean {
+    if (this.#proposals.overlay.look(keyName(key))) return false;
+    return this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES)?.modSeq === modSeq;
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
@@ -206,14 +267,14 @@ export class WritePath {
     return this.#options.mastership();
   }
 
-  #propose(
-    mastership: Mastership,
-    changes: readonly Change[],
-    answer: Answer,
-    growth: Growth = NO_GROWTH,
-  ): Promise<Position> {
+  /** Changes of which nobody had to judge the time, nor the room. */
+  #plain({ log }: Mastership, changes: readonly Change[]): Draft {
+    return { changes, growth: NO_GROWTH, timestampMs: recordTime(this.#options.nowMs(), log) };
+  }
+
+  #propose(mastership: Mastership, { changes, growth, timestampMs }: Draft, answer: Answer): Promise<Position> {
     const { epoch, log } = mastership;
-    const { pendingBytesMax, nowMs } = this.#options;
+    const { pendingBytesMax } = this.#options;
     const payload = encodeChanges(changes);
     const { size, byteLength } = this.#proposals;
     if (size > 0 && byteLength + payload.length > pendingBytesMax) {
@@ -222,7 +283,6 @@ export class WritePath {
         `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
       );
     }
-    const timestampMs = recordTime(nowMs(), log);
     const position = { epoch, seq: log.append({ epoch, timestampMs, payload }) };
     const { isDoneWhenKept, deadlineMs } = answer;
     return new Promise((resolve, reject) => {
@@ -241,20 +301,23 @@ export class WritePath {
     });
   }
 
-  /** Waits until the writes in flight are applied that an answer has seen. */
-  async #seen(seq: Seq, log: Log, { deadlineMs }: Answer): Promise<void> {
+  /** Waits for the writes in flight that an answer has seen; resolves to whether they are applied, or have come to nothing. */
+  #seen(seq: Seq, { deadlineMs }: Answer): Promise<boolean> {
     const { applier, clock } = this.#options;
-    if (applier.applied.seq >= seq) return;
-    const isApplied = (): boolean => {
-      if (applier.applied.seq >= seq) return true;
-      if (log.lastSeq >= seq) return false;
-      const message = `the write at seq ${seq} that this answer rests on was not committed; try again`;
-      throw new StoreError("outcome_unknown", message);
-    };
-    const waitMs = deadlineMs - clock.monotonicMs();
-    if (await applier.until(isApplied, deadlineMs === Infinity ? {} : { waitMs })) return;
-    const message = `the write at seq ${seq} that this answer rests on was not committed in time; try again`;
-    throw new StoreError("outcome_unknown", message);
+    if (applier.applied.seq >= seq) return Promise.resolve(true);
+    return new Promise((resolve, reject) => {
+      let timer: Timer | undefined = undefined;
+      const forget = this.#proposals.observe(seq, (isApplied) => {
+        timer?.cancel();
+        resolve(isApplied);
+      });
+      if (deadlineMs === Infinity) return;
+      timer = clock.after(Math.max(0, deadlineMs - clock.monotonicMs()), () => {
+        forget();
+        const message = `the write at seq ${seq} that this answer rests on was not committed in time; nothing was changed; try again`;
+        reject(new StoreError("outcome_unknown", message));
+      });
+    });
   }
 
   /**
@@ -300,11 +363,16 @@ export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
   return epochMs(Math.max(nowMs, log.lastTimestampMs));
 }
 
-function bytesOf(commands: readonly WriteCommand[]): number {
+/** Whether an operation only ever removes. */
+function makesSmaller({ kind }: WriteCommand | TxnOperation): boolean {
+  return kind === "delete" || kind === "delete-range" || kind === "get";
+}
+
+function bytesOf(operations: readonly (WriteCommand | TxnOperation)[]): number {
   let bytes = 0;
-  for (const command of commands) {
-    if (command.kind === "delete-range") bytes += command.range.start.length + (command.range.end?.length ?? 0);
-    else bytes += command.key.length + (command.kind === "set" ? command.value.length : 0);
+  for (const operation of operations) {
+    if (operation.kind === "delete-range") bytes += operation.range.start.length + (operation.range.end?.length ?? 0);
+    else bytes += operation.key.length + (operation.kind === "set" ? operation.value.length : 0);
   }
   return bytes;
 }
