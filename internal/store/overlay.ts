@@ -1,6 +1,6 @@
 /** The keys as the writes in flight leave them, over the engine, which holds committed state only. */
 import type { EpochMs, Seq } from "../base/position.js";
-import type { Change } from "./change.js";
+import type { Change, DeleteChange, Removal } from "./change.js";
 import { RangesInFlight, type RangeInFlight } from "./ranges-in-flight.js";
 
 /** A key as the writes in flight leave it. */
@@ -46,27 +46,18 @@ export class Overlay {
   /** The changes of the record that is now the newest in flight. */
   add(seq: Seq, changes: readonly Change[]): void {
     for (const change of changes) {
-      switch (change.kind) {
-        case "put": {
-          const name = keyName(change.key);
-          const { value, expiresAtMs, previousSeq } = change;
-          const createSeq = previousSeq === 0 ? seq : this.#createSeqOf(name, previousSeq);
-          this.#keys.set(name, { modSeq: seq, value, createSeq, expiresAtMs });
-          break;
-        }
-        case "delete":
-          this.#keys.set(keyName(change.key), { modSeq: seq });
-          break;
-        case "expire":
-        case "evict": {
-          const name = keyName(change.key);
-          // What comes before it in the log leaves another version of the key than the one that it removes.
-          if (!this.#keys.has(name)) this.#keys.set(name, { modSeq: seq });
-          break;
-        }
-        case "delete-range":
-          this.#ranges.add(seq, keyName(change.start), change.end && keyName(change.end));
-          break;
+      if (change.kind === "put") {
+        const name = keyName(change.key);
+        const { value, expiresAtMs, previousSeq } = change;
+        const createSeq = previousSeq === 0 ? seq : this.#createSeqOf(name, previousSeq);
+        this.#keys.set(name, { modSeq: seq, value, createSeq, expiresAtMs });
+      } else if (change.kind === "delete-range") {
+        this.#ranges.add(seq, keyName(change.start), change.end && keyName(change.end));
+      } else if (isRemoval(change)) {
+        const name = keyName(change.key);
+        // What comes before an expiry or eviction in the log leaves another version of the key than the one that it removes.
+        if (change.kind !== "delete" && this.#keys.has(name)) continue;
+        this.#keys.set(name, { modSeq: seq });
       }
     }
   }
@@ -74,18 +65,11 @@ export class Overlay {
   /** The record that was the oldest in flight is applied. */
   forget(seq: Seq, changes: readonly Change[]): void {
     for (const change of changes) {
-      switch (change.kind) {
-        case "put":
-        case "delete":
-        case "expire":
-        case "evict": {
-          const name = keyName(change.key);
-          if (this.#keys.get(name)?.modSeq === seq) this.#keys.delete(name);
-          break;
-        }
-        case "delete-range":
-          this.#ranges.forget(seq);
-          break;
+      if (change.kind === "delete-range") {
+        this.#ranges.forget(seq);
+      } else if (change.kind === "put" || isRemoval(change)) {
+        const name = keyName(change.key);
+        if (this.#keys.get(name)?.modSeq === seq) this.#keys.delete(name);
       }
     }
   }
@@ -99,6 +83,10 @@ export class Overlay {
     const before = this.#keys.get(name);
     return before?.modSeq === modSeq ? before.createSeq : undefined;
   }
+}
+
+function isRemoval(change: Change): change is DeleteChange | Removal {
+  return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
 }
 
 /** A key's bytes as a string, one character a byte: equal exactly when the bytes are, and in the same order. */

@@ -90,7 +90,7 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
   },
   fc
     .tuple(fc.constantFrom("", "a", "ab", "b"), fc.constantFrom(undefined, "", "ab", "b", "c"))
-    .map(([start, end]) => ({ start: bytes(start), ...(end !== undefined && { end: bytes(end) }) }))
+    .map(([start, end]) => (end === undefined ? { start: bytes(start) } : { start: bytes(start), end: bytes(end) }))
     .map((range): Wish => ({ commands: [{ kind: "delete-range", range }] })),
   {
     weight: 3,
@@ -266,11 +266,10 @@ class Trial {
         }),
       ),
     );
+    if (isExplained) return;
     const seen = JSON.stringify(plain({ made, error, receipt, from, to, times }), jsonOf);
-    if (!isExplained)
-      throw new Error(
-        `${seen} is explained by none of ${JSON.stringify(states.slice(from, to + 1).map((state) => [...state]))}`,
-      );
+    const tried = states.slice(from, to + 1).map((state) => JSON.stringify(Object.fromEntries(state)));
+    throw new Error(`${seen} is explained by none of ${tried.join(" ")}`);
   }
 
   #judge(made: Wish, before: OracleState, nowMs: number, ownSeq: number): ReturnType<typeof judge> {
