@@ -7,7 +7,7 @@ import { type Comparable, holds } from "./compare.js";
 import { countRange } from "./count-range.js";
 import { counterOf, counterText } from "./counter.js";
 import { type InFlight, keyName, type Overlay } from "./overlay.js";
-import { StoreError } from "./store-error.js";
+import { notOrderedError, StoreError } from "./store-error.js";
 import type {
   Condition,
   DeleteCommand,
@@ -182,6 +182,7 @@ class Evaluator {
 
   #deleteRange({ range }: DeleteRangeCommand): WriteResult {
     assert(!this.#own, "a range is removed alone");
+    if (!this.#view.engine.isOrdered) throw notOrderedError();
     const { start, end } = range;
     if (end && Buffer.compare(start, end) >= 0) return { existed: false, deleted: 0 };
     const { count, seenSeq } = countRange(range, this.#view);

@@ -42,7 +42,7 @@ import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
 import { stateChecksum } from "./state-check.js";
-import { closingError, notMasterError, StoreError } from "./store-error.js";
+import { closingError, notMasterError, notOrderedError, StoreError } from "./store-error.js";
 import type {
   ProduceReceipt,
   ReadPoint,
@@ -332,9 +332,7 @@ export class Store {
   /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`, `not_ordered`. */
   scan(request: ScanRequest): ScanPage & { readonly point: ReadPoint } {
     const point = this.readPoint();
-    if (!this.#applier.engine.isOrdered) {
-      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
-    }
+    if (!this.#applier.engine.isOrdered) throw notOrderedError();
     return { ...readScanPage(this.#applier.engine, request, point.nowMs), point };
   }
 
