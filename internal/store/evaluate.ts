@@ -6,6 +6,7 @@ import type { Change } from "./change.js";
 import { type Comparable, holds } from "./compare.js";
 import { countRange } from "./count-range.js";
 import { counterOf, counterText } from "./counter.js";
+import type { Lineage } from "./lineage.js";
 import { type InFlight, keyName, type Overlay } from "./overlay.js";
 import { notOrderedError, StoreError } from "./store-error.js";
 import type {
@@ -33,8 +34,8 @@ export interface EvaluationView {
   readonly ownSeq: Seq;
   /** See `WriteOptions`. */
   readonly storedBytesMax: number;
-  /** The record that a token stands for; undefined: none of this history. Throws `StoreError` "lineage_lost", "invalid_token". */
-  readonly seqOfToken: (token: Uint8Array) => Seq | undefined;
+  /** Of the log up to the record that is to be. */
+  readonly lineage: Lineage;
 }
 
 export interface Evaluation {
@@ -229,13 +230,19 @@ class Evaluator {
     const isMet =
       (!ifAbsent || !found) &&
       (ifSeq === undefined || modSeq === ifSeq) &&
-      (ifToken === undefined || modSeq === this.#view.seqOfToken(ifToken));
+      (ifToken === undefined || modSeq === this.#seqOfToken(ifToken));
     if (isMet) return;
     const is = found ? `was changed last at seq ${modSeq}` : "is absent";
     const message = `the condition does not hold: the key ${is}; nothing was changed; read it, and decide anew`;
     throw new StoreError("condition_failed", message, {
       failedCondition: { key, exists: found !== undefined, modSeq, operation: index },
     });
+  }
+
+  /** The record that a token stands for; undefined: none of this history. Throws `StoreError` "lineage_lost", "invalid_token". */
+  #seqOfToken(token: Uint8Array): Seq | undefined {
+    const { lineage, ownSeq } = this.#view;
+    return lineage.seqOf(token, toSeq(ownSeq - 1));
   }
 
   #previous(key: Uint8Array, found: Found): PreviousEntry {

@@ -8,7 +8,7 @@ import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSe
 import type { Log } from "../wal/log.js";
 import type { Applier } from "./applier.js";
 import { type Change, encodeChanges, type Removal } from "./change.js";
-import { evaluate, evaluateTxn, type Evaluation, type EvaluationView } from "./evaluate.js";
+import { evaluate, evaluateTxn, type Evaluation, type EvaluationView, type TxnEvaluation } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
 import { keyName } from "./overlay.js";
@@ -44,12 +44,30 @@ export interface WritePathOptions {
   readonly mastership: () => Mastership;
 }
 
-/** A record that is to be. */
-interface Draft {
-  readonly changes: readonly Change[];
-  readonly growth: Growth;
-  readonly timestampMs: EpochMs;
+/** Writes and transactions go the same way. */
+interface Kind<Wish, E extends Evaluation, Receipt> {
+  readonly operationsOf: (wish: Wish) => readonly (WriteCommand | TxnOperation)[];
+  readonly judge: (wish: Wish, view: EvaluationView) => E;
+  readonly receiptOf: (evaluation: E, position: Position, token: Uint8Array) => Receipt;
 }
+
+const WRITE: Kind<readonly WriteCommand[], Evaluation, WriteReceipt> = {
+  operationsOf: (commands) => commands,
+  judge: evaluate,
+  receiptOf: ({ results }, position, token) => ({ position, token, results }),
+};
+
+const TRANSACTION: Kind<Txn, TxnEvaluation, TxnReceipt> = {
+  operationsOf: (txn) => [...txn.then, ...txn.else],
+  judge: evaluateTxn,
+  receiptOf: ({ results, succeeded, failedCompares }, position, token) => ({
+    position,
+    token,
+    results,
+    succeeded,
+    failedCompares,
+  }),
+};
 
 /** When a write is to be answered. */
 interface Answer {
@@ -81,70 +99,59 @@ export class WritePath {
 
   /** See `Store.write`. */
   async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
-    const answer = this.#answer(options);
-    const write = async (): Promise<WriteReceipt> => {
-      const { evaluation, position, token } = await this.#carryOut(commands, answer, options, (view) =>
-        evaluate(commands, view),
-      );
-      return { position, token, results: evaluation.results };
-    };
-    if (commands.every(makesSmaller)) return this.#withReserve(write);
-    this.#assertRoom();
-    return write();
+    return this.#admitted(WRITE, commands, options);
   }
 
   /** See `Store.transact`. */
   async transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    return this.#admitted(TRANSACTION, txn, options);
+  }
+
+  /** Not async, as what carries it out is: each costs as much as the rest of a small write's way. */
+  #admitted<W, E extends Evaluation, R>(kind: Kind<W, E, R>, wish: W, options: WriteOptions | undefined): Promise<R> {
     const answer = this.#answer(options);
-    const operations = [...txn.then, ...txn.else];
-    const write = async (): Promise<TxnReceipt> => {
-      const { evaluation, position, token } = await this.#carryOut(operations, answer, options, (view) =>
-        evaluateTxn(txn, view),
-      );
-      const { results, succeeded, failedCompares } = evaluation;
-      return { position, token, results, succeeded, failedCompares };
-    };
-    if (operations.every(makesSmaller)) return this.#withReserve(write);
+    if (kind.operationsOf(wish).every(makesSmaller)) {
+      return this.#withReserve(() => this.#carryOut(kind, wish, answer, options));
+    }
     this.#assertRoom();
-    return write();
+    return this.#carryOut(kind, wish, answer, options);
   }
 
   /**
    * Judges a write, and makes it a record if it changes anything. What it only sees in flight it waits for; if that comes to
    * nothing, so does what was judged by it, and it is judged anew.
    */
-  async #carryOut<T extends Evaluation>(
-    operations: readonly (WriteCommand | TxnOperation)[],
+  async #carryOut<W, E extends Evaluation, R>(
+    kind: Kind<W, E, R>,
+    wish: W,
     answer: Answer,
-    { storedBytesMax = STORED_BYTES_MAX }: WriteOptions = {},
-    judge: (view: EvaluationView) => T,
-  ): Promise<{ readonly evaluation: T; readonly position: Position; readonly token: Uint8Array }> {
-    const { applier, nowMs } = this.#options;
-    const { overlay } = this.#proposals;
+    options: WriteOptions | undefined,
+  ): Promise<R> {
+    const { applier } = this.#options;
     for (;;) {
       let mastership = this.#options.mastership();
-      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(operations), answer);
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(kind.operationsOf(wish)), answer);
       const { log, lineage } = mastership;
-      const timestampMs = recordTime(nowMs(), log);
-      const evaluation = judge({
+      const timestampMs = this.#recordTime(mastership);
+      const evaluation = kind.judge(wish, {
         engine: applier.engine,
-        overlay,
+        overlay: this.#proposals.overlay,
+        lineage,
         nowMs: timestampMs,
         ownSeq: toSeq(log.lastSeq + 1),
-        storedBytesMax,
-        seqOfToken: (token) => lineage.seqOf(token, log.lastSeq),
+        storedBytesMax: options?.storedBytesMax ?? STORED_BYTES_MAX,
       });
-      if (evaluation.changes.length > 0) {
-        const admitted = this.#room.admit(evaluation.changes);
-        const position = await this.#propose(mastership, { ...admitted, timestampMs }, answer);
-        return { evaluation, position, token: lineage.tokenAt(position) };
+      const { changes, seenSeq, refusal } = evaluation;
+      if (changes.length > 0) {
+        const admitted = this.#room.admit(changes);
+        const position = await this.#propose(mastership, admitted.changes, timestampMs, answer, admitted.growth);
+        return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
       }
       // What was judged holds there; what is written while it waits may change that.
-      const position =
-        applier.applied.seq >= evaluation.seenSeq ? applier.applied : lineage.positionAt(evaluation.seenSeq);
-      if (!(await this.#seen(evaluation.seenSeq, answer))) continue;
-      if (evaluation.refusal) throw evaluation.refusal;
-      return { evaluation, position, token: lineage.tokenAt(position) };
+      const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
+      if (!(await this.#seen(seenSeq, answer))) continue;
+      if (refusal) throw refusal;
+      return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
     }
   }
 
@@ -164,7 +171,7 @@ export class WritePath {
     }
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
-    const position = await this.#propose(mastership, this.#plain(mastership, changes), answer);
+    const position = await this.#propose(mastership, changes, this.#recordTime(mastership), answer);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -184,14 +191,14 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, this.#plain(mastership, [{ kind: "truncate-records", below }]), answer);
+    return this.#propose(mastership, [{ kind: "truncate-records", below }], this.#recordTime(mastership), answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    const proposed = this.#propose(mastership, this.#plain(mastership, [change]), WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, [change], this.#recordTime(mastership), WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
   }
@@ -210,7 +217,7 @@ export class WritePath {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
       const changes = removals.filter((removal) => this.#findsItsKey(removal));
-      if (changes.length > 0) await this.#propose(mastership, this.#plain(mastership, changes), WHEN_COMMITTED);
+      if (changes.length > 0) await this.#propose(mastership, changes, this.#recordTime(mastership), WHEN_COMMITTED);
     });
   }
 
@@ -267,12 +274,18 @@ export class WritePath {
     return this.#options.mastership();
   }
 
-  /** Changes of which nobody had to judge the time, nor the room. */
-  #plain({ log }: Mastership, changes: readonly Change[]): Draft {
-    return { changes, growth: NO_GROWTH, timestampMs: recordTime(this.#options.nowMs(), log) };
+  /** Of a record that would come now. */
+  #recordTime({ log }: Mastership): EpochMs {
+    return recordTime(this.#options.nowMs(), log);
   }
 
-  #propose(mastership: Mastership, { changes, growth, timestampMs }: Draft, answer: Answer): Promise<Position> {
+  #propose(
+    mastership: Mastership,
+    changes: readonly Change[],
+    timestampMs: EpochMs,
+    answer: Answer,
+    growth: Growth = NO_GROWTH,
+  ): Promise<Position> {
     const { epoch, log } = mastership;
     const { pendingBytesMax } = this.#options;
     const payload = encodeChanges(changes);
