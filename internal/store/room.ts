@@ -113,11 +113,13 @@ export class Room {
     for (let over = passed(); over; over = passed()) {
       if (evictions.length === EVICTIONS_A_RECORD_MAX) {
         if (enough) return evictions;
-        const message = "room is being made for what is to be stored; nothing was changed, try again shortly";
-        throw new StoreError("overloaded", message);
+        throw beingMade();
       }
       const victim = limits.policy === "noeviction" ? undefined : engine.victim(limits.policy);
-      if (!victim || misses === MISSES_MAX) throw full(over, limits.policy);
+      if (!victim || misses === MISSES_MAX) {
+        // How much a range frees that is being removed is known once that is applied, and nothing under it can go before.
+        throw proposals.overlay.hasRanges ? beingMade() : full(over, limits.policy);
+      }
       const name = keyName(victim.key);
       if (chosen.has(name) || isSpared(name) || proposals.overlay.look(name)) {
         misses++;
@@ -153,6 +155,11 @@ function assertFits({ entries, bytes }: Growth, { entriesMax, bytesMax }: Storag
   if (!passed) return;
   const message = `the write alone needs ${passed.actual}, and ${passed.limit} allows ${passed.maximum} in all; nothing was changed`;
   throw new StoreError("storage_full", message, { passed });
+}
+
+function beingMade(): StoreError {
+  const message = "room is being made for what is to be stored; nothing was changed, try again shortly";
+  return new StoreError("overloaded", message);
 }
 
 function full(passed: PassedLimit, policy: StorageLimits["policy"]): StoreError {
