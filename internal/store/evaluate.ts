@@ -45,6 +45,8 @@ export interface Evaluation {
   readonly results: readonly WriteResult[];
   /** The highest seq in flight that the answer depends on; 0 when it depends on committed state alone. */
   readonly seenSeq: Seq;
+  /** Of the stored values that changes and results hold. */
+  readonly storedBytes: number;
   /** Why nothing of it is done; as much of an answer as any result. There are no changes then. */
   readonly refusal?: StoreError;
 }
@@ -98,9 +100,10 @@ class Evaluator {
       for (let i = 0; i < commands.length; i++) this.#results.push(this.#carryOut(commands[i]!, i));
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      return { changes: [], results: [], seenSeq: toSeq(this.#seenSeq), refusal: error };
+      return { changes: [], results: [], seenSeq: toSeq(this.#seenSeq), storedBytes: 0, refusal: error };
     }
-    return { changes: this.#changes, results: this.#results, seenSeq: toSeq(this.#seenSeq) };
+    const [changes, results, storedBytes] = [this.#changes, this.#results, this.#storedBytes];
+    return { changes, results, seenSeq: toSeq(this.#seenSeq), storedBytes };
   }
 
   failedOf({ compares }: Txn): number[] {

@@ -463,6 +463,26 @@ describe("a transaction", () => {
   });
 });
 
+test("values in answers that wait count as bytes in flight", async () => {
+  const store = await master({ pendingBytesMax: 1000, commits: false });
+  const large = "x".repeat(400);
+  const written = [store.write([set("a", large)])];
+  await commitAll(store);
+  written.push(store.write([set("b", "1")]));
+  const both = [{ kind: "get", key: bytes("a") } as const, { kind: "get", key: bytes("b") } as const];
+  const gets: Txn = { compares: [], then: both, else: [] };
+  const answers = [store.transact(gets), store.transact(gets)];
+  await expect(store.transact(gets)).rejects.toEqual(failed("overloaded"));
+  await expect(store.write([set("c", "y".repeat(200))])).rejects.toEqual(failed("overloaded"));
+  await commitAll(store);
+  await Promise.all([...written, ...answers]);
+  const later = store.write([set("c", "y".repeat(800))]);
+  const small = store.write([set("d", "y".repeat(100))]);
+  await commitAll(store);
+  await Promise.all([later, small]);
+  await store.close();
+});
+
 test("what a write is judged by is the time of its record, also when the clock moves on meanwhile", async () => {
   const clock = new FakeClock();
   const store = await master({ clock });

@@ -86,6 +86,8 @@ export class WritePath {
   readonly #proposals: Proposals;
   readonly #room: Room;
   #pause: WritePause | undefined;
+  /** Stored values in answers that are not given yet. */
+  #heldBytes = 0;
   /** For the earliest deadline of what is in flight, or for an earlier one that was kept. */
   #timer: Timer | undefined;
   #timerDueMs = Infinity;
@@ -141,17 +143,23 @@ export class WritePath {
         ownSeq: toSeq(log.lastSeq + 1),
         storedBytesMax: options?.storedBytesMax ?? STORED_BYTES_MAX,
       });
-      const { changes, seenSeq, refusal } = evaluation;
-      if (changes.length > 0) {
-        const admitted = this.#room.admit(changes);
-        const position = await this.#propose(mastership, admitted.changes, timestampMs, answer, admitted.growth);
+      const { changes, seenSeq, storedBytes, refusal } = evaluation;
+      this.#assertPending(storedBytes);
+      this.#heldBytes += storedBytes;
+      try {
+        if (changes.length > 0) {
+          const admitted = this.#room.admit(changes);
+          const position = await this.#propose(mastership, admitted.changes, timestampMs, answer, admitted.growth);
+          return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+        }
+        // What was judged holds there; what is written while it waits may change that.
+        const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
+        if (!(await this.#seen(seenSeq, answer))) continue;
+        if (refusal) throw refusal;
         return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+      } finally {
+        this.#heldBytes -= storedBytes;
       }
-      // What was judged holds there; what is written while it waits may change that.
-      const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
-      if (!(await this.#seen(seenSeq, answer))) continue;
-      if (refusal) throw refusal;
-      return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
     }
   }
 
@@ -274,6 +282,18 @@ export class WritePath {
     return this.#options.mastership();
   }
 
+  /** What is in flight is bounded together with the answers that wait for it. */
+  #assertPending(moreBytes: number): void {
+    const { pendingBytesMax } = this.#options;
+    const { size } = this.#proposals;
+    const byteLength = this.#proposals.byteLength + this.#heldBytes;
+    if (size === 0 || moreBytes === 0 || byteLength + moreBytes <= pendingBytesMax) return;
+    throw new StoreError(
+      "overloaded",
+      `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
+    );
+  }
+
   /** Of a record that would come now. */
   #recordTime({ log }: Mastership): EpochMs {
     return recordTime(this.#options.nowMs(), log);
@@ -287,15 +307,8 @@ export class WritePath {
     growth: Growth = NO_GROWTH,
   ): Promise<Position> {
     const { epoch, log } = mastership;
-    const { pendingBytesMax } = this.#options;
     const payload = encodeChanges(changes);
-    const { size, byteLength } = this.#proposals;
-    if (size > 0 && byteLength + payload.length > pendingBytesMax) {
-      throw new StoreError(
-        "overloaded",
-        `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
-      );
-    }
+    this.#assertPending(payload.length);
     const position = { epoch, seq: log.append({ epoch, timestampMs, payload }) };
     const { isDoneWhenKept, deadlineMs } = answer;
     return new Promise((resolve, reject) => {
