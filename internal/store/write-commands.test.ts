@@ -486,13 +486,17 @@ test("values in answers that wait count as bytes in flight", async () => {
 test("what a write is judged by is the time of its record, also when the clock moves on meanwhile", async () => {
   const clock = new FakeClock();
   const store = await master({ clock });
-  await store.write([set("a", "1", { ttlMs: 2 })]);
   const monotonicMs = clock.monotonicMs.bind(clock);
-  let asked = 0;
-  // Every look at the clock finds it later.
-  clock.monotonicMs = () => monotonicMs() + ++asked * 0.4;
-  const { results } = await store.write([set("a", "2", { wantPrevious: true })]);
-  const { createSeq, modSeq } = store.get(bytes("a"))!;
-  expect(createSeq).toBe(results[0]!.existed ? 2 : modSeq);
+  for (let ttlMs = 1; ttlMs <= 10; ttlMs++) {
+    clock.monotonicMs = monotonicMs;
+    const key = `k${ttlMs}`;
+    const { position } = await store.write([set(key, "1", { ttlMs })]);
+    let looks = 0;
+    // Every look at the clock finds it later; one of the deadlines lies between two looks of the same write.
+    clock.monotonicMs = () => monotonicMs() + ++looks;
+    const { results } = await store.write([set(key, "2")]);
+    const { createSeq, modSeq } = store.get(bytes(key))!;
+    expect(createSeq).toBe(results[0]!.existed ? position.seq : modSeq);
+  }
   await store.close();
 });
