@@ -489,6 +489,7 @@ test("what a write is judged by is the time of its record, also when the clock m
   const monotonicMs = clock.monotonicMs.bind(clock);
   for (let ttlMs = 1; ttlMs <= 10; ttlMs++) {
     clock.monotonicMs = monotonicMs;
+    clock.advance(50);
     const key = `k${ttlMs}`;
     const { position } = await store.write([set(key, "1", { ttlMs })]);
     let looks = 0;
