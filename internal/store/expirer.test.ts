@@ -47,6 +47,21 @@ describe("a key with a deadline", () => {
     await store.close();
   });
 
+  test("that was written anew while its removal was held back is not removed, nor does the log say so", async () => {
+    const { store, clock } = await master();
+    await store.write([set("a", 1000)]);
+    await store.write([set("b", 1000)]);
+    const pause = store.pauseWrites();
+    const written = store.write([set("a")]);
+    clock.advance(1000);
+    await new Promise((resolve) => setImmediate(resolve));
+    pause.resume();
+    await written;
+    await until(store, () => store.status().keys === 1);
+    expect(await events(store)).toEqual(["put a", "put b", "put a", "expire b"]);
+    await store.close();
+  });
+
   test("leaves replicas when the log says so, not before", async () => {
     const { store, clock } = await master();
     await store.write([set("a", 1000)]);

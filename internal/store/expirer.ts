@@ -7,7 +7,7 @@ import type { Clock, Timer } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { EpochMs } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
-import type { Change } from "./change.js";
+import type { Removal } from "./change.js";
 import { StoreError, type StoreErrorCode } from "./store-error.js";
 
 export interface ExpirerOptions {
@@ -19,7 +19,7 @@ export interface ExpirerOptions {
   /** Whether a write in flight touches a key: what becomes of it is not known yet. */
   readonly isInFlight: (key: Uint8Array) => boolean;
   /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
-  readonly propose: (changes: readonly Change[]) => Promise<unknown>;
+  readonly propose: (changes: readonly Removal[]) => Promise<unknown>;
 }
 
 const KEYS_A_RECORD_MAX = 1000;
@@ -103,9 +103,9 @@ export class Expirer {
     if (this.#isActive) this.#sleepUntil(dueMs);
   }
 
-  #overdue(): Change[] {
+  #overdue(): Removal[] {
     const { engine, nowMs, isInFlight } = this.#options;
-    const changes: Change[] = [];
+    const changes: Removal[] = [];
     let bytes = 0;
     for (const { key, modSeq } of engine.due(nowMs(), KEYS_A_RECORD_MAX)) {
       if (isInFlight(key)) continue;

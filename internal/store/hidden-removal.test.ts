@@ -15,7 +15,12 @@ import { applied, beginMastership, bytes, joinReplica, kept, openStore, push, se
 const at = epochMs(1000);
 const KEYS = 5000;
 const nameOf = (i: number): string => `${i % 2 === 0 ? "even" : "odd"}/${String(i).padStart(7, "0")}`;
-const put = (key: string, value = "v"): Change => ({ kind: "put", key: bytes(key), value: bytes(value) });
+const put = (key: string, value = "v"): Change => ({
+  kind: "put",
+  key: bytes(key),
+  value: bytes(value),
+  previousSeq: seq(0),
+});
 const deleteRange = (start: string, end?: string): Change => ({
   kind: "delete-range",
   start: bytes(start),

@@ -4,9 +4,8 @@
  */
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
-import type { KeyOperation } from "../engine/engine.js";
-import { asBuffer } from "../wal/bytes.js";
 import type { Change } from "./change.js";
+import { Overlay } from "./overlay.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
 /** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
@@ -28,14 +27,6 @@ export interface Proposal {
   readonly failed: (error: Error) => void;
 }
 
-/** A key as the writes in flight leave it. */
-export interface InFlight {
-  readonly seq: Seq;
-  readonly exists: boolean;
-  readonly valueLength: number;
-  readonly expiresAtMs?: EpochMs;
-}
-
 export class Proposals {
   /** Rising seqs; the head is the next to be applied. A sparse head is trimmed now and then. */
   #queue: Proposal[] = [];
@@ -43,10 +34,13 @@ export class Proposals {
   #byteLength = 0;
   #growth = NO_GROWTH;
   #nextOffset: number | undefined;
-  readonly #overlay = new Map<string, InFlight>();
+  /** What they make of the keys. */
+  readonly overlay = new Overlay();
   /** Those that only wait for being kept, in the order of the log. */
   #awaitKept: Proposal[] = [];
   #emptied: (() => void)[] = [];
+  /** Who waits for what becomes of a write in flight, by its seq. */
+  readonly #observers = new Map<Seq, Set<(isApplied: boolean) => void>>();
 
   get byteLength(): number {
     return this.#byteLength;
@@ -66,11 +60,6 @@ export class Proposals {
     return this.#queue.length - this.#head;
   }
 
-  /** How the writes in flight leave a key; undefined when none touches it. */
-  look(name: string): InFlight | undefined {
-    return this.#overlay.get(name);
-  }
-
   add(proposal: Proposal): void {
     const last = this.#queue.at(-1);
     assert(!last || last.position.seq < proposal.position.seq, "proposals come in the order of the log");
@@ -78,26 +67,11 @@ export class Proposals {
     if (proposal.isDoneWhenKept) this.#awaitKept.push(proposal);
     this.#byteLength += proposal.byteLength;
     this.#grow(proposal.growth, 1);
-    for (const change of proposal.changes) {
-      if (change.kind === "put") {
-        this.#overlay.set(keyName(change.key), {
-          seq: proposal.position.seq,
-          exists: true,
-          valueLength: change.value.length,
-          ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
-        });
-      } else if (isRemoval(change)) {
-        const name = keyName(change.key);
-        // What comes before it in the log leaves another version of the key than the one that it removes.
-        if (change.kind !== "delete" && this.#overlay.has(name)) continue;
-        this.#overlay.set(name, { seq: proposal.position.seq, exists: false, valueLength: 0 });
-      } else if (change.kind === "produce") {
-        this.#nextOffset = change.offset + 1;
-      }
-    }
+    this.overlay.add(proposal.position.seq, proposal.changes);
+    for (const change of proposal.changes) if (change.kind === "produce") this.#nextOffset = change.offset + 1;
   }
 
-  /** Takes the proposal of `seq` out, when there is one. The caller applies it and then calls `done`. */
+  /** Takes the proposal of `seq` out, when there is one. The caller applies it on the same tick, and then calls `done`. */
   take(seq: Seq): Proposal | undefined {
     const proposal = this.#queue[this.#head];
     if (!proposal || proposal.position.seq !== seq) return undefined;
@@ -113,15 +87,8 @@ export class Proposals {
     }
     this.#byteLength -= proposal.byteLength;
     this.#grow(proposal.growth, -1);
-    if (this.size === 0) {
-      this.#overlay.clear();
-      return proposal;
-    }
-    for (const change of proposal.changes) {
-      if (change.kind !== "put" && !isRemoval(change)) continue;
-      const name = keyName(change.key);
-      if (this.#overlay.get(name)?.seq === seq) this.#overlay.delete(name);
-    }
+    this.overlay.forget(seq, proposal.changes);
+    if (this.#observers.size > 0) this.#tellObservers(seq, true);
     return proposal;
   }
 
@@ -163,12 +130,32 @@ export class Proposals {
     this.#byteLength = 0;
     this.#growth = NO_GROWTH;
     this.#nextOffset = undefined;
-    this.#overlay.clear();
+    this.overlay.clear();
     this.#awaitKept = [];
     // One that was answered when it was kept is answered again, which nobody hears.
     for (const proposal of left) this.add(proposal);
     for (const proposal of all.slice(left.length)) proposal.failed(reason(proposal));
+    for (const seq of this.#observers.keys()) if (seq >= firstSeq) this.#tellObservers(seq, false);
     if (left.length === 0) this.#tellEmpty();
+  }
+
+  /**
+   * Calls `tell` once, on the tick on which the write in flight at `seq` is applied, or comes to nothing that is known here. Gives
+   * a function with which to wait no longer.
+   */
+  observe(seq: Seq, tell: (isApplied: boolean) => void): () => void {
+    const observers = this.#observers.get(seq) ?? new Set();
+    this.#observers.set(seq, observers.add(tell));
+    return () => {
+      observers.delete(tell);
+      if (observers.size === 0 && this.#observers.get(seq) === observers) this.#observers.delete(seq);
+    };
+  }
+
+  #tellObservers(seq: Seq, isApplied: boolean): void {
+    const observers = this.#observers.get(seq);
+    this.#observers.delete(seq);
+    for (const tell of observers ?? []) tell(isApplied);
   }
 
   #grow({ entries, bytes }: Growth, sign: 1 | -1): void {
@@ -180,13 +167,4 @@ export class Proposals {
     if (this.#emptied.length === 0) return;
     for (const emptied of this.#emptied.splice(0)) emptied();
   }
-}
-
-function isRemoval(change: Change): change is Exclude<KeyOperation, { kind: "put" }> {
-  return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
-}
-
-/** A key's bytes as a string, one character a byte: equal exactly when the bytes are. */
-export function keyName(key: Uint8Array): string {
-  return asBuffer(key).toString("latin1");
 }

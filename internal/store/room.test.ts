@@ -96,6 +96,43 @@ describe("without eviction", () => {
     await store.close();
   });
 
+  test("the removal of a range makes room once it is applied, and not before", async () => {
+    const store = await limited({ entriesMax: 2 }, { commits: false });
+    const written = store.write([set("a"), set("b")]);
+    const commitAll = async (): Promise<void> => {
+      while (store.keptSeq < store.last.seq) await new Promise((resolve) => setImmediate(resolve));
+      store.commit(store.last.seq);
+    };
+    await commitAll();
+    await written;
+    const removed = store.write([{ kind: "delete-range", range: { start: bytes("a") } }]);
+    // Also for a key that is there now: it is another one then.
+    for (const key of ["a", "c"]) {
+      await expect(store.write([set(key)])).rejects.toMatchObject({ code: "overloaded" });
+    }
+    await commitAll();
+    await removed;
+    const after = store.write([set("c"), set("d")]);
+    await commitAll();
+    await after;
+    await expect(store.write([set("e")])).rejects.toMatchObject({ code: "storage_full" });
+    await store.close();
+  });
+
+  test("a touch needs no room, a counter needs that of its digits", async () => {
+    const bytesMax = accountedBytesOf(1, 3) + accountedBytesOf(1, 1);
+    const store = await limited({ bytesMax });
+    await store.write([set("a", "xyz"), set("b", "9")]);
+    await store.write([{ kind: "touch", key: bytes("a"), ttlMs: 1000 }]);
+    const increment = (delta: bigint): WriteCommand => {
+      const [min, max] = [-(2n ** 63n), 2n ** 63n - 1n];
+      return { kind: "increment", key: bytes("b"), delta, initial: 0n, min, max, ttlMs: 0 };
+    };
+    await expect(store.write([increment(1n)])).rejects.toMatchObject({ code: "storage_full" });
+    await store.write([increment(-1n)]);
+    await store.close();
+  });
+
   test("room that a failed write would have made is not there", async () => {
     const fileSystem = new MemoryFileSystem();
     const store = await limited({ entriesMax: 1 }, { fileSystem });
@@ -133,6 +170,35 @@ describe("with eviction", () => {
     store.commit(seq(4));
     await batch;
     expect([has(store, "a"), has(store, "b"), has(store, "c")]).toEqual([true, false, true]);
+    await store.close();
+  });
+
+  test("keys under a range that is being removed are not evicted, nor expired", async () => {
+    const clock = new FakeClock();
+    const store = await limited({ entriesMax: 3, policy: "lru" }, { commits: false, clock });
+    const commitAll = async (): Promise<void> => {
+      while (store.keptSeq < store.last.seq) await new Promise((resolve) => setImmediate(resolve));
+      store.commit(store.last.seq);
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    const written = store.write([set("a", "v", 10), set("b"), set("z")]);
+    await commitAll();
+    await written;
+    const removed = store.write([{ kind: "delete-range", range: { start: bytes("a"), end: bytes("c") } }]);
+    clock.advance(20);
+    const added = store.write([set("x")]);
+    await expect(store.write([set("y")])).rejects.toMatchObject({ code: "overloaded" });
+    await commitAll();
+    await Promise.all([removed, added]);
+    const all = await events(store);
+    expect(all.filter((event) => !event.includes("delete-range"))).toEqual([
+      "2 put a",
+      "2 put b",
+      "2 put z",
+      "4 evict z",
+      "4 put x",
+    ]);
+    expect([has(store, "x"), store.status().keys]).toEqual([true, 1]);
     await store.close();
   });
 

@@ -6,8 +6,9 @@
 import type { EpochMs } from "../base/position.js";
 import { epochMs } from "../base/position.js";
 import { accountedBytesOf, type Engine, type EvictionPolicy } from "../engine/engine.js";
-import type { Change } from "./change.js";
-import { keyName, type Proposals } from "./proposals.js";
+import type { Change, Removal } from "./change.js";
+import { keyName } from "./overlay.js";
+import type { Proposals } from "./proposals.js";
 import { type PassedLimit, StoreError } from "./store-error.js";
 
 /** Replicated: whoever is master goes by them. */
@@ -85,7 +86,7 @@ export class Room {
   }
 
   /** What goes where limits were lowered below what is held: one record's worth, none when all is well or nothing may go. */
-  excess(): readonly Change[] {
+  excess(): readonly Removal[] {
     const limits = this.#options.limits();
     if (!limits || limits.policy === "noeviction") return [];
     try {
@@ -102,9 +103,9 @@ export class Room {
     growth: Growth,
     limits: StorageLimits,
     isSpared: (name: string) => boolean,
-  ): { readonly evictions: Change[]; readonly freed: Growth; readonly isEnough: boolean } {
+  ): { readonly evictions: Removal[]; readonly freed: Growth; readonly isEnough: boolean } {
     const { engine, proposals } = this.#options;
-    const evictions: Change[] = [];
+    const evictions: Removal[] = [];
     const freed = { entries: 0, bytes: 0 };
     const chosen = new Set<string>();
     let misses = 0;
@@ -119,15 +120,15 @@ export class Room {
     };
     for (let over = passed(); over; over = passed()) {
       // What a deletion of a range has hidden counts until it is removed, in moments; nobody else's keys go for it.
-      if (!engine.isSettled) {
-        const message = "room is being made for what is to be stored; nothing was changed, try again shortly";
-        throw new StoreError("overloaded", message);
-      }
+      if (!engine.isSettled) throw beingMade();
       if (evictions.length === EVICTIONS_A_RECORD_MAX) return { evictions, freed, isEnough: false };
       const victim = limits.policy === "noeviction" ? undefined : engine.victim(limits.policy);
-      if (!victim || misses === MISSES_MAX) throw full(over, limits.policy);
+      if (!victim || misses === MISSES_MAX) {
+        // How much a range frees that is being removed is known once that is applied, and nothing under it can go before.
+        throw proposals.overlay.hasRanges ? beingMade() : full(over, limits.policy);
+      }
       const name = keyName(victim.key);
-      if (chosen.has(name) || isSpared(name) || proposals.look(name)) {
+      if (chosen.has(name) || isSpared(name) || proposals.overlay.look(name)) {
         misses++;
         continue;
       }
@@ -143,8 +144,8 @@ export class Room {
   /** What a key counts for as the writes in flight leave it; 0: it is not there. What is overdue counts until it is removed. */
   #sizeOf(key: Uint8Array, name: string): number {
     const { engine, proposals } = this.#options;
-    const inFlight = proposals.look(name);
-    if (inFlight) return inFlight.exists ? accountedBytesOf(key.length, inFlight.valueLength) : 0;
+    const inFlight = proposals.overlay.look(name);
+    if (inFlight) return inFlight.value ? accountedBytesOf(key.length, inFlight.value.length) : 0;
     const entry = engine.get(key, BEFORE_ALL_DEADLINES);
     return entry ? accountedBytesOf(key.length, entry.value.length) : 0;
   }
@@ -161,6 +162,11 @@ function assertFits({ entries, bytes }: Growth, { entriesMax, bytesMax }: Storag
   if (!passed) return;
   const message = `the write alone needs ${passed.actual}, and ${passed.limit} allows ${passed.maximum} in all; nothing was changed`;
   throw new StoreError("storage_full", message, { passed });
+}
+
+function beingMade(): StoreError {
+  const message = "room is being made for what is to be stored; nothing was changed, try again shortly";
+  return new StoreError("overloaded", message);
 }
 
 function full(passed: PassedLimit, policy: StorageLimits["policy"]): StoreError {

@@ -25,7 +25,6 @@ import type { BackupStream } from "./backup.js";
 import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
-import type { WriteCommand } from "./evaluate.js";
 import { Expirer } from "./expirer.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
@@ -33,16 +32,17 @@ import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
+import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
-import { keyName, Proposals } from "./proposals.js";
+import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { nextTurn, readScanPage, restOf, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
 import { stateChecksum } from "./state-check.js";
-import { closingError, notMasterError, StoreError } from "./store-error.js";
+import { closingError, notMasterError, notOrderedError, StoreError } from "./store-error.js";
 import type {
   ProduceReceipt,
   ReadPoint,
@@ -50,6 +50,7 @@ import type {
   StoreListener,
   StoreOptions,
   StoreStatus,
+  TxnReceipt,
   WriteOptions,
   WriteReceipt,
 } from "./store-types.js";
@@ -58,6 +59,7 @@ import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
+import type { Txn, WriteCommand } from "./write-command.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
 export type * from "./store-types.js";
@@ -72,7 +74,7 @@ export {
   type MemberSource,
 } from "./change.js";
 export type { StorageLimits } from "./room.js";
-export type { WriteCommand, WriteResult } from "./evaluate.js";
+export type * from "./write-command.js";
 export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
@@ -82,7 +84,7 @@ export { restOf, type ScanPage, type ScanRequest } from "./scan.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
-export { StoreError, type StoreErrorCode } from "./store-error.js";
+export { type FailedCondition, type RefusedCounter, StoreError, type StoreErrorCode } from "./store-error.js";
 export type { TransferFile } from "./transfer-source.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
@@ -163,14 +165,13 @@ export class Store {
       reserve: ground.reserve,
       nowMs: () => this.#time.now(),
       mastership: () => this.#writableMastership(),
-      readPoint: () => this.readPoint(),
     });
     this.#expirer = new Expirer({
       engine,
       clock,
       logger,
       nowMs: () => this.#time.now(),
-      isInFlight: (key) => this.#proposals.size > 0 && this.#proposals.look(keyName(key)) !== undefined,
+      isInFlight: (key) => this.#proposals.size > 0 && this.#proposals.overlay.look(keyName(key)) !== undefined,
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#trimmer = new Trimmer({
@@ -452,13 +453,23 @@ export class Store {
 
   /**
    * Carries out the commands as one record. When it resolves, the record is committed and applied here, unless `options` ask for
-   * less. Commands that change nothing write no record; their answer still waits until what it saw is committed.
+   * less. Commands that change nothing write no record; their answer, and one that says why they are refused, still waits until
+   * what it saw is committed.
    *
-   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full` (nothing was changed), `failed`,
-   * `closing`, `outcome_unknown` (with the position, where there is a record).
+   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full`, `storage_full`, `too_large`, `not_ordered`,
+   * `condition_failed`, `not_an_integer`, `out_of_bounds`, `lineage_lost` and `invalid_token` (of a condition's token): nothing was
+   * changed; `failed`, `closing`, `outcome_unknown` (with the position, where there is a record).
    */
   write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     return this.#writes.write(commands, options);
+  }
+
+  /**
+   * Compares keys, and carries out one list of operations when all comparisons hold, and the other when not: as one record, if
+   * anything is written, at whose place in the log both happen. Rejects as `write`; that comparisons fail is an answer.
+   */
+  transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    return this.#writes.transact(txn, options);
   }
 
   /**
@@ -996,9 +1007,7 @@ export class Store {
   /** The read point, where the keys can be read in their order. */
   #scanPoint(): ReadPoint {
     const point = this.readPoint();
-    if (!this.#applier.engine.isOrdered) {
-      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
-    }
+    if (!this.#applier.engine.isOrdered) throw notOrderedError();
     return point;
   }
 

@@ -7,16 +7,18 @@ import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Log } from "../wal/log.js";
 import type { Applier } from "./applier.js";
-import { type Change, encodeChanges } from "./change.js";
-import { evaluate, type WriteCommand } from "./evaluate.js";
+import { type Change, encodeChanges, type Removal } from "./change.js";
+import { evaluate, evaluateTxn, type Evaluation, type EvaluationView, type TxnEvaluation } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
+import { keyName } from "./overlay.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
 import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
-import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
+import type { ProduceReceipt, TxnReceipt, WriteOptions, WriteReceipt } from "./store-types.js";
+import type { Txn, TxnOperation, WriteCommand } from "./write-command.js";
 import { WritePause } from "./write-pause.js";
 
 /** A mastership that takes writes, and what it writes to. */
@@ -40,8 +42,32 @@ export interface WritePathOptions {
   readonly nowMs: () => EpochMs;
   /** Throws `StoreError` while no writes are taken. */
   readonly mastership: () => Mastership;
-  readonly readPoint: () => ReadPoint;
 }
+
+/** Writes and transactions go the same way. */
+interface Kind<Wish, E extends Evaluation, Receipt> {
+  readonly operationsOf: (wish: Wish) => readonly (WriteCommand | TxnOperation)[];
+  readonly judge: (wish: Wish, view: EvaluationView) => E;
+  readonly receiptOf: (evaluation: E, position: Position, token: Uint8Array) => Receipt;
+}
+
+const WRITE: Kind<readonly WriteCommand[], Evaluation, WriteReceipt> = {
+  operationsOf: (commands) => commands,
+  judge: evaluate,
+  receiptOf: ({ results }, position, token) => ({ position, token, results }),
+};
+
+const TRANSACTION: Kind<Txn, TxnEvaluation, TxnReceipt> = {
+  operationsOf: (txn) => [...txn.then, ...txn.else],
+  judge: evaluateTxn,
+  receiptOf: ({ results, succeeded, failedCompares }, position, token) => ({
+    position,
+    token,
+    results,
+    succeeded,
+    failedCompares,
+  }),
+};
 
 /** When a write is to be answered. */
 interface Answer {
@@ -51,12 +77,17 @@ interface Answer {
 }
 
 const WHEN_COMMITTED: Answer = { isDoneWhenKept: false, deadlineMs: Infinity };
+/** By the master's time: nothing is overdue then. */
+const BEFORE_ALL_DEADLINES: EpochMs = epochMs(0);
+const STORED_BYTES_MAX = 4 * 1024 * 1024;
 
 export class WritePath {
   readonly #options: WritePathOptions;
   readonly #proposals: Proposals;
   readonly #room: Room;
   #pause: WritePause | undefined;
+  /** Stored values in answers that are not given yet. */
+  #heldBytes = 0;
   /** For the earliest deadline of what is in flight, or for an earlier one that was kept. */
   #timer: Timer | undefined;
   #timerDueMs = Infinity;
@@ -70,33 +101,67 @@ export class WritePath {
 
   /** See `Store.write`. */
   async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
-    const answer = this.#answer(options);
-    if (commands.every(({ kind }) => kind === "delete")) return this.#withReserve(() => this.#write(commands, answer));
-    this.#assertRoom();
-    return this.#write(commands, answer);
+    return this.#admitted(WRITE, commands, options);
   }
 
-  async #write(commands: readonly WriteCommand[], answer: Answer): Promise<WriteReceipt> {
-    let mastership = this.#options.mastership();
-    if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
-    const { applier, nowMs, readPoint } = this.#options;
+  /** See `Store.transact`. */
+  async transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    return this.#admitted(TRANSACTION, txn, options);
+  }
+
+  /** Not async, as what carries it out is: each costs as much as the rest of a small write's way. */
+  #admitted<W, E extends Evaluation, R>(kind: Kind<W, E, R>, wish: W, options: WriteOptions | undefined): Promise<R> {
+    const answer = this.#answer(options);
+    if (kind.operationsOf(wish).every(makesSmaller)) {
+      return this.#withReserve(() => this.#carryOut(kind, wish, answer, options));
+    }
+    this.#assertRoom();
+    return this.#carryOut(kind, wish, answer, options);
+  }
+
+  /**
+   * Judges a write, and makes it a record if it changes anything. What it only sees in flight it waits for; if that comes to
+   * nothing, so does what was judged by it, and it is judged anew.
+   */
+  async #carryOut<W, E extends Evaluation, R>(
+    kind: Kind<W, E, R>,
+    wish: W,
+    answer: Answer,
+    options: WriteOptions | undefined,
+  ): Promise<R> {
+    const { applier } = this.#options;
     for (;;) {
-      const { changes, results, seenSeq } = evaluate(commands, {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(kind.operationsOf(wish)), answer);
+      const { log, lineage } = mastership;
+      const timestampMs = this.#recordTime(mastership);
+      const evaluation = kind.judge(wish, {
         engine: applier.engine,
-        proposals: this.#proposals,
-        nowMs: nowMs(),
+        overlay: this.#proposals.overlay,
+        lineage,
+        nowMs: timestampMs,
+        ownSeq: toSeq(log.lastSeq + 1),
+        storedBytesMax: options?.storedBytesMax ?? STORED_BYTES_MAX,
       });
-      if (changes.length === 0) {
-        await this.#seen(seenSeq, mastership.log, answer);
-        const { position, token } = readPoint();
-        return { position, token, results };
+      const { changes, seenSeq, storedBytes, refusal } = evaluation;
+      this.#assertPending(storedBytes);
+      this.#heldBytes += storedBytes;
+      try {
+        if (changes.length > 0) {
+          const admitted = this.#room.admit(changes);
+          const position = await this.#propose(mastership, admitted.changes, timestampMs, answer, admitted.growth);
+          // Others may have written meanwhile, so that what is asked for is judged anew.
+          if (admitted.isRoomOnly) continue;
+          return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+        }
+        // What was judged holds there; what is written while it waits may change that.
+        const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
+        if (!(await this.#seen(seenSeq, answer))) continue;
+        if (refusal) throw refusal;
+        return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+      } finally {
+        this.#heldBytes -= storedBytes;
       }
-      const admitted = this.#room.admit(changes);
-      const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
-      if (!admitted.isRoomOnly) return { position, token: mastership.lineage.tokenAt(position), results };
-      // Others may have written meanwhile, so that what is asked for is looked at anew.
-      mastership = this.#options.mastership();
-      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
     }
   }
 
@@ -116,7 +181,7 @@ export class WritePath {
     }
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
-    const position = await this.#propose(mastership, changes, answer);
+    const position = await this.#propose(mastership, changes, this.#recordTime(mastership), answer);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -136,30 +201,39 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, [{ kind: "truncate-records", below }], answer);
+    return this.#propose(mastership, [{ kind: "truncate-records", below }], this.#recordTime(mastership), answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    const proposed = this.#propose(mastership, [change], WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, [change], this.#recordTime(mastership), WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
   }
 
   /** See `Room.excess`. */
-  excess(): readonly Change[] {
+  excess(): readonly Removal[] {
     return this.#room.excess();
   }
 
-  /** Writes the removals of keys, as they are; on a full disk with what is kept back for that. */
-  async proposeRemovals(changes: readonly Change[]): Promise<Position> {
-    return this.#withReserve(async () => {
+  /**
+   * Writes the removals of keys, as they are; on a full disk with what is kept back for that. Those of keys that have been written
+   * while it waited are left out.
+   */
+  async proposeRemovals(removals: readonly Removal[]): Promise<void> {
+    await this.#withReserve(async () => {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-      return this.#propose(mastership, changes, WHEN_COMMITTED);
+      const changes = removals.filter((removal) => this.#findsItsKey(removal));
+      if (changes.length > 0) await this.#propose(mastership, changes, this.#recordTime(mastership), WHEN_COMMITTED);
     });
+  }
+
+  #findsItsKey({ key, modSeq }: Removal): boolean {
+    if (this.#proposals.overlay.look(keyName(key))) return false;
+    return this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES)?.modSeq === modSeq;
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
@@ -210,23 +284,33 @@ export class WritePath {
     return this.#options.mastership();
   }
 
+  /** What is in flight is bounded together with the answers that wait for it. */
+  #assertPending(moreBytes: number): void {
+    const { pendingBytesMax } = this.#options;
+    const { size } = this.#proposals;
+    const byteLength = this.#proposals.byteLength + this.#heldBytes;
+    if (size === 0 || moreBytes === 0 || byteLength + moreBytes <= pendingBytesMax) return;
+    throw new StoreError(
+      "overloaded",
+      `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
+    );
+  }
+
+  /** Of a record that would come now. */
+  #recordTime({ log }: Mastership): EpochMs {
+    return recordTime(this.#options.nowMs(), log);
+  }
+
   #propose(
     mastership: Mastership,
     changes: readonly Change[],
+    timestampMs: EpochMs,
     answer: Answer,
     growth: Growth = NO_GROWTH,
   ): Promise<Position> {
     const { epoch, log } = mastership;
-    const { pendingBytesMax, nowMs } = this.#options;
     const payload = encodeChanges(changes);
-    const { size, byteLength } = this.#proposals;
-    if (size > 0 && byteLength + payload.length > pendingBytesMax) {
-      throw new StoreError(
-        "overloaded",
-        `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
-      );
-    }
-    const timestampMs = recordTime(nowMs(), log);
+    this.#assertPending(payload.length);
     const position = { epoch, seq: log.append({ epoch, timestampMs, payload }) };
     const { isDoneWhenKept, deadlineMs } = answer;
     return new Promise((resolve, reject) => {
@@ -245,20 +329,23 @@ export class WritePath {
     });
   }
 
-  /** Waits until the writes in flight are applied that an answer has seen. */
-  async #seen(seq: Seq, log: Log, { deadlineMs }: Answer): Promise<void> {
+  /** Waits for the writes in flight that an answer has seen; resolves to whether they are applied, or have come to nothing. */
+  #seen(seq: Seq, { deadlineMs }: Answer): Promise<boolean> {
     const { applier, clock } = this.#options;
-    if (applier.applied.seq >= seq) return;
-    const isApplied = (): boolean => {
-      if (applier.applied.seq >= seq) return true;
-      if (log.lastSeq >= seq) return false;
-      const message = `the write at seq ${seq} that this answer rests on was not committed; try again`;
-      throw new StoreError("outcome_unknown", message);
-    };
-    const waitMs = deadlineMs - clock.monotonicMs();
-    if (await applier.until(isApplied, deadlineMs === Infinity ? {} : { waitMs })) return;
-    const message = `the write at seq ${seq} that this answer rests on was not committed in time; try again`;
-    throw new StoreError("outcome_unknown", message);
+    if (applier.applied.seq >= seq) return Promise.resolve(true);
+    return new Promise((resolve, reject) => {
+      let timer: Timer | undefined = undefined;
+      const forget = this.#proposals.observe(seq, (isApplied) => {
+        timer?.cancel();
+        resolve(isApplied);
+      });
+      if (deadlineMs === Infinity) return;
+      timer = clock.after(Math.max(0, deadlineMs - clock.monotonicMs()), () => {
+        forget();
+        const message = `the write at seq ${seq} that this answer rests on was not committed in time; nothing was changed; try again`;
+        reject(new StoreError("outcome_unknown", message));
+      });
+    });
   }
 
   /**
@@ -304,11 +391,18 @@ export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
   return epochMs(Math.max(nowMs, log.lastTimestampMs));
 }
 
-function bytesOf(commands: readonly WriteCommand[]): number {
-  return commands.reduce(
-    (sum, command) => sum + command.key.length + (command.kind === "set" ? command.value.length : 0),
-    0,
-  );
+/** Whether an operation only ever removes. */
+function makesSmaller({ kind }: WriteCommand | TxnOperation): boolean {
+  return kind === "delete" || kind === "delete-range" || kind === "get";
+}
+
+function bytesOf(operations: readonly (WriteCommand | TxnOperation)[]): number {
+  let bytes = 0;
+  for (const operation of operations) {
+    if (operation.kind === "delete-range") bytes += operation.range.start.length + (operation.range.end?.length ?? 0);
+    else bytes += operation.key.length + (operation.kind === "set" ? operation.value.length : 0);
+  }
+  return bytes;
 }
 
 function unknownOutcome(why: string, { position }: Proposal): StoreError {
