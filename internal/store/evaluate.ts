@@ -1,25 +1,11 @@
 /** From wishes to effects: what commands change, judged against the state as the writes in flight will leave it. */
+import { assert } from "../base/assert.js";
 import type { EpochMs, Seq } from "../base/position.js";
 import { epochMs, seq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
 import type { Change } from "./change.js";
 import { keyName, type Proposals } from "./proposals.js";
-
-/** A wish to change a key; conditions and relative times still in it. */
-export type WriteCommand =
-  | {
-      readonly kind: "set";
-      readonly key: Uint8Array;
-      readonly value: Uint8Array;
-      /** From now; absent or 0: the key does not expire. */
-      readonly ttlMs?: number;
-    }
-  | { readonly kind: "delete"; readonly key: Uint8Array };
-
-/** What one command found. */
-export interface WriteResult {
-  readonly existed: boolean;
-}
+import type { WriteCommand, WriteResult } from "./write-command.js";
 
 export interface Evaluation {
   /** The effects, in order; none when the commands change nothing. */
@@ -42,6 +28,7 @@ export function evaluate(
   const earlier = commands.length > 1 ? new Map<string, boolean>() : undefined;
   let seenSeq = 0;
   for (const command of commands) {
+    assert(command.kind === "set" || command.kind === "delete", `${command.kind} cannot be evaluated yet`);
     const name = keyName(command.key);
     let existed = earlier?.get(name);
     if (existed === undefined) {

@@ -24,6 +24,18 @@ export type StoreErrorCode =
   | "lineage_lost"
   /** A token that no node of Cambium has made. */
   | "invalid_token"
+  /** A condition of the write does not hold (`failedCondition`); nothing was changed. */
+  | "condition_failed"
+  /** A value that was to be incremented is no decimal number of 64 bits (`counter`); nothing was changed. */
+  | "not_an_integer"
+  /** A sum would pass its bounds (`counter`); nothing was changed. */
+  | "out_of_bounds"
+  /** The values that the write reads are together more than one record and one answer may hold (`passed`); nothing was changed. */
+  | "too_large"
+  /** A repeat whose answer is not remembered any more (`oldestClientSeq`); it was not executed now. */
+  | "retry_too_old"
+  /** No more answers can be remembered (`retries.max_bytes`); nothing was changed. */
+  | "retries_full"
   /** The node shuts down. */
   | "closing"
   /** The disk failed this node, and it acknowledges nothing more. */
@@ -41,9 +53,14 @@ export class StoreError extends Error {
   readonly offsets?: OffsetRange;
   /** With `lineage_lost`: the last position that the lost history and this node's have in common, as far as it is known. */
   readonly fork?: Position;
-
-  /** With `storage_full`. */
+  /** With `storage_full`, `too_large` and `retries_full`. */
   readonly passed?: PassedLimit;
+  /** With `condition_failed`. */
+  readonly failedCondition?: FailedCondition;
+  /** With `not_an_integer` and `out_of_bounds`. */
+  readonly counter?: RefusedCounter;
+  /** With `retry_too_old`: the lowest that this client can send. */
+  readonly oldestClientSeq?: number;
 
   constructor(
     code: StoreErrorCode,
@@ -54,6 +71,9 @@ export class StoreError extends Error {
       offsets?: OffsetRange;
       fork?: Position;
       passed?: PassedLimit;
+      failedCondition?: FailedCondition;
+      counter?: RefusedCounter;
+      oldestClientSeq?: number;
     } = {},
   ) {
     super(message, options);
@@ -63,6 +83,9 @@ export class StoreError extends Error {
     if (options.offsets) this.offsets = options.offsets;
     if (options.fork) this.fork = options.fork;
     if (options.passed) this.passed = options.passed;
+    if (options.failedCondition) this.failedCondition = options.failedCondition;
+    if (options.counter) this.counter = options.counter;
+    if (options.oldestClientSeq !== undefined) this.oldestClientSeq = options.oldestClientSeq;
   }
 }
 
@@ -72,6 +95,26 @@ export interface PassedLimit {
   readonly limit: string;
   readonly maximum: number;
   readonly actual: number;
+}
+
+/** The key as it was when the condition was judged. */
+export interface FailedCondition {
+  readonly key: Uint8Array;
+  readonly exists: boolean;
+  /** 0: the key is absent. */
+  readonly modSeq: Seq;
+  /** Which command of the write, or operation of the transaction's list, from 0 on. */
+  readonly operation: number;
+}
+
+export interface RefusedCounter {
+  readonly key: Uint8Array;
+  /** As in `FailedCondition`. */
+  readonly operation: number;
+  /** With `out_of_bounds`: what the key holds, or counts as, and the bounds. */
+  readonly value?: bigint;
+  readonly min?: bigint;
+  readonly max?: bigint;
 }
 
 export interface LogRange {

@@ -7,9 +7,9 @@ import type { Engine } from "../engine/engine.js";
 import type { FileSystem } from "../wal/file-system.js";
 import type { Durability } from "../wal/log.js";
 import type { ClusterSettings } from "./change.js";
-import type { WriteResult } from "./evaluate.js";
 import type { NodeRole } from "./node-file.js";
 import type { SnapshotPolicy } from "./snapshotter.js";
+import type { WriteResult } from "./write-command.js";
 
 export interface StoreOptions {
   readonly fileSystem: FileSystem;
@@ -78,6 +78,17 @@ export interface WriteOptions {
   readonly acknowledge?: "kept" | "committed";
   /** Then the write is answered in any case: with `outcome_unknown`, unless it was not proposed yet. Absent: never. */
   readonly timeoutMs?: number;
+  /** Bytes of stored values that the record and the answer may take over, for touched keys, previous values and gets. Absent: 4 MiB. */
+  readonly storedBytesMax?: number;
+  /** The write may have been sent before: then it is answered as it was the first time. */
+  readonly retry?: RetryKey;
+}
+
+/** What makes two calls one and the same write. */
+export interface RetryKey {
+  readonly clientId: string;
+  /** 1, 2, 3, … */
+  readonly clientSeq: number;
 }
 
 export interface WriteReceipt {
@@ -86,6 +97,16 @@ export interface WriteReceipt {
   readonly token: Uint8Array;
   /** One for each command. */
   readonly results: readonly WriteResult[];
+  /** The write had been made before: this is what it was answered then. */
+  readonly repeated?: true;
+}
+
+/** `results` has one for each operation of the list that was carried out. */
+export interface TxnReceipt extends WriteReceipt {
+  /** Whether all compares held, so that `then` was carried out. */
+  readonly succeeded: boolean;
+  /** Which did not, by their places, from 0 on. */
+  readonly failedCompares: readonly number[];
 }
 
 export interface ProduceReceipt {
@@ -93,6 +114,8 @@ export interface ProduceReceipt {
   readonly firstOffset: number;
   readonly position: Position;
   readonly token: Uint8Array;
+  /** As in `WriteReceipt`. */
+  readonly repeated?: true;
 }
 
 /** The checksum of the whole replicated state at a seq; equal on every node that has applied up to there. */

@@ -25,7 +25,6 @@ import type { BackupStream } from "./backup.js";
 import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
-import type { WriteCommand } from "./evaluate.js";
 import { Expirer } from "./expirer.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
@@ -57,6 +56,7 @@ import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
+import type { WriteCommand } from "./write-command.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
 export type * from "./store-types.js";
@@ -71,7 +71,7 @@ export {
   type MemberSource,
 } from "./change.js";
 export type { StorageLimits } from "./room.js";
-export type { WriteCommand, WriteResult } from "./evaluate.js";
+export type * from "./write-command.js";
 export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
 export type { Extent, OffsetRange, ProducedRecord } from "../records/record-log.js";
@@ -80,7 +80,7 @@ export type { ScanPage, ScanRequest } from "./scan.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
-export { StoreError, type StoreErrorCode } from "./store-error.js";
+export { type FailedCondition, type RefusedCounter, StoreError, type StoreErrorCode } from "./store-error.js";
 export type { TransferFile } from "./transfer-source.js";
 export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.

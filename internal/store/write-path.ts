@@ -8,7 +8,7 @@ import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSe
 import type { Log } from "../wal/log.js";
 import type { Applier } from "./applier.js";
 import { type Change, encodeChanges } from "./change.js";
-import { evaluate, type WriteCommand } from "./evaluate.js";
+import { evaluate } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
 import type { Produced } from "./produced.js";
@@ -17,6 +17,7 @@ import type { Reserve } from "./reserve.js";
 import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
 import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
+import type { WriteCommand } from "./write-command.js";
 import { WritePause } from "./write-pause.js";
 
 /** A mastership that takes writes, and what it writes to. */
@@ -300,10 +301,12 @@ export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
 }
 
 function bytesOf(commands: readonly WriteCommand[]): number {
-  return commands.reduce(
-    (sum, command) => sum + command.key.length + (command.kind === "set" ? command.value.length : 0),
-    0,
-  );
+  let bytes = 0;
+  for (const command of commands) {
+    if (command.kind === "delete-range") bytes += command.range.start.length + (command.range.end?.length ?? 0);
+    else bytes += command.key.length + (command.kind === "set" ? command.value.length : 0);
+  }
+  return bytes;
 }
 
 function unknownOutcome(why: string, { position }: Proposal): StoreError {
