@@ -15,6 +15,13 @@ export function prefixedSize(length: number): number {
   return (length < 1 << 7 ? 1 : length < 1 << 14 ? 2 : length < 1 << 21 ? 3 : length < 1 << 28 ? 4 : 5) + length;
 }
 
+/** Bytes of a number that `varint` writes. */
+export function varintSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) size++;
+  return size;
+}
+
 /** Fills a buffer whose size the caller has reckoned. */
 export class ByteWriter {
   readonly bytes: Buffer;
@@ -41,6 +48,13 @@ export class ByteWriter {
   raw(bytes: Uint8Array): void {
     this.bytes.set(bytes, this.at);
     this.at += bytes.length;
+  }
+
+  /** Up to 2^53 - 1, as unsigned LEB128. */
+  varint(value: number): void {
+    let rest = value;
+    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) this.byte((rest & 0x7f) | 0x80);
+    this.byte(rest);
   }
 
   prefixed(bytes: Uint8Array): void {
@@ -100,6 +114,19 @@ export class ByteReader {
     const view = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return view;
+  }
+
+  /** Up to 2^53 - 1. */
+  varint(): number {
+    let value = 0;
+    for (let scale = 1; scale < 2 ** 53; scale *= 0x80) {
+      const part = this.byte();
+      value += (part & 0x7f) * scale;
+      if (part >= 0x80) continue;
+      if (!Number.isSafeInteger(value)) break;
+      return value;
+    }
+    throw new FormatError("a number is out of range");
   }
 
   prefixed(): Uint8Array {
