@@ -15,9 +15,11 @@
  * kind 8  settings           commit (1)  voters (1)  entries (8)  bytes (8)  policy (1)   the last three limit what is stored; 0: no limit
  * kind 9  expire  mod seq (8)  length key
  * kind 10 evict   mod seq (8)  length key
+ * kind 12 remember  length client id  client seq (number)  length answer     the answer (answers.ts) of the write that this record is
+ * kind 13 forget    count (number)  count × length client id                 of these clients nothing is remembered any more
  * ```
  *
- * A length is an unsigned LEB128 number of at most five bytes. An unknown kind is from a newer version: the record is refused, never skipped,
+ * A length is an unsigned LEB128 number of at most five bytes, a number one of at most eight. An unknown kind is from a newer version: the record is refused, never skipped,
  * since skipping would make this node's state differ from the others'.
  */
 import { assert, must, unreachable } from "../base/assert.js";
@@ -25,7 +27,7 @@ import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } fr
 import { epochMs, seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
-import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
+import { ByteReader, ByteWriter, FormatError, prefixedSize, varintSize } from "./byte-codec.js";
 
 /** How a member came to be known. */
 export type MemberSource = "founder" | "listed" | "added" | "registered";
@@ -65,7 +67,14 @@ export type Change =
   /** The record log's next record; offsets are dense, and given by the master. */
   | { readonly kind: "produce"; readonly offset: number; readonly record: Uint8Array }
   /** The record log begins at `below` from here on. */
-  | { readonly kind: "truncate-records"; readonly below: number };
+  | { readonly kind: "truncate-records"; readonly below: number }
+  | RetriesChange;
+
+/** A change of what is remembered for safe retries. */
+export type RetriesChange =
+  /** The answer of the write that this record is; whoever sends it again, under the same two, gets it again. */
+  | { readonly kind: "remember"; readonly clientId: string; readonly clientSeq: number; readonly answer: Uint8Array }
+  | { readonly kind: "forget"; readonly clientIds: readonly string[] };
 
 /** A change of the record log. */
 export type RecordsChange = Extract<Change, { kind: "produce" | "truncate-records" }>;
@@ -84,6 +93,8 @@ const KIND = {
   settings: 8,
   expire: 9,
   evict: 10,
+  remember: 12,
+  forget: 13,
 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
@@ -153,6 +164,14 @@ function sizeOf(change: Change): number {
       return 1 + 8;
     case "settings":
       return 1 + 2 + 8 + 8 + 1;
+    case "remember": {
+      const { clientId, clientSeq, answer } = change;
+      return 1 + prefixedSize(Buffer.byteLength(clientId)) + varintSize(clientSeq) + prefixedSize(answer.length);
+    }
+    case "forget": {
+      const { clientIds } = change;
+      return clientIds.reduce((sum, id) => sum + prefixedSize(Buffer.byteLength(id)), 1 + varintSize(clientIds.length));
+    }
     default:
       return unreachable(change);
   }
@@ -209,6 +228,17 @@ function write(writer: ByteWriter, change: Change): void {
       writer.byte(COMMIT_MODES.indexOf(change.settings.commit));
       writer.byte(VOTERS.indexOf(change.settings.voters));
       writeLimits(writer, change.settings.limits ?? NO_LIMITS);
+      return;
+    case "remember":
+      writer.byte(KIND.remember);
+      writer.prefixed(Buffer.from(change.clientId));
+      writer.varint(change.clientSeq);
+      writer.prefixed(change.answer);
+      return;
+    case "forget":
+      writer.byte(KIND.forget);
+      writer.varint(change.clientIds.length);
+      for (const clientId of change.clientIds) writer.prefixed(Buffer.from(clientId));
       return;
     default:
       unreachable(change);
@@ -267,6 +297,18 @@ function read(reader: ByteReader): Change {
       const voters = VOTERS[reader.byte()];
       if (!commit || !voters) throw new FormatError("a setting of the cluster is unknown to this version");
       return { kind: "settings", settings: { commit, voters, ...readLimits(reader) } };
+    }
+    case KIND.remember:
+      return {
+        kind: "remember",
+        clientId: Buffer.from(reader.prefixed()).toString(),
+        clientSeq: reader.varint(),
+        answer: reader.prefixed(),
+      };
+    case KIND.forget: {
+      const clientIds: string[] = [];
+      for (let left = reader.varint(); left > 0; left--) clientIds.push(Buffer.from(reader.prefixed()).toString());
+      return { kind: "forget", clientIds };
     }
     default:
       throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);
