@@ -139,7 +139,7 @@ export class Store {
       engine,
       proposals: this.#proposals,
       clock,
-      restore: (cluster) => this.#mustBeJoined().restore(cluster),
+      restore: (cluster, retries) => this.#mustBeJoined().restore(cluster, retries),
       onApplied: (seq) => this.#noteApplied(seq),
       applyRecords: (change, position, timestampMs) => this.#mustBeJoined().applyRecords(change, position, timestampMs),
       onExpected: (check) => this.#compareState(check),
@@ -615,10 +615,10 @@ export class Store {
 
   /** The checksum of the applied state, where it stands now. */
   stateCheck(): StateCheck {
-    const { engine, cluster, applied } = this.#applier;
+    const { engine, cluster, retries, applied } = this.#applier;
     return {
       seq: applied.seq,
-      checksum: stateChecksum({ engine, cluster, records: this.#mustBeJoined().produced.mark() }),
+      checksum: stateChecksum({ engine, cluster, retries, records: this.#mustBeJoined().produced.mark() }),
     };
   }
 
