@@ -5,14 +5,20 @@ import { epochMs, seq } from "../base/position.js";
 import { type Answer, decodeAnswer, encodeAnswer, type Request, requestSum } from "./answers.js";
 import { FormatError, NewerFormatError } from "./byte-codec.js";
 import { bytes } from "./testing/stores.js";
-import type { WriteCommand } from "./write-command.js";
+import type { Compare, TxnOperation, WriteCommand } from "./write-command.js";
 
 const OWN = seq(1000);
 const anySeq = fc.oneof(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }).map(seq), fc.constant(OWN));
 const previous = fc.record({ value: fc.uint8Array({ maxLength: 300 }), createSeq: anySeq, modSeq: anySeq });
-const entry = fc
-  .tuple(previous, fc.option(fc.maxSafeNat().map(epochMs), { nil: undefined }))
-  .map(([found, expiresAtMs]) => (expiresAtMs === undefined ? found : { ...found, expiresAtMs }));
+const entry = fc.record(
+  {
+    value: fc.uint8Array({ maxLength: 300 }),
+    createSeq: anySeq,
+    modSeq: anySeq,
+    expiresAtMs: fc.maxSafeNat().map(epochMs),
+  },
+  { requiredKeys: ["value", "createSeq", "modSeq"] },
+);
 const result = fc.record(
   {
     existed: fc.boolean(),
@@ -94,6 +100,14 @@ describe("requests", () => {
   const key = bytes("k");
   const value = bytes("v");
   const write = (...commands: WriteCommand[]): Request => ({ kind: "write", commands });
+  const txn = (
+    compares: readonly Compare[],
+    whenTrue: readonly TxnOperation[],
+    whenNot: readonly TxnOperation[],
+  ): Request => {
+    // oxlint-disable-next-line unicorn/no-thenable -- it is a list, and nobody awaits it
+    return { kind: "txn", txn: { compares, then: whenTrue, else: whenNot } };
+  };
   const increment = { kind: "increment", key, delta: 1n, initial: 0n, min: -10n, max: 10n, ttlMs: 0 } as const;
 
   test("have the same sum exactly when they ask for the same", () => {
@@ -123,8 +137,8 @@ describe("requests", () => {
       write({ kind: "delete-range", range: { start: key } }),
       write({ kind: "delete-range", range: { start: key, end: bytes("") } }),
       write({ kind: "delete-range", range: { start: key, end: bytes("z") } }),
-      { kind: "txn", txn: { compares: [], then: [{ kind: "get", key }], else: [] } },
-      { kind: "txn", txn: { compares: [], then: [], else: [{ kind: "get", key }] } },
+      txn([], [{ kind: "get", key }], []),
+      txn([], [], [{ kind: "get", key }]),
       ...(["equal", "less"] as const).flatMap((comparison) =>
         (
           [
@@ -135,9 +149,7 @@ describe("requests", () => {
             { kind: "exists", exists: false },
             { kind: "value", value },
           ] as const
-        ).map((target): Request => {
-          return { kind: "txn", txn: { compares: [{ key, comparison, target }], then: [], else: [] } };
-        }),
+        ).map((target) => txn([{ key, comparison, target }], [], [])),
       ),
       { kind: "produce", records: [value] },
       { kind: "produce", records: [value, value] },

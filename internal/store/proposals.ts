@@ -6,6 +6,7 @@ import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
 import type { Change } from "./change.js";
+import { RetriesInFlight } from "./retries-in-flight.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
 /** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
@@ -46,6 +47,10 @@ export class Proposals {
   /** Those that only wait for being kept, in the order of the log. */
   #awaitKept: Proposal[] = [];
   #emptied: (() => void)[] = [];
+  /** What they make of what is remembered. */
+  readonly retries = new RetriesInFlight();
+  /** Who waits for what becomes of a write in flight, by its seq. */
+  readonly #observers = new Map<Seq, Set<(isApplied: boolean) => void>>();
 
   get byteLength(): number {
     return this.#byteLength;
@@ -77,6 +82,7 @@ export class Proposals {
     if (proposal.isDoneWhenKept) this.#awaitKept.push(proposal);
     this.#byteLength += proposal.byteLength;
     this.#grow(proposal.growth, 1);
+    this.retries.add(proposal.position, proposal.changes);
     for (const change of proposal.changes) {
       if (change.kind === "put") {
         this.#overlay.set(keyName(change.key), {
@@ -112,6 +118,8 @@ export class Proposals {
     }
     this.#byteLength -= proposal.byteLength;
     this.#grow(proposal.growth, -1);
+    this.retries.remove(proposal.changes);
+    if (this.#observers.size > 0) this.#tellObservers(seq, true);
     for (const change of proposal.changes) {
       if (change.kind !== "put" && !isRemoval(change)) continue;
       const name = keyName(change.key);
@@ -159,16 +167,42 @@ export class Proposals {
     this.#growth = NO_GROWTH;
     this.#nextOffset = undefined;
     this.#overlay.clear();
+    this.retries.clear();
     this.#awaitKept = [];
     // One that was answered when it was kept is answered again, which nobody hears.
     for (const proposal of left) this.add(proposal);
     for (const proposal of all.slice(left.length)) proposal.failed(reason(proposal));
+    for (const seq of this.#observers.keys()) if (seq >= firstSeq) this.#tellObservers(seq, false);
     if (left.length === 0) this.#tellEmpty();
   }
 
-  #grow({ entries, bytes }: Growth, sign: 1 | -1): void {
-    if (entries === 0 && bytes === 0) return;
-    this.#growth = { entries: this.#growth.entries + sign * entries, bytes: this.#growth.bytes + sign * bytes };
+  /**
+   * Calls `tell` once, on the tick on which the write in flight at `seq` is applied, or comes to nothing that is known here. Gives
+   * a function with which to wait no longer.
+   */
+  observe(seq: Seq, tell: (isApplied: boolean) => void): () => void {
+    const observers = this.#observers.get(seq) ?? new Set();
+    this.#observers.set(seq, observers.add(tell));
+    return () => {
+      observers.delete(tell);
+      if (observers.size === 0 && this.#observers.get(seq) === observers) this.#observers.delete(seq);
+    };
+  }
+
+  #tellObservers(seq: Seq, isApplied: boolean): void {
+    const observers = this.#observers.get(seq);
+    this.#observers.delete(seq);
+    for (const tell of observers ?? []) tell(isApplied);
+  }
+
+  #grow({ entries, bytes, retryBytes = 0 }: Growth, sign: 1 | -1): void {
+    if (entries === 0 && bytes === 0 && retryBytes === 0) return;
+    const before = this.#growth;
+    this.#growth = {
+      entries: before.entries + sign * entries,
+      bytes: before.bytes + sign * bytes,
+      retryBytes: (before.retryBytes ?? 0) + sign * retryBytes,
+    };
   }
 
   #tellEmpty(): void {

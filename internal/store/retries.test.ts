@@ -39,10 +39,7 @@ const ids = (table: RetryTable): string[] => [...table.byLastUse()].map(({ id })
 
 /** Everything that is replicated of a table, and the order that follows from it. */
 const contentOf = (table: RetryTable): unknown => ({
-  clients: [...table.walk()].map(({ answers, ...client }) => ({
-    ...client,
-    answers: answers.map(({ answer, ...rest }) => ({ ...rest, answer: text(answer) })),
-  })),
+  clients: [...table.walk()],
   bytes: table.bytes,
   checksum: table.checksum,
 });

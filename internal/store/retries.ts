@@ -101,6 +101,25 @@ export class RetryTable {
     return clientSeq < client.floor ? { kind: "too-old", floor: client.floor } : undefined;
   }
 
+  /** What the table would grow by, were an answer remembered now. */
+  growthBy({ clientId, clientSeq, answer }: Remember): number {
+    const client = this.#clients.get(clientId);
+    const size = ANSWER_OVERHEAD_BYTES + answer.length;
+    if (!client) return CLIENT_OVERHEAD_BYTES + Buffer.byteLength(clientId) + size;
+    if (clientSeq < client.floor) return 0;
+    const { answers } = client;
+    let growth = size;
+    let answerBytes = client.answerBytes + answer.length;
+    // It is mostly the highest itself; where it is not, it may go at once instead, and this is too much by a little.
+    for (let i = 0; i < answers.length; i++) {
+      const isWithin = answers.length + 1 - i <= ANSWERS_A_CLIENT_MAX && answerBytes <= ANSWER_BYTES_A_CLIENT_MAX;
+      if (isWithin) break;
+      growth -= ANSWER_OVERHEAD_BYTES + answers[i]!.text.length;
+      answerBytes -= answers[i]!.text.length;
+    }
+    return growth;
+  }
+
   /** Carries out a change of the record `seq`. A client that has it already, since a snapshot saw it so, stays as it is. */
   apply(change: RetriesChange, seq: Seq, timestampMs: EpochMs): void {
     if (change.kind === "remember") this.#remember(change, seq, timestampMs);
@@ -244,11 +263,6 @@ export class RetryTable {
     if (client.newer) client.newer.older = client.older;
     else this.#newest = client.older;
   }
-}
-
-/** What remembering an answer may take of the table, at most. */
-export function costOf({ clientId, answer }: Remember): number {
-  return CLIENT_OVERHEAD_BYTES + Buffer.byteLength(clientId) + ANSWER_OVERHEAD_BYTES + answer.length;
 }
 
 /** The place of the first answer whose number is not lower: mostly behind the last one. */

@@ -25,7 +25,9 @@ import type { BackupStream } from "./backup.js";
 import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
-import { Expirer } from "./expirer.js";
+import type { DueRemovals } from "./due-removals.js";
+import { expirerOf } from "./expirer.js";
+import { forgetterOf } from "./forgetter.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
@@ -36,6 +38,7 @@ import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
 import { keyName, Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
+import { RETRY_LIMITS } from "./retry-guard.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
@@ -71,6 +74,7 @@ export {
   type MemberSource,
 } from "./change.js";
 export type { StorageLimits } from "./room.js";
+export { RETRY_LIMITS, type RetryLimits } from "./retry-guard.js";
 export type * from "./write-command.js";
 export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
@@ -108,7 +112,8 @@ export class Store {
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
   readonly #writes: WritePath;
-  readonly #expirer: Expirer;
+  readonly #expirer: DueRemovals;
+  readonly #forgetter: DueRemovals;
   readonly #trimmer: Trimmer;
   readonly #listeners: StoreListener[] = [];
   /** From the moment on at which the node belongs to a cluster. */
@@ -129,7 +134,7 @@ export class Store {
   #closing = false;
 
   private constructor(options: StoreOptions, ground: Ground) {
-    const { clock, fileSystem, logger, engine, pendingBytesMax } = options;
+    const { clock, fileSystem, logger, engine, pendingBytesMax, retries = RETRY_LIMITS } = options;
     this.#options = options;
     this.#ground = ground;
     this.#node = ground.node;
@@ -150,6 +155,7 @@ export class Store {
     this.#writes = new WritePath({
       clock,
       pendingBytesMax,
+      retryBytesMax: retries.bytesMax,
       proposals: this.#proposals,
       applier: this.#applier,
       reserve: ground.reserve,
@@ -157,12 +163,21 @@ export class Store {
       mastership: () => this.#writableMastership(),
       readPoint: () => this.readPoint(),
     });
-    this.#expirer = new Expirer({
+    this.#expirer = expirerOf({
       engine,
       clock,
       logger,
       nowMs: () => this.#time.now(),
       isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      propose: (changes) => this.#writes.proposeRemovals(changes),
+    });
+    this.#forgetter = forgetterOf({
+      table: this.#applier.retries,
+      limits: retries,
+      clock,
+      logger,
+      nowMs: () => this.#time.now(),
+      isBusy: (clientId) => this.#proposals.retries.isBusy(clientId),
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#trimmer = new Trimmer({
@@ -884,6 +899,7 @@ export class Store {
     if (this.isServingMaster) {
       if (!this.#hasBegunServing) this.#beginServing();
       this.#expirer.look();
+      this.#forgetter.look();
     }
     this.#tell((listener) => listener.applied?.(seq));
   }
@@ -893,6 +909,7 @@ export class Store {
     this.#hasBegunServing = true;
     this.#noteCommit();
     this.#expirer.start();
+    this.#forgetter.start();
     this.#trimmer.start();
   }
 
@@ -901,9 +918,10 @@ export class Store {
     this.#tell((listener) => listener.settingsChanged?.());
   }
 
-  /** Only a master expires and evicts. */
+  /** Only a master expires, evicts and forgets. */
   #stopRemovals(): void {
     this.#expirer.stop();
+    this.#forgetter.stop();
     this.#trimmer.stop();
   }
 

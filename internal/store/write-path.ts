@@ -6,6 +6,7 @@ import { assert } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Log } from "../wal/log.js";
+import type { Answer as RememberedAnswer } from "./answers.js";
 import type { Applier } from "./applier.js";
 import { type Change, encodeChanges } from "./change.js";
 import { evaluate } from "./evaluate.js";
@@ -14,7 +15,8 @@ import type { LoggedCluster } from "./logged-cluster.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
-import { type Growth, NO_GROWTH, Room } from "./room.js";
+import { type Attempt, attemptOf, RetryGuard } from "./retry-guard.js";
+import { type Admitted, type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
 import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
 import type { WriteCommand } from "./write-command.js";
@@ -33,6 +35,8 @@ export interface Mastership {
 export interface WritePathOptions {
   readonly clock: Clock;
   readonly pendingBytesMax: number;
+  /** See `RetryLimits`. */
+  readonly retryBytesMax: number;
   readonly proposals: Proposals;
   readonly applier: Applier;
   /** Lent to what makes things smaller. */
@@ -57,6 +61,7 @@ export class WritePath {
   readonly #options: WritePathOptions;
   readonly #proposals: Proposals;
   readonly #room: Room;
+  readonly #retries: RetryGuard;
   #pause: WritePause | undefined;
   /** For the earliest deadline of what is in flight, or for an earlier one that was kept. */
   #timer: Timer | undefined;
@@ -65,21 +70,34 @@ export class WritePath {
   constructor(options: WritePathOptions) {
     this.#options = options;
     this.#proposals = options.proposals;
-    const { applier, proposals } = options;
+    const { applier, proposals, clock, nowMs, retryBytesMax } = options;
+    this.#retries = new RetryGuard({ table: applier.retries, proposals, clock, nowMs, bytesMax: retryBytesMax });
     this.#room = new Room({ engine: applier.engine, proposals, limits: () => applier.cluster.settings.limits });
   }
 
   /** See `Store.write`. */
   async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     const answer = this.#answer(options);
-    if (commands.every(({ kind }) => kind === "delete")) return this.#withReserve(() => this.#write(commands, answer));
+    const attempt = attemptOf(options?.retry, { kind: "write", commands });
+    if (commands.every(({ kind }) => kind === "delete"))
+      return this.#withReserve(() => this.#write(commands, answer, attempt));
     this.#assertRoom();
-    return this.#write(commands, answer);
+    return this.#write(commands, answer, attempt);
   }
 
-  async #write(commands: readonly WriteCommand[], answer: Answer): Promise<WriteReceipt> {
+  async #write(
+    commands: readonly WriteCommand[],
+    answer: Answer,
+    attempt: Attempt<"write"> | undefined,
+  ): Promise<WriteReceipt> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
+    const known = attempt && this.#retries.find(attempt);
+    if (known?.kind === "in-flight") {
+      await this.#retries.settled(known.position, mastership.log, answer.deadlineMs);
+      return this.#write(commands, answer, attempt);
+    }
+    if (known) return { ...placeOf(known.seq, mastership), results: known.answer.results, repeated: true };
     const { applier, nowMs, readPoint } = this.#options;
     const { changes, results, seenSeq } = evaluate(commands, {
       engine: applier.engine,
@@ -87,7 +105,7 @@ export class WritePath {
       nowMs: nowMs(),
     });
     if (changes.length > 0) {
-      const admitted = this.#room.admit(changes);
+      const admitted = this.#remembering(this.#room.admit(changes), attempt, { kind: "write", results }, mastership);
       const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
       return { position, token: mastership.lineage.tokenAt(position), results };
     }
@@ -98,13 +116,27 @@ export class WritePath {
 
   /** See `Store.produce`. */
   async produce(records: readonly Uint8Array[], options?: WriteOptions): Promise<ProduceReceipt> {
-    const answer = this.#answer(options);
+    const attempt = attemptOf(options?.retry, { kind: "produce", records });
+    return this.#produce(records, this.#answer(options), attempt);
+  }
+
+  async #produce(
+    records: readonly Uint8Array[],
+    answer: Answer,
+    attempt: Attempt<"produce"> | undefined,
+  ): Promise<ProduceReceipt> {
     let mastership = this.#options.mastership();
     this.#assertRoom();
     if (this.#pause) {
       const byteLength = records.reduce((sum, record) => sum + record.length, 0);
       mastership = await this.#pauseOver(this.#pause, byteLength, answer);
     }
+    const known = attempt && this.#retries.find(attempt);
+    if (known?.kind === "in-flight") {
+      await this.#retries.settled(known.position, mastership.log, answer.deadlineMs);
+      return this.#produce(records, answer, attempt);
+    }
+    if (known) return { ...placeOf(known.seq, mastership), firstOffset: known.answer.firstOffset, repeated: true };
     const { produced, lineage } = mastership;
     if (produced.unwrittenBytes > this.#options.pendingBytesMax) {
       const message = "the disk has no room for the record log; nothing was changed; free some and try again";
@@ -112,7 +144,9 @@ export class WritePath {
     }
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
-    const position = await this.#propose(mastership, changes, answer);
+    const told = { kind: "produce", firstOffset } as const;
+    const admitted = this.#remembering({ changes, growth: NO_GROWTH }, attempt, told, mastership);
+    const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -241,6 +275,19 @@ export class WritePath {
     });
   }
 
+  /** Lets the record that comes next in the log remember its answer. Throws `StoreError` "retries_full". */
+  #remembering(
+    admitted: Admitted,
+    attempt: Attempt | undefined,
+    answer: RememberedAnswer,
+    { log }: Mastership,
+  ): Admitted {
+    if (!attempt) return admitted;
+    const ownSeq = toSeq(log.last.seq + 1);
+    const { changes, retryBytes } = this.#retries.remember(admitted.changes, attempt, answer, ownSeq);
+    return { changes, growth: { ...admitted.growth, retryBytes } };
+  }
+
   /** Waits until the writes in flight are applied that an answer has seen. */
   async #seen(seq: Seq, log: Log, { deadlineMs }: Answer): Promise<void> {
     const { applier, clock } = this.#options;
@@ -298,6 +345,12 @@ export class WritePath {
 /** Timestamps never go back along the log, whatever the clocks do. */
 export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
   return epochMs(Math.max(nowMs, log.lastTimestampMs));
+}
+
+/** The committed record `seq`, and the token that stands for it. */
+function placeOf(seq: Seq, { lineage }: Mastership): { readonly position: Position; readonly token: Uint8Array } {
+  const position = lineage.positionAt(seq);
+  return { position, token: lineage.tokenAt(position) };
 }
 
 function bytesOf(commands: readonly WriteCommand[]): number {
