@@ -16,8 +16,8 @@
  *
  * The version stands first so that a later one can change the rest: answers outlive an update of the nodes.
  */
-import { unreachable } from "../base/assert.js";
-import { crc32 } from "../base/crc32.js";
+import { assert, unreachable } from "../base/assert.js";
+import { crc32Range } from "../base/crc32.js";
 import { epochMs, type Seq, seq as toSeq } from "../base/position.js";
 import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize, varintSize } from "./byte-codec.js";
 import type {
@@ -115,7 +115,10 @@ export function requestSum(request: Request): number {
       return txn.else.reduce(sumOfOperation, sumOfText("else", sum));
     }
     case "produce":
-      return request.records.reduce((sum, record) => sumOfBytes(record, sum), sumOfText("produce", 0));
+      return request.records.reduce(
+        (sum, record) => sumOfBytes(record, sumOfText(`record ${record.length}`, sum)),
+        sumOfText("produce", 0),
+      );
     default:
       return unreachable(request);
   }
@@ -242,37 +245,42 @@ function readInt64(reader: ByteReader): bigint {
 
 // ---- sums of requests ------------------------------------------------------------------------------------------------
 
+// Each text has the lengths of what follows on it, so that what stands behind each other is told apart from what is one.
+
 function sumOfOperation(sum: number, operation: TxnOperation | WriteCommand): number {
   switch (operation.kind) {
     case "set": {
       const { key, value, ttlMs = 0, keepTtl = false, condition, wantPrevious = false } = operation;
-      const about = sumOfCondition(condition, sumOfText(`set ${ttlMs} ${keepTtl} ${wantPrevious}`, sum));
-      return sumOfBytes(value, sumOfBytes(key, about));
+      const about = `set ${ttlMs} ${keepTtl} ${wantPrevious} ${key.length} ${value.length}`;
+      return sumOfBytes(value, sumOfBytes(key, sumOfCondition(condition, sumOfText(about, sum))));
     }
     case "delete": {
       const { key, condition, wantPrevious = false } = operation;
-      return sumOfBytes(key, sumOfCondition(condition, sumOfText(`delete ${wantPrevious}`, sum)));
+      return sumOfBytes(key, sumOfCondition(condition, sumOfText(`delete ${wantPrevious} ${key.length}`, sum)));
     }
-    case "touch":
-      return sumOfBytes(operation.key, sumOfCondition(operation.condition, sumOfText(`touch ${operation.ttlMs}`, sum)));
+    case "touch": {
+      const { key, ttlMs, condition } = operation;
+      return sumOfBytes(key, sumOfCondition(condition, sumOfText(`touch ${ttlMs} ${key.length}`, sum)));
+    }
     case "increment": {
       const { key, delta, initial, min, max, ttlMs } = operation;
-      return sumOfBytes(key, sumOfText(`increment ${delta} ${initial} ${min} ${max} ${ttlMs}`, sum));
+      const about = `increment ${delta} ${initial} ${min} ${max} ${ttlMs} ${key.length}`;
+      return sumOfBytes(key, sumOfText(about, sum));
     }
     case "delete-range": {
       const { start, end } = operation.range;
-      const from = sumOfBytes(start, sumOfText(`delete-range ${end !== undefined}`, sum));
+      const from = sumOfBytes(start, sumOfText(`delete-range ${start.length} ${end?.length}`, sum));
       return end ? sumOfBytes(end, from) : from;
     }
     case "get":
-      return sumOfBytes(operation.key, sumOfText("get", sum));
+      return sumOfBytes(operation.key, sumOfText(`get ${operation.key.length}`, sum));
     default:
       return unreachable(operation);
   }
 }
 
 function sumOfCompare(sum: number, { key, comparison, target }: Compare): number {
-  const about = sumOfBytes(key, sumOfText(`compare ${comparison} ${target.kind}`, sum));
+  const about = sumOfBytes(key, sumOfText(`compare ${comparison} ${target.kind} ${key.length}`, sum));
   switch (target.kind) {
     case "mod-seq":
     case "create-seq":
@@ -280,7 +288,7 @@ function sumOfCompare(sum: number, { key, comparison, target }: Compare): number
     case "exists":
       return sumOfText(`${target.exists}`, about);
     case "value":
-      return sumOfBytes(target.value, about);
+      return sumOfBytes(target.value, sumOfText(`${target.value.length}`, about));
     default:
       return unreachable(target);
   }
@@ -289,15 +297,19 @@ function sumOfCompare(sum: number, { key, comparison, target }: Compare): number
 function sumOfCondition(condition: Condition | undefined, sum: number): number {
   if (!condition) return sum;
   const { ifAbsent = false, ifSeq, ifToken } = condition;
-  const about = sumOfText(`if ${ifAbsent} ${ifSeq}`, sum);
+  const about = sumOfText(`if ${ifAbsent} ${ifSeq} ${ifToken?.length}`, sum);
   return ifToken ? sumOfBytes(ifToken, about) : about;
 }
 
-/** With its length, so that what stands behind each other is told apart from what is one. */
 function sumOfBytes(bytes: Uint8Array, sum: number): number {
-  return crc32(bytes, sumOfText(`${bytes.length}`, sum));
+  return crc32Range(bytes, 0, bytes.length, sum);
 }
 
+/** Of digits and Latin letters. */
 function sumOfText(text: string, sum: number): number {
-  return crc32(Buffer.from(text), sum);
+  const end = SCRATCH.write(text, "latin1");
+  assert(end === text.length, "the texts of requests are short");
+  return crc32Range(SCRATCH, 0, end, sum);
 }
+
+const SCRATCH = Buffer.alloc(512);

@@ -234,6 +234,7 @@ export class DataDirectory {
       await produced.restore();
       return ORIGIN;
     }
+    retries.putInOrder();
     await produced.restore(recordsMark);
     const { from } = summary.header;
     lineage.replace([...epochs, ...logStarts.filter(({ firstSeq }) => firstSeq > from.seq)]);

@@ -39,7 +39,8 @@ const ids = (table: RetryTable): string[] => [...table.byLastUse()].map(({ id })
 
 /** Everything that is replicated of a table, and the order that follows from it. */
 const contentOf = (table: RetryTable): unknown => ({
-  clients: [...table.walk()],
+  clients: [...table.walk()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  order: ids(table),
   bytes: table.bytes,
   checksum: table.checksum,
 });

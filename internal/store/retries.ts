@@ -57,6 +57,8 @@ interface Answer {
 
 interface Client extends ClientUse {
   readonly idSum: number;
+  /** Rises with each client that comes. */
+  readonly birth: number;
   floor: number;
   lastSeq: Seq;
   lastMs: EpochMs;
@@ -74,6 +76,9 @@ export class RetryTable {
   readonly #clients = new Map<string, Client>();
   #oldest: Client | undefined;
   #newest: Client | undefined;
+  /** Whether the list is: a walk hands out clients in another order. */
+  #isInOrder = true;
+  #births = 0;
   #bytes = 0;
   #checksum = 0;
 
@@ -128,12 +133,14 @@ export class RetryTable {
 
   /** From the client that has written nothing for longest. Valid until the table changes. */
   *byLastUse(): Generator<ClientUse, undefined> {
+    this.putInOrder();
     for (let client = this.#oldest; client; client = client.newer) yield client;
     return undefined;
   }
 
   /** Of the client that has written nothing for longest; undefined when there is none. */
   get oldestMs(): EpochMs | undefined {
+    this.putInOrder();
     return this.#oldest?.lastMs;
   }
 
@@ -142,13 +149,16 @@ export class RetryTable {
    * it, that is the table again.
    */
   *walk(): Generator<RememberedClient, undefined> {
-    const clients: Client[] = [];
-    for (let client = this.#oldest; client; client = client.newer) clients.push(client);
-    for (const client of clients) yield shown(client);
+    const end = this.#births;
+    // In the order in which they came; those that come meanwhile are at its end.
+    for (const client of this.#clients.values()) {
+      if (client.birth > end) break;
+      yield shown(client);
+    }
     return undefined;
   }
 
-  /** Adds a client of a walk, in the walk's order. */
+  /** Adds a client of a walk. */
   restore({ id, floor, lastSeq, lastMs, answers }: RememberedClient): void {
     assert(!this.#clients.has(id), "a walk hands out each client once");
     const client = this.#add(id);
@@ -157,10 +167,21 @@ export class RetryTable {
     client.lastMs = lastMs;
     for (const { clientSeq, seq, answer } of answers) this.#insert(client, clientSeq, seq, answer);
     this.#count(client, 1);
+    this.#isInOrder = false;
+  }
+
+  /** What takes a while after many were restored: done here, it is not done later, when somebody waits. */
+  putInOrder(): void {
+    if (this.#isInOrder) return;
+    this.#isInOrder = true;
+    this.#oldest = undefined;
+    this.#newest = undefined;
+    for (const client of [...this.#clients.values()].sort((a, b) => a.lastSeq - b.lastSeq)) this.#append(client);
   }
 
   clear(): void {
     this.#clients.clear();
+    this.#isInOrder = true;
     this.#oldest = undefined;
     this.#newest = undefined;
     this.#bytes = 0;
@@ -171,10 +192,10 @@ export class RetryTable {
     const known = this.#clients.get(clientId);
     const client = known ?? this.#add(clientId);
     if (known) {
+      // A snapshot saw the record already.
+      if (client.lastSeq >= seq) return;
       this.#unlink(client);
       this.#append(client);
-      // Its place among the others is that of the record also where a snapshot saw it already.
-      if (client.lastSeq >= seq) return;
       this.#count(client, -1);
     }
     client.lastSeq = seq;
@@ -202,6 +223,7 @@ export class RetryTable {
     const client: Client = {
       id,
       idSum: crc32(idBytes) | 0,
+      birth: ++this.#births,
       floor: 0,
       lastSeq: toSeq(0),
       lastMs: epochMs(0),
