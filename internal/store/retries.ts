@@ -14,9 +14,9 @@ import type { RetriesChange } from "./change.js";
 export const ANSWERS_A_CLIENT_MAX = 128;
 /** Of one client, unless its last answer alone is larger. */
 export const ANSWER_BYTES_A_CLIENT_MAX = 256 * 1024;
-/** What a client and an answer take of the memory beside their bytes, at most. */
-export const CLIENT_OVERHEAD_BYTES = 320;
-export const ANSWER_OVERHEAD_BYTES = 128;
+/** What a client and an answer take of the memory beside their bytes, about; measured, and rounded up. */
+export const CLIENT_OVERHEAD_BYTES = 400;
+export const ANSWER_OVERHEAD_BYTES = 96;
 
 type Remember = Extract<RetriesChange, { kind: "remember" }>;
 

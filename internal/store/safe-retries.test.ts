@@ -2,9 +2,13 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../base/clock.js";
 import { silentLogger } from "../base/logger.js";
+import { epochMs } from "../base/position.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
+import { Proposals } from "./proposals.js";
 import { restoreBackup } from "./restore.js";
+import { RetryTable } from "./retries.js";
+import { attemptOf, RetryGuard } from "./retry-guard.js";
 import type { ProduceReceipt, Store, WriteCommand, WriteOptions, WriteReceipt } from "./store.js";
 import {
   applied,
@@ -129,6 +133,21 @@ describe("a write that is sent again", () => {
     await expect(store.produce([bytes("1")], as("me", 1))).rejects.toMatchObject(refused);
     expect([read(store, "a"), store.last.seq]).toEqual(["1", 2]);
     await store.close();
+  });
+
+  test("and that only a newer version can read the answer of is not executed, and told so", () => {
+    const table = new RetryTable();
+    const answer = Uint8Array.from([2, 1, 0, 0, 0, 0]);
+    table.apply({ kind: "remember", clientId: "me", clientSeq: 1, answer }, seq(5), epochMs(1));
+    const guard = new RetryGuard({
+      table,
+      proposals: new Proposals(),
+      clock: new FakeClock(),
+      nowMs: () => epochMs(2),
+      bytesMax: 1 << 20,
+    });
+    const attempt = attemptOf({ clientId: "me", clientSeq: 1 }, { kind: "write", commands: [set("a")] });
+    expect(() => guard.find(attempt!)).toThrow("was made at seq 5, and its answer cannot be read by this version");
   });
 
   test("with a text for an id that is no Unicode is known on every node", async () => {
@@ -457,7 +476,7 @@ describe("when no more may be remembered", () => {
 
   test("a client whose answers fill its window takes the place of its own older ones", async () => {
     const clock = new FakeClock();
-    const store = await master({ clock, retries: { ...retries, bytesMax: 128 * 140 + 400 } });
+    const store = await master({ clock, retries: { ...retries, bytesMax: 128 * 105 + 410 } });
     for (let i = 1; i <= 300; i++) await store.write([set("a", `${i}`)], as("me", i));
     expect(read(store, "a")).toBe("300");
     await store.close();

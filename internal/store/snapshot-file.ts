@@ -27,6 +27,7 @@ import {
   readClients,
   readEntries,
   type RecordsMark,
+  RETRIES_CHUNK_BYTES,
   SNAPSHOT_HEADER_BYTES,
   snapshotChunks,
   type SnapshotEnd,
@@ -110,7 +111,7 @@ export async function writeSnapshot(
         gathered.push(step.value);
         size += clientBytes(step.value);
         step = clients.next();
-      } while (!step.done && size + clientBytes(step.value) <= CHUNK_BYTES);
+      } while (!step.done && size + clientBytes(step.value) <= RETRIES_CHUNK_BYTES);
       const writer = new ByteWriter(Buffer.allocUnsafe(size));
       for (const client of gathered) writeClient(writer, client);
       await write(codec.encode("retries", writer.bytes));

@@ -36,6 +36,9 @@ export const SNAPSHOT_HEADER_BYTES = 80;
 /** Contents grow no larger than this, but for one entry that alone is. */
 export const CHUNK_BYTES = 256 * 1024;
 
+/** The same of what is remembered, whose parts are small and many: making a chunk must not hold up the event loop. */
+export const RETRIES_CHUNK_BYTES = 64 * 1024;
+
 const MAGIC = Buffer.from("CAMBSNAP");
 const FORMAT = 1;
 const SALT_BYTES = 16;
