@@ -245,6 +245,10 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
       };
     }),
 
+  "loses what it answered with a snapshot": () => ({ hooks: { restoresNoAnswers: true } }),
+
+  "does not look for a write in flight": () => ({ hooks: { findsNothingInFlight: true } }),
+
   "acknowledges a write before it is committed": () =>
     inStore((store) => {
       const real = store.write.bind(store);
