@@ -127,6 +127,13 @@ function changeOf(change: Change, withValues: boolean): Line {
     }
     case "delete":
       return { json: { kind, ...keyOf(change.key) }, text: `delete ${quoted(change.key)}` };
+    case "delete-range": {
+      const { start, end } = change;
+      return {
+        json: { kind, ...namedBytes("start", start), ...(end && namedBytes("end", end)) },
+        text: `delete-range from ${quoted(start)} ${end ? `to before ${quoted(end)}` : "to the end"}`,
+      };
+    }
     case "expire":
     case "evict": {
       const { key, modSeq } = change;
@@ -175,9 +182,11 @@ function changeOf(change: Change, withValues: boolean): Line {
   }
 }
 
-function keyOf(key: Uint8Array): { key: string } | { keyBase64: string } {
-  const shown = jsonValue(key);
-  return "value" in shown ? { key: shown.value } : { keyBase64: shown.valueBase64 };
+const keyOf = (key: Uint8Array): Record<string, string> => namedBytes("key", key);
+
+function namedBytes(name: string, bytes: Uint8Array): Record<string, string> {
+  const shown = jsonValue(bytes);
+  return "value" in shown ? { [name]: shown.value } : { [`${name}Base64`]: shown.valueBase64 };
 }
 
 /** Text in quotes, with everything that would break a line escaped; other bytes as base64. */

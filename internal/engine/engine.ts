@@ -22,7 +22,9 @@ export type Operation =
   /** Removes a key whose time is over, as the record `modSeq` had left it; one that was changed since stays. */
   | { readonly kind: "expire"; readonly key: Uint8Array; readonly modSeq: Seq }
   /** Removes a key to make room, as the record `modSeq` had left it; one that was changed since stays. */
-  | { readonly kind: "evict"; readonly key: Uint8Array; readonly modSeq: Seq };
+  | { readonly kind: "evict"; readonly key: Uint8Array; readonly modSeq: Seq }
+  /** Removes every key from `start` on, up to `end` without it, that no record from this one on has changed. Without `end`: to the last. */
+  | { readonly kind: "delete-range"; readonly start: Uint8Array; readonly end?: Uint8Array };
 
 /** A key's present content. */
 export interface Entry {

@@ -66,6 +66,10 @@ export class MapEngine implements Engine {
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
+    if (operation.kind === "delete-range") {
+      this.#deleteRange(seq, operation);
+      return;
+    }
     const name = nameOf(operation.key);
     const before = this.#entries.get(name);
     if (before && before.modSeq > seq) return;
@@ -151,6 +155,19 @@ export class MapEngine implements Engine {
     if (!before) this.#sorted.add(name);
     if (before?.expiresAtMs !== undefined) this.#deadlines.delete(deadlineName(before.expiresAtMs, name));
     if (entry.expiresAtMs !== undefined) this.#deadlines.add(deadlineName(entry.expiresAtMs, name));
+  }
+
+  #deleteRange(seq: Seq, { start, end }: KeyRange): void {
+    const endName = end && nameOf(end);
+    const names: string[] = [];
+    for (const name of this.#sorted.from(nameOf(start))) {
+      if (endName !== undefined && name >= endName) break;
+      names.push(name);
+    }
+    for (const name of names) {
+      const entry = must(this.#entries.get(name), "a sorted key has an entry");
+      if (entry.modSeq < seq) this.#remove(name, entry);
+    }
   }
 
   #version(name: string): KeyVersion {

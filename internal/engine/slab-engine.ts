@@ -101,6 +101,10 @@ export class SlabEngine implements Engine {
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
+    if (operation.kind === "delete-range") {
+      this.#deleteRange(seq, operation);
+      return;
+    }
     const { key } = operation;
     const hash = this.#hash.of(key, 0, key.length);
     const before = this.#index.find(hash, key, 0, key.length);
@@ -170,6 +174,20 @@ export class SlabEngine implements Engine {
     this.#victims.clear();
     this.#dataBytes = 0;
     this.#checksum = 0;
+  }
+
+  #deleteRange(seq: Seq, { start, end }: KeyRange): void {
+    const keys: Uint8Array[] = [];
+    const walk = this.walk(seq);
+    for (let step = walk.next(); !step.done; step = walk.next()) {
+      const { key, modSeq } = step.value;
+      const isWithin = Buffer.compare(key, start) >= 0 && (!end || Buffer.compare(key, end) < 0);
+      if (isWithin && modSeq < seq) keys.push(new Uint8Array(key));
+    }
+    for (const key of keys) {
+      const hash = this.#hash.of(key, 0, key.length);
+      this.#remove(hash, this.#index.find(hash, key, 0, key.length), key);
+    }
   }
 
   /** Gives back some of the memory that is not needed any more, as operations do too. Returns whether there is more to do. */

@@ -261,6 +261,7 @@ export class Applier {
         case "delete":
         case "expire":
         case "evict":
+        case "delete-range":
           this.engine.apply(seq, timestampMs, change);
           break;
         case "member":

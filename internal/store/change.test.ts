@@ -8,15 +8,27 @@ import { type Change, decodeChanges, encodeChanges, epochChangeOf } from "./chan
 const hex = (digits: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`));
 const bytes = fc.uint8Array({ maxLength: 300 });
 
+/** Of all sizes, and most of all those at which the number of bytes changes. */
+const previousSeq = fc
+  .oneof(
+    fc.maxSafeNat(),
+    fc.tuple(fc.nat(7), fc.integer({ min: -1, max: 1 })).map(([groups, off]) => Math.max(0, 2 ** (7 * groups) + off)),
+    fc.constant(Number.MAX_SAFE_INTEGER),
+  )
+  .map(seq);
+
 const anyChange: fc.Arbitrary<Change> = fc.oneof(
-  fc.record({ kind: fc.constant("put" as const), key: bytes, value: bytes }),
+  fc.record({ kind: fc.constant("put" as const), key: bytes, value: bytes, previousSeq }),
   fc.record({
     kind: fc.constant("put" as const),
     key: bytes,
     value: bytes,
     expiresAtMs: fc.maxSafeNat().map(epochMs),
+    previousSeq,
   }),
-  fc.record({ kind: fc.constant("delete" as const), key: bytes }),
+  fc.record({ kind: fc.constant("delete" as const), key: bytes, previousSeq }),
+  fc.record({ kind: fc.constant("delete-range" as const), start: bytes, end: bytes }),
+  fc.record({ kind: fc.constant("delete-range" as const), start: bytes }),
   fc.record({
     kind: fc.constantFrom("expire" as const, "evict" as const),
     key: bytes,
@@ -88,9 +100,20 @@ describe("a record's payload", () => {
     );
   });
 
+  test("with a number beyond 2^53 is refused", () => {
+    const delete2Pow53 = [4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 7];
+    expect(() => decodeChanges(Uint8Array.from(delete2Pow53))).toThrow("a number is out of range");
+    delete2Pow53[8] = 0x8f;
+    expect(() => decodeChanges(Uint8Array.from(delete2Pow53))).toThrow("a number is out of range");
+    const greatest = [4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 7];
+    expect(decodeChanges(Uint8Array.from(greatest))).toMatchObject([{ previousSeq: Number.MAX_SAFE_INTEGER }]);
+  });
+
   test.each([127, 128, 16_383, 16_384, 2_097_151, 2_097_152])("holds a value of %d bytes", (length) => {
     const value = new Uint8Array(length).fill(7);
-    const [change] = decodeChanges(encodeChanges([{ kind: "put", key: new Uint8Array([1]), value }]));
+    const [change] = decodeChanges(
+      encodeChanges([{ kind: "put", key: new Uint8Array([1]), value, previousSeq: seq(0) }]),
+    );
     expect(change).toMatchObject({ kind: "put" });
     expect((change as { value: Uint8Array }).value.length).toBe(length);
   });
@@ -129,6 +152,8 @@ describe("a record's payload", () => {
       master: nodeId("cd".repeat(16)),
     };
     expect(epochChangeOf(encodeChanges([epoch]))).toEqual(epoch);
-    expect(epochChangeOf(encodeChanges([{ kind: "delete", key: new Uint8Array([1]) }]))).toBeUndefined();
+    expect(
+      epochChangeOf(encodeChanges([{ kind: "delete", key: new Uint8Array([1]), previousSeq: seq(1) }])),
+    ).toBeUndefined();
   });
 });

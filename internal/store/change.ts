@@ -6,25 +6,26 @@
  * change        = kind (1 byte) body
  *
  * kind 1  epoch   epoch id (8)  flags (1)  node id of the master (16)     of the first record of an epoch, and its first change
- * kind 2  put     length key    length value
- * kind 3  put     deadline (8)  length key  length value                  deadline: ms since 1970, little-endian
- * kind 4  delete  length key
+ * kind 2  put     previous      length key  length value                  previous: of the version that it replaces; see `previousSeq`
+ * kind 3  put     previous      deadline (8)  length key  length value    deadline: ms since 1970, little-endian
+ * kind 4  delete  previous      length key
  * kind 5  member  node id (16)  flags (1)  source (1)  length address
  * kind 6  produce            offset (8)  length record
  * kind 7  truncate-records   below (8)
  * kind 8  settings           commit (1)  voters (1)  entries (8)  bytes (8)  policy (1)   the last three limit what is stored; 0: no limit
  * kind 9  expire  mod seq (8)  length key
  * kind 10 evict   mod seq (8)  length key
- * kind 12 remember  length client id  client seq (number)  length answer     the answer (answers.ts) of the write that this record is
- * kind 13 forget    count (number)  count × length client id                 of these clients nothing is remembered any more
+ * kind 11 delete-range  flags (1)  length start  length end               end: where a flag says that there is one
+ * kind 12 remember  length client id  client seq  length answer           the answer (answers.ts) of the write that this record is
+ * kind 13 forget    count  count × length client id                       of these clients nothing is remembered any more
  * ```
  *
- * A length is an unsigned LEB128 number of at most five bytes, a number one of at most eight. An unknown kind is from a newer version: the record is refused, never skipped,
+ * A length is an unsigned LEB128 number of at most five bytes; a previous one, a client seq and a count are such of at most eight. An unknown kind is from a newer version: the record is refused, never skipped,
  * since skipping would make this node's state differ from the others'.
  */
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
-import { epochMs, seq } from "../base/position.js";
+import { epochMs, type Seq, seq } from "../base/position.js";
 import type { Operation } from "../engine/engine.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize, varintSize } from "./byte-codec.js";
@@ -58,9 +59,23 @@ export interface ClusterSettings {
 /** Before the first record that says otherwise. */
 export const INITIAL_SETTINGS: ClusterSettings = { commit: "master", voters: "master" };
 
+/** What a change of one key replaces, as its master saw it: the engine does not need it, and who follows the changes may look it up. */
+export interface Replacing {
+  /** The record that had changed the key last, which may be this one; 0: there was no such key, or its time was over. */
+  readonly previousSeq: Seq;
+}
+
+export type PutChange = Extract<Operation, { kind: "put" }> & Replacing;
+export type DeleteChange = Extract<Operation, { kind: "delete" }> & Replacing;
+
+/** The removal of a key as one record has left it. */
+export type Removal = Extract<Operation, { kind: "expire" | "evict" }>;
+
 /** One part of a record. */
 export type Change =
-  | Operation
+  | PutChange
+  | DeleteChange
+  | Exclude<Operation, { kind: "put" | "delete" }>
   | { readonly kind: "epoch"; readonly epochId: EpochId; readonly forced: boolean; readonly master: NodeId }
   | { readonly kind: "member"; readonly member: Member }
   | { readonly kind: "settings"; readonly settings: ClusterSettings }
@@ -93,12 +108,14 @@ const KIND = {
   settings: 8,
   expire: 9,
   evict: 10,
+  deleteRange: 11,
   remember: 12,
   forget: 13,
 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
 const FLAG_REMOVED = 2;
+const FLAG_END = 1;
 const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registered"];
 const COMMIT_MODES: readonly CommitMode[] = ["master", "majority"];
 const VOTERS: readonly ClusterSettings["voters"][] = ["master", "listed"];
@@ -147,12 +164,15 @@ function sizeOf(change: Change): number {
     case "put":
       return (
         1 +
+        varintSize(change.previousSeq) +
         (change.expiresAtMs === undefined ? 0 : 8) +
         prefixedSize(change.key.length) +
         prefixedSize(change.value.length)
       );
     case "delete":
-      return 1 + prefixedSize(change.key.length);
+      return 1 + varintSize(change.previousSeq) + prefixedSize(change.key.length);
+    case "delete-range":
+      return 2 + prefixedSize(change.start.length) + (change.end ? prefixedSize(change.end.length) : 0);
     case "expire":
     case "evict":
       return 1 + 8 + prefixedSize(change.key.length);
@@ -186,18 +206,22 @@ function write(writer: ByteWriter, change: Change): void {
       writer.raw(idToBytes(change.master));
       return;
     case "put":
-      if (change.expiresAtMs === undefined) {
-        writer.byte(KIND.put);
-      } else {
-        writer.byte(KIND.putExpiring);
-        writer.uint64(change.expiresAtMs);
-      }
+      writer.byte(change.expiresAtMs === undefined ? KIND.put : KIND.putExpiring);
+      writer.varint(change.previousSeq);
+      if (change.expiresAtMs !== undefined) writer.uint64(change.expiresAtMs);
       writer.prefixed(change.key);
       writer.prefixed(change.value);
       return;
     case "delete":
       writer.byte(KIND.delete);
+      writer.varint(change.previousSeq);
       writer.prefixed(change.key);
+      return;
+    case "delete-range":
+      writer.byte(KIND.deleteRange);
+      writer.byte(change.end ? FLAG_END : 0);
+      writer.prefixed(change.start);
+      if (change.end) writer.prefixed(change.end);
       return;
     case "expire":
     case "evict":
@@ -258,14 +282,24 @@ function read(reader: ByteReader): Change {
         master: nodeId(idFromBytes(reader.raw(ID_BYTES))),
       };
     }
-    case KIND.put:
-      return { kind: "put", key: reader.prefixed(), value: reader.prefixed() };
-    case KIND.putExpiring: {
-      const expiresAtMs = epochMs(reader.uint64());
-      return { kind: "put", key: reader.prefixed(), value: reader.prefixed(), expiresAtMs };
+    case KIND.put: {
+      const previousSeq = seq(reader.varint());
+      return { kind: "put", key: reader.prefixed(), value: reader.prefixed(), previousSeq };
     }
-    case KIND.delete:
-      return { kind: "delete", key: reader.prefixed() };
+    case KIND.putExpiring: {
+      const previousSeq = seq(reader.varint());
+      const expiresAtMs = epochMs(reader.uint64());
+      return { kind: "put", key: reader.prefixed(), value: reader.prefixed(), expiresAtMs, previousSeq };
+    }
+    case KIND.delete: {
+      const previousSeq = seq(reader.varint());
+      return { kind: "delete", key: reader.prefixed(), previousSeq };
+    }
+    case KIND.deleteRange: {
+      const flags = reader.flags(FLAG_END);
+      const start = reader.prefixed();
+      return { kind: "delete-range", start, ...((flags & FLAG_END) !== 0 && { end: reader.prefixed() }) };
+    }
     case KIND.expire:
     case KIND.evict: {
       const modSeq = seq(reader.uint64());
@@ -330,6 +364,15 @@ function readLimits(reader: ByteReader): { readonly limits?: StorageLimits } {
 }
 
 /** Whether a change is one that the engine carries out. */
-export function isOperation(change: Change): change is Operation {
-  return change.kind === "put" || change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
+export function isOperation(change: Change): change is Extract<Change, Operation> {
+  switch (change.kind) {
+    case "put":
+    case "delete":
+    case "expire":
+    case "evict":
+    case "delete-range":
+      return true;
+    default:
+      return false;
+  }
 }

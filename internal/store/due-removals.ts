@@ -5,10 +5,9 @@
 import type { Clock, Timer } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { EpochMs } from "../base/position.js";
-import type { Change } from "./change.js";
 import { StoreError, type StoreErrorCode } from "./store-error.js";
 
-export interface DueRemovalsOptions {
+export interface DueRemovalsOptions<Removed> {
   readonly clock: Clock;
   readonly logger: Logger;
   /** The master's time. */
@@ -16,9 +15,9 @@ export interface DueRemovalsOptions {
   /** When something is due next, or a time before that; Infinity: never. */
   readonly nextDueMs: () => number;
   /** What is due and can go now, so little that neither making nor applying its record holds up the event loop. */
-  readonly overdue: () => readonly Change[];
+  readonly overdue: () => readonly Removed[];
   /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
-  readonly propose: (changes: readonly Change[]) => Promise<unknown>;
+  readonly propose: (removed: readonly Removed[]) => Promise<unknown>;
   /** Said once when a record cannot be written. */
   readonly complaint: string;
 }
@@ -30,8 +29,8 @@ const SLEEP_MS_MAX = 24 * 60 * 60 * 1000;
 /** Of a node that is no master any more, or is about to be none: the next mastership begins anew. */
 const ENDED: ReadonlySet<StoreErrorCode> = new Set(["not_master", "not_ready", "closing", "failed", "outcome_unknown"]);
 
-export class DueRemovals {
-  readonly #options: DueRemovalsOptions;
+export class DueRemovals<Removed> {
+  readonly #options: DueRemovalsOptions<Removed>;
   #isActive = false;
   #isRunning = false;
   #timer: Timer | undefined;
@@ -39,7 +38,7 @@ export class DueRemovals {
   #timerDueMs = Infinity;
   #complaint = "";
 
-  constructor(options: DueRemovalsOptions) {
+  constructor(options: DueRemovalsOptions<Removed>) {
     this.#options = options;
   }
 
@@ -84,13 +83,13 @@ export class DueRemovals {
     let dueMs = Infinity;
     try {
       while (this.#isActive && (dueMs = nextDueMs()) <= nowMs()) {
-        const changes = overdue();
-        if (changes.length === 0) {
+        const removed = overdue();
+        if (removed.length === 0) {
           // What is due is in flight, or only a bound is known.
           dueMs = nowMs() + RETRY_MS;
           break;
         }
-        await propose(changes);
+        await propose(removed);
         this.#complaint = "";
       }
     } catch (error) {

@@ -1,9 +1,9 @@
 /** Removes keys that are past their deadline, on a master. Until then they are hidden. */
 import type { Engine } from "../engine/engine.js";
-import type { Change } from "./change.js";
+import type { Removal } from "./change.js";
 import { DueRemovals, type DueRemovalsOptions } from "./due-removals.js";
 
-export interface ExpirerOptions extends Pick<DueRemovalsOptions, "clock" | "logger" | "nowMs" | "propose"> {
+export interface ExpirerOptions extends Pick<DueRemovalsOptions<Removal>, "clock" | "logger" | "nowMs" | "propose"> {
   readonly engine: Engine;
   /** Whether a write in flight touches a key: what becomes of it is not known yet. */
   readonly isInFlight: (key: Uint8Array) => boolean;
@@ -12,10 +12,10 @@ export interface ExpirerOptions extends Pick<DueRemovalsOptions, "clock" | "logg
 const KEYS_A_RECORD_MAX = 2000;
 const BYTES_A_RECORD_MAX = 128 * 1024;
 
-export function expirerOf(options: ExpirerOptions): DueRemovals {
+export function expirerOf(options: ExpirerOptions): DueRemovals<Removal> {
   const { engine, nowMs, isInFlight } = options;
-  const overdue = (): Change[] => {
-    const changes: Change[] = [];
+  const overdue = (): Removal[] => {
+    const changes: Removal[] = [];
     let bytes = 0;
     for (const { key, modSeq } of engine.due(nowMs(), KEYS_A_RECORD_MAX)) {
       if (isInFlight(key)) continue;

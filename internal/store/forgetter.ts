@@ -1,10 +1,12 @@
 /** Forgets clients that have written nothing for so long that none of them will send a write again, on a master. */
-import type { Change } from "./change.js";
 import { DueRemovals, type DueRemovalsOptions } from "./due-removals.js";
-import type { RetryTable } from "./retries.js";
+import type { ClientVersion, RetryTable } from "./retries.js";
 import { CLIENTS_A_RECORD_MAX, type RetryLimits, SPARED_MS } from "./retry-guard.js";
 
-export interface ForgetterOptions extends Pick<DueRemovalsOptions, "clock" | "logger" | "nowMs" | "propose"> {
+export interface ForgetterOptions extends Pick<
+  DueRemovalsOptions<ClientVersion>,
+  "clock" | "logger" | "nowMs" | "propose"
+> {
   readonly table: RetryTable;
   readonly limits: RetryLimits;
   /** Whether something in flight concerns the client. */
@@ -13,23 +15,23 @@ export interface ForgetterOptions extends Pick<DueRemovalsOptions, "clock" | "lo
 
 const ANSWERS_A_RECORD_MAX = 20_000;
 
-export function forgetterOf(options: ForgetterOptions): DueRemovals {
+export function forgetterOf(options: ForgetterOptions): DueRemovals<ClientVersion> {
   const { table, limits, nowMs, isBusy } = options;
   // Only a limit that was lowered is passed: writes make the room that they need themselves.
   const patienceMs = (bytes: number): number => (bytes > limits.bytesMax ? SPARED_MS : limits.retentionMs);
-  const overdue = (): Change[] => {
-    const clientIds: string[] = [];
+  const overdue = (): ClientVersion[] => {
+    const clients: ClientVersion[] = [];
     let answers = 0;
     let freedBytes = 0;
-    for (const { id, lastMs, answerCount, bytes } of table.byLastUse()) {
+    for (const { id, lastSeq, lastMs, answerCount, bytes } of table.byLastUse()) {
       if (lastMs + patienceMs(table.bytes - freedBytes) > nowMs()) break;
-      if (clientIds.length === CLIENTS_A_RECORD_MAX || answers > ANSWERS_A_RECORD_MAX) break;
+      if (clients.length === CLIENTS_A_RECORD_MAX || answers > ANSWERS_A_RECORD_MAX) break;
       if (isBusy(id)) continue;
-      clientIds.push(id);
+      clients.push({ id, lastSeq });
       answers += answerCount;
       freedBytes += bytes;
     }
-    return clientIds.length === 0 ? [] : [{ kind: "forget", clientIds }];
+    return clients;
   };
   return new DueRemovals({
     ...options,

@@ -54,6 +54,15 @@ export class Lineage {
   }
 
   /**
+   * The record that a token stands for, in the history up to `lastSeq`; undefined when that does not have it, or not yet. Throws
+   * `StoreError`: `lineage_lost`, `invalid_token`.
+   */
+  seqOf(token: Uint8Array, lastSeq: Seq): Seq | undefined {
+    const place = this.read(token);
+    return this.hasReached(place, lastSeq) ? place.position.seq : undefined;
+  }
+
+  /**
    * Whether a token's place is in the history that is committed up to `appliedSeq`. Where its epoch is not, it may be on its
    * way, until a newer one is seen to have won. Throws `StoreError`: `lineage_lost`, `invalid_token`.
    */

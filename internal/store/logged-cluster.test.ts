@@ -105,7 +105,7 @@ describe("what is logged", () => {
     fc.constantFrom<Change[]>(
       [LISTED],
       [{ kind: "settings", settings: { commit: "master", voters: "master" } }],
-      [{ kind: "delete", key: bytes("k") }],
+      [{ kind: "delete", key: bytes("k"), previousSeq: seq(1) }],
     ),
     fc
       .constantFrom(...IDS)

@@ -4,8 +4,8 @@
  */
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
-import type { Operation } from "../engine/engine.js";
 import type { Change } from "./change.js";
+import { Overlay } from "./overlay.js";
 import { RetriesInFlight } from "./retries-in-flight.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
@@ -28,14 +28,6 @@ export interface Proposal {
   readonly failed: (error: Error) => void;
 }
 
-/** A key as the writes in flight leave it. */
-export interface InFlight {
-  readonly seq: Seq;
-  readonly exists: boolean;
-  readonly valueLength: number;
-  readonly expiresAtMs?: EpochMs;
-}
-
 export class Proposals {
   /** Rising seqs; the head is the next to be applied. A sparse head is trimmed now and then. */
   #queue: Proposal[] = [];
@@ -43,12 +35,13 @@ export class Proposals {
   #byteLength = 0;
   #growth = NO_GROWTH;
   #nextOffset: number | undefined;
-  readonly #overlay = new Map<string, InFlight>();
+  /** What they make of the keys. */
+  readonly overlay = new Overlay();
+  /** What they make of what is remembered. */
+  readonly retries = new RetriesInFlight();
   /** Those that only wait for being kept, in the order of the log. */
   #awaitKept: Proposal[] = [];
   #emptied: (() => void)[] = [];
-  /** What they make of what is remembered. */
-  readonly retries = new RetriesInFlight();
   /** Who waits for what becomes of a write in flight, by its seq. */
   readonly #observers = new Map<Seq, Set<(isApplied: boolean) => void>>();
 
@@ -70,11 +63,6 @@ export class Proposals {
     return this.#queue.length - this.#head;
   }
 
-  /** How the writes in flight leave a key; undefined when none touches it. */
-  look(name: string): InFlight | undefined {
-    return this.#overlay.get(name);
-  }
-
   add(proposal: Proposal): void {
     const last = this.#queue.at(-1);
     assert(!last || last.position.seq < proposal.position.seq, "proposals come in the order of the log");
@@ -82,27 +70,12 @@ export class Proposals {
     if (proposal.isDoneWhenKept) this.#awaitKept.push(proposal);
     this.#byteLength += proposal.byteLength;
     this.#grow(proposal.growth, 1);
+    this.overlay.add(proposal.position.seq, proposal.changes);
     this.retries.add(proposal.position, proposal.changes);
-    for (const change of proposal.changes) {
-      if (change.kind === "put") {
-        this.#overlay.set(keyName(change.key), {
-          seq: proposal.position.seq,
-          exists: true,
-          valueLength: change.value.length,
-          ...(change.expiresAtMs !== undefined && { expiresAtMs: change.expiresAtMs }),
-        });
-      } else if (isRemoval(change)) {
-        const name = keyName(change.key);
-        // What comes before it in the log leaves another version of the key than the one that it removes.
-        if (change.kind !== "delete" && this.#overlay.has(name)) continue;
-        this.#overlay.set(name, { seq: proposal.position.seq, exists: false, valueLength: 0 });
-      } else if (change.kind === "produce") {
-        this.#nextOffset = change.offset + 1;
-      }
-    }
+    for (const change of proposal.changes) if (change.kind === "produce") this.#nextOffset = change.offset + 1;
   }
 
-  /** Takes the proposal of `seq` out, when there is one. The caller applies it and then calls `done`. */
+  /** Takes the proposal of `seq` out, when there is one. The caller applies it on the same tick, and then calls `done`. */
   take(seq: Seq): Proposal | undefined {
     const proposal = this.#queue[this.#head];
     if (!proposal || proposal.position.seq !== seq) return undefined;
@@ -118,13 +91,9 @@ export class Proposals {
     }
     this.#byteLength -= proposal.byteLength;
     this.#grow(proposal.growth, -1);
+    this.overlay.forget(seq, proposal.changes);
     this.retries.remove(proposal.changes);
     if (this.#observers.size > 0) this.#tellObservers(seq, true);
-    for (const change of proposal.changes) {
-      if (change.kind !== "put" && !isRemoval(change)) continue;
-      const name = keyName(change.key);
-      if (this.#overlay.get(name)?.seq === seq) this.#overlay.delete(name);
-    }
     return proposal;
   }
 
@@ -166,7 +135,7 @@ export class Proposals {
     this.#byteLength = 0;
     this.#growth = NO_GROWTH;
     this.#nextOffset = undefined;
-    this.#overlay.clear();
+    this.overlay.clear();
     this.retries.clear();
     this.#awaitKept = [];
     // One that was answered when it was kept is answered again, which nobody hears.
@@ -209,13 +178,4 @@ export class Proposals {
     if (this.#emptied.length === 0) return;
     for (const emptied of this.#emptied.splice(0)) emptied();
   }
-}
-
-function isRemoval(change: Change): change is Exclude<Operation, { kind: "put" }> {
-  return change.kind === "delete" || change.kind === "expire" || change.kind === "evict";
-}
-
-/** A key's bytes as a string, one character a byte: equal exactly when the bytes are. */
-export function keyName(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }

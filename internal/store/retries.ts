@@ -37,9 +37,14 @@ export interface RememberedClient {
   readonly answers: readonly { readonly clientSeq: number; readonly seq: Seq; readonly answer: Uint8Array }[];
 }
 
-/** A client, to choose who is forgotten. */
-export interface ClientUse {
+/** A client, as one record has left it. */
+export interface ClientVersion {
   readonly id: string;
+  readonly lastSeq: Seq;
+}
+
+/** A client, to choose who is forgotten. */
+export interface ClientUse extends ClientVersion {
   readonly lastMs: EpochMs;
   /** Of the table's. */
   readonly bytes: number;
@@ -136,6 +141,11 @@ export class RetryTable {
     this.putInOrder();
     for (let client = this.#oldest; client; client = client.newer) yield client;
     return undefined;
+  }
+
+  /** The last record of a client; undefined: nothing is remembered of it. */
+  lastSeqOf(clientId: string): Seq | undefined {
+    return this.#clients.get(clientId)?.lastSeq;
   }
 
   /** Of the client that has written nothing for longest; undefined when there is none. */

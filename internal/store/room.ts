@@ -6,8 +6,9 @@
 import type { EpochMs } from "../base/position.js";
 import { epochMs } from "../base/position.js";
 import { accountedBytesOf, type Engine, type EvictionPolicy } from "../engine/engine.js";
-import type { Change } from "./change.js";
-import { keyName, type Proposals } from "./proposals.js";
+import type { Change, Removal } from "./change.js";
+import { keyName } from "./overlay.js";
+import type { Proposals } from "./proposals.js";
 import { type PassedLimit, StoreError } from "./store-error.js";
 
 /** Replicated: whoever is master goes by them. */
@@ -79,7 +80,7 @@ export class Room {
   }
 
   /** What goes where limits were lowered below what is held: one record's worth, none when all is well or nothing may go. */
-  excess(): readonly Change[] {
+  excess(): readonly Removal[] {
     const limits = this.#options.limits();
     if (!limits || limits.policy === "noeviction") return [];
     try {
@@ -97,9 +98,9 @@ export class Room {
     limits: StorageLimits,
     isSpared: (name: string) => boolean,
     enough?: "as much as one record may",
-  ): Change[] {
+  ): Removal[] {
     const { engine, proposals } = this.#options;
-    const evictions: Change[] = [];
+    const evictions: Removal[] = [];
     const chosen = new Set<string>();
     let misses = 0;
     const passed = (): PassedLimit | undefined => {
@@ -120,7 +121,7 @@ export class Room {
       const victim = limits.policy === "noeviction" ? undefined : engine.victim(limits.policy);
       if (!victim || misses === MISSES_MAX) throw full(over, limits.policy);
       const name = keyName(victim.key);
-      if (chosen.has(name) || isSpared(name) || proposals.look(name)) {
+      if (chosen.has(name) || isSpared(name) || proposals.overlay.look(name)) {
         misses++;
         continue;
       }
@@ -136,8 +137,8 @@ export class Room {
   /** What a key counts for as the writes in flight leave it; 0: it is not there. What is overdue counts until it is removed. */
   #sizeOf(key: Uint8Array, name: string): number {
     const { engine, proposals } = this.#options;
-    const inFlight = proposals.look(name);
-    if (inFlight) return inFlight.exists ? accountedBytesOf(key.length, inFlight.valueLength) : 0;
+    const inFlight = proposals.overlay.look(name);
+    if (inFlight) return inFlight.value ? accountedBytesOf(key.length, inFlight.value.length) : 0;
     const entry = engine.get(key, BEFORE_ALL_DEADLINES);
     return entry ? accountedBytesOf(key.length, entry.value.length) : 0;
   }

@@ -130,6 +130,10 @@ export function notMasterError(): StoreError {
   return new StoreError("not_master", "this node is a replica and takes no writes");
 }
 
+export function notOrderedError(): StoreError {
+  return new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
+}
+
 /** The answer of a node that shuts down. */
 export function closingError(): StoreError {
   return new StoreError("closing", "this node is shutting down; ask another one");

@@ -22,7 +22,14 @@ import type { LogListener, RecoveryReport } from "../wal/log.js";
 import { logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import type { BackupStream } from "./backup.js";
-import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
+import {
+  type Change,
+  type ClusterChange,
+  type ClusterSettings,
+  encodeChanges,
+  type Member,
+  type Removal,
+} from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
 import type { DueRemovals } from "./due-removals.js";
@@ -34,17 +41,19 @@ import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
+import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
-import { keyName, Proposals } from "./proposals.js";
+import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
+import type { ClientVersion } from "./retries.js";
 import { RETRY_LIMITS } from "./retry-guard.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { readScanPage, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
 import type { SnapshotSummary } from "./snapshot-file.js";
 import { stateChecksum } from "./state-check.js";
-import { closingError, notMasterError, StoreError } from "./store-error.js";
+import { closingError, notMasterError, notOrderedError, StoreError } from "./store-error.js";
 import type {
   ProduceReceipt,
   ReadPoint,
@@ -52,6 +61,7 @@ import type {
   StoreListener,
   StoreOptions,
   StoreStatus,
+  TxnReceipt,
   WriteOptions,
   WriteReceipt,
 } from "./store-types.js";
@@ -59,7 +69,7 @@ import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
 import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
-import type { WriteCommand } from "./write-command.js";
+import type { Txn, WriteCommand } from "./write-command.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
 export type * from "./store-types.js";
@@ -112,8 +122,8 @@ export class Store {
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
   readonly #writes: WritePath;
-  readonly #expirer: DueRemovals;
-  readonly #forgetter: DueRemovals;
+  readonly #expirer: DueRemovals<Removal>;
+  readonly #forgetter: DueRemovals<ClientVersion>;
   readonly #trimmer: Trimmer;
   readonly #listeners: StoreListener[] = [];
   /** From the moment on at which the node belongs to a cluster. */
@@ -161,14 +171,13 @@ export class Store {
       reserve: ground.reserve,
       nowMs: () => this.#time.now(),
       mastership: () => this.#writableMastership(),
-      readPoint: () => this.readPoint(),
     });
     this.#expirer = expirerOf({
       engine,
       clock,
       logger,
       nowMs: () => this.#time.now(),
-      isInFlight: (key) => this.#proposals.look(keyName(key)) !== undefined,
+      isInFlight: (key) => this.#proposals.overlay.look(keyName(key)) !== undefined,
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#forgetter = forgetterOf({
@@ -178,7 +187,7 @@ export class Store {
       logger,
       nowMs: () => this.#time.now(),
       isBusy: (clientId) => this.#proposals.retries.isBusy(clientId),
-      propose: (changes) => this.#writes.proposeRemovals(changes),
+      propose: (clients) => this.#writes.proposeForget(clients),
     });
     this.#trimmer = new Trimmer({
       logger,
@@ -346,9 +355,7 @@ export class Store {
   /** A page of keys in their order, all at the read point of this tick. Valid as what `get` hands out. Throws `not_ready`, `not_ordered`. */
   scan(request: ScanRequest): ScanPage & { readonly point: ReadPoint } {
     const point = this.readPoint();
-    if (!this.#applier.engine.isOrdered) {
-      throw new StoreError("not_ordered", "this node keeps no order of keys (storage.ordered: false); ask another one");
-    }
+    if (!this.#applier.engine.isOrdered) throw notOrderedError();
     return { ...readScanPage(this.#applier.engine, request, point.nowMs), point };
   }
 
@@ -418,13 +425,23 @@ export class Store {
 
   /**
    * Carries out the commands as one record. When it resolves, the record is committed and applied here, unless `options` ask for
-   * less. Commands that change nothing write no record; their answer still waits until what it saw is committed.
+   * less. Commands that change nothing write no record; their answer, and one that says why they are refused, still waits until
+   * what it saw is committed.
    *
-   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full` (nothing was changed), `failed`,
-   * `closing`, `outcome_unknown` (with the position, where there is a record).
+   * Rejects with `StoreError`: `not_master`, `not_ready`, `overloaded`, `disk_full`, `storage_full`, `too_large`, `not_ordered`,
+   * `condition_failed`, `not_an_integer`, `out_of_bounds`, `lineage_lost` and `invalid_token` (of a condition's token): nothing was
+   * changed; `failed`, `closing`, `outcome_unknown` (with the position, where there is a record).
    */
   write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     return this.#writes.write(commands, options);
+  }
+
+  /**
+   * Compares keys, and carries out one list of operations when all comparisons hold, and the other when not: as one record, if
+   * anything is written, at whose place in the log both happen. Rejects as `write`; that comparisons fail is an answer.
+   */
+  transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    return this.#writes.transact(txn, options);
   }
 
   /**

@@ -1,14 +1,14 @@
 /** Brings what a master stores under limits that were lowered, by records of evictions, one at a time. */
 import type { Logger } from "../base/logger.js";
-import type { Change } from "./change.js";
+import type { Removal } from "./change.js";
 import { StoreError } from "./store-error.js";
 
 export interface TrimmerOptions {
   readonly logger: Logger;
   /** One record's worth of what goes; none when nothing has to, or nothing may. */
-  readonly excess: () => readonly Change[];
+  readonly excess: () => readonly Removal[];
   /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
-  readonly propose: (changes: readonly Change[]) => Promise<unknown>;
+  readonly propose: (changes: readonly Removal[]) => Promise<unknown>;
 }
 
 export class Trimmer {

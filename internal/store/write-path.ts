@@ -8,18 +8,20 @@ import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSe
 import type { Log } from "../wal/log.js";
 import type { Answer as RememberedAnswer } from "./answers.js";
 import type { Applier } from "./applier.js";
-import { type Change, encodeChanges } from "./change.js";
-import { evaluate } from "./evaluate.js";
+import { type Change, encodeChanges, type Removal } from "./change.js";
+import { evaluate, evaluateTxn, type Evaluation, type EvaluationView } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
+import { keyName } from "./overlay.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
+import type { ClientVersion } from "./retries.js";
 import { type Attempt, attemptOf, RetryGuard } from "./retry-guard.js";
-import { type Admitted, type Growth, NO_GROWTH, Room } from "./room.js";
+import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
-import type { ProduceReceipt, ReadPoint, WriteOptions, WriteReceipt } from "./store-types.js";
-import type { WriteCommand } from "./write-command.js";
+import type { ProduceReceipt, TxnReceipt, WriteOptions, WriteReceipt } from "./store-types.js";
+import type { Txn, TxnOperation, WriteCommand } from "./write-command.js";
 import { WritePause } from "./write-pause.js";
 
 /** A mastership that takes writes, and what it writes to. */
@@ -45,7 +47,30 @@ export interface WritePathOptions {
   readonly nowMs: () => EpochMs;
   /** Throws `StoreError` while no writes are taken. */
   readonly mastership: () => Mastership;
-  readonly readPoint: () => ReadPoint;
+}
+
+/** A record that is to be. */
+interface Draft {
+  readonly changes: readonly Change[];
+  readonly growth: Growth;
+  readonly timestampMs: EpochMs;
+}
+
+/** What a caller wants, how to judge it, and what to tell of that. */
+interface Wish<T extends Evaluation, Kind extends "write" | "txn"> {
+  readonly operations: readonly (WriteCommand | TxnOperation)[];
+  readonly answer: Answer;
+  readonly options: WriteOptions | undefined;
+  readonly attempt: Attempt<Kind> | undefined;
+  readonly judge: (view: EvaluationView) => T;
+  readonly told: (evaluation: T) => Extract<RememberedAnswer, { kind: Kind }>;
+}
+
+interface CarriedOut<Kind extends "write" | "txn"> {
+  readonly told: Extract<RememberedAnswer, { kind: Kind }>;
+  readonly position: Position;
+  readonly token: Uint8Array;
+  readonly repeated?: true;
 }
 
 /** When a write is to be answered. */
@@ -56,6 +81,9 @@ interface Answer {
 }
 
 const WHEN_COMMITTED: Answer = { isDoneWhenKept: false, deadlineMs: Infinity };
+/** By the master's time: nothing is overdue then. */
+const BEFORE_ALL_DEADLINES: EpochMs = epochMs(0);
+const STORED_BYTES_MAX = 4 * 1024 * 1024;
 
 export class WritePath {
   readonly #options: WritePathOptions;
@@ -79,39 +107,94 @@ export class WritePath {
   async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     const answer = this.#answer(options);
     const attempt = attemptOf(options?.retry, { kind: "write", commands });
-    if (commands.every(({ kind }) => kind === "delete"))
-      return this.#withReserve(() => this.#write(commands, answer, attempt));
+    const write = async (): Promise<WriteReceipt> => {
+      const carriedOut = await this.#carryOut({
+        operations: commands,
+        answer,
+        options,
+        attempt,
+        judge: (view) => evaluate(commands, view),
+        told: ({ results }) => ({ kind: "write", results }),
+      });
+      const { told, ...place } = carriedOut;
+      return { ...place, results: told.results };
+    };
+    if (commands.every(makesSmaller)) return this.#withReserve(write);
     this.#assertRoom();
-    return this.#write(commands, answer, attempt);
+    return write();
   }
 
-  async #write(
-    commands: readonly WriteCommand[],
-    answer: Answer,
-    attempt: Attempt<"write"> | undefined,
-  ): Promise<WriteReceipt> {
-    let mastership = this.#options.mastership();
-    if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(commands), answer);
-    const known = attempt && this.#retries.find(attempt);
-    if (known?.kind === "in-flight") {
-      await this.#retries.settled(known.position, mastership.log, answer.deadlineMs);
-      return this.#write(commands, answer, attempt);
+  /** See `Store.transact`. */
+  async transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+    const answer = this.#answer(options);
+    const operations = [...txn.then, ...txn.else];
+    const attempt = attemptOf(options?.retry, { kind: "txn", txn });
+    const write = async (): Promise<TxnReceipt> => {
+      const carriedOut = await this.#carryOut({
+        operations,
+        answer,
+        options,
+        attempt,
+        judge: (view) => evaluateTxn(txn, view),
+        told: ({ results, succeeded, failedCompares }) => ({ kind: "txn", results, succeeded, failedCompares }),
+      });
+      const { told, ...place } = carriedOut;
+      const { results, succeeded, failedCompares } = told;
+      return { ...place, results, succeeded, failedCompares };
+    };
+    if (operations.every(makesSmaller)) return this.#withReserve(write);
+    this.#assertRoom();
+    return write();
+  }
+
+  /**
+   * Judges a write, and makes it a record if it changes anything. What it only sees in flight it waits for; if that comes to
+   * nothing, so does what was judged by it, and it is judged anew.
+   */
+  async #carryOut<T extends Evaluation, Kind extends "write" | "txn">(wish: Wish<T, Kind>): Promise<CarriedOut<Kind>> {
+    const { operations, answer, options, attempt, judge, told } = wish;
+    const { storedBytesMax = STORED_BYTES_MAX } = options ?? {};
+    const { applier, nowMs } = this.#options;
+    const { overlay } = this.#proposals;
+    for (;;) {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(operations), answer);
+      const { log, lineage } = mastership;
+      const known = attempt && this.#retries.find(attempt);
+      if (known?.kind === "in-flight") {
+        await this.#retries.settled(known.position, log, answer.deadlineMs);
+        continue;
+      }
+      if (known) return { ...placeOf(known.seq, mastership), told: known.answer, repeated: true };
+      const timestampMs = recordTime(nowMs(), log);
+      const evaluation = judge({
+        engine: applier.engine,
+        overlay,
+        nowMs: timestampMs,
+        ownSeq: toSeq(log.lastSeq + 1),
+        storedBytesMax,
+        seqOfToken: (token) => lineage.seqOf(token, log.lastSeq),
+      });
+      if (evaluation.changes.length > 0) {
+        const admitted = this.#room.admit(evaluation.changes);
+        const draft = this.#remembering({ ...admitted, timestampMs }, attempt, told(evaluation), mastership);
+        const position = await this.#propose(mastership, draft, answer);
+        return { told: told(evaluation), position, token: lineage.tokenAt(position) };
+      }
+      // What was judged holds there; what is written while it waits may change that.
+      const position =
+        applier.applied.seq >= evaluation.seenSeq ? applier.applied : lineage.positionAt(evaluation.seenSeq);
+      if (!(await this.#seen(evaluation.seenSeq, answer))) continue;
+      if (evaluation.refusal) throw evaluation.refusal;
+      return { told: told(evaluation), position, token: lineage.tokenAt(position) };
     }
-    if (known) return { ...placeOf(known.seq, mastership), results: known.answer.results, repeated: true };
-    const { applier, nowMs, readPoint } = this.#options;
-    const { changes, results, seenSeq } = evaluate(commands, {
-      engine: applier.engine,
-      proposals: this.#proposals,
-      nowMs: nowMs(),
-    });
-    if (changes.length > 0) {
-      const admitted = this.#remembering(this.#room.admit(changes), attempt, { kind: "write", results }, mastership);
-      const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
-      return { position, token: mastership.lineage.tokenAt(position), results };
-    }
-    await this.#seen(seenSeq, mastership.log, answer);
-    const { position, token } = readPoint();
-    return { position, token, results };
+  }
+
+  /** Lets the record that comes next in the log remember its answer. Throws `StoreError` "retries_full". */
+  #remembering(draft: Draft, attempt: Attempt | undefined, told: RememberedAnswer, { log }: Mastership): Draft {
+    if (!attempt) return draft;
+    const { changes, retryBytes } = this.#retries.remember(draft.changes, attempt, told, toSeq(log.lastSeq + 1));
+    return { ...draft, changes, growth: { ...draft.growth, retryBytes } };
   }
 
   /** See `Store.produce`. */
@@ -145,8 +228,8 @@ export class WritePath {
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
     const told = { kind: "produce", firstOffset } as const;
-    const admitted = this.#remembering({ changes, growth: NO_GROWTH }, attempt, told, mastership);
-    const position = await this.#propose(mastership, admitted.changes, answer, admitted.growth);
+    const draft = this.#remembering(this.#plain(mastership, changes), attempt, told, mastership);
+    const position = await this.#propose(mastership, draft, answer);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -166,30 +249,53 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, [{ kind: "truncate-records", below }], answer);
+    return this.#propose(mastership, this.#plain(mastership, [{ kind: "truncate-records", below }]), answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    const proposed = this.#propose(mastership, [change], WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, this.#plain(mastership, [change]), WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
   }
 
   /** See `Room.excess`. */
-  excess(): readonly Change[] {
+  excess(): readonly Removal[] {
     return this.#room.excess();
   }
 
-  /** Writes the removals of keys, as they are; on a full disk with what is kept back for that. */
-  async proposeRemovals(changes: readonly Change[]): Promise<Position> {
-    return this.#withReserve(async () => {
+  /**
+   * Writes the removals of keys, as they are; on a full disk with what is kept back for that. Those of keys that have been written
+   * while it waited are left out.
+   */
+  async proposeRemovals(removals: readonly Removal[]): Promise<void> {
+    await this.#withReserve(async () => {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-      return this.#propose(mastership, changes, WHEN_COMMITTED);
+      const changes = removals.filter((removal) => this.#findsItsKey(removal));
+      if (changes.length > 0) await this.#propose(mastership, this.#plain(mastership, changes), WHEN_COMMITTED);
     });
+  }
+
+  /** Forgets clients; those that have written something while it waited stay. */
+  async proposeForget(clients: readonly ClientVersion[]): Promise<void> {
+    const { applier, proposals } = this.#options;
+    await this.#withReserve(async () => {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
+      const clientIds = clients
+        .filter(({ id, lastSeq }) => !proposals.retries.isBusy(id) && applier.retries.lastSeqOf(id) === lastSeq)
+        .map(({ id }) => id);
+      if (clientIds.length === 0) return;
+      await this.#propose(mastership, this.#plain(mastership, [{ kind: "forget", clientIds }]), WHEN_COMMITTED);
+    });
+  }
+
+  #findsItsKey({ key, modSeq }: Removal): boolean {
+    if (this.#proposals.overlay.look(keyName(key))) return false;
+    return this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES)?.modSeq === modSeq;
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
@@ -240,14 +346,14 @@ export class WritePath {
     return this.#options.mastership();
   }
 
-  #propose(
-    mastership: Mastership,
-    changes: readonly Change[],
-    answer: Answer,
-    growth: Growth = NO_GROWTH,
-  ): Promise<Position> {
+  /** Changes of which nobody had to judge the time, nor the room. */
+  #plain({ log }: Mastership, changes: readonly Change[]): Draft {
+    return { changes, growth: NO_GROWTH, timestampMs: recordTime(this.#options.nowMs(), log) };
+  }
+
+  #propose(mastership: Mastership, { changes, growth, timestampMs }: Draft, answer: Answer): Promise<Position> {
     const { epoch, log } = mastership;
-    const { pendingBytesMax, nowMs } = this.#options;
+    const { pendingBytesMax } = this.#options;
     const payload = encodeChanges(changes);
     const { size, byteLength } = this.#proposals;
     if (size > 0 && byteLength + payload.length > pendingBytesMax) {
@@ -256,7 +362,6 @@ export class WritePath {
         `${byteLength} bytes of writes are in flight, the limit (limits.max_pending_bytes) is ${pendingBytesMax}; nothing was changed, try again shortly`,
       );
     }
-    const timestampMs = recordTime(nowMs(), log);
     const position = { epoch, seq: log.append({ epoch, timestampMs, payload }) };
     const { isDoneWhenKept, deadlineMs } = answer;
     return new Promise((resolve, reject) => {
@@ -275,33 +380,23 @@ export class WritePath {
     });
   }
 
-  /** Lets the record that comes next in the log remember its answer. Throws `StoreError` "retries_full". */
-  #remembering(
-    admitted: Admitted,
-    attempt: Attempt | undefined,
-    answer: RememberedAnswer,
-    { log }: Mastership,
-  ): Admitted {
-    if (!attempt) return admitted;
-    const ownSeq = toSeq(log.last.seq + 1);
-    const { changes, retryBytes } = this.#retries.remember(admitted.changes, attempt, answer, ownSeq);
-    return { changes, growth: { ...admitted.growth, retryBytes } };
-  }
-
-  /** Waits until the writes in flight are applied that an answer has seen. */
-  async #seen(seq: Seq, log: Log, { deadlineMs }: Answer): Promise<void> {
+  /** Waits for the writes in flight that an answer has seen; resolves to whether they are applied, or have come to nothing. */
+  #seen(seq: Seq, { deadlineMs }: Answer): Promise<boolean> {
     const { applier, clock } = this.#options;
-    if (applier.applied.seq >= seq) return;
-    const isApplied = (): boolean => {
-      if (applier.applied.seq >= seq) return true;
-      if (log.lastSeq >= seq) return false;
-      const message = `the write at seq ${seq} that this answer rests on was not committed; try again`;
-      throw new StoreError("outcome_unknown", message);
-    };
-    const waitMs = deadlineMs - clock.monotonicMs();
-    if (await applier.until(isApplied, deadlineMs === Infinity ? {} : { waitMs })) return;
-    const message = `the write at seq ${seq} that this answer rests on was not committed in time; try again`;
-    throw new StoreError("outcome_unknown", message);
+    if (applier.applied.seq >= seq) return Promise.resolve(true);
+    return new Promise((resolve, reject) => {
+      let timer: Timer | undefined = undefined;
+      const forget = this.#proposals.observe(seq, (isApplied) => {
+        timer?.cancel();
+        resolve(isApplied);
+      });
+      if (deadlineMs === Infinity) return;
+      timer = clock.after(Math.max(0, deadlineMs - clock.monotonicMs()), () => {
+        forget();
+        const message = `the write at seq ${seq} that this answer rests on was not committed in time; nothing was changed; try again`;
+        reject(new StoreError("outcome_unknown", message));
+      });
+    });
   }
 
   /**
@@ -347,17 +442,22 @@ export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
   return epochMs(Math.max(nowMs, log.lastTimestampMs));
 }
 
+/** Whether an operation only ever removes. */
+function makesSmaller({ kind }: WriteCommand | TxnOperation): boolean {
+  return kind === "delete" || kind === "delete-range" || kind === "get";
+}
+
 /** The committed record `seq`, and the token that stands for it. */
 function placeOf(seq: Seq, { lineage }: Mastership): { readonly position: Position; readonly token: Uint8Array } {
   const position = lineage.positionAt(seq);
   return { position, token: lineage.tokenAt(position) };
 }
 
-function bytesOf(commands: readonly WriteCommand[]): number {
+function bytesOf(operations: readonly (WriteCommand | TxnOperation)[]): number {
   let bytes = 0;
-  for (const command of commands) {
-    if (command.kind === "delete-range") bytes += command.range.start.length + (command.range.end?.length ?? 0);
-    else bytes += command.key.length + (command.kind === "set" ? command.value.length : 0);
+  for (const operation of operations) {
+    if (operation.kind === "delete-range") bytes += operation.range.start.length + (operation.range.end?.length ?? 0);
+    else bytes += operation.key.length + (operation.kind === "set" ? operation.value.length : 0);
   }
   return bytes;
 }

@@ -39,7 +39,8 @@ export interface ModelEpoch {
 
 /** One change of a key, as GetUpdates tells it. */
 export interface ModelEvent {
-  readonly type: "put" | "delete" | "expire" | "evict";
+  /** Of a range, `key` is its start. */
+  readonly type: "put" | "delete" | "expire" | "evict" | "delete-range";
   readonly key: string;
   /** What was put, or what was there when the key went; undefined: nothing was. */
   readonly value: string | undefined;
@@ -207,6 +208,7 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
       case "put": {
         const key = text.decode(change.key);
         const value = text.decode(change.value);
+        assertReplaces(key, change.previousSeq, state.get(key), timestampMs);
         changeState().set(key, { value, modSeq: seq, expiresAtMs: change.expiresAtMs });
         events.push({ type: "put", key, value });
         break;
@@ -216,7 +218,9 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
       case "evict": {
         const key = text.decode(change.key);
         const entry = state.get(key);
-        if (change.kind !== "delete") {
+        if (change.kind === "delete") {
+          assertReplaces(key, change.previousSeq, entry, timestampMs);
+        } else {
           // Whoever follows the changes is told that the key goes, so it has to be what its master saw.
           assert(
             entry?.modSeq === change.modSeq,
@@ -226,6 +230,13 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
         }
         events.push({ type: change.kind, key, value: entry?.value });
         changeState().delete(key);
+        break;
+      }
+      case "delete-range": {
+        const [start, end] = [text.decode(change.start), change.end && text.decode(change.end)];
+        const isWithin = (key: string): boolean => key >= start && (end === undefined || key < end);
+        for (const key of [...state.keys()].filter(isWithin)) changeState().delete(key);
+        events.push({ type: "delete-range", key: start, value: undefined });
         break;
       }
       case "produce": {
@@ -277,6 +288,13 @@ function recordAfter(prev: LedgerRecord, { epoch, chain, payload, timestampMs }:
   };
   if (begins) (record as { start: LedgerRecord | undefined }).start = record;
   return record;
+}
+
+/** Whoever wants to know what was there before looks where the change says. */
+function assertReplaces(key: string, previousSeq: number, entry: ModelEntry | undefined, timestampMs: number): void {
+  const isThere = entry !== undefined && (entry.expiresAtMs ?? Infinity) > timestampMs;
+  const seq = isThere ? entry.modSeq : 0;
+  assert(previousSeq === seq, `a change of ${key} is said to replace what seq ${previousSeq} left; that is ${seq}`);
 }
 
 /** Writes that were on their way when limits were lowered are not held to them. */
