@@ -105,7 +105,6 @@ describe("requests", () => {
     whenTrue: readonly TxnOperation[],
     whenNot: readonly TxnOperation[],
   ): Request => {
-    // oxlint-disable-next-line unicorn/no-thenable -- it is a list, and nobody awaits it
     return { kind: "txn", txn: { compares, then: whenTrue, else: whenNot } };
   };
   const increment = { kind: "increment", key, delta: 1n, initial: 0n, min: -10n, max: 10n, ttlMs: 0 } as const;

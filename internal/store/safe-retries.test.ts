@@ -9,7 +9,7 @@ import { Proposals } from "./proposals.js";
 import { restoreBackup } from "./restore.js";
 import { RetryTable } from "./retries.js";
 import { attemptOf, RetryGuard } from "./retry-guard.js";
-import type { ProduceReceipt, Store, WriteCommand, WriteOptions, WriteReceipt } from "./store.js";
+import type { ProduceReceipt, SetCommand, Store, Txn, WriteCommand, WriteOptions, WriteReceipt } from "./store.js";
 import {
   applied,
   beginMastership,
@@ -88,6 +88,58 @@ describe("a write that is sent again", () => {
     await store.write([set("a", "3")]);
     await expectRepeated(store, first);
     expect([read(store, "a"), first.set.repeated]).toEqual(["3", undefined]);
+    await store.close();
+  });
+
+  test("of any kind is answered with all that it was told first", async () => {
+    const store = await master();
+    await store.write([set("a", "1"), set("b", "2")]);
+    const key = bytes("n");
+    const [min, max] = [-(2n ** 63n), 2n ** 63n - 1n];
+    const txn: Txn = {
+      compares: [{ key: bytes("a"), comparison: "equal", target: { kind: "value", value: bytes("2") } }],
+      then: [],
+      else: [set("c", "3") as SetCommand, { kind: "get", key: bytes("c") }, { kind: "get", key: bytes("b") }],
+    };
+    const sends: readonly (() => Promise<WriteReceipt>)[] = [
+      () => store.write([{ kind: "increment", key, delta: 5n, initial: 1n, min, max, ttlMs: 0 }], as("me", 1)),
+      () => store.write([{ ...set("a", "4"), wantPrevious: true } as SetCommand], as("me", 2)),
+      () => store.transact(txn, as("me", 3)),
+      () => store.write([{ kind: "touch", key, ttlMs: 60_000 }], as("me", 4)),
+      () => store.write([{ kind: "delete", key: bytes("b"), wantPrevious: true }], as("me", 5)),
+      () => store.write([{ kind: "delete-range", range: { start: bytes("a"), end: bytes("d") } }], as("me", 6)),
+    ];
+    const first: WriteReceipt[] = [];
+    for (const send of sends) first.push(await send());
+    expect(first.map(({ results }) => results[0])).toMatchObject([
+      { sum: 6n },
+      { previous: { modSeq: 2 } },
+      { existed: false },
+      { existed: true },
+      { previous: { createSeq: 2 } },
+      { deleted: 2 },
+    ]);
+    expect(first[2]).toMatchObject({
+      succeeded: false,
+      failedCompares: [0],
+      results: [{}, { entry: { modSeq: 5 } }, {}],
+    });
+    const before = store.last.seq;
+    for (const [i, send] of sends.entries())
+      expect(structuredClone(await send())).toEqual({ ...structuredClone(first[i]!), repeated: true });
+    expect(store.last.seq).toBe(before);
+    await store.close();
+  });
+
+  test("and was refused for its condition is judged anew", async () => {
+    const store = await master();
+    const write = (): Promise<WriteReceipt> =>
+      store.write([{ ...set("a", "2"), condition: { ifSeq: seq(2) } } as SetCommand], as("me", 1));
+    await expect(write()).rejects.toMatchObject({ code: "condition_failed" });
+    await store.write([set("a")]);
+    expect((await write()).repeated).toBeUndefined();
+    // Now the condition does not hold any more, and need not.
+    expect(await write()).toMatchObject({ repeated: true });
     await store.close();
   });
 
@@ -405,6 +457,23 @@ describe("clients that write no more", () => {
     await forgotten;
     expect((await again.write([set("a")], as("early", 1))).repeated).toBeUndefined();
     await again.close();
+  });
+
+  test("and write again while that is held back stay", async () => {
+    const clock = new FakeClock();
+    const store = await master({ clock });
+    await store.write([set("a")], as("me", 1));
+    await store.write([set("a")], as("you", 1));
+    const pause = store.pauseWrites();
+    const again = store.write([set("b")], as("me", 2));
+    clock.advance(HOUR_MS);
+    await turn();
+    pause.resume();
+    await again;
+    await applied(store, 5);
+    expect(await store.write([set("a")], as("me", 1))).toMatchObject({ repeated: true });
+    expect((await store.write([set("a")], as("you", 1))).repeated).toBeUndefined();
+    await store.close();
   });
 
   test("many at a time are forgotten by few records", async () => {
