@@ -197,6 +197,7 @@ async function buildRooms(
     segmentBytesMax: config.wal.segmentBytesMax,
     recordSegmentBytesMax: config.records.segmentBytesMax,
     pendingBytesMax: config.limits.pendingBytesMax,
+    retries: config.retries,
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
     reserveBytes: RESERVE_BYTES,

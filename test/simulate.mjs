@@ -21,6 +21,8 @@ const shims = {
       ["internal/replication/core/voting.js", "voting.ts"],
       ["internal/replication/core/history.js", "history.ts"],
       ["internal/store/applier.js", "applier.ts"],
+      ["internal/store/retries.js", "retries.ts"],
+      ["internal/store/retries-in-flight.js", "retries-in-flight.ts"],
     ]);
     build.onResolve({ filter: /^\.\.?\// }, ({ path: specifier, resolveDir }) => {
       const target = path.relative(root, path.join(resolveDir, specifier)).split(path.sep).join("/");

@@ -168,6 +168,18 @@ function changeOf(change: Change, withValues: boolean): Line {
     }
     case "truncate-records":
       return { json: { kind, below: change.below }, text: `truncate-records below ${change.below}` };
+    case "remember": {
+      const { clientId, clientSeq, answer } = change;
+      return {
+        json: { kind, clientId, clientSeq, answerBytes: answer.length },
+        text: `remember ${JSON.stringify(clientId)} ${clientSeq} (${answer.length} B)`,
+      };
+    }
+    case "forget":
+      return {
+        json: { kind, clientIds: change.clientIds },
+        text: `forget ${change.clientIds.map((id) => JSON.stringify(id)).join(", ")}`,
+      };
     case "settings": {
       const { commit, voters } = change.settings;
       return { json: { kind, ...change.settings }, text: `settings: commit ${commit}, voters ${voters}` };

@@ -82,6 +82,7 @@ test("the directory is all that must be given", () => {
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     clock: { jumpMsMax: 30 * 86_400_000 },
+    retries: { bytesMax: 64_000_000, retentionMs: 3_600_000 },
     storage: { entriesMax: 0, bytesMax: 0, evictionPolicy: "noeviction", isOrdered: true },
     limits: {
       keyBytesMax: 4096,
@@ -120,6 +121,7 @@ test("every setting can be given", () => {
 master: { address: "[2001:DB8:0::1]:8080", sync_interval: 250ms }
 wal: { directory: data, durability: interval, sync_interval: 100ms, max_file_size: 65536 }
 storage: { max_entries: 5, max_bytes: 1GiB, eviction_policy: ttl }
+retries: { max_bytes: 2MiB, retention: 90s }
 limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB, max_read_wait: 1s }
 replication:
   { replicas: ["a:1", "b:2"], sync_interval: 50ms, batch_bytes: 4KiB, window_bytes: 4KiB, commit: majority, write_timeout: 3s }
@@ -142,6 +144,7 @@ log: { level: debug, format: json }
     master: { address: "[2001:db8::1]:8080", heartbeatIntervalMs: 250 },
     wal: { directory: path.resolve("data"), durability: "interval", syncIntervalMs: 100, segmentBytesMax: 65_536 },
     storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl", isOrdered: true },
+    retries: { bytesMax: 2 ** 21, retentionMs: 90_000 },
     limits: {
       keyBytesMax: 100,
       valueBytesMax: 2 ** 21,

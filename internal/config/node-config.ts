@@ -16,6 +16,7 @@ export interface NodeConfig {
   readonly snapshots: SnapshotsConfig;
   readonly records: RecordsConfig;
   readonly clock: ClockConfig;
+  readonly retries: RetriesConfig;
   readonly storage: StorageConfig;
   readonly limits: LimitsConfig;
   readonly replication: ReplicationConfig;
@@ -80,6 +81,11 @@ export interface ClockConfig {
   readonly jumpMsMax?: number;
 }
 
+export interface RetriesConfig {
+  readonly bytesMax: number;
+  readonly retentionMs: number;
+}
+
 export type EvictionPolicy = "noeviction" | "lru" | "lfu" | "random" | "ttl";
 
 export interface StorageConfig {
@@ -141,7 +147,8 @@ export function toNodeConfig(options: {
   secret: Uint8Array | undefined;
 }): NodeConfig {
   const { kind, file, values, settings, secret } = options;
-  const { server, master, wal, snapshots, records, clock, storage, limits, replication, cluster, log } = values;
+  const { server, master, wal, snapshots, records, clock, storage, retries, limits, replication, cluster, log } =
+    values;
   return deepFreeze({
     kind,
     file,
@@ -184,6 +191,7 @@ export function toNodeConfig(options: {
       evictionPolicy: storage.eviction_policy,
       isOrdered: storage.ordered,
     },
+    retries: { bytesMax: retries.max_bytes, retentionMs: retries.retention },
     limits: {
       keyBytesMax: limits.max_key_bytes,
       valueBytesMax: limits.max_value_bytes,

@@ -158,6 +158,23 @@ function buildSchema(kind: NodeKind) {
         }).prefault(true),
       },
     ),
+    retries: section(
+      "What is remembered of writes that carry a client_id, so that one that is sent again is not executed again. It counts on the master.",
+      {
+        max_bytes: size({
+          min: "1MiB",
+          max: "16GiB",
+          description:
+            "The memory that it takes at most, on every node. When it is full, those clients are forgotten that have written nothing for the longest time, and for a minute at least; where there are none, writes with a client_id that needs more are refused.",
+        }).prefault("64MB"),
+        retention: duration({
+          min: "1m",
+          max: "365d",
+          description:
+            "A client that has written nothing for so long is forgotten: what it sends again after that is executed again.",
+        }).prefault("1h"),
+      },
+    ),
     limits: section(
       "How large requests may be, and how long they may wait. Larger ones are refused before anything is allocated for them.",
       {

@@ -11,6 +11,7 @@ import { type Change, decodeChanges, type RecordsChange } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
 import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
+import { RetryTable } from "./retries.js";
 import type { StateCheck } from "./store-types.js";
 
 /** Where the applier finds committed records that were not proposed on this node. */
@@ -23,8 +24,8 @@ export interface ApplierOptions {
   readonly engine: Engine;
   readonly proposals: Proposals;
   readonly clock: Clock;
-  /** Makes engine and cluster state what the newest snapshot before the log's end says, and tells where that stands. */
-  readonly restore: (cluster: ClusterState) => Promise<Position>;
+  /** Makes engine, cluster state and what is remembered what the newest snapshot before the log's end says, and tells where that stands. */
+  readonly restore: (cluster: ClusterState, retries: RetryTable) => Promise<Position>;
   /** Called after the applied position moved, once for all that moved together. */
   readonly onApplied: (seq: Seq) => void;
   readonly onMembersChanged: () => void;
@@ -51,6 +52,7 @@ const SLICE_BYTES = 256 * 1024;
 export class Applier {
   readonly engine: Engine;
   readonly cluster = new ClusterState();
+  readonly retries = new RetryTable();
   readonly #options: ApplierOptions;
   readonly #waiters = new Set<() => void>();
   #source: RecordSource | undefined;
@@ -205,7 +207,7 @@ export class Applier {
   }
 
   async #restore(): Promise<void> {
-    this.#applied = await this.#options.restore(this.cluster);
+    this.#applied = await this.#options.restore(this.cluster, this.retries);
     this.#commitSeq = this.#applied.seq;
   }
 
@@ -286,6 +288,10 @@ export class Applier {
         case "produce":
         case "truncate-records":
           this.#options.applyRecords(change, { epoch, seq }, timestampMs);
+          break;
+        case "remember":
+        case "forget":
+          this.retries.apply(change, seq, timestampMs);
           break;
         case "epoch":
           if (this.cluster.applyEpoch(change)) membersChanged = true;

@@ -2,9 +2,9 @@
  * The bytes of a backup: one file with everything that is replicated. All numbers are little-endian.
  *
  * ```
- *  ┌────────┬───────┬────────┬──────────┬─────────┬─────────────┬─────────┬──────────────┬─────┐
- *  │ header │ state │ epochs │ settings │ members │ entries …   │ log …   │ produced …   │ end │
- *  └────────┴───────┴────────┴──────────┴─────────┴─────────────┴─────────┴──────────────┴─────┘
+ *  ┌────────┬───────┬────────┬──────────┬─────────┬───────────┬───────────┬───────┬────────────┬─────┐
+ *  │ header │ state │ epochs │ settings │ members │ entries … │ retries … │ log … │ produced … │ end │
+ *  └────────┴───────┴────────┴──────────┴─────────┴───────────┴───────────┴───────┴────────────┴─────┘
  *
  * header, 64 bytes
  *   0  "CAMBBACK"   8  format version (4)   12  CRC of the header with this field 0 (4)   16  cluster id (16)
@@ -20,13 +20,14 @@
  * kind 3  settings  as in a snapshot, as they were at `to`
  * kind 4  members   as in a snapshot, as they were at `to`
  * kind 5  entries   as in a snapshot that begins at `from`
+ * kind 9  retries   as in a snapshot that begins at `from`; none where nothing is remembered
  * kind 6  log       whole encoded records: from + 1 … to
  * kind 7  produced  whole encoded records of the record log: from its start up to its end
  * kind 8  end       entries (8)   sum of their CRCs, modulo 2^32 (4)   log records (8)   produced records (8)
  *                   bytes before this chunk (8)   their CRC (4)
  * ```
  *
- * The entries were walked while the state changed; with the records of the log replayed over them they are the state at
+ * Entries and retries were walked while the state changed; with the records of the log replayed over them they are the state at
  * `to`, at which epochs, settings, members and the record log stood as they are here.
  */
 import { crc32 } from "../base/crc32.js";
@@ -45,10 +46,32 @@ export const BACKUP_CHUNK_BYTES = 256 * 1024;
 const MAGIC = Buffer.from("CAMBBACK");
 const SALT_BYTES = 16;
 const PLACE_BYTES = 28;
-const KINDS = [undefined, "state", "epochs", "settings", "members", "entries", "log", "produced", "end"] as const;
+const KINDS = [
+  undefined,
+  "state",
+  "epochs",
+  "settings",
+  "members",
+  "entries",
+  "log",
+  "produced",
+  "end",
+  "retries",
+] as const;
 
-/** In the order in which they come. */
 export type BackupKind = NonNullable<(typeof KINDS)[number]>;
+
+const ORDER: readonly BackupKind[] = [
+  "state",
+  "epochs",
+  "settings",
+  "members",
+  "entries",
+  "retries",
+  "log",
+  "produced",
+  "end",
+];
 
 export interface BackupHeader {
   readonly clusterId: ClusterId;
@@ -90,7 +113,7 @@ export function backupChunks(header: BackupHeader): ChunkCodec<BackupKind> {
 }
 
 /** How far on in a backup a kind of chunk stands. */
-export const kindOrder = (kind: BackupKind): number => KINDS.indexOf(kind);
+export const kindOrder = (kind: BackupKind): number => ORDER.indexOf(kind);
 
 export function encodeBackupHeader(header: BackupHeader): Buffer {
   const writer = new ByteWriter(Buffer.alloc(BACKUP_HEADER_BYTES));

@@ -26,7 +26,8 @@ import {
 import { FormatError } from "./byte-codec.js";
 import type { ClusterSettings, Member } from "./change.js";
 import { CHUNK_HEADER_BYTES, type ChunkCodec } from "./chunk-codec.js";
-import { decodeEpochs, decodeMembers, decodeSettings, readEntries } from "./snapshot-format.js";
+import type { RememberedClient } from "./retries.js";
+import { decodeEpochs, decodeMembers, decodeSettings, readClients, readEntries } from "./snapshot-format.js";
 
 /** A backup that cannot be used: it is damaged, cut short, of a newer format, or none at all. */
 export class BackupError extends Error {
@@ -40,13 +41,14 @@ export class BackupError extends Error {
   }
 }
 
-/** Where the parts of a backup go, in this order. Keys, values and payloads are valid during the call only. */
+/** Where the parts of a backup go, in this order. Keys, values, answers and payloads are valid during the call only. */
 export interface BackupVisitor {
   state?(state: BackupState): void;
   epochs?(starts: readonly EpochStart[]): void;
   settings?(settings: ClusterSettings): void;
   members?(members: readonly Member[]): void;
   entry?(entry: KeyedEntry): void;
+  client?(client: RememberedClient): void;
   /** The records of the log that are to be replayed over the entries. */
   logRecord?(record: LogRecord): void;
   produced?(record: ProducedRecord): void;
@@ -182,6 +184,9 @@ export class BackupReader {
           this.#entriesChecksum = (this.#entriesChecksum + crc) >>> 0;
           this.#visitor.entry?.(entry);
         });
+        return;
+      case "retries":
+        for (const client of readClients(content)) this.#visitor.client?.(client);
         return;
       case "log":
         for (const record of follow(content, this.#logEnd)) {

@@ -195,7 +195,7 @@ export class Backups {
     header: Awaited<ReturnType<typeof readHeader>>,
   ): AsyncGenerator<Uint8Array, { entries: number; checksum: number }> {
     for await (const { kind, content } of readChunks(file, header)) {
-      if (kind === "entries") yield writer.chunk("entries", content);
+      if (kind === "entries" || kind === "retries") yield writer.chunk(kind, content);
       else if (kind === "end") return decodeEnd(content);
     }
     throw new FormatError("the snapshot has no end");

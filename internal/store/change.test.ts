@@ -35,6 +35,13 @@ const anyChange: fc.Arbitrary<Change> = fc.oneof(
     modSeq: fc.maxSafeNat().map(seq),
   }),
   fc.record({ kind: fc.constant("produce" as const), offset: fc.maxSafeNat(), record: bytes }),
+  fc.record({
+    kind: fc.constant("remember" as const),
+    clientId: fc.string({ maxLength: 64 }),
+    clientSeq: fc.maxSafeNat(),
+    answer: bytes,
+  }),
+  fc.record({ kind: fc.constant("forget" as const), clientIds: fc.array(fc.string({ maxLength: 64 })) }),
   fc.record({ kind: fc.constant("truncate-records" as const), below: fc.maxSafeNat() }),
   fc.record({
     kind: fc.constant("epoch" as const),

@@ -16,9 +16,11 @@
  * kind 9  expire  mod seq (8)  length key
  * kind 10 evict   mod seq (8)  length key
  * kind 11 delete-range  flags (1)  length start  length end               end: where a flag says that there is one
+ * kind 12 remember  length client id  client seq  length answer           the answer (answers.ts) of the write that this record is
+ * kind 13 forget    count  count × length client id                       of these clients nothing is remembered any more
  * ```
  *
- * A length is an unsigned LEB128 number of at most five bytes, a previous one of at most eight. An unknown kind is from a newer version: the record is refused, never skipped,
+ * A length is an unsigned LEB128 number of at most five bytes; a previous one, a client seq and a count are such of at most eight. An unknown kind is from a newer version: the record is refused, never skipped,
  * since skipping would make this node's state differ from the others'.
  */
 import { assert, must, unreachable } from "../base/assert.js";
@@ -80,7 +82,14 @@ export type Change =
   /** The record log's next record; offsets are dense, and given by the master. */
   | { readonly kind: "produce"; readonly offset: number; readonly record: Uint8Array }
   /** The record log begins at `below` from here on. */
-  | { readonly kind: "truncate-records"; readonly below: number };
+  | { readonly kind: "truncate-records"; readonly below: number }
+  | RetriesChange;
+
+/** A change of what is remembered for safe retries. */
+export type RetriesChange =
+  /** The answer of the write that this record is; whoever sends it again, under the same two, gets it again. */
+  | { readonly kind: "remember"; readonly clientId: string; readonly clientSeq: number; readonly answer: Uint8Array }
+  | { readonly kind: "forget"; readonly clientIds: readonly string[] };
 
 /** A change of the record log. */
 export type RecordsChange = Extract<Change, { kind: "produce" | "truncate-records" }>;
@@ -100,6 +109,8 @@ const KIND = {
   expire: 9,
   evict: 10,
   deleteRange: 11,
+  remember: 12,
+  forget: 13,
 } as const;
 const FLAG_FORCED = 1;
 const FLAG_VOTER = 1;
@@ -173,6 +184,14 @@ function sizeOf(change: Change): number {
       return 1 + 8;
     case "settings":
       return 1 + 2 + 8 + 8 + 1;
+    case "remember": {
+      const { clientId, clientSeq, answer } = change;
+      return 1 + prefixedSize(Buffer.byteLength(clientId)) + varintSize(clientSeq) + prefixedSize(answer.length);
+    }
+    case "forget": {
+      const { clientIds } = change;
+      return clientIds.reduce((sum, id) => sum + prefixedSize(Buffer.byteLength(id)), 1 + varintSize(clientIds.length));
+    }
     default:
       return unreachable(change);
   }
@@ -233,6 +252,17 @@ function write(writer: ByteWriter, change: Change): void {
       writer.byte(COMMIT_MODES.indexOf(change.settings.commit));
       writer.byte(VOTERS.indexOf(change.settings.voters));
       writeLimits(writer, change.settings.limits ?? NO_LIMITS);
+      return;
+    case "remember":
+      writer.byte(KIND.remember);
+      writer.prefixed(Buffer.from(change.clientId));
+      writer.varint(change.clientSeq);
+      writer.prefixed(change.answer);
+      return;
+    case "forget":
+      writer.byte(KIND.forget);
+      writer.varint(change.clientIds.length);
+      for (const clientId of change.clientIds) writer.prefixed(Buffer.from(clientId));
       return;
     default:
       unreachable(change);
@@ -301,6 +331,18 @@ function read(reader: ByteReader): Change {
       const voters = VOTERS[reader.byte()];
       if (!commit || !voters) throw new FormatError("a setting of the cluster is unknown to this version");
       return { kind: "settings", settings: { commit, voters, ...readLimits(reader) } };
+    }
+    case KIND.remember:
+      return {
+        kind: "remember",
+        clientId: Buffer.from(reader.prefixed()).toString(),
+        clientSeq: reader.varint(),
+        answer: reader.prefixed(),
+      };
+    case KIND.forget: {
+      const clientIds: string[] = [];
+      for (let left = reader.varint(); left > 0; left--) clientIds.push(Buffer.from(reader.prefixed()).toString());
+      return { kind: "forget", clientIds };
     }
     default:
       throw new FormatError(`a change of kind ${kind} is unknown to this version; use a newer one`);

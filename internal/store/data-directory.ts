@@ -22,6 +22,7 @@ import { type LoggedChanges, LoggedCluster, NOTHING_LOGGED } from "./logged-clus
 import { Pins } from "./pins.js";
 import { Produced } from "./produced.js";
 import { Progress } from "./progress.js";
+import type { RetryTable } from "./retries.js";
 import type { SnapshotContent } from "./snapshot-file.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { SnapshotError, Snapshots } from "./snapshots.js";
@@ -112,7 +113,7 @@ export class DataDirectory {
       whenSettled: () => applier.whenEngineSettled(),
       bytesEstimate: () => {
         const { dataBytes, entryCount } = applier.engine;
-        return dataBytes + entryCount * ENTRY_OVERHEAD_BYTES + this.#records.sizeBytes;
+        return applier.retries.bytes + dataBytes + entryCount * ENTRY_OVERHEAD_BYTES + this.#records.sizeBytes;
       },
       createSnapshot: () => this.snapshotter.create(),
     });
@@ -190,8 +191,8 @@ export class DataDirectory {
     return last;
   }
 
-  /** Makes the engine and the cluster state what the newest snapshot says; gives the place from where the log goes on. */
-  async restore(cluster: ClusterState): Promise<Position> {
+  /** Makes the engine, the cluster state and what is remembered what the newest snapshot says; gives the place from where the log goes on. */
+  async restore(cluster: ClusterState, retries: RetryTable): Promise<Position> {
     const { log, lineage, snapshots, produced } = this;
     const { engine } = this.#options.applier;
     const { clock, logger } = this.#options.store;
@@ -208,6 +209,7 @@ export class DataDirectory {
       reset: () => {
         engine.clear();
         cluster.clear();
+        retries.clear();
       },
       visitor: {
         epochs: (starts) => (epochs = starts),
@@ -218,6 +220,7 @@ export class DataDirectory {
           engine.restore(entry);
           progress.tick(engine.entryCount);
         },
+        client: (client) => retries.restore(client),
       },
     });
     if (!summary) {
@@ -228,10 +231,12 @@ export class DataDirectory {
       }
       engine.clear();
       cluster.clear();
+      retries.clear();
       this.cluster.restore(NOTHING_LOGGED, ORIGIN.seq);
       await produced.restore();
       return ORIGIN;
     }
+    retries.putInOrder();
     await produced.restore(recordsMark);
     const { from } = summary.header;
     lineage.replace([...epochs, ...logStarts.filter(({ firstSeq }) => firstSeq > from.seq)]);
@@ -332,7 +337,7 @@ export class DataDirectory {
   async #capture(): Promise<SnapshotContent> {
     const { log, lineage, produced } = this;
     await log.rotate();
-    const { applied, engine, cluster } = this.#options.applier;
+    const { applied, engine, cluster, retries } = this.#options.applier;
     const records = produced.mark();
     const { settings, members } = cluster;
     const { timestampMs, ...from } = await log.endAt(applied.seq);
@@ -348,6 +353,7 @@ export class DataDirectory {
       members,
       records,
       engine,
+      retries,
       appliedSeq: () => this.#options.applier.applied.seq,
     };
   }

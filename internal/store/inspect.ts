@@ -202,6 +202,7 @@ async function inspectSnapshot(
       members: () => undefined,
       records: (mark) => (records = mark),
       entry: () => undefined,
+      client: () => undefined,
     });
     const content = { from: header.from, to: end.to, entries: end.entries, members: end.members, records };
     return { file, bytes, content };

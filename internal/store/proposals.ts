@@ -6,6 +6,7 @@ import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { Change } from "./change.js";
 import { Overlay } from "./overlay.js";
+import { RetriesInFlight } from "./retries-in-flight.js";
 import { type Growth, NO_GROWTH } from "./room.js";
 
 /** What a caller waits for: a record, and the answer that goes out once it is applied. The first answer counts. */
@@ -36,6 +37,8 @@ export class Proposals {
   #nextOffset: number | undefined;
   /** What they make of the keys. */
   readonly overlay = new Overlay();
+  /** What they make of what is remembered. */
+  readonly retries = new RetriesInFlight();
   /** Those that only wait for being kept, in the order of the log. */
   #awaitKept: Proposal[] = [];
   #emptied: (() => void)[] = [];
@@ -68,6 +71,7 @@ export class Proposals {
     this.#byteLength += proposal.byteLength;
     this.#grow(proposal.growth, 1);
     this.overlay.add(proposal.position.seq, proposal.changes);
+    this.retries.add(proposal.position, proposal.changes);
     for (const change of proposal.changes) if (change.kind === "produce") this.#nextOffset = change.offset + 1;
   }
 
@@ -88,6 +92,7 @@ export class Proposals {
     this.#byteLength -= proposal.byteLength;
     this.#grow(proposal.growth, -1);
     this.overlay.forget(seq, proposal.changes);
+    this.retries.remove(proposal.changes);
     if (this.#observers.size > 0) this.#tellObservers(seq, true);
     return proposal;
   }
@@ -131,6 +136,7 @@ export class Proposals {
     this.#growth = NO_GROWTH;
     this.#nextOffset = undefined;
     this.overlay.clear();
+    this.retries.clear();
     this.#awaitKept = [];
     // One that was answered when it was kept is answered again, which nobody hears.
     for (const proposal of left) this.add(proposal);
@@ -158,9 +164,14 @@ export class Proposals {
     for (const tell of observers ?? []) tell(isApplied);
   }
 
-  #grow({ entries, bytes }: Growth, sign: 1 | -1): void {
-    if (entries === 0 && bytes === 0) return;
-    this.#growth = { entries: this.#growth.entries + sign * entries, bytes: this.#growth.bytes + sign * bytes };
+  #grow({ entries, bytes, retryBytes = 0 }: Growth, sign: 1 | -1): void {
+    if (entries === 0 && bytes === 0 && retryBytes === 0) return;
+    const before = this.#growth;
+    this.#growth = {
+      entries: before.entries + sign * entries,
+      bytes: before.bytes + sign * bytes,
+      retryBytes: (before.retryBytes ?? 0) + sign * retryBytes,
+    };
   }
 
   #tellEmpty(): void {

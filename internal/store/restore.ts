@@ -20,6 +20,7 @@ import type { WalError } from "../wal/wal-error.js";
 import { BackupError, BackupReader, type BackupSummary, type BackupVisitor } from "./backup-reader.js";
 import { type ClusterSettings, decodeChanges, INITIAL_SETTINGS, isOperation, type Member } from "./change.js";
 import { NodeFile } from "./node-file.js";
+import { RetryTable } from "./retries.js";
 import type { RecordsMark } from "./snapshot-format.js";
 import { Snapshots } from "./snapshots.js";
 
@@ -112,12 +113,13 @@ export async function checkBackup(
   return reader.finish();
 }
 
-/** What a backup holds beside the entries and the records. */
+/** What a backup holds beside the entries and the records; what is remembered is as of its end. */
 export interface BackupContent {
   readonly summary: BackupSummary;
   readonly epochs: readonly EpochStart[];
   readonly settings: ClusterSettings;
   readonly members: readonly Member[];
+  readonly retries: RetryTable;
 }
 
 async function assertEmpty(fileSystem: FileSystem): Promise<void> {
@@ -137,16 +139,19 @@ export async function loadBackup({ engine, read, onProgress }: RestoreOptions): 
   let epochs: readonly EpochStart[] = [];
   let settings = INITIAL_SETTINGS;
   let members: readonly Member[] = [];
+  const retries = new RetryTable();
   const summary = await checkBackup(read(), {
     visitor: {
       epochs: (starts) => (epochs = starts),
       settings: (all) => (settings = all),
       members: (all) => (members = all),
       entry: (entry) => engine.restore(entry),
+      client: (client) => retries.restore(client),
       logRecord: ({ seq, timestampMs, payload }) => {
         for (const change of decodeChanges(payload)) {
           // Epochs, settings, members and the record log stand in the backup as they were at its end.
           if (isOperation(change)) engine.apply(seq, timestampMs, change);
+          else if (change.kind === "remember" || change.kind === "forget") retries.apply(change, seq, timestampMs);
         }
       },
     },
@@ -158,7 +163,7 @@ export async function loadBackup({ engine, read, onProgress }: RestoreOptions): 
     const message = `the backup gives ${engine.entryCount} keys, ${keys} were there; take another one, and report this`;
     throw new BackupError(0, message);
   }
-  return { summary, epochs, settings, members };
+  return { summary, epochs, settings, members, retries };
 }
 
 async function build(options: RestoreOptions, content: BackupContent): Promise<RestoreSummary> {
@@ -187,7 +192,7 @@ async function build(options: RestoreOptions, content: BackupContent): Promise<R
 /** Writes log, record log and snapshot into a directory that has none. All is durable when it resolves. */
 export async function buildState(
   options: RestoreOptions,
-  { summary, epochs, settings, members }: BackupContent,
+  { summary, epochs, settings, members, retries }: BackupContent,
   clusterId: ClusterId,
 ): Promise<void> {
   const { fileSystem, random, logger, engine, keepClusterId } = options;
@@ -204,6 +209,7 @@ export async function buildState(
       members,
       records,
       engine,
+      retries,
       appliedSeq: () => to.seq,
     },
     { beforeNaming: () => Promise.resolve(), signal: new AbortController().signal },

@@ -26,6 +26,8 @@ export const NO_LIMITS: StorageLimits = { entriesMax: 0, bytesMax: 0, policy: "n
 export interface Growth {
   readonly entries: number;
   readonly bytes: number;
+  /** Of what is remembered for safe retries, which has a limit of its own. */
+  readonly retryBytes?: number;
 }
 
 export const NO_GROWTH: Growth = { entries: 0, bytes: 0 };

@@ -5,6 +5,7 @@ import { epoch, epochMs, seq } from "../base/position.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { FormatError } from "./byte-codec.js";
+import { RetryTable } from "./retries.js";
 import { readSnapshot, type SnapshotContent, type SnapshotVisitor, writeSnapshot } from "./snapshot-file.js";
 import { bytes, seededRandom } from "./testing/stores.js";
 
@@ -15,6 +16,7 @@ const IGNORING: SnapshotVisitor = {
   members: () => undefined,
   records: () => undefined,
   entry: () => undefined,
+  client: () => undefined,
 };
 
 async function written(): Promise<MemoryFileSystem> {
@@ -23,6 +25,11 @@ async function written(): Promise<MemoryFileSystem> {
     const value = seededRandom(at).bytes(at * 3);
     const expiresAtMs = at % 3 === 0 ? { expiresAtMs: epochMs(1_800_000_000_000) } : {};
     engine.apply(seq(at), epochMs(1), { kind: "put", key: bytes(`key-${at}`), value, ...expiresAtMs });
+  }
+  const retries = new RetryTable();
+  for (let at = 1; at <= 10; at++) {
+    const clientId = `client ${at % 3}`;
+    retries.apply({ kind: "remember", clientId, clientSeq: at, answer: bytes(`answer ${at}`) }, seq(at), epochMs(at));
   }
   const content: SnapshotContent = {
     header: {
@@ -39,6 +46,7 @@ async function written(): Promise<MemoryFileSystem> {
     ],
     records: { start: 3, end: 9, chain: 777 },
     engine,
+    retries,
     appliedSeq: () => seq(20),
   };
   const fileSystem = new MemoryFileSystem();

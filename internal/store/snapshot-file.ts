@@ -6,9 +6,11 @@ import { type File, type FileSystem } from "../wal/file-system.js";
 import { ByteWriter, FormatError } from "./byte-codec.js";
 import type { ClusterSettings, Member } from "./change.js";
 import { CHUNK_HEADER_BYTES } from "./chunk-codec.js";
+import type { RememberedClient, RetryTable } from "./retries.js";
 import {
   CHUNK_BYTES,
   type ChunkKind,
+  clientBytes,
   decodeEnd,
   decodeEpochs,
   decodeHeader,
@@ -22,16 +24,19 @@ import {
   encodeRecordsMark,
   encodeSettings,
   entryBytes,
+  readClients,
   readEntries,
   type RecordsMark,
+  RETRIES_CHUNK_BYTES,
   SNAPSHOT_HEADER_BYTES,
   snapshotChunks,
   type SnapshotEnd,
   type SnapshotHeader,
+  writeClient,
   writeEntry,
 } from "./snapshot-format.js";
 
-/** What a snapshot is made of. Epochs, settings and members are taken at once, entries while the state changes. */
+/** What a snapshot is made of. Epochs, settings and members are taken at once, entries and what is remembered while the state changes. */
 export interface SnapshotContent {
   readonly header: SnapshotHeader;
   readonly epochs: readonly EpochStart[];
@@ -39,6 +44,7 @@ export interface SnapshotContent {
   readonly members: readonly Member[];
   readonly records: RecordsMark;
   readonly engine: Engine;
+  readonly retries: RetryTable;
   /** The applied seq at the moment of the call. */
   readonly appliedSeq: () => Seq;
 }
@@ -59,7 +65,7 @@ export async function writeSnapshot(
   content: SnapshotContent,
   signal: AbortSignal,
 ): Promise<SnapshotSummary> {
-  const { header, epochs, settings, members, records, engine } = content;
+  const { header, epochs, settings, members, records, engine, retries } = content;
   const file = await fileSystem.open(path, "create");
   try {
     const codec = snapshotChunks(header);
@@ -97,6 +103,19 @@ export async function writeSnapshot(
       codec.seal("entries", chunk);
       await write(chunk);
     }
+    const clients = retries.walk();
+    for (let step = clients.next(); !step.done;) {
+      const gathered: RememberedClient[] = [];
+      let size = 0;
+      do {
+        gathered.push(step.value);
+        size += clientBytes(step.value);
+        step = clients.next();
+      } while (!step.done && size + clientBytes(step.value) <= RETRIES_CHUNK_BYTES);
+      const writer = new ByteWriter(Buffer.allocUnsafe(size));
+      for (const client of gathered) writeClient(writer, client);
+      await write(codec.encode("retries", writer.bytes));
+    }
     const end = { to: content.appliedSeq(), entries: count, members: members.length, checksum };
     await write(codec.encode("end", encodeEnd(end)));
     await file.datasync();
@@ -114,6 +133,8 @@ export interface SnapshotVisitor {
   records(mark: RecordsMark): void;
   /** Key and value are valid during the call only. */
   entry(entry: KeyedEntry): void;
+  /** Behind the entries. Answers are valid during the call only. */
+  client(client: RememberedClient): void;
 }
 
 /**
@@ -154,6 +175,9 @@ export async function readSnapshot(
             checksum = (checksum + crc) >>> 0;
             visitor.entry(entry);
           });
+          break;
+        case "retries":
+          for (const client of readClients(content)) visitor.client(client);
           break;
         case "end": {
           const end = decodeEnd(content);

@@ -14,6 +14,8 @@
  * kind 3  members   changes of kind member, as in a record
  * kind 4  records   start (8)  end (8)  chain (4): the record log at `from`, which is synced up to there
  * kind 5  entries   count × { create seq (8)  mod seq (8)  deadline + 1, or 0 for none (8)  length key  length value }
+ * kind 7  retries   count × { length client id   floor   last seq   last time, ms since 1970   count   count × { client seq   seq   length answer } }
+ *                   behind the entries, of clients whose answers are remembered (retries.ts); numbers are LEB128
  * kind 6  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
  * ```
  *
@@ -25,13 +27,17 @@ import type { EpochStart } from "../base/epoch-history.js";
 import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
 import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
 import type { KeyedEntry } from "../engine/engine.js";
-import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize } from "./byte-codec.js";
+import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize, varintSize } from "./byte-codec.js";
 import { type ClusterSettings, decodeChanges, encodeChanges, type Member } from "./change.js";
 import { ChunkCodec } from "./chunk-codec.js";
+import type { RememberedClient } from "./retries.js";
 
 export const SNAPSHOT_HEADER_BYTES = 80;
 /** Contents grow no larger than this, but for one entry that alone is. */
 export const CHUNK_BYTES = 256 * 1024;
+
+/** The same of what is remembered, whose parts are small and many: making a chunk must not hold up the event loop. */
+export const RETRIES_CHUNK_BYTES = 64 * 1024;
 
 const MAGIC = Buffer.from("CAMBSNAP");
 const FORMAT = 1;
@@ -40,7 +46,7 @@ const EPOCH_BYTES = 25;
 const FLAG_FORCED = 1;
 const ENTRY_NUMBERS_BYTES = 24;
 
-const KINDS = [undefined, "epochs", "settings", "members", "records", "entries", "end"] as const;
+const KINDS = [undefined, "epochs", "settings", "members", "records", "entries", "end", "retries"] as const;
 export type ChunkKind = NonNullable<(typeof KINDS)[number]>;
 
 export interface SnapshotHeader {
@@ -207,6 +213,43 @@ export function readEntries(content: Uint8Array, visit: (entry: KeyedEntry, crc:
     const entry = { createSeq, modSeq, key: reader.prefixed(), value: reader.prefixed() };
     const crc = crc32(content.subarray(start, reader.at));
     visit(deadline === 0 ? entry : { ...entry, expiresAtMs: epochMs(deadline - 1) }, crc);
+  }
+}
+
+/** Bytes of a client in a chunk. */
+export function clientBytes({ id, floor, lastSeq, lastMs, answers }: RememberedClient): number {
+  let size = prefixedSize(Buffer.byteLength(id)) + varintSize(floor) + varintSize(lastSeq) + varintSize(lastMs);
+  size += varintSize(answers.length);
+  for (const { clientSeq, seq, answer } of answers)
+    size += varintSize(clientSeq) + varintSize(seq) + prefixedSize(answer.length);
+  return size;
+}
+
+export function writeClient(writer: ByteWriter, { id, floor, lastSeq, lastMs, answers }: RememberedClient): void {
+  writer.prefixed(Buffer.from(id));
+  writer.varint(floor);
+  writer.varint(lastSeq);
+  writer.varint(lastMs);
+  writer.varint(answers.length);
+  for (const { clientSeq, seq, answer } of answers) {
+    writer.varint(clientSeq);
+    writer.varint(seq);
+    writer.prefixed(answer);
+  }
+}
+
+/** The clients of a chunk; answers are views. Throws `FormatError`. */
+export function* readClients(content: Uint8Array): Generator<RememberedClient, void> {
+  const reader = new ByteReader(content);
+  while (!reader.atEnd) {
+    const id = Buffer.from(reader.prefixed()).toString();
+    const floor = reader.varint();
+    const lastSeq = seq(reader.varint());
+    const lastMs = epochMs(reader.varint());
+    const answers = [];
+    for (let left = reader.varint(); left > 0; left--)
+      answers.push({ clientSeq: reader.varint(), seq: seq(reader.varint()), answer: reader.prefixed() });
+    yield { id, floor, lastSeq, lastMs, answers };
   }
 }
 

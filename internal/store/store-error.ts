@@ -34,6 +34,8 @@ export type StoreErrorCode =
   | "too_large"
   /** A repeat whose answer is not remembered any more (`oldestClientSeq`); it was not executed now. */
   | "retry_too_old"
+  /** The client has made another write under this number; nothing was changed. */
+  | "retry_differs"
   /** No more answers can be remembered (`retries.max_bytes`); nothing was changed. */
   | "retries_full"
   /** The node shuts down. */

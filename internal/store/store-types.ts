@@ -8,6 +8,7 @@ import type { FileSystem } from "../wal/file-system.js";
 import type { Durability } from "../wal/log.js";
 import type { ClusterSettings } from "./change.js";
 import type { NodeRole } from "./node-file.js";
+import type { RetryLimits } from "./retry-guard.js";
 import type { SnapshotPolicy } from "./snapshotter.js";
 import type { WriteResult } from "./write-command.js";
 
@@ -30,6 +31,8 @@ export interface StoreOptions {
   readonly retainedBytesMax: number;
   /** Payload bytes of writes that are proposed and not applied yet, at most, and of those that a pause holds back. */
   readonly pendingBytesMax: number;
+  /** How much is remembered for safe retries, and for how long; absent: `RETRY_LIMITS`. */
+  readonly retries?: RetryLimits;
   /** Bytes of the disk that are kept back for deletions on a full disk, and for the next start; absent: none. */
   readonly reserveBytes?: number;
   /**

@@ -22,10 +22,19 @@ import type { LogListener, RecoveryReport } from "../wal/log.js";
 import { logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import type { BackupStream } from "./backup.js";
-import { type Change, type ClusterChange, type ClusterSettings, encodeChanges, type Member } from "./change.js";
+import {
+  type Change,
+  type ClusterChange,
+  type ClusterSettings,
+  encodeChanges,
+  type Member,
+  type Removal,
+} from "./change.js";
 import { DataDirectory } from "./data-directory.js";
 import { DivergedRecords } from "./diverged.js";
-import { Expirer } from "./expirer.js";
+import type { DueRemovals } from "./due-removals.js";
+import { expirerOf } from "./expirer.js";
+import { forgetterOf } from "./forgetter.js";
 import { installTransfer } from "./install.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
@@ -37,6 +46,8 @@ import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
 import { Reserve } from "./reserve.js";
+import type { ClientVersion } from "./retries.js";
+import { RETRY_LIMITS } from "./retry-guard.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { nextTurn, readScanPage, restOf, type ScanPage, type ScanRequest } from "./scan.js";
 import { carryOutSetAside, damageOf, mayBeginAnew, planSetAside, setAsideFolder, setAsideMsOf } from "./set-aside.js";
@@ -74,6 +85,7 @@ export {
   type MemberSource,
 } from "./change.js";
 export type { StorageLimits } from "./room.js";
+export { RETRY_LIMITS, type RetryLimits } from "./retry-guard.js";
 export type * from "./write-command.js";
 export type { LoggedState } from "./logged-cluster.js";
 export type { EpochPromise, NodeRole } from "./node-file.js";
@@ -116,7 +128,8 @@ export class Store {
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
   readonly #writes: WritePath;
-  readonly #expirer: Expirer;
+  readonly #expirer: DueRemovals<Removal>;
+  readonly #forgetter: DueRemovals<ClientVersion>;
   readonly #trimmer: Trimmer;
   readonly #tidier: Tidier;
   readonly #listeners: StoreListener[] = [];
@@ -138,7 +151,7 @@ export class Store {
   #closing = false;
 
   private constructor(options: StoreOptions, ground: Ground) {
-    const { clock, fileSystem, logger, engine, pendingBytesMax } = options;
+    const { clock, fileSystem, logger, engine, pendingBytesMax, retries = RETRY_LIMITS } = options;
     this.#options = options;
     this.#ground = ground;
     this.#node = ground.node;
@@ -148,7 +161,7 @@ export class Store {
       engine,
       proposals: this.#proposals,
       clock,
-      restore: (cluster) => this.#mustBeJoined().restore(cluster),
+      restore: (cluster, retries) => this.#mustBeJoined().restore(cluster, retries),
       onApplied: (seq) => this.#noteApplied(seq),
       applyRecords: (change, position, timestampMs) => this.#mustBeJoined().applyRecords(change, position, timestampMs),
       onExpected: (check) => this.#compareState(check),
@@ -160,19 +173,29 @@ export class Store {
     this.#writes = new WritePath({
       clock,
       pendingBytesMax,
+      retryBytesMax: retries.bytesMax,
       proposals: this.#proposals,
       applier: this.#applier,
       reserve: ground.reserve,
       nowMs: () => this.#time.now(),
       mastership: () => this.#writableMastership(),
     });
-    this.#expirer = new Expirer({
+    this.#expirer = expirerOf({
       engine,
       clock,
       logger,
       nowMs: () => this.#time.now(),
       isInFlight: (key) => this.#proposals.size > 0 && this.#proposals.overlay.look(keyName(key)) !== undefined,
       propose: (changes) => this.#writes.proposeRemovals(changes),
+    });
+    this.#forgetter = forgetterOf({
+      table: this.#applier.retries,
+      limits: retries,
+      clock,
+      logger,
+      nowMs: () => this.#time.now(),
+      isBusy: (clientId) => this.#proposals.retries.isBusy(clientId),
+      propose: (clients) => this.#writes.proposeForget(clients),
     });
     this.#trimmer = new Trimmer({
       logger,
@@ -678,11 +701,11 @@ export class Store {
    * removed, since nodes may be at different places of that.
    */
   stateCheck(): StateCheck | undefined {
-    const { engine, cluster, applied } = this.#applier;
+    const { engine, cluster, retries, applied } = this.#applier;
     if (!engine.isSettled) return undefined;
     return {
       seq: applied.seq,
-      checksum: stateChecksum({ engine, cluster, records: this.#mustBeJoined().produced.mark() }),
+      checksum: stateChecksum({ engine, cluster, retries, records: this.#mustBeJoined().produced.mark() }),
     };
   }
 
@@ -950,6 +973,7 @@ export class Store {
     if (this.isServingMaster) {
       if (!this.#hasBegunServing) this.#beginServing();
       this.#expirer.look();
+      this.#forgetter.look();
     }
     this.#tell((listener) => listener.applied?.(seq));
   }
@@ -959,6 +983,7 @@ export class Store {
     this.#hasBegunServing = true;
     this.#noteCommit();
     this.#expirer.start();
+    this.#forgetter.start();
     this.#trimmer.start();
   }
 
@@ -972,9 +997,10 @@ export class Store {
     if (this.isServingMaster) this.#trimmer.start();
   }
 
-  /** Only a master expires and evicts. */
+  /** Only a master expires, evicts and forgets. */
   #stopRemovals(): void {
     this.#expirer.stop();
+    this.#forgetter.stop();
     this.#trimmer.stop();
   }
 

@@ -6,6 +6,7 @@ import { assert } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Log } from "../wal/log.js";
+import type { Answer as RememberedAnswer, Request } from "./answers.js";
 import type { Applier } from "./applier.js";
 import { type Change, encodeChanges, type Removal } from "./change.js";
 import { evaluate, evaluateTxn, type Evaluation, type EvaluationView, type TxnEvaluation } from "./evaluate.js";
@@ -15,6 +16,8 @@ import { keyName } from "./overlay.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
+import type { ClientVersion } from "./retries.js";
+import { type Attempt, attemptOf, RetryGuard } from "./retry-guard.js";
 import { type Growth, NO_GROWTH, Room } from "./room.js";
 import { DISK_FULL, StoreError } from "./store-error.js";
 import type { ProduceReceipt, TxnReceipt, WriteOptions, WriteReceipt } from "./store-types.js";
@@ -34,6 +37,8 @@ export interface Mastership {
 export interface WritePathOptions {
   readonly clock: Clock;
   readonly pendingBytesMax: number;
+  /** See `RetryLimits`. */
+  readonly retryBytesMax: number;
   readonly proposals: Proposals;
   readonly applier: Applier;
   /** Lent to what makes things smaller. */
@@ -44,29 +49,43 @@ export interface WritePathOptions {
   readonly mastership: () => Mastership;
 }
 
-/** Writes and transactions go the same way. */
-interface Kind<Wish, E extends Evaluation, Receipt> {
-  readonly operationsOf: (wish: Wish) => readonly (WriteCommand | TxnOperation)[];
-  readonly judge: (wish: Wish, view: EvaluationView) => E;
-  readonly receiptOf: (evaluation: E, position: Position, token: Uint8Array) => Receipt;
+/** A record that is to be. */
+interface Draft {
+  readonly changes: readonly Change[];
+  readonly growth: Growth;
+  readonly timestampMs: EpochMs;
 }
 
-const WRITE: Kind<readonly WriteCommand[], Evaluation, WriteReceipt> = {
+/** Where an answer stands. */
+interface Place {
+  readonly position: Position;
+  readonly token: Uint8Array;
+  readonly repeated?: true;
+}
+
+/** Writes and transactions go the same way. */
+interface Kind<K extends "write" | "txn", Wish, E extends Evaluation, Receipt> {
+  readonly operationsOf: (wish: Wish) => readonly (WriteCommand | TxnOperation)[];
+  readonly requestOf: (wish: Wish) => Extract<Request, { kind: K }>;
+  readonly judge: (wish: Wish, view: EvaluationView) => E;
+  readonly answerOf: (evaluation: E) => Extract<RememberedAnswer, { kind: K }>;
+  readonly receiptOf: (answer: Extract<RememberedAnswer, { kind: K }>, place: Place) => Receipt;
+}
+
+const WRITE: Kind<"write", readonly WriteCommand[], Evaluation, WriteReceipt> = {
   operationsOf: (commands) => commands,
+  requestOf: (commands) => ({ kind: "write", commands }),
   judge: evaluate,
-  receiptOf: ({ results }, position, token) => ({ position, token, results }),
+  answerOf: ({ results }) => ({ kind: "write", results }),
+  receiptOf: ({ results }, place) => ({ ...place, results }),
 };
 
-const TRANSACTION: Kind<Txn, TxnEvaluation, TxnReceipt> = {
+const TRANSACTION: Kind<"txn", Txn, TxnEvaluation, TxnReceipt> = {
   operationsOf: (txn) => [...txn.then, ...txn.else],
+  requestOf: (txn) => ({ kind: "txn", txn }),
   judge: evaluateTxn,
-  receiptOf: ({ results, succeeded, failedCompares }, position, token) => ({
-    position,
-    token,
-    results,
-    succeeded,
-    failedCompares,
-  }),
+  answerOf: ({ results, succeeded, failedCompares }) => ({ kind: "txn", results, succeeded, failedCompares }),
+  receiptOf: ({ results, succeeded, failedCompares }, place) => ({ ...place, results, succeeded, failedCompares }),
 };
 
 /** When a write is to be answered. */
@@ -85,6 +104,7 @@ export class WritePath {
   readonly #options: WritePathOptions;
   readonly #proposals: Proposals;
   readonly #room: Room;
+  readonly #retries: RetryGuard;
   #pause: WritePause | undefined;
   /** Stored values in answers that are not given yet. */
   #heldBytes = 0;
@@ -95,7 +115,8 @@ export class WritePath {
   constructor(options: WritePathOptions) {
     this.#options = options;
     this.#proposals = options.proposals;
-    const { applier, proposals } = options;
+    const { applier, proposals, clock, nowMs, retryBytesMax } = options;
+    this.#retries = new RetryGuard({ table: applier.retries, proposals, clock, nowMs, bytesMax: retryBytesMax });
     this.#room = new Room({ engine: applier.engine, proposals, limits: () => applier.cluster.settings.limits });
   }
 
@@ -110,23 +131,29 @@ export class WritePath {
   }
 
   /** Not async, as what carries it out is: each costs as much as the rest of a small write's way. */
-  #admitted<W, E extends Evaluation, R>(kind: Kind<W, E, R>, wish: W, options: WriteOptions | undefined): Promise<R> {
+  #admitted<K extends "write" | "txn", W, E extends Evaluation, R>(
+    kind: Kind<K, W, E, R>,
+    wish: W,
+    options: WriteOptions | undefined,
+  ): Promise<R> {
     const answer = this.#answer(options);
+    const attempt = attemptOf(options?.retry, kind.requestOf(wish));
     if (kind.operationsOf(wish).every(makesSmaller)) {
-      return this.#withReserve(() => this.#carryOut(kind, wish, answer, options));
+      return this.#withReserve(() => this.#carryOut(kind, wish, answer, attempt, options));
     }
     this.#assertRoom();
-    return this.#carryOut(kind, wish, answer, options);
+    return this.#carryOut(kind, wish, answer, attempt, options);
   }
 
   /**
    * Judges a write, and makes it a record if it changes anything. What it only sees in flight it waits for; if that comes to
    * nothing, so does what was judged by it, and it is judged anew.
    */
-  async #carryOut<W, E extends Evaluation, R>(
-    kind: Kind<W, E, R>,
+  async #carryOut<K extends "write" | "txn", W, E extends Evaluation, R>(
+    kind: Kind<K, W, E, R>,
     wish: W,
     answer: Answer,
+    attempt: Attempt<K> | undefined,
     options: WriteOptions | undefined,
   ): Promise<R> {
     const { applier } = this.#options;
@@ -134,6 +161,12 @@ export class WritePath {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, bytesOf(kind.operationsOf(wish)), answer);
       const { log, lineage } = mastership;
+      const known = attempt && this.#retries.find(attempt);
+      if (known?.kind === "in-flight") {
+        await this.#retries.settled(known.position, log, answer.deadlineMs);
+        continue;
+      }
+      if (known) return kind.receiptOf(known.answer, { ...placeOf(known.seq, mastership), repeated: true });
       const timestampMs = this.#recordTime(mastership);
       const evaluation = kind.judge(wish, {
         engine: applier.engine,
@@ -149,31 +182,57 @@ export class WritePath {
       try {
         if (changes.length > 0) {
           const admitted = this.#room.admit(changes);
-          const position = await this.#propose(mastership, admitted.changes, timestampMs, answer, admitted.growth);
-          // Others may have written meanwhile, so that what is asked for is judged anew.
-          if (admitted.isRoomOnly) continue;
-          return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+          // Of what only makes room nothing is told. Others may write meanwhile, so that what is asked for is judged anew then.
+          if (admitted.isRoomOnly) {
+            await this.#propose(mastership, { ...admitted, timestampMs }, answer);
+            continue;
+          }
+          const told = kind.answerOf(evaluation);
+          const draft = this.#remembering({ ...admitted, timestampMs }, attempt, told, mastership);
+          const position = await this.#propose(mastership, draft, answer);
+          return kind.receiptOf(told, { position, token: lineage.tokenAt(position) });
         }
         // What was judged holds there; what is written while it waits may change that.
         const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
         if (!(await this.#seen(seenSeq, answer))) continue;
         if (refusal) throw refusal;
-        return kind.receiptOf(evaluation, position, lineage.tokenAt(position));
+        return kind.receiptOf(kind.answerOf(evaluation), { position, token: lineage.tokenAt(position) });
       } finally {
         this.#heldBytes -= storedBytes;
       }
     }
   }
 
+  /** Lets the record that comes next in the log remember its answer. Throws `StoreError` "retries_full". */
+  #remembering(draft: Draft, attempt: Attempt | undefined, told: RememberedAnswer, { log }: Mastership): Draft {
+    if (!attempt) return draft;
+    const { changes, retryBytes } = this.#retries.remember(draft.changes, attempt, told, toSeq(log.lastSeq + 1));
+    return { ...draft, changes, growth: { ...draft.growth, retryBytes } };
+  }
+
   /** See `Store.produce`. */
   async produce(records: readonly Uint8Array[], options?: WriteOptions): Promise<ProduceReceipt> {
-    const answer = this.#answer(options);
+    const attempt = attemptOf(options?.retry, { kind: "produce", records });
+    return this.#produce(records, this.#answer(options), attempt);
+  }
+
+  async #produce(
+    records: readonly Uint8Array[],
+    answer: Answer,
+    attempt: Attempt<"produce"> | undefined,
+  ): Promise<ProduceReceipt> {
     let mastership = this.#options.mastership();
     this.#assertRoom();
     if (this.#pause) {
       const byteLength = records.reduce((sum, record) => sum + record.length, 0);
       mastership = await this.#pauseOver(this.#pause, byteLength, answer);
     }
+    const known = attempt && this.#retries.find(attempt);
+    if (known?.kind === "in-flight") {
+      await this.#retries.settled(known.position, mastership.log, answer.deadlineMs);
+      return this.#produce(records, answer, attempt);
+    }
+    if (known) return { ...placeOf(known.seq, mastership), firstOffset: known.answer.firstOffset, repeated: true };
     const { produced, lineage } = mastership;
     if (produced.unwrittenBytes > this.#options.pendingBytesMax) {
       const message = "the disk has no room for the record log; nothing was changed; free some and try again";
@@ -181,7 +240,9 @@ export class WritePath {
     }
     const firstOffset = this.#nextOffset(produced);
     const changes = records.map((record, i) => ({ kind: "produce" as const, offset: firstOffset + i, record }));
-    const position = await this.#propose(mastership, changes, this.#recordTime(mastership), answer);
+    const told = { kind: "produce", firstOffset } as const;
+    const draft = this.#remembering(this.#plain(mastership, changes), attempt, told, mastership);
+    const position = await this.#propose(mastership, draft, answer);
     return { firstOffset, position, token: lineage.tokenAt(position) };
   }
 
@@ -201,14 +262,14 @@ export class WritePath {
       throw new StoreError("offset_out_of_range", message, { offsets: { start, end } });
     }
     if (below <= start) return this.#options.applier.applied;
-    return this.#propose(mastership, [{ kind: "truncate-records", below }], this.#recordTime(mastership), answer);
+    return this.#propose(mastership, this.#plain(mastership, [{ kind: "truncate-records", below }]), answer);
   }
 
   /** Writes one change, as it is. */
   async proposeChange(change: Change): Promise<Position> {
     let mastership = this.#options.mastership();
     if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-    const proposed = this.#propose(mastership, [change], this.#recordTime(mastership), WHEN_COMMITTED);
+    const proposed = this.#propose(mastership, this.#plain(mastership, [change]), WHEN_COMMITTED);
     mastership.cluster.note(mastership.log.last.seq, [change]);
     return proposed;
   }
@@ -227,7 +288,21 @@ export class WritePath {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
       const changes = removals.filter((removal) => this.#findsItsKey(removal));
-      if (changes.length > 0) await this.#propose(mastership, changes, this.#recordTime(mastership), WHEN_COMMITTED);
+      if (changes.length > 0) await this.#propose(mastership, this.#plain(mastership, changes), WHEN_COMMITTED);
+    });
+  }
+
+  /** Forgets clients; those that have written something while it waited stay. */
+  async proposeForget(clients: readonly ClientVersion[]): Promise<void> {
+    const { applier, proposals } = this.#options;
+    await this.#withReserve(async () => {
+      let mastership = this.#options.mastership();
+      if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
+      const clientIds = clients
+        .filter(({ id, lastSeq }) => !proposals.retries.isBusy(id) && applier.retries.lastSeqOf(id) === lastSeq)
+        .map(({ id }) => id);
+      if (clientIds.length === 0) return;
+      await this.#propose(mastership, this.#plain(mastership, [{ kind: "forget", clientIds }]), WHEN_COMMITTED);
     });
   }
 
@@ -301,13 +376,12 @@ export class WritePath {
     return recordTime(this.#options.nowMs(), log);
   }
 
-  #propose(
-    mastership: Mastership,
-    changes: readonly Change[],
-    timestampMs: EpochMs,
-    answer: Answer,
-    growth: Growth = NO_GROWTH,
-  ): Promise<Position> {
+  /** What takes no room of what limits bound. */
+  #plain(mastership: Mastership, changes: readonly Change[]): Draft {
+    return { changes, growth: NO_GROWTH, timestampMs: this.#recordTime(mastership) };
+  }
+
+  #propose(mastership: Mastership, { changes, growth, timestampMs }: Draft, answer: Answer): Promise<Position> {
     const { epoch, log } = mastership;
     const payload = encodeChanges(changes);
     this.#assertPending(payload.length);
@@ -394,6 +468,12 @@ export function recordTime(nowMs: EpochMs, log: Log): EpochMs {
 /** Whether an operation only ever removes. */
 function makesSmaller({ kind }: WriteCommand | TxnOperation): boolean {
   return kind === "delete" || kind === "delete-range" || kind === "get";
+}
+
+/** The committed record `seq`, and the token that stands for it. */
+function placeOf(seq: Seq, { lineage }: Mastership): { readonly position: Position; readonly token: Uint8Array } {
+  const position = lineage.positionAt(seq);
+  return { position, token: lineage.tokenAt(position) };
 }
 
 function bytesOf(operations: readonly (WriteCommand | TxnOperation)[]): number {

@@ -327,7 +327,7 @@ export class Audit {
     // From a mastership on that was allowed to lose, there is no one history any more; before it, there must be.
     const endMs = watch.firstLossyMs;
     for (const key of KEYS) {
-      const operations = [...clients.flatMap(({ history }) => history), ...watch.evictions]
+      const operations = [...clients.flatMap(({ history }) => history), ...watch.unasked]
         .filter((operation) => operation.key === key)
         .flatMap((operation): RegisterOperation[] => {
           if (operation.invokedMs >= endMs) return [];

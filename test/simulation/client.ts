@@ -56,7 +56,12 @@ export interface ClientOptions {
   readonly patienceMs: number;
   readonly writeTimeoutMs: number;
   readonly valueBytesMax: number;
+  /** The part of writes that may be sent again. */
+  readonly retrying: number;
 }
+
+/** How often a write that may be sent again is. */
+const SENT_AGAIN = { answered: 0.1, refused: 0.3, unknown: 0.9 } as const;
 
 type Outcome<T> =
   | { readonly kind: "answered"; readonly value: T }
@@ -77,6 +82,9 @@ export class Client {
   /** What this client has seen or written last. */
   #token: Uint8Array | undefined;
   #values = 0;
+  /** What the client calls itself: another name now and then, as a program that is started anew. */
+  #names = 0;
+  #clientSeq = 0;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -166,7 +174,7 @@ export class Client {
         : { kind: "delete", key: bytesOf(wish.key) },
     );
     const acknowledge = random.chance(0.1) ? "kept" : "committed";
-    const options: WriteOptions = { acknowledge, timeoutMs: writeTimeoutMs };
+    const options: WriteOptions = { acknowledge, timeoutMs: writeTimeoutMs, ...this.#retry() };
     this.#asked = wishes.map((wish) => ({
       client: index,
       key: wish.key,
@@ -175,13 +183,20 @@ export class Client {
       returnedMs: Infinity,
       leaves: wish.kind === "set" ? wish.value : null,
     }));
-    this.#call(
-      this.#masterOrAny(),
+    this.#callAgain(
+      options,
       `write ${wishes.map((wish) => `${wish.key}=${wish.kind === "set" ? wish.value : "(deleted)"}`).join(" ")}`,
       (node) => service.write(node, commands, options),
-      (outcome) => {
+      (outcome, wasSentAgain) => {
         this.#asked = [];
         if (outcome.kind === "refused") return;
+        // Nothing remembers what changed nothing: what is still on its way may change something.
+        if (outcome.kind === "answered" && wasSentAgain && !outcome.value.results.some(({ existed }) => existed)) {
+          if (wishes.every(({ kind }) => kind === "delete")) {
+            for (const { key, kind } of wishes)
+              this.#told.push({ client: index, key, what: kind, invokedMs, returnedMs: Infinity, leaves: null });
+          }
+        }
         // What only the master keeps may still be lost: for the register it may have happened, no more.
         const counts = outcome.kind === "answered" && acknowledge === "committed";
         for (const [i, wish] of wishes.entries()) {
@@ -253,14 +268,85 @@ export class Client {
   #produce(): void {
     const { service, random, writeTimeoutMs } = this.#options;
     const payloads = Array.from({ length: random.between(1, 3) }, () => this.#value());
-    this.#call(
-      this.#masterOrAny(),
+    const options: WriteOptions = { timeoutMs: writeTimeoutMs, ...this.#retry() };
+    this.#callAgain(
+      options,
       "produce",
-      (node) => service.produce(node, payloads, { timeoutMs: writeTimeoutMs }),
+      (node) => service.produce(node, payloads, options),
       (outcome) => {
         if (outcome.kind === "answered") this.#token = outcome.value.token;
       },
     );
+  }
+
+  /** With what a write may be sent again, or without. */
+  #retry(): Pick<WriteOptions, "retry"> {
+    const { random, retrying, index } = this.#options;
+    if (!random.chance(retrying)) return {};
+    if (this.#names === 0 || random.chance(0.05)) {
+      this.#names++;
+      this.#clientSeq = 0;
+    }
+    return { retry: { clientId: `${index}.${this.#names}`, clientSeq: ++this.#clientSeq } };
+  }
+
+  /** Sends a write; where it may be sent again, does so after an outcome that is not known, and now and then after any other. */
+  #callAgain<T>(
+    { retry }: WriteOptions,
+    what: string,
+    act: (node: SimNode, signal: AbortSignal) => Promise<T>,
+    told: (outcome: Outcome<T>, wasSentAgain: boolean) => void,
+  ): void {
+    const { random, counts, delayMs } = this.#options;
+    let left = retry ? 6 : 0;
+    let wasSentAgain = false;
+    let mayHaveHappened = false;
+    const copy = (): void => {
+      wasSentAgain = true;
+      mayHaveHappened = true;
+      counts.note("copies of writes");
+      this.#copy(act);
+    };
+    const send = (node: SimNode): void => {
+      this.#call(node, what, act, (outcome) => {
+        const again = left > 0 && random.chance(SENT_AGAIN[outcome.kind]);
+        if (outcome.kind === "unknown") mayHaveHappened = true;
+        if (again) {
+          left--;
+          wasSentAgain = true;
+          counts.note("writes sent again");
+          // An answer is an answer, whatever becomes of the next try.
+          if (outcome.kind === "answered") copy();
+          else {
+            this.#options.world.after(random.delay(delayMs), undefined, "client sends again", () =>
+              send(this.#masterOrAny()),
+            );
+            return "goes on";
+          }
+        }
+        const isUnknown = outcome.kind === "refused" && mayHaveHappened;
+        told(isUnknown ? { kind: "unknown", error: outcome.error } : outcome, wasSentAgain);
+        return undefined;
+      });
+      if (left > 0 && random.chance(0.1)) copy();
+    };
+    send(this.#masterOrAny());
+  }
+
+  /** The same once more, by chance to any node, and nobody waits for the answer. */
+  #copy<T>(act: (node: SimNode, signal: AbortSignal) => Promise<T>): void {
+    const { world, random, delayMs } = this.#options;
+    const node = this.#masterOrAny();
+    world.after(random.delay(delayMs) * random.pick([1, 10]), undefined, "copy", () => {
+      const { process } = node;
+      if (!node.powered || !process?.alive || !node.rooms || node.state !== "running") return;
+      world.after(0, process, "copy", () => {
+        if (!node.rooms) return;
+        void Promise.resolve()
+          .then(() => act(node, new AbortController().signal))
+          .catch((error: unknown) => void this.#judged(error));
+      });
+    });
   }
 
   #consume(): void {
@@ -305,7 +391,7 @@ export class Client {
     node: SimNode,
     what: string,
     act: (node: SimNode, signal: AbortSignal) => Promise<T>,
-    told: (outcome: Outcome<T>) => void,
+    told: (outcome: Outcome<T>) => "goes on" | undefined | void,
   ): void {
     const { world, random, delayMs, loss, patienceMs, index } = this.#options;
     const abort = new AbortController();
@@ -324,8 +410,7 @@ export class Client {
         this.answered++;
         if (what.startsWith("write")) this.#master = node;
       } else this.#learnMaster(outcome.error);
-      told(outcome);
-      this.#pause();
+      if (told(outcome) !== "goes on") this.#pause();
     };
     const impatience = world.after(patienceMs, undefined, "client gives up", () => {
       finish({ kind: "unknown", error: new Error("no answer") });
@@ -364,6 +449,9 @@ export class Client {
   #judged<T>(error: unknown): Outcome<T> {
     if (error instanceof StoreError) {
       this.#options.counts.note(`refused with ${error.code}`);
+      if (error.code === "retry_differs" || error.code === "retry_too_old") {
+        this.#options.world.violate("a client's own writes are told apart", error.message);
+      }
       if (error.code === "outcome_unknown") return { kind: "unknown", error };
       return { kind: "refused", error };
     }

@@ -30,6 +30,10 @@ export interface Hooks {
   readonly showsWhatIsRebuilt?: boolean;
   /** The state stays what it was when the log is cut. */
   readonly keepsStateAtCut?: boolean;
+  /** Snapshots and transfers bring no answers back. */
+  readonly restoresNoAnswers?: boolean;
+  /** A write that is sent again is not looked for among those in flight. */
+  readonly findsNothingInFlight?: boolean;
 }
 
 /** Of the simulation that is running; there is one at a time. */

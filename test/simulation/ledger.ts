@@ -10,6 +10,7 @@ import type { EpochId, NodeId } from "../../internal/base/ids.js";
 import { decodeChanges, type Member } from "../../internal/store/change.js";
 import { accountedBytesOf } from "../../internal/engine/engine.js";
 import type { StorageLimits } from "../../internal/store/room.js";
+import type { RetryKey } from "../../internal/store/store-types.js";
 import { decodeRecords, type LogRecord as RawRecord } from "../../internal/wal/record.js";
 
 /** What a key holds. */
@@ -65,6 +66,10 @@ export interface LedgerRecord {
   readonly state: ReadonlyMap<string, ModelEntry>;
   readonly produced: ModelProduced;
   readonly cluster: ModelCluster;
+  /** The write that the record lets every node remember: client id and number. */
+  readonly remembers: string | undefined;
+  /** The ids of clients that are forgotten. */
+  readonly forgets: readonly string[];
   /** Some master has said that it is committed, and that held; as everything before it. */
   committed: boolean;
 }
@@ -85,6 +90,8 @@ export class Ledger {
     state: new Map(),
     produced: { start: 0, end: 0, payloads: [] },
     cluster: { commit: "master", voters: "master", members: new Map(), limits: undefined, limitedSeq: 0 },
+    remembers: undefined,
+    forgets: [],
     committed: true,
   };
   /** By seq: the records of all branches. */
@@ -183,6 +190,9 @@ export function recordOn(end: LedgerRecord, seq: number): LedgerRecord {
   return at;
 }
 
+/** What a write that may be sent again is known by. */
+export const retryName = ({ clientId, clientSeq }: RetryKey): string => `${clientId} ${clientSeq}`;
+
 export const show = (record: LedgerRecord): string =>
   `(${record.epoch}, ${record.seq}, ${record.chain.toString(16).padStart(8, "0")})`;
 
@@ -194,6 +204,8 @@ function recordAfter(
   const seq = prev.seq + 1;
   let { state, produced, cluster } = prev;
   let begins: ModelEpoch | undefined;
+  let remembers: string | undefined;
+  const forgets: string[] = [];
   const events: ModelEvent[] = [];
   const changeState = (): Map<string, ModelEntry> => {
     if (state === prev.state) state = new Map(state);
@@ -243,6 +255,13 @@ function recordAfter(
         produced = { start: produced.start, end: produced.end + 1, payloads };
         break;
       }
+      case "remember":
+        assert(remembers === undefined, "a record is one write");
+        remembers = retryName(change);
+        break;
+      case "forget":
+        forgets.push(...change.clientIds);
+        break;
       case "truncate-records":
         produced = { ...produced, start: Math.max(produced.start, change.below) };
         break;
@@ -270,6 +289,8 @@ function recordAfter(
     state,
     produced,
     cluster,
+    remembers,
+    forgets,
     committed: false,
   };
   if (begins) (record as { start: LedgerRecord | undefined }).start = record;

@@ -1,4 +1,5 @@
 /** What a seed decides before anything begins: the cluster, its limits, the load, and how bad the world is. */
+import type { RetryLimits } from "../../internal/store/retry-guard.js";
 import type { StorageLimits } from "../../internal/store/room.js";
 import type { Durability } from "../../internal/wal/log.js";
 import type { OperationKind } from "./client.js";
@@ -40,6 +41,9 @@ export interface Plan {
   readonly clientLoss: number;
   readonly patienceMs: number;
   readonly valueBytesMax: number;
+  /** The part of writes that may be sent again. */
+  readonly retrying: number;
+  readonly retries: RetryLimits;
   readonly weights: Readonly<Record<OperationKind, number>>;
   /** Faults at least; they go on for as long as the clients do. */
   readonly faults: number;
@@ -192,6 +196,8 @@ export function planOf(seed: number, random: Random): Plan {
     clientLoss: random.pick([0, 0.005, 0.02]),
     patienceMs: random.pick([1000, 4000]),
     valueBytesMax: random.pick([20, 200, 900]),
+    retrying: random.pick([0, 0.5, 1]),
+    retries: { bytesMax: random.pick([4000, 1 << 20, 1 << 20, 1 << 20]), retentionMs: random.pick([5000, 3_600_000]) },
     weights: OPERATION_WEIGHTS,
     faults: random.between(3, 9),
     faultPauseMs: random.pick([200, 600, 1500]),

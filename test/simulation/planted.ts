@@ -269,6 +269,9 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
   "takes the store for empty when it makes room": () => ({
     alterations: { engine: (engine) => override(engine, "accountedBytes", () => 0) },
   }),
+  "loses what it answered with a snapshot": () => ({ hooks: { restoresNoAnswers: true } }),
+
+  "does not look for a write in flight": () => ({ hooks: { findsNothingInFlight: true } }),
 
   "acknowledges a write before it is committed": () =>
     inStore((store) => {

@@ -9,11 +9,12 @@ import type { ReadConsistency } from "../../internal/replication/read-gate.js";
 import {
   StoreError,
   type ReadPoint,
+  type RetryKey,
   type UpdatesPage,
   type WriteCommand,
   type WriteReceipt,
 } from "../../internal/store/store.js";
-import { forkOf, isPartOf, type LedgerRecord, recordOn, show } from "./ledger.js";
+import { forkOf, isPartOf, type LedgerRecord, recordOn, retryName, show } from "./ledger.js";
 import type { Counts } from "./counts.js";
 import type { Rooms, SimNode } from "./sim-node.js";
 import type { Watch } from "./watch.js";
@@ -28,6 +29,7 @@ export interface KeyValue {
 export interface WriteOptions {
   readonly acknowledge?: "kept" | "committed";
   readonly timeoutMs?: number;
+  readonly retry?: RetryKey;
 }
 
 const bytesOf = (text: string): Uint8Array => encoder.encode(text);
@@ -191,9 +193,14 @@ export class Service {
   // ---- writes ----------------------------------------------------------------------------------------------------------
 
   async write(node: SimNode, commands: readonly WriteCommand[], options: WriteOptions): Promise<WriteReceipt> {
-    const receipt = await this.#alive(node, node.mustRooms.store.write(commands, options));
+    const { store } = node.mustRooms;
+    const before = this.#watch.appliedOn(node);
+    const receipt = await this.#alive(node, store.write(commands, options));
     const record = this.#acknowledged(node, receipt.position, options);
-    if (record) this.#records.set(receipt.token, record);
+    if (record) {
+      this.#records.set(receipt.token, record);
+      this.#expectSameAnswer(node, record, before, options, receipt, JSON.stringify(receipt.results));
+    }
     return receipt;
   }
 
@@ -202,10 +209,13 @@ export class Service {
     payloads: readonly string[],
     options: WriteOptions,
   ): Promise<{ readonly firstOffset: number; readonly position: Position; readonly token: Uint8Array }> {
-    const receipt = await this.#alive(node, node.mustRooms.store.produce(payloads.map(bytesOf), options));
+    const { store } = node.mustRooms;
+    const before = this.#watch.appliedOn(node);
+    const receipt = await this.#alive(node, store.produce(payloads.map(bytesOf), options));
     const record = this.#acknowledged(node, receipt.position, options);
     if (record) {
       this.#records.set(receipt.token, record);
+      this.#expectSameAnswer(node, record, before, options, receipt, `${receipt.firstOffset}`);
       const { produced } = record;
       const there = produced.payloads.slice(receipt.firstOffset, receipt.firstOffset + payloads.length);
       if (produced.end !== receipt.firstOffset + payloads.length || there.join() !== payloads.join()) {
@@ -223,6 +233,42 @@ export class Service {
     this.#acknowledged(node, position, {});
   }
 
+  /** However often a write is sent, and whoever answers: what made its record is told, and by each answer the same. */
+  #expectSameAnswer(
+    node: SimNode,
+    record: LedgerRecord,
+    before: LedgerRecord | undefined,
+    { retry }: WriteOptions,
+    { repeated }: { readonly repeated?: true },
+    answer: string,
+  ): void {
+    if (!retry) return;
+    const name = retryName(retry);
+    if (repeated) {
+      this.#counts.note("repeated answers");
+      if (before && !isPartOf(record, before)) this.#counts.note("repeated answers of a write in flight");
+      if (record.epoch !== node.mustRooms.store.last.epoch) this.#counts.note("repeated answers of another master");
+      if (record.remembers !== name || !record.committed) {
+        this.#world.violate(
+          "a repeated answer names the committed record of its write",
+          `${node.name} names ${show(record)} to ${name}, which is that of ${record.remembers}`,
+        );
+      }
+    }
+    // A write that changed nothing made no record: the position is that of another one.
+    if (record.remembers !== name) return;
+    const first = this.#answers.get(record);
+    this.#answers.set(record, first ?? answer);
+    if (first !== undefined && first !== answer) {
+      this.#world.violate(
+        "every answer to a write is the same",
+        `${node.name} tells ${name} ${answer}, it was ${first}`,
+      );
+    }
+  }
+
+  /** What the write was told that made a record, and may be sent again. */
+  readonly #answers = new WeakMap<LedgerRecord, string>();
   /** What tokens stand for. */
   readonly #records = new WeakMap<Uint8Array, LedgerRecord>();
   /** Every acknowledged write: where the audit at the end looks for it. */

@@ -11,6 +11,7 @@ import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import { RetentionLoop } from "../../internal/records/retention-loop.js";
 import { ReadGate } from "../../internal/replication/read-gate.js";
 import { Replicator } from "../../internal/replication/replicator.js";
+import type { RetryLimits } from "../../internal/store/retry-guard.js";
 import type { StorageLimits } from "../../internal/store/room.js";
 import { type NodeRole, type SnapshotPolicy, Store } from "../../internal/store/store.js";
 import type { Durability } from "../../internal/wal/log.js";
@@ -46,6 +47,7 @@ export interface NodeSetup {
   readonly writeTimeoutMs: number;
   /** Both are to come to the same, so that one cluster may have both. */
   readonly engine: "slab" | "map";
+  readonly retries: RetryLimits;
   readonly limits: StorageLimits | undefined;
 }
 
@@ -267,6 +269,7 @@ export class SimNode implements Endpoint, Host {
       snapshots: setup.snapshots,
       retainedBytesMax: setup.retainedBytesMax,
       reserveBytes: setup.reserveBytes,
+      retries: setup.retries,
       bootId: `boot ${this.#boots} of ${this.name}`,
       ...(this.recover && { recover: "truncate-tail" }),
     });

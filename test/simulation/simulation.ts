@@ -195,6 +195,7 @@ export class Simulation {
       maxReadWaitMs: plan.maxReadWaitMs,
       writeTimeoutMs: plan.writeTimeoutMs,
       engine: must(plan.engines[index], "a plan names an engine for each node"),
+      retries: plan.retries,
       limits: plan.limits,
     };
     const node = new SimNode({
@@ -230,6 +231,7 @@ export class Simulation {
         patienceMs: plan.patienceMs,
         writeTimeoutMs: plan.writeTimeoutMs,
         valueBytesMax: plan.valueBytesMax,
+        retrying: plan.retrying,
       }),
     );
   }

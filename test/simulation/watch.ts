@@ -68,8 +68,10 @@ export class Watch {
   readonly lossy = new Set<LedgerRecord>();
   /** When the first of them began. */
   firstLossyMs = Infinity;
-  /** Keys that went to make room, which is as if somebody had deleted them. */
-  readonly evictions: KeyOperation[] = [];
+  /** What happened to keys that nobody asked for then: those that went to make room, writes that were made again. */
+  readonly unasked: KeyOperation[] = [];
+  /** The records of each write that may be sent again, on all branches. */
+  readonly #remembered = new Map<string, readonly LedgerRecord[]>();
   /** By epoch: the master that is known to have it. */
   readonly #masters = new Map<
     number,
@@ -81,13 +83,39 @@ export class Watch {
     this.#counts = counts;
   }
 
+  /** A write is made once; again only where its client was forgotten meanwhile, which is as if somebody wrote the same later. */
+  #noteRemembered(record: LedgerRecord): void {
+    const { remembers } = record;
+    if (record.forgets.length > 0) this.#counts.note("clients forgotten", record.forgets.length);
+    if (remembers === undefined) return;
+    const earlier = this.#remembered.get(remembers) ?? [];
+    this.#remembered.set(remembers, [...earlier, record]);
+    for (const other of earlier) {
+      if (!isPartOf(other, record)) continue;
+      const [clientId] = remembers.split(" ");
+      let isForgotten = false;
+      for (let at = record; at !== other && !isForgotten; at = must(at.prev, "a record after another has one before"))
+        isForgotten = at.forgets.includes(must(clientId, "a name begins with the client's id"));
+      if (!isForgotten) {
+        this.#violate("a write is made once", `${show(record)} makes ${remembers}, which ${show(other)} has made`);
+        return;
+      }
+      this.#counts.note("writes made again after their client was forgotten");
+      for (const { type, key, value } of record.events) {
+        if (type === "expire" || type === "evict") continue;
+        const leaves = type === "put" ? (value ?? null) : null;
+        this.unasked.push({ client: -1, key, what: "again", invokedMs: 0, returnedMs: Infinity, leaves });
+      }
+    }
+  }
+
   #noteRemovals({ events }: LedgerRecord): void {
     for (const { type, key, value } of events) {
       if (type === "expire") this.#counts.note("keys expired");
       if (type !== "evict" || value === undefined) continue;
       this.#counts.note("keys evicted");
       const when = { invokedMs: this.#world.nowMs, returnedMs: Infinity };
-      this.evictions.push({ client: -1, key, what: "evict", ...when, found: value, leaves: null });
+      this.unasked.push({ client: -1, key, what: "evict", ...when, found: value, leaves: null });
     }
   }
 
@@ -306,7 +334,10 @@ export class Watch {
 
   #learn(view: View, before: LedgerRecord, bytes: Uint8Array): void {
     const each = (record: LedgerRecord, isNew: boolean): void => {
-      if (isNew) this.#noteRemovals(record);
+      if (isNew) {
+        this.#noteRemovals(record);
+        this.#noteRemembered(record);
+      }
       if (record.prev !== view.log[record.seq - 1]) {
         this.#violate(
           "logs match",

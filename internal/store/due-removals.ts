@@ -1,0 +1,110 @@
+/**
+ * Removes what is overdue, on a master: by records of their own, so that every node removes it at the same place of the log. One record is
+ * under way at a time; the next one follows as soon as it is applied. What is overdue, and how much of it fits a record, others say.
+ */
+import type { Clock, Timer } from "../base/clock.js";
+import type { Logger } from "../base/logger.js";
+import type { EpochMs } from "../base/position.js";
+import { StoreError, type StoreErrorCode } from "./store-error.js";
+
+export interface DueRemovalsOptions<Removed> {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The master's time. */
+  readonly nowMs: () => EpochMs;
+  /** When something is due next, or a time before that; Infinity: never. */
+  readonly nextDueMs: () => number;
+  /** What is due and can go now, so little that neither making nor applying its record holds up the event loop. */
+  readonly overdue: () => readonly Removed[];
+  /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
+  readonly propose: (removed: readonly Removed[]) => Promise<unknown>;
+  /** Said once when a record cannot be written. */
+  readonly complaint: string;
+}
+
+/** What is due and cannot go yet, or a record that could not be written: looked at again after so long. */
+const RETRY_MS = 100;
+/** Timers of machines count no further than 2^31 ms. */
+const SLEEP_MS_MAX = 24 * 60 * 60 * 1000;
+/** Of a node that is no master any more, or is about to be none: the next mastership begins anew. */
+const ENDED: ReadonlySet<StoreErrorCode> = new Set(["not_master", "not_ready", "closing", "failed", "outcome_unknown"]);
+
+export class DueRemovals<Removed> {
+  readonly #options: DueRemovalsOptions<Removed>;
+  #isActive = false;
+  #isRunning = false;
+  #timer: Timer | undefined;
+  /** By the master's time. */
+  #timerDueMs = Infinity;
+  #complaint = "";
+
+  constructor(options: DueRemovalsOptions<Removed>) {
+    this.#options = options;
+  }
+
+  /** This node takes writes from now on. */
+  start(): void {
+    this.#isActive = true;
+    this.look();
+  }
+
+  stop(): void {
+    this.#isActive = false;
+    this.#disarm();
+  }
+
+  /** Call it whenever something was applied: what came may be due sooner than the rest. */
+  look(): void {
+    if (!this.#isActive || this.#isRunning) return;
+    const dueMs = this.#options.nextDueMs();
+    if (dueMs < this.#timerDueMs) this.#sleepUntil(dueMs);
+  }
+
+  #sleepUntil(dueMs: number): void {
+    const { clock, nowMs } = this.#options;
+    this.#disarm();
+    if (dueMs === Infinity) return;
+    this.#timerDueMs = dueMs;
+    this.#timer = clock.after(Math.min(Math.max(0, dueMs - nowMs()), SLEEP_MS_MAX), () => {
+      this.#disarm();
+      void this.#run();
+    });
+  }
+
+  #disarm(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerDueMs = Infinity;
+  }
+
+  async #run(): Promise<void> {
+    const { nowMs, nextDueMs, overdue, propose } = this.#options;
+    this.#isRunning = true;
+    let dueMs = Infinity;
+    try {
+      while (this.#isActive && (dueMs = nextDueMs()) <= nowMs()) {
+        const removed = overdue();
+        if (removed.length === 0) {
+          // What is due is in flight, or only a bound is known.
+          dueMs = nowMs() + RETRY_MS;
+          break;
+        }
+        await propose(removed);
+        this.#complaint = "";
+      }
+    } catch (error) {
+      dueMs = nowMs() + RETRY_MS;
+      this.#hear(error);
+    } finally {
+      this.#isRunning = false;
+    }
+    if (this.#isActive) this.#sleepUntil(dueMs);
+  }
+
+  #hear(error: unknown): void {
+    if (!(error instanceof StoreError)) throw error;
+    if (ENDED.has(error.code) || error.code === this.#complaint) return;
+    this.#complaint = error.code;
+    this.#options.logger.warn(this.#options.complaint, { reason: error.message });
+  }
+}
