@@ -96,9 +96,9 @@ export { restOf, type ScanPage, type ScanRequest } from "./scan.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
-export { type FailedCondition, type RefusedCounter, StoreError, type StoreErrorCode } from "./store-error.js";
+export { type FailedCondition, type LogRange, type RefusedCounter, StoreError, type StoreErrorCode } from "./store-error.js";
 export type { TransferFile } from "./transfer-source.js";
-export type { UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
+export type { KeyFilter, UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
 export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 

@@ -1,5 +1,6 @@
 /** The committed events of the log, a page at a time. */
 import type { EpochMs, Position, Seq } from "../base/position.js";
+import type { KeyRange } from "../engine/engine.js";
 import { decodeRecords, type LogRecord } from "../wal/record.js";
 import { WalError } from "../wal/wal-error.js";
 import { decodeChanges } from "./change.js";
@@ -18,17 +19,31 @@ export interface UpdatesRequest {
   /** How long to wait for a first event. */
   readonly waitMs: number;
   readonly signal: AbortSignal;
+  /** Absent: all keys. */
+  readonly filter?: KeyFilter;
+  /** Events have `previous` or `previousCompacted`. */
+  readonly wantPrevious?: true;
 }
 
-/** One change of one key. */
+/** The keys whose events are wanted: one, or those of a range. */
+export type KeyFilter = { readonly key: Uint8Array } | { readonly range: KeyRange };
+
+/** One change of one key, or the removal of a range. */
 export interface UpdateEvent {
-  readonly type: "put" | "delete" | "expire" | "evict";
+  readonly type: "put" | "delete" | "expire" | "evict" | "delete-range";
+  /** Of a delete-range: the first key that it could remove. */
   readonly key: Uint8Array;
+  /** Of a delete-range: where it ends, without this key; absent: after the last key. */
+  readonly rangeEnd?: Uint8Array;
   /** Empty unless it is a put. */
   readonly value: Uint8Array;
   readonly position: Position;
   readonly timestampMs: EpochMs;
   readonly expiresAtMs?: EpochMs;
+  /** The value before, where it was asked for, there was one, and the log holds it; never of a removed range. */
+  readonly previous?: Uint8Array;
+  /** There was a value before, it was asked for, and the log no longer holds it. */
+  readonly previousCompacted?: true;
 }
 
 export interface UpdatesPage {
