@@ -201,6 +201,17 @@ export class Applier {
     await this.until(() => this.#applied.seq !== before || this.#forks.length > forks, { waitMs, signal });
   }
 
+  /** Why nothing more is applied, once that is so. */
+  get stopReason(): Error | undefined {
+    return this.#stopped;
+  }
+
+  /** Calls back whenever waiters look again: more is applied, some was cut off, the state is there again, or all ends. Gives what ends it. */
+  onMoved(callback: () => void): () => void {
+    this.#waiters.add(callback);
+    return () => void this.#waiters.delete(callback);
+  }
+
   /** Lets every waiter look again, when the log's end has gone back. */
   wake(): void {
     for (const waiter of this.#waiters) waiter();

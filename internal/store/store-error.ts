@@ -18,6 +18,8 @@ export type StoreErrorCode =
   | "outcome_unknown"
   /** The log does not hold the place that was asked for; `range` tells what it holds. */
   | "out_of_range"
+  /** What was asked for is one record's, and more than an answer may have. */
+  | "too_large"
   /** The record log does not hold the offset that was asked for; `offsets` tells what it holds. */
   | "offset_out_of_range"
   /** A token names a history that is not, or is no longer, this cluster's. */

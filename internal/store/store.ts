@@ -36,6 +36,7 @@ import type { DueRemovals } from "./due-removals.js";
 import { expirerOf } from "./expirer.js";
 import { forgetterOf } from "./forgetter.js";
 import { installTransfer } from "./install.js";
+import { LogFeed } from "./log-feed.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
@@ -69,7 +70,7 @@ import { Tidier } from "./tidier.js";
 import { TransferSink } from "./transfer-sink.js";
 import type { TransferFile } from "./transfer-source.js";
 import { Trimmer } from "./trimmer.js";
-import { readUpdates, type UpdatesPage, type UpdatesRequest } from "./updates.js";
+import type { UpdatesPage, UpdatesRequest } from "./updates.js";
 import type { Txn, WriteCommand } from "./write-command.js";
 import { type Mastership, recordTime, WritePath } from "./write-path.js";
 
@@ -96,9 +97,24 @@ export { restOf, type ScanPage, type ScanRequest } from "./scan.js";
 export type { SnapshotSummary } from "./snapshot-file.js";
 export { SnapshotError } from "./snapshots.js";
 export type { SnapshotPolicy } from "./snapshotter.js";
-export { type FailedCondition, type LogRange, type RefusedCounter, StoreError, type StoreErrorCode } from "./store-error.js";
+export {
+  type FailedCondition,
+  type LogRange,
+  type RefusedCounter,
+  StoreError,
+  type StoreErrorCode,
+} from "./store-error.js";
 export type { TransferFile } from "./transfer-source.js";
-export type { KeyFilter, UpdateEvent, UpdatesPage, UpdatesRequest } from "./updates.js";
+export type { EventRun, LogFeed } from "./log-feed.js";
+export type { Previous, PreviousValues } from "./previous-values.js";
+export {
+  bytesOf as bytesOfEvent,
+  clipped,
+  type KeyFilter,
+  type LoggedEvent,
+  type UpdateEvent,
+} from "./update-events.js";
+export type { UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
 export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
@@ -127,6 +143,8 @@ export class Store {
   readonly #incoming: TransferSink;
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
+  /** For those who follow the committed events. */
+  readonly feed: LogFeed;
   readonly #writes: WritePath;
   readonly #expirer: DueRemovals<Removal>;
   readonly #forgetter: DueRemovals<ClientVersion>;
@@ -170,6 +188,7 @@ export class Store {
       onSettingsChanged: () => this.#noteSettings(),
       onFailed: (error) => this.#fail(error),
     });
+    this.feed = new LogFeed({ applier: this.#applier, clock, readable: () => this.#readable() });
     this.#writes = new WritePath({
       clock,
       pendingBytesMax,
@@ -432,23 +451,7 @@ export class Store {
    * `lineage_lost` (with the fork, where it is known), `closing`, `failed`. Rejects with the signal's reason when it aborts.
    */
   async updates(request: UpdatesRequest): Promise<UpdatesPage> {
-    const { lineage } = this.#readable();
-    const place = request.afterToken && lineage.read(request.afterToken);
-    return readUpdates({
-      request: place ? { ...request, after: place.position.seq } : request,
-      source: {
-        assertReadable: () => void this.#readable(),
-        compactSeq: () => this.compactSeq,
-        appliedSeq: () => this.appliedSeq,
-        forks: () => this.#applier.forks,
-        positionAt: (seq) => lineage.positionAt(seq),
-        tokenAt: (position) => lineage.tokenAt(position),
-        read: (afterSeq, maxBytes) => this.readTail(afterSeq, maxBytes) ?? this.readRecords(afterSeq, maxBytes),
-        nextApplied: (waitMs, signal) => this.#applier.nextApplied(waitMs, signal),
-        monotonicMs: () => this.#options.clock.monotonicMs(),
-      },
-      ...(place && { hasReached: () => lineage.hasReached(place, this.appliedSeq) }),
-    });
+    return this.feed.updates(request);
   }
 
   /** What of the record log is committed. Throws `StoreError` `not_ready`. */

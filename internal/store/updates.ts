@@ -1,11 +1,10 @@
 /** The committed events of the log, a page at a time. */
-import type { EpochMs, Position, Seq } from "../base/position.js";
-import type { KeyRange } from "../engine/engine.js";
-import { decodeRecords, type LogRecord } from "../wal/record.js";
+import type { Position, Seq } from "../base/position.js";
 import { WalError } from "../wal/wal-error.js";
-import { decodeChanges } from "./change.js";
 import { lostAt } from "./lineage.js";
+import { fillPage, LogPage, type PageSource } from "./log-pages.js";
 import { StoreError } from "./store-error.js";
+import type { KeyFilter, UpdateEvent } from "./update-events.js";
 
 export interface UpdatesRequest {
   /** Events of records with a higher seq are wanted. */
@@ -25,27 +24,6 @@ export interface UpdatesRequest {
   readonly wantPrevious?: true;
 }
 
-/** The keys whose events are wanted: one, or those of a range. */
-export type KeyFilter = { readonly key: Uint8Array } | { readonly range: KeyRange };
-
-/** One change of one key, or the removal of a range. */
-export interface UpdateEvent {
-  readonly type: "put" | "delete" | "expire" | "evict" | "delete-range";
-  /** Of a delete-range: the first key that it could remove. */
-  readonly key: Uint8Array;
-  /** Of a delete-range: where it ends, without this key; absent: after the last key. */
-  readonly rangeEnd?: Uint8Array;
-  /** Empty unless it is a put. */
-  readonly value: Uint8Array;
-  readonly position: Position;
-  readonly timestampMs: EpochMs;
-  readonly expiresAtMs?: EpochMs;
-  /** The value before, where it was asked for, there was one, and the log holds it; never of a removed range. */
-  readonly previous?: Uint8Array;
-  /** There was a value before, it was asked for, and the log no longer holds it. */
-  readonly previousCompacted?: true;
-}
-
 export interface UpdatesPage {
   readonly events: readonly UpdateEvent[];
   /** Where the next page begins. */
@@ -56,25 +34,16 @@ export interface UpdatesPage {
 }
 
 /** What paging needs to know of a store. */
-export interface UpdatesSource {
+export interface UpdatesSource extends PageSource {
   /** Throws `StoreError` while the node serves no reads. */
   assertReadable(): void;
-  compactSeq(): Seq;
-  appliedSeq(): Seq;
   /** Where applied records were cut off, in the order in which it happened. */
   forks(): readonly Position[];
   positionAt(seq: Seq): Position;
   tokenAt(position: Position): Uint8Array;
-  read(afterSeq: Seq, maxBytes: number): Uint8Array | Promise<Uint8Array>;
   /** Resolves when more was applied, some was cut off, or `waitMs` passed; rejects with the signal's reason. */
   nextApplied(waitMs: number, signal: AbortSignal): Promise<void>;
-  monotonicMs(): number;
 }
-
-const READ_BYTES = 256 * 1024;
-const NO_VALUE = new Uint8Array(0);
-/** Bytes of an event on the wire beside its key and value, at most. */
-export const EVENT_OVERHEAD_BYTES = 64;
 
 /**
  * `hasReached` says whether the place to begin after is in the committed history, and throws `StoreError` when it never will be;
@@ -86,9 +55,8 @@ export async function readUpdates(options: {
   hasReached?: () => boolean;
 }): Promise<UpdatesPage> {
   const { request, source, hasReached = () => true } = options;
-  let events: UpdateEvent[] = [];
+  let page = new LogPage(request);
   const deadlineMs = source.monotonicMs() + request.waitMs;
-  let next = request.after;
   let cuts: CutWatch | undefined;
   for (;;) {
     // From the moment on at which the place is one of this node's own, a cut before it takes it away.
@@ -97,63 +65,38 @@ export async function readUpdates(options: {
     if (fork) {
       if (fork.seq < request.after) throw lostAt(`seq ${request.after}`, fork);
       // What was read since is no history any more, and nobody has seen it.
-      events = [];
-      next = request.after;
+      page = new LogPage(request);
     }
     const leftMs = deadlineMs - source.monotonicMs();
-    const isAhead = !cuts || next > source.appliedSeq();
-    if (next < source.compactSeq() || (isAhead && leftMs <= 0)) throw outOfRange(next, source);
-    if (!isAhead) next = await collect(events, next, { ...options, cuts });
+    const isAhead = !cuts || page.next > source.appliedSeq();
+    if (page.next < source.compactSeq() || (isAhead && leftMs <= 0)) throw outOfRange(page.next, source);
+    if (cuts && !isAhead) {
+      const watched = cuts;
+      const filling = fillPage(page, {
+        limits: request,
+        source,
+        signal: request.signal,
+        isCut: () => watched.isPending,
+      });
+      await translated(filling, page, source);
+    }
     if (cuts?.isPending) continue;
-    if (events.length > 0 || leftMs <= 0) break;
+    if (page.events.length > 0 || page.isFull || leftMs <= 0) break;
     await source.nextApplied(leftMs, request.signal);
   }
   // Meanwhile a cut may have begun, which makes the state anew.
   source.assertReadable();
-  const position = source.positionAt(next);
+  const position = source.positionAt(page.next);
   return {
-    events,
+    events: page.events,
     next: position,
     nextToken: source.tokenAt(position),
     position: source.positionAt(source.appliedSeq()),
   };
 }
 
-/** Adds the events after `from` until the page is full, all is read, or some was cut off; gives the last seq that is in it. */
-async function collect(
-  events: UpdateEvent[],
-  from: Seq,
-  options: { request: UpdatesRequest; source: UpdatesSource; cuts: CutWatch | undefined },
-): Promise<Seq> {
-  const { request, source, cuts } = options;
-  let at = from;
-  let bytes = 0;
-  while (at < source.appliedSeq()) {
-    request.signal.throwIfAborted();
-    // The end is taken before the read: a cut meanwhile must not let records through that were never applied.
-    const end = source.appliedSeq();
-    const records = await readAfter(at, source);
-    // The log has been cut, or this node is about to find out what it still has.
-    if (cuts?.isPending || records.length === 0) return at;
-    for (const record of decodeRecords(records)) {
-      if (record.seq > end) break;
-      const added = eventsOf(record);
-      const addedBytes = added.reduce(
-        (sum, event) => sum + event.key.length + event.value.length + EVENT_OVERHEAD_BYTES,
-        0,
-      );
-      if (events.length > 0 && bytes + addedBytes > request.maxBytes) return at;
-      events.push(...added);
-      bytes += addedBytes;
-      at = record.seq;
-      if (events.length >= request.limit) return at;
-    }
-  }
-  return at;
-}
-
 /** Notices that applied records are cut off, from its making on. */
-class CutWatch {
+export class CutWatch {
   readonly #source: UpdatesSource;
   #seen: number;
 
@@ -175,31 +118,17 @@ class CutWatch {
   }
 }
 
-/** The records after `at`; compaction may take them away while the read waits for the disk. */
-async function readAfter(at: Seq, source: UpdatesSource): Promise<Uint8Array> {
+/** Compaction may take away what a page still waits for. */
+async function translated(filling: Promise<void>, page: LogPage, source: UpdatesSource): Promise<void> {
   try {
-    return await source.read(at, READ_BYTES);
+    await filling;
   } catch (error) {
-    if (error instanceof WalError && error.code === "out_of_range") throw outOfRange(at, source);
+    if (error instanceof WalError && error.code === "out_of_range") throw outOfRange(page.next, source);
     throw error;
   }
 }
 
-function eventsOf(record: LogRecord): UpdateEvent[] {
-  const events: UpdateEvent[] = [];
-  const about = { position: { epoch: record.epoch, seq: record.seq }, timestampMs: record.timestampMs };
-  for (const change of decodeChanges(record.payload)) {
-    if (change.kind === "put") {
-      const { key, value, expiresAtMs } = change;
-      events.push({ type: "put", key, value, ...about, ...(expiresAtMs !== undefined && { expiresAtMs }) });
-    } else if (change.kind === "delete" || change.kind === "expire" || change.kind === "evict") {
-      events.push({ type: change.kind, key: change.key, value: NO_VALUE, ...about });
-    }
-  }
-  return events;
-}
-
-function outOfRange(after: Seq, source: UpdatesSource): StoreError {
+export function outOfRange(after: Seq, source: Pick<UpdatesSource, "compactSeq" | "appliedSeq">): StoreError {
   const range = { compactSeq: source.compactSeq(), appliedSeq: source.appliedSeq() };
   return new StoreError(
     "out_of_range",
