@@ -21,6 +21,7 @@ export interface LogFeedOptions {
   readonly applier: Applier;
   readonly clock: Clock;
   /** Throws `StoreError` "not_ready" and "closing" while nothing may be shown. */
+  readonly compactSeq: () => Seq;
   readonly readable: () => Pick<DataDirectory, "log" | "lineage">;
 }
 
@@ -46,7 +47,7 @@ export class LogFeed {
   }
 
   get compactSeq(): Seq {
-    return this.#options.readable().log.compactSeq;
+    return this.#options.compactSeq();
   }
 
   /** Where applied records were cut off, in the order in which it happened. */

@@ -188,7 +188,12 @@ export class Store {
       onSettingsChanged: () => this.#noteSettings(),
       onFailed: (error) => this.#fail(error),
     });
-    this.feed = new LogFeed({ applier: this.#applier, clock, readable: () => this.#readable() });
+    this.feed = new LogFeed({
+      applier: this.#applier,
+      clock,
+      compactSeq: () => this.compactSeq,
+      readable: () => this.#readable(),
+    });
     this.#writes = new WritePath({
       clock,
       pendingBytesMax,

@@ -44,6 +44,8 @@ export interface WatchHubOptions {
   readonly store: { readonly feed: WatchedFeed };
   readonly clock: Clock;
   readonly limits: WatchLimits;
+  /** Watches that are told something in one turn of the event loop; 100 when absent. */
+  readonly toldAtOnce?: number;
 }
 
 /** How often a watch to which nothing happens is told how far the log was read. */
@@ -64,6 +66,7 @@ export class WatchHub implements Watches {
   readonly #feed: WatchedFeed;
   readonly #clock: Clock;
   readonly #limits: WatchLimits;
+  readonly #toldAtOnce: number;
   readonly #watches = new Set<HubWatch>();
   readonly #index = new WatchIndex<HubWatch>();
   /** Wait for the pump, or for the log to move. */
@@ -91,13 +94,14 @@ export class WatchHub implements Watches {
   readonly previous: PreviousBatches;
   readonly #places: Places;
 
-  constructor({ store, clock, limits }: WatchHubOptions) {
+  constructor({ store, clock, limits, toldAtOnce = TOLD_AT_ONCE }: WatchHubOptions) {
+    this.#toldAtOnce = toldAtOnce;
     this.#feed = store.feed;
     this.#clock = clock;
     this.#limits = limits;
     this.#forksSeen = this.#feed.forks.length;
     const list = (delayMs: number, onDue: (watch: HubWatch) => void): DueList<HubWatch> =>
-      new DueList({ clock, delayMs, countMax: TOLD_AT_ONCE, onDue });
+      new DueList({ clock, delayMs, countMax: toldAtOnce, onDue });
     this.#idle = list(PROGRESS_MS, (watch) => watch.wake(true));
     this.#unattended = list(UNATTENDED_MS_MAX, (watch) => this.#judge(watch));
     this.#ahead = list(AHEAD_MS_MAX, (watch) => watch.giveUpWaiting());
@@ -328,7 +332,7 @@ export class WatchHub implements Watches {
         const parts = partsOf(wanted, next, this.#places);
         for (const watch of group.members) {
           watch.tell(parts, next);
-          if (++told % TOLD_AT_ONCE > 0) continue;
+          if (++told % this.#toldAtOnce > 0) continue;
           await this.#turn();
           if (generation !== this.#generation) return;
         }
@@ -382,7 +386,7 @@ export class WatchHub implements Watches {
     for (const watch of this.#toWake) {
       this.#toWake.delete(watch);
       watch.wake();
-      if (++woken % TOLD_AT_ONCE === 0) await this.#turn();
+      if (++woken % this.#toldAtOnce === 0) await this.#turn();
     }
     this.#isWaking = false;
   }

@@ -100,6 +100,8 @@ class Reader {
   error: unknown;
   ended = false;
   isTaking = false;
+  /** It was given what was cut off since, and how many batches that had been: it must not be given more, but hear of it. */
+  lostAfter: number | undefined;
 
   constructor(how: OpenHow, filter: KeyFilter | undefined, watch: Watch) {
     this.how = how;
@@ -128,6 +130,10 @@ class Reader {
     }
   }
 
+  get shownSeq(): number {
+    return Math.max(this.batches.at(-1)?.position.seq ?? 0, this.batches.at(-1)?.events.at(-1)?.position.seq ?? 0);
+  }
+
   get place(): WatchBatch | undefined {
     return this.batches.findLast(({ token }) => token !== undefined);
   }
@@ -154,7 +160,7 @@ class World {
     this.#standBy = await this.#join();
     await this.follow();
     await this.#replica.markCaughtUp();
-    this.hub = new WatchHub({ store: this.#replica, clock: this.clock, limits: { watchesMax: 100 } });
+    this.hub = new WatchHub({ store: this.#replica, clock: this.clock, limits: { watchesMax: 100 }, toldAtOnce: 1 });
   }
 
   #join(): Promise<Store> {
@@ -258,6 +264,7 @@ class World {
 
   /** The stand-by becomes master, without what it lacks. */
   async #cut(): Promise<void> {
+    await this.follow();
     const fork = this.#standBy.last.seq;
     if (fork === 0 || fork < this.#replica.floorSeq || fork < this.#replica.compactSeq) return;
     const before = this.#master;
@@ -273,6 +280,7 @@ class World {
       this.#known.splice(0, this.#known.length, ...kept);
       this.#knownSeq = Math.min(this.#knownSeq, fork);
     }
+    for (const reader of this.readers) if (reader.shownSeq > fork) reader.lostAfter ??= reader.batches.length;
     await this.#replica.cutAfter(fork);
     await this.follow();
     this.#standBy = await this.#join();
@@ -311,10 +319,18 @@ class World {
     for (const reader of this.readers) this.#checkOne(reader, isOver);
   }
 
-  #checkOne({ how, filter, batches, error, ended, isTaking }: Reader, isOver: boolean): void {
+  #checkOne({ how, filter, batches, error, ended, isTaking, lostAfter }: Reader, isOver: boolean): void {
     const [first] = batches;
     if (error !== undefined && !(error instanceof WatchError)) throw error;
     if (!first) return;
+    if (lostAfter !== undefined) {
+      expect(batches.length).toBe(lostAfter);
+      // It has not asked since, or had ended before.
+      if (error?.code !== "lineage_lost") {
+        expect(isTaking).toBe(false);
+        return;
+      }
+    }
     expect(first.events).toEqual([]);
     const given = batches.flatMap(({ events }) => events);
     const last = batches.at(-1)!;
@@ -398,6 +414,6 @@ test("whatever happens, a watch is given what the log says, in order, each event
       }
       await world.end();
     }),
-    { numRuns: Number(process.env.WATCH_RUNS ?? 60) },
+    { numRuns: 150 },
   );
 });
