@@ -13,9 +13,9 @@ interface Bench {
   readonly clock: FakeClock;
   readonly store: Store;
   readonly hub: WatchHub;
-  open(request?: Partial<WatchRequest>): Watch;
-  set(key: string, value?: string | Uint8Array): Promise<void>;
-  quiet(): Promise<void>;
+  readonly open: (request?: Partial<WatchRequest>) => Watch;
+  readonly set: (key: string, value?: string | Uint8Array) => Promise<void>;
+  readonly quiet: () => Promise<void>;
 }
 
 async function bench(options: { watchesMax?: number; segmentBytesMax?: number } = {}): Promise<Bench> {
