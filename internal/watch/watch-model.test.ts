@@ -211,12 +211,10 @@ class World {
         const { keys, size, ttlMs } = what;
         const value = (): Uint8Array => bytes(`${this.#counter++}`.padEnd(size, "."));
         await this.#write(
-          keys.map((name) => ({
-            kind: "set",
-            key: bytes(name),
-            value: value(),
-            ...(ttlMs !== undefined && { ttlMs }),
-          })),
+          keys.map((name) => {
+            const command = { kind: "set" as const, key: bytes(name), value: value() };
+            return ttlMs === undefined ? command : { ...command, ttlMs };
+          }),
         );
         break;
       }

@@ -41,7 +41,7 @@ export class Audit {
   }
 
   run(): void {
-    const { world, nemesis, clients, followers } = this.#simulation;
+    const { world, nemesis, clients, followers, watchers } = this.#simulation;
     nemesis.heal();
     world.after(LOOK_MS, undefined, "audit", () => this.#look());
     world.run(() => this.#settled || world.isTooLong || world.nowMs > this.#beganMs + HEALING_MS);
@@ -50,7 +50,7 @@ export class Audit {
       world.violate("a healed cluster becomes whole", this.#whatIsMissing());
       return;
     }
-    for (const follower of followers) follower.stop();
+    for (const follower of [...followers, ...watchers]) follower.stop();
     this.#expectAcknowledged();
     for (const node of this.#nodes) this.#expectState(node);
     this.#expectLinearizable();

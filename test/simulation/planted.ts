@@ -269,9 +269,31 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
   "takes the store for empty when it makes room": () => ({
     alterations: { engine: (engine) => override(engine, "accountedBytes", () => 0) },
   }),
+
   "loses what it answered with a snapshot": () => ({ hooks: { restoresNoAnswers: true } }),
 
   "does not look for a write in flight": () => ({ hooks: { findsNothingInFlight: true } }),
+
+  "skips an event when a watch goes from behind to live": () => ({
+    alterations: {
+      hub: (hub) => {
+        const real = hub.join.bind(hub);
+        hub.join = (watch, readSeq) => {
+          const what = real(watch, readSeq);
+          return what === "read" && real(watch, seq(readSeq + 1)) === "live" ? "live" : what;
+        };
+      },
+    },
+  }),
+
+  "tells a watch an event twice": () => ({
+    alterations: {
+      hub: (hub) => {
+        const real = hub.read.bind(hub);
+        hub.read = (wanted, after, signal) => real(wanted, seq(Math.max(0, after - 1)), signal);
+      },
+    },
+  }),
 
   "acknowledges a write before it is committed": () =>
     inStore((store) => {

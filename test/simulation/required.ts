@@ -36,6 +36,8 @@ const REQUIRED: readonly string[] = [
   "reads that waited",
   "followers that lost their lineage",
   "followers that compaction had overtaken",
+  "watches that lost their lineage",
+  "watches that compaction had overtaken",
   "disk shortWrites",
   "disk errors",
   "disk fullWrites",

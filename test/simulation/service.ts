@@ -10,6 +10,7 @@ import {
   StoreError,
   type ReadPoint,
   type RetryKey,
+  type UpdateEvent,
   type UpdatesPage,
   type WriteCommand,
   type WriteReceipt,
@@ -339,11 +340,21 @@ export class Service {
         signal,
       }),
     );
+    const record = this.checkEvents(node, after, page.events, page.next);
+    return { ...page, record: record ?? this.#watch.ledger.root };
+  }
+
+  /** Checks that events are all that the node's history has from one place to another; gives the record of that, if it has one. */
+  checkEvents(
+    node: SimNode,
+    after: { readonly seq: number; readonly record?: LedgerRecord | undefined },
+    events: readonly UpdateEvent[],
+    next: Position,
+  ): LedgerRecord | undefined {
     const applied = this.#watch.appliedOn(node);
-    const { next } = page;
     if (!applied || applied.seq < next.seq) {
       this.#world.violate("updates are of committed records", `${node.name} gives updates up to ${next.seq}`);
-      return { ...page, record: this.#watch.ledger.root };
+      return undefined;
     }
     const end = recordOn(applied, next.seq);
     if (end.epoch !== next.epoch) {
@@ -366,7 +377,7 @@ export class Service {
         ),
       );
     }
-    const found = page.events.map(
+    const found = events.map(
       ({ position, key, value, type }) => `${position.epoch}/${position.seq} ${type} ${textOf(key)}=${textOf(value)}`,
     );
     if (found.join() !== expected.join()) {
@@ -375,7 +386,7 @@ export class Service {
         `${node.name} gives ${found.join()} after seq ${after.seq} up to ${show(end)}, where there is ${expected.join()}`,
       );
     }
-    return { ...page, record: end };
+    return end;
   }
 
   async consume(

@@ -15,6 +15,7 @@ import type { RetryLimits } from "../../internal/store/retry-guard.js";
 import type { StorageLimits } from "../../internal/store/room.js";
 import { type NodeRole, type SnapshotPolicy, Store } from "../../internal/store/store.js";
 import type { Durability } from "../../internal/wal/log.js";
+import { WatchHub } from "../../internal/watch/watch-hub.js";
 import type { Random } from "./random.js";
 import { MachineClock, ProcessClock } from "./sim-clock.js";
 import { type DiskPace, SimDisk } from "./sim-disk.js";
@@ -57,6 +58,7 @@ export interface Rooms {
   readonly engine: Engine;
   readonly replicator: Replicator;
   readonly gate: ReadGate;
+  readonly hub: WatchHub;
 }
 
 /** Of what a node tells the simulation. */
@@ -79,6 +81,7 @@ export interface Alterations {
   engine?(engine: Engine): void;
   replicator?(replicator: Replicator, store: Store): void;
   gate?(gate: ReadGate): void;
+  hub?(hub: WatchHub): void;
 }
 
 export type NodeState = "stopped" | "starting" | "running";
@@ -308,7 +311,9 @@ export class SimNode implements Endpoint, Host {
       nowMs: () => store.masterTimeMs(),
       truncateBelow: (offset) => store.truncateRecords(offset),
     });
-    const rooms: Rooms = { store, engine, replicator, gate };
+    const hub = new WatchHub({ store, clock, limits: { watchesMax: 100 } });
+    this.#alterations.hub?.(hub);
+    const rooms: Rooms = { store, engine, replicator, gate, hub };
     if (process.alive) {
       this.rooms = this.watched = rooms;
       this.server = serverOf(replicator);
@@ -318,6 +323,7 @@ export class SimNode implements Endpoint, Host {
       this.rooms = undefined;
       this.server = undefined;
       this.#network.ended(process, false);
+      await hub.close();
       const retentionEnded = retention.close();
       await replicator.close();
       await store.close();

@@ -4,6 +4,7 @@ import { Audit } from "./audit.js";
 import { Client } from "./client.js";
 import { Counts } from "./counts.js";
 import { Follower } from "./follower.js";
+import { WatchFollower } from "./watch-follower.js";
 import { hooks } from "./hooks.js";
 import { Nemesis } from "./nemesis.js";
 import { type Plan, planOf } from "./plan.js";
@@ -70,6 +71,7 @@ export class Simulation {
   readonly nodes: SimNode[] = [];
   readonly clients: Client[] = [];
   readonly followers: Follower[] = [];
+  readonly watchers: WatchFollower[] = [];
   readonly nemesis: Nemesis;
   readonly random: Random;
   readonly planted: Planted | undefined;
@@ -108,19 +110,18 @@ export class Simulation {
     const clientRandom = random.fork();
     for (let index = 0; index < plan.clients; index++) this.#addClient(index, clientRandom.fork());
     for (let index = 0; index < plan.followers; index++) {
-      this.followers.push(
-        new Follower({
-          index,
-          world: this.world,
-          watch: this.watch,
-          random: clientRandom.fork(),
-          service: this.service,
-          counts: this.counts,
-          nodes: () => this.nodes,
-          delayMs: plan.network.delayMs,
-          loss: plan.clientLoss,
-        }),
-      );
+      const about = {
+        index,
+        world: this.world,
+        watch: this.watch,
+        service: this.service,
+        counts: this.counts,
+        nodes: () => this.nodes,
+        delayMs: plan.network.delayMs,
+        loss: plan.clientLoss,
+      };
+      this.followers.push(new Follower({ ...about, random: clientRandom.fork() }));
+      this.watchers.push(new WatchFollower({ ...about, random: clientRandom.fork() }));
     }
     this.nemesis = new Nemesis(this, random.fork());
   }
@@ -145,7 +146,7 @@ export class Simulation {
         world.after(this.random.below(200), undefined, "first start", () => node.start());
       }
       for (const client of this.clients) client.start();
-      for (const follower of this.followers) follower.start();
+      for (const follower of [...this.followers, ...this.watchers]) follower.start();
       this.nemesis.start();
       world.run(() => this.#isLoadDone || world.nowMs > END_MS || world.isTooLong);
       if (!world.violation) new Audit(this).run();
@@ -265,6 +266,7 @@ export class Simulation {
       for (const [what, times] of Object.entries(disk.counts)) this.counts.note(`disk ${what}`, times);
     }
     for (const follower of this.followers) this.counts.note("pages of updates", follower.pages);
+    for (const { batches } of this.watchers) this.counts.note("batches of watches", batches);
   }
 }
 
