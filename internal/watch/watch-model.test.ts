@@ -213,7 +213,7 @@ class World {
         await this.#write(
           keys.map((name) => {
             const command = { kind: "set" as const, key: bytes(name), value: value() };
-            return ttlMs === undefined ? command : { ...command, ttlMs };
+            return ttlMs === undefined ? command : Object.assign(command, { ttlMs });
           }),
         );
         break;
