@@ -15,13 +15,7 @@ import {
   MemberState,
   NodeRole,
 } from "../../gen/cambium/v1/cluster_pb.js";
-import {
-  type EventSchema,
-  EventType,
-  KVStore,
-  type SetRequest,
-  type WriteOperation,
-} from "../../gen/cambium/v1/kvstore_pb.js";
+import { EventType, KVStore, type TxnOperation } from "../../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../gen/cambium/v1/log_pb.js";
 import {
   type Acknowledge,
@@ -33,16 +27,20 @@ import {
   NotMasterSchema,
 } from "../../gen/cambium/v1/types_pb.js";
 
+import { FakeCommands, type FakeEntry, type FakeResult, holds, rangeOf, refuse } from "./fake-commands.js";
 import { FakeRecordLog } from "./fake-record-log.js";
+import { type FakeFilter, FakeWatches, filtered } from "./fake-watches.js";
 
-interface FakeEntry {
-  readonly value: Uint8Array;
-  readonly createSeq: bigint;
-  readonly modSeq: bigint;
+export interface FakeEvent {
+  readonly type: EventType;
+  readonly key: string;
+  readonly value?: Uint8Array;
+  readonly position: { readonly epoch: bigint; readonly seq: bigint };
+  readonly timestampMs: bigint;
   readonly expiresAtMs?: bigint;
+  readonly rangeEnd?: string;
+  readonly previous?: Uint8Array;
 }
-
-type FakeEvent = MessageInitShape<typeof EventSchema> & { position: { epoch: bigint; seq: bigint } };
 
 export interface FakeLimits {
   keyBytesMax: number;
@@ -64,6 +62,8 @@ export class FakeCluster {
   readonly limits: FakeLimits = { keyBytesMax: 4096, valueBytesMax: 1024 * 1024, messageBytesMax: 4 * 1024 * 1024 };
   readonly nodes: FakeNode[] = [];
   readonly removed: string[] = [];
+  /** The answers of writes, by client id and seq. */
+  readonly answers = new Map<string, object>();
   storageLimits = { maxEntries: 0n, maxBytes: 0n, evictionPolicy: EvictionPolicy.NOEVICTION };
   readonly records = new FakeRecordLog();
   readonly #waiting = new Set<() => void>();
@@ -122,8 +122,14 @@ export class FakeCluster {
     const state = new Map<string, FakeEntry>();
     for (const event of this.events) {
       if (event.position.seq > seq) break;
-      const key = event.key!;
-      if (event.type === EventType.DELETE) {
+      const { key } = event;
+      if (event.type === EventType.DELETE_RANGE) {
+        for (const other of state.keys()) {
+          if (other >= key && (!event.rangeEnd || other < event.rangeEnd)) state.delete(other);
+        }
+        continue;
+      }
+      if (event.type !== EventType.PUT) {
         state.delete(key);
         continue;
       }
@@ -138,38 +144,36 @@ export class FakeCluster {
     return state;
   }
 
-  write(operations: readonly Pick<WriteOperation, "operation">[]): { existed: boolean }[] {
+  /** Carries operations out as one record, or refuses all of them. */
+  write(operations: readonly Pick<TxnOperation, "operation">[]): FakeResult[] {
     for (const { operation } of operations) this.#check(operation);
-    const state = this.stateAt(this.seq);
-    const present = new Set(state.keys());
-    const results: { existed: boolean }[] = [];
-    const effects: FakeEvent[] = [];
     const position = this.positionAt(this.seq + 1n);
-    for (const { operation } of operations) {
-      results.push({ existed: present.has(keyOf(operation)) });
-      const common = { key: keyOf(operation), position, timestampMs: this.nowMs };
-      if (operation.case === "set") {
-        const { value, ttlMs } = operation.value;
-        present.add(common.key);
-        effects.push({
-          ...common,
-          type: EventType.PUT,
-          value,
-          ...(ttlMs > 0n && { expiresAtMs: this.nowMs + ttlMs }),
-        });
-      } else if (present.delete(common.key)) effects.push({ ...common, type: EventType.DELETE });
-    }
-    if (effects.length > 0) {
-      this.events.push(...effects);
-      this.seq++;
-      for (const wake of this.#waiting) wake();
-      this.#waiting.clear();
-    }
+    const commands = new FakeCommands(this.stateAt(this.seq), position.seq, this.nowMs);
+    const results = operations.map(({ operation }, index) => commands.carryOut(operation, index));
+    this.append(commands.effects.map((effect) => ({ ...effect, position, timestampMs: this.nowMs })));
     return results;
   }
 
-  #check(operation: WriteOperation["operation"]): void {
-    const key = keyOf(operation);
+  /** Removes the keys of a range, and tells how many there were. */
+  deleteRange(start: string, end: string): bigint {
+    const keys = [...this.stateAt(this.seq).keys()].filter((key) => key >= start && (end === "" || key < end));
+    const position = this.positionAt(this.seq + 1n);
+    const event = { type: EventType.DELETE_RANGE, key: start, rangeEnd: end, position, timestampMs: this.nowMs };
+    if (keys.length > 0) this.append([event]);
+    return BigInt(keys.length);
+  }
+
+  /** Appends one record, unless it is empty. */
+  append(events: readonly FakeEvent[]): void {
+    if (events.length === 0) return;
+    this.events.push(...events);
+    this.seq++;
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+
+  #check(operation: TxnOperation["operation"]): void {
+    const key = operation.value?.key ?? "";
     if (key === "") throw new ConnectError("key must not be empty", Code.InvalidArgument);
     refuseAbove("limits.max_key_bytes", this.limits.keyBytesMax, Buffer.byteLength(key));
     if (operation.case !== "set") return;
@@ -182,6 +186,10 @@ export type FakeMethod =
   | "batchGet"
   | "scan"
   | "write"
+  | "watch"
+  | "watchMany"
+  | "addWatch"
+  | "removeWatch"
   | "getUpdates"
   | "produce"
   | "consumeStream"
@@ -204,8 +212,12 @@ export class FakeNode {
   appliedSeq: bigint | undefined;
   /** The record log that this node shows, when it is not the cluster's: one that lags, or another history. */
   ownRecords: FakeRecordLog | undefined;
-  /** Called before each method (set, delete and write are all `write`): it may throw, or wait. */
+  /** Called before each method (all writes of keys are `write`): it may throw, or wait. */
   before: (method: FakeMethod, signal: AbortSignal) => void | Promise<void> = () => {};
+  /** Called when a write has been done, before it is answered: it may throw, or wait. */
+  afterWrite: (signal: AbortSignal) => void | Promise<void> = () => {};
+  /** The watches that are open here. */
+  readonly watches: FakeWatches;
   /** What a backup sends. */
   backupChunks: Uint8Array[] = [];
   /** Called before each chunk of a backup, with its number: it may throw, or wait. */
@@ -218,6 +230,8 @@ export class FakeNode {
   readonly consistencies: (Consistency | undefined)[] = [];
   /** When the writes that were taken were to be answered, in order. */
   readonly acknowledges: Acknowledge[] = [];
+  /** Under what the writes that were taken are to be remembered, in order. */
+  readonly retries: { readonly clientId: string; readonly clientSeq: bigint }[] = [];
   readonly #cluster: FakeCluster;
   #server: http.Server | undefined;
   #port = 0;
@@ -225,6 +239,7 @@ export class FakeNode {
   constructor(cluster: FakeCluster, role: "master" | "replica", index: number) {
     this.#cluster = cluster;
     this.role = role;
+    this.watches = new FakeWatches(cluster, () => this.#applied);
     this.nodeId = index.toString(16).padStart(2, "0").repeat(16);
   }
 
@@ -296,6 +311,27 @@ export class FakeNode {
       position: this.#position,
       token: cluster.tokenAt(this.#applied),
     });
+    const { watches } = this;
+    type Write = { readonly acknowledge: Acknowledge; readonly clientId: string; readonly clientSeq: bigint };
+    const write = async <T extends object>(
+      { acknowledge, clientId, clientSeq }: Write,
+      context: { requestMethod: string; signal: AbortSignal },
+      run: () => T,
+      method: FakeMethod = "write",
+    ): Promise<T & ReturnType<typeof receipt> & { repeated: boolean }> => {
+      await enter(method, context);
+      this.acknowledges.push(acknowledge);
+      this.retries.push({ clientId, clientSeq });
+      this.#refuseUnlessMaster();
+      const name = `${clientId} ${clientSeq}`;
+      const known = cluster.answers.get(name);
+      if (known) return known as never;
+      const before = cluster.seq;
+      const answer = { ...run(), ...receipt(), repeated: false };
+      if (clientId !== "" && cluster.seq > before) cluster.answers.set(name, { ...answer, repeated: true });
+      await this.afterWrite(context.signal);
+      return answer;
+    };
     router.service(KVStore, {
       get: async (request, context) => {
         await read("get", request, context);
@@ -312,10 +348,13 @@ export class FakeNode {
       },
       scan: async (request, context) => {
         await read("scan", request, context);
-        const from = request.pageToken.length > 0 ? new TextDecoder().decode(request.pageToken) : request.start;
+        const after = request.pageToken.length > 0 ? new TextDecoder().decode(request.pageToken) : undefined;
+        const { start, end } = rangeOf(request);
         const found = [...cluster.stateAt(this.#applied)]
-          .filter(([key]) => key.startsWith(request.prefix) && (request.end === "" || key < request.end) && key >= from)
-          .sort(([a], [b]) => (a < b ? -1 : 1));
+          .filter(([key]) => key >= start && (end === "" || key < end))
+          .sort(([a], [b]) => (a < b === request.reverse ? 1 : -1))
+          .filter(([key]) => after === undefined || (request.reverse ? key <= after : key >= after));
+        if (request.countOnly) return { count: BigInt(found.length), ...receipt() };
         const page = found.slice(0, request.limit || 1000);
         const next = found[page.length]?.[0];
         return {
@@ -328,22 +367,57 @@ export class FakeNode {
           ...receipt(),
         };
       },
-      set: async (request: SetRequest, context) => {
-        await enter("write", context);
-        this.acknowledges.push(request.acknowledge);
-        this.#write([{ operation: { case: "set", value: request } }]);
-        return receipt();
+      set: (request, context) =>
+        write(request, context, () => cluster.write([{ operation: { case: "set", value: request } }])[0]!),
+      delete: (request, context) =>
+        write(request, context, () => cluster.write([{ operation: { case: "delete", value: request } }])[0]!),
+      touch: (request, context) =>
+        write(request, context, () => cluster.write([{ operation: { case: "touch", value: request } }])[0]!),
+      increment: (request, context) =>
+        write(request, context, () => {
+          const [result] = cluster.write([{ operation: { case: "increment", value: request } }]);
+          return { value: result!.value ?? 0n };
+        }),
+      deleteRange: (request, context) =>
+        write(request, context, () => {
+          const { start, end } = rangeOf(request);
+          if (start === "" && end === "" && !request.all) refuse("say all where all keys are meant");
+          const deleted = cluster.deleteRange(start, end);
+          return deleted > 10_000n ? {} : { deleted };
+        }),
+      txn: (request, context) =>
+        write(request, context, () => {
+          const state = cluster.stateAt(cluster.seq);
+          const failedCompares = [...request.compares.keys()].filter((index) => {
+            const compare = request.compares[index]!;
+            return !holds(compare, state.get(compare.key));
+          });
+          const operations = failedCompares.length === 0 ? request.then : request.else;
+          const results = cluster.write(operations).map((result, index) => {
+            const kind = operations[index]!.operation.case;
+            if (kind === "get") return { result: { case: "get" as const, value: this.#answer(result.entry) } };
+            if (kind === "increment") return { result: { case: "value" as const, value: result.value! } };
+            return { result: { case: "write" as const, value: result } };
+          });
+          return { succeeded: failedCompares.length === 0, failedCompares, results };
+        }),
+      write: (request, context) =>
+        write(request, context, () => ({ results: cluster.write(request.operations) })),
+      watch: async function* (this: void, request, context) {
+        await enter("watch", context);
+        yield* watches.follow(request, context.signal);
       },
-      delete: async (request, context) => {
-        await enter("write", context);
-        this.acknowledges.push(request.acknowledge);
-        const [result] = this.#write([{ operation: { case: "delete", value: request } }]);
-        return { ...receipt(), ...result };
+      watchMany: async function* (this: void, request, context) {
+        await enter("watchMany", context);
+        yield* watches.followMany(request, context.signal);
       },
-      write: async ({ operations, acknowledge }, context) => {
-        await enter("write", context);
-        this.acknowledges.push(acknowledge);
-        return { results: this.#write(operations), ...receipt() };
+      addWatch: async (request, context) => {
+        await enter("addWatch", context);
+        return watches.add(request);
+      },
+      removeWatch: async (request, context) => {
+        await enter("removeWatch", context);
+        return watches.remove(request);
       },
       getUpdates: async (request, context) => {
         await enter("getUpdates", context);
@@ -361,21 +435,25 @@ export class FakeNode {
             new Promise((resolve) => setTimeout(resolve, request.waitMs).unref()),
           ]);
         }
-        return this.#updates(after, request.limit || 1000);
+        return this.#updates(after, request.limit || 1000, request);
       },
     });
     const records = (): FakeRecordLog => this.ownRecords ?? cluster.records;
     router.service(Log, {
-      produce: async (request, context) => {
-        await enter("produce", context);
-        this.acknowledges.push(request.acknowledge);
-        this.#refuseUnlessMaster();
-        for (const record of [request.record, ...request.records]) {
-          refuseAbove("limits.max_value_bytes", cluster.limits.valueBytesMax, record.byteLength);
-        }
-        const offset = cluster.records.add(...(request.records.length > 0 ? request.records : [request.record]));
-        return { offset: BigInt(offset), ...receipt() };
-      },
+      produce: (request, context) =>
+        write(
+          request,
+          context,
+          () => {
+            for (const record of [request.record, ...request.records]) {
+              refuseAbove("limits.max_value_bytes", cluster.limits.valueBytesMax, record.byteLength);
+            }
+            const offset = cluster.records.add(...(request.records.length > 0 ? request.records : [request.record]));
+            if (request.clientId !== "") cluster.seq++;
+            return { offset: BigInt(offset) };
+          },
+          "produce",
+        ),
       consumeStream: async function* (request, context) {
         await enter("consumeStream", context);
         yield* records().follow(request, context.signal);
@@ -526,11 +604,6 @@ export class FakeNode {
     return { exists: true, value, createSeq, modSeq, ...(left !== undefined && { ttlMs: left }) };
   }
 
-  #write(operations: readonly Pick<WriteOperation, "operation">[]): { existed: boolean }[] {
-    this.#refuseUnlessMaster();
-    return this.#cluster.write(operations);
-  }
-
   /** A real node waits first. */
   #refuseUnlessFresh({ atLeast, atLeastSeq, maxStalenessMs }: Consistency): void {
     const place = atLeast.byteLength > 0 ? placeOf(atLeast) : { epoch: 0n, seq: 0n };
@@ -563,6 +636,7 @@ export class FakeNode {
   #updates(
     after: bigint,
     limit: number,
+    filter: FakeFilter,
   ): {
     events: FakeEvent[];
     next: bigint;
@@ -571,7 +645,7 @@ export class FakeNode {
   } {
     const events: FakeEvent[] = [];
     let next = this.#applied;
-    for (const event of this.#cluster.events) {
+    for (const event of filtered(this.#cluster.events, filter)) {
       if (event.position.seq <= after || event.position.seq > this.#applied) continue;
       const last = events.at(-1);
       if (events.length >= limit && last && last.position.seq !== event.position.seq) {
@@ -584,8 +658,7 @@ export class FakeNode {
   }
 }
 
-const keyOf = (operation: WriteOperation["operation"]): string => operation.value?.key ?? "";
-const placeOf = (token: Uint8Array): { epoch: bigint; seq: bigint } => {
+export const placeOf = (token: Uint8Array): { epoch: bigint; seq: bigint } => {
   const [, epoch = "1", seq = "0"] = /^(?:epoch (\d+) )?seq (\d+)$/.exec(new TextDecoder().decode(token)) ?? [];
   return { epoch: BigInt(epoch), seq: BigInt(seq) };
 };
