@@ -10,6 +10,11 @@ import type { Position } from "./wire.js";
  * - `resource_exhausted`: disk full, or too many calls in flight. Nothing was changed; later it may work.
  * - `not_master`: no node that could be asked takes writes; `masterAddress` says where the master was last known.
  * - `failed_precondition`: the cluster is not in the state that the call needs.
+ * - `condition_failed`: the condition of a write does not hold; `condition` says what the key is. Nothing was changed.
+ * - `not_an_integer`: the key to be incremented holds no number; `counter` names it. Nothing was changed.
+ * - `out_of_bounds`: the increment would pass its bounds; `counter` has them. Nothing was changed.
+ * - `retry_too_old`: a write was sent again after its answer was forgotten; whether it was done is not known.
+ * - `watch_ended`: the node ended a watch, and none took it up again; `resume` says where to go on.
  * - `not_found`: no such member.
  * - `out_of_range`: the log does not hold the place; `range`, or `offsets` for the record log, says what it holds.
  * - `lineage_lost`: the given token, or what was read before, belongs to a history that a failover has lost; `fork` is the
@@ -28,6 +33,11 @@ export type CambiumErrorCode =
   | "resource_exhausted"
   | "not_master"
   | "failed_precondition"
+  | "condition_failed"
+  | "not_an_integer"
+  | "out_of_bounds"
+  | "retry_too_old"
+  | "watch_ended"
   | "not_found"
   | "out_of_range"
   | "lineage_lost"
@@ -62,6 +72,28 @@ export interface CambiumErrorDetails {
   readonly fork?: Position;
   /** With `not_fresh_enough`, and with `deadline_exceeded` of such a read: what the node has applied, and how old that may be. */
   readonly freshness?: { readonly applied: Position; readonly stalenessMs?: number };
+  /**
+   * With `condition_failed`: whether the key exists, and the seq of the record that last changed it (0 when it is absent). Of a
+   * write with several operations: which one, from 0 on.
+   */
+  readonly condition?: {
+    readonly key: string;
+    readonly exists: boolean;
+    readonly modSeq: number;
+    readonly operation: number;
+  };
+  /** With `not_an_integer` and `out_of_bounds`: the key and the operation, and of the latter what it holds and its bounds. */
+  readonly counter?: {
+    readonly key: string;
+    readonly operation: number;
+    readonly value?: bigint;
+    readonly min?: bigint;
+    readonly max?: bigint;
+  };
+  /** With `retry_too_old`: the lowest `clientSeq` that can be sent. */
+  readonly oldestClientSeq?: number;
+  /** With `watch_ended`: everything up to here was sent. */
+  readonly resume?: { readonly token: Uint8Array; readonly seq: number };
   readonly cause?: unknown;
 }
 
@@ -79,6 +111,10 @@ export class CambiumError extends Error {
   readonly offsets: CambiumErrorDetails["offsets"];
   readonly fork: Position | undefined;
   readonly freshness: CambiumErrorDetails["freshness"];
+  readonly condition: CambiumErrorDetails["condition"];
+  readonly counter: CambiumErrorDetails["counter"];
+  readonly oldestClientSeq: number | undefined;
+  readonly resume: CambiumErrorDetails["resume"];
 
   constructor(code: CambiumErrorCode, message: string, details: CambiumErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -92,5 +128,9 @@ export class CambiumError extends Error {
     this.offsets = details.offsets;
     this.fork = details.fork;
     this.freshness = details.freshness;
+    this.condition = details.condition;
+    this.counter = details.counter;
+    this.oldestClientSeq = details.oldestClientSeq;
+    this.resume = details.resume;
   }
 }

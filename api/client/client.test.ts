@@ -26,7 +26,7 @@ async function start(nodes = 1): Promise<FakeCluster> {
   return cluster;
 }
 
-const quick = { retryDelayMs: 1, avoidMs: 60_000 };
+const quick = { retryDelayMs: 1, avoidMs: 60_000, session: false, retries: false };
 
 function client(
   options: ClientOptions,

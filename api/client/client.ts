@@ -2,8 +2,9 @@
  * The typed client of Cambium: reads from any node, writes through the master, for Node and for browsers.
  *
  * Every method takes a signal and a timeout, and fails with a `CambiumError` only. A read moves on to another endpoint by
- * itself; a write is sent a second time only when it is certain that it was not done, so a write that fails with
- * `outcomeUnknown` is the caller's to look into. An absent key is a value (`undefined`), not an error.
+ * itself. So does a write: it carries a number under which the cluster remembers its answer, and is done once however often it
+ * is sent. Only where no answer comes in its time it fails with `outcomeUnknown`. An absent key is a value (`undefined`), not
+ * an error.
  */
 import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
@@ -26,21 +27,31 @@ import {
   type TokenedAnswer,
 } from "./consistency.js";
 import { type Call, EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
+import { encodeKey, type Entry, toEntry, toUpdateEvent, type UpdatesPage } from "./message.js";
+import { type PromoteReceipt, toPromoteReceipt, toTransferReceipt, type TransferReceipt } from "./mastership.js";
 import {
   type BatchReceipt,
+  type Condition,
+  type DeletedRange,
+  deleteRangeRequest,
+  type DeleteRangeReceipt,
   type DeleteReceipt,
-  encodeKey,
-  type Entry,
+  deleteRequest,
+  type IncrementOperation,
+  type IncrementReceipt,
+  incrementRequest,
+  type SetCondition,
+  type SetReceipt,
   setRequest,
-  toEntry,
+  toPrevious,
   toReceipt,
-  toUpdateEvent,
+  toResult,
+  type TouchReceipt,
+  touchRequest,
   toWireOperation,
-  type UpdatesPage,
+  type WireReceipt,
   type WriteOperation,
-  type WriteReceipt,
-} from "./message.js";
-import { type PromoteReceipt, toPromoteReceipt, toTransferReceipt, type TransferReceipt } from "./mastership.js";
+} from "./operation.js";
 import {
   encodeRecord,
   type OffsetRange,
@@ -52,7 +63,10 @@ import { recordBatches, type Records } from "./record-batches.js";
 import { RecordReader } from "./record-reader.js";
 import { type KeyRange, type ScanPage, scanRequest, type ScannedEntry, toScanPage } from "./scan.js";
 import { fetchTransport, type TransportFactory } from "./transport.js";
+import { type ChangeFilter, changeFilter } from "./change-filter.js";
+import { toTxnReceipt, Txn, txnRequest } from "./txn.js";
 import { fromWire, type Position, toPosition, toWire } from "./wire.js";
+import { type RetryIdentity, type WriteNumber, WriteNumbers } from "./write-numbers.js";
 import { keepByteOrderMarks } from "./text-encoding.js";
 
 export interface ClientOptions {
@@ -66,11 +80,18 @@ export interface ClientOptions {
   readonly readMaxBytes?: number;
   /** Rounds over all endpoints that a read makes at most while none answers. Default 4. */
   readonly readRounds?: number;
-  /**
-   * The same for a write, while none takes it: a mastership that changes hands is waited out. Default 5. A write that a node
-   * may have taken is never sent again.
-   */
+  /** The same for a write, while none takes it: a mastership that changes hands is waited out. Default 5. */
   readonly writeRounds?: number;
+  /**
+   * Whether a write that may have been done is sent again, under the number under which its answer is remembered, until its
+   * time is over. Default true: under an id by chance. `false`: such a write fails with `outcomeUnknown` at once.
+   */
+  readonly retries?: boolean | RetryIdentity;
+  /**
+   * Whether reads see at least what this client has seen and written before, at whichever node (see `session`). Default
+   * true. Where a failover has lost some of it, one read fails with `lineage_lost`, and the client begins anew.
+   */
+  readonly session?: boolean;
   /** The first pause between two rounds; it doubles up to 2 s, and is jittered. Default 100. */
   readonly retryDelayMs?: number;
   /** How long an endpoint that did not answer is asked last. Default 5,000. */
@@ -89,14 +110,34 @@ export interface ReadOptions extends CallOptions, ReadConsistency {}
 export interface WriteOptions extends CallOptions {
   /** When the write is answered. Default: once it is committed. */
   readonly acknowledge?: Acknowledge | undefined;
+  /**
+   * The number of this write, where the caller numbers them: the same one that was sent before under the same
+   * `retries.clientId`, perhaps by a process that is no more, is answered as it was then. Default: the next number.
+   */
+  readonly clientSeq?: number | undefined;
 }
 
-export interface SetOptions extends WriteOptions {
+export interface SetOptions extends WriteOptions, SetCondition {
   /** Milliseconds from now after which the key expires; absent: it does not. */
   readonly ttlMs?: number | undefined;
+  /** The key keeps the deadline that it has. Not with `ttlMs`. */
+  readonly keepTtl?: boolean | undefined;
+  /** Whether the receipt has what the key was before. */
+  readonly wantPrevious?: boolean | undefined;
 }
 
-export interface UpdatesOptions extends CallOptions {
+export interface DeleteOptions extends WriteOptions, Condition {
+  /** Whether the receipt has what the key was before. */
+  readonly wantPrevious?: boolean | undefined;
+}
+
+export interface TouchOptions extends WriteOptions, Condition {}
+
+export interface IncrementOptions extends WriteOptions, Omit<IncrementOperation, "kind" | "key" | "delta"> {}
+
+export interface UpdatesOptions extends CallOptions, ChangeFilter {
+  /** Whether events have the value before the change, or say that it is compacted. Default false. */
+  readonly wantPrevious?: boolean | undefined;
   /** Changes of records after this seq; 0, the default: from the beginning of the log. */
   readonly after?: number;
   /** Instead of `after`: a token of an earlier answer. */
@@ -112,6 +153,10 @@ export interface UpdatesOptions extends CallOptions {
 export interface ScanOptions extends ReadOptions, KeyRange {
   /** Whether values are left out. Default false. */
   readonly keysOnly?: boolean | undefined;
+  /** From the last key down. Default false. */
+  readonly reverse?: boolean | undefined;
+  /** Entries to read at most. Default: no end by number. */
+  readonly limit?: number | undefined;
   /** Entries that a node is asked for at a time, at most 10,000. Default: the node's. */
   readonly pageSize?: number | undefined;
 }
@@ -119,6 +164,8 @@ export interface ScanOptions extends ReadOptions, KeyRange {
 export interface ScanPageOptions extends ReadOptions, KeyRange {
   /** Whether values are left out. Default false. */
   readonly keysOnly?: boolean | undefined;
+  /** From the last key down. Default false. */
+  readonly reverse?: boolean | undefined;
   /** Entries at most, 10,000 or less. Default: the node's. */
   readonly limit?: number | undefined;
   /** `nextPageToken` of the page before, which had the same prefix or range. Absent: the first page. */
@@ -160,23 +207,35 @@ export function createClient(options: ClientOptions): CambiumClient {
 /** A request larger than this goes by POST: URLs are limited, by nodes and by what stands between. */
 const GET_KEY_BYTES_MAX = 1024;
 
+interface SharedParts {
+  readonly pool: EndpointPool;
+  readonly token: SessionToken;
+  readonly numbers: WriteNumbers | undefined;
+}
+
 export class CambiumClient {
   readonly #options: ClientOptions;
   readonly #pool: EndpointPool;
   readonly #timeoutMs: number;
   readonly #readMaxBytes: number;
-  /** Of a session only. */
   readonly #session: SessionToken | undefined;
+  /** Made by `session()`: it shares the connections, and is not begun anew by itself. */
+  readonly #isOwnSession: boolean;
+  /** Absent where writes are not to be repeated. */
+  readonly #numbers: WriteNumbers | undefined;
 
-  /** `session` is for `session()`, which shares the connections of another client. */
-  constructor(options: ClientOptions, session?: { readonly pool: EndpointPool; readonly token: SessionToken }) {
+  /** `shared` is for `session()`, which shares the connections of another client. */
+  constructor(options: ClientOptions, shared?: SharedParts) {
     keepByteOrderMarks();
     this.#options = options;
-    this.#session = session?.token;
+    this.#isOwnSession = shared !== undefined;
+    this.#session = shared?.token ?? (options.session === false ? undefined : new SessionToken());
+    const { retries = true } = options;
+    this.#numbers = shared ? shared.numbers : retryNumbers(retries);
     this.#timeoutMs = positive(options.timeoutMs ?? 10_000, "timeoutMs");
     this.#readMaxBytes = positive(options.readMaxBytes ?? 8 * 1024 * 1024, "readMaxBytes");
     this.#pool =
-      session?.pool ??
+      shared?.pool ??
       new EndpointPool({
         endpoints: options.endpoints,
         transport: options.transport ?? fetchTransport,
@@ -189,19 +248,24 @@ export class CambiumClient {
   }
 
   /**
-   * A client over the same connections whose reads see what it has written and read before, at whichever node: each answer's
-   * token goes with the reads after it. Once a failover has lost any of that, every read of the session fails with
-   * `lineage_lost`, also after it has written again: look at what there is, and begin a new session. `token` goes on with a
+   * A client over the same connections with a session of its own, such as that of one user of many: its reads see what it has
+   * written and read before, at whichever node, and wait for nothing else. Each answer's token goes with the reads after it.
+   * Once a failover has lost any of that, every read of the session fails with `lineage_lost`, also after it has written
+   * again: look at what there is, and begin a new session. `token` goes on with a
    * session from elsewhere (`sessionToken`), such as that of a user between two requests. `updates` and `consume` keep their
    * own place, and take no part.
    */
   session({ token }: { readonly token?: Uint8Array | undefined } = {}): CambiumClient {
-    return new CambiumClient(this.#options, { pool: this.#pool, token: new SessionToken(token) });
+    return new CambiumClient(this.#options, {
+      pool: this.#pool,
+      token: new SessionToken(token),
+      numbers: this.#numbers,
+    });
   }
 
   /**
    * What this session has seen, for `session` elsewhere: opaque, and mostly the newest token of its answers. Undefined before
-   * the first, and of a client that is no session.
+   * the first, and of a client with `session: false`.
    */
   get sessionToken(): Uint8Array | undefined {
     return this.#session?.encoded;
@@ -248,16 +312,35 @@ export class CambiumClient {
 
   /**
    * Goes through keys by the order of their bytes. What it gives is read page by page while writes go on, each page at one
-   * position. When a node fails, another one continues with the next page, perhaps at an earlier position. `timeoutMs` is
-   * for a page.
+   * position. When a node fails, another one continues with the next page, without a session perhaps at an earlier position.
+   * Leaving the loop ends the reading. `timeoutMs` is for a page.
    */
-  async *scan({ pageSize, ...options }: ScanOptions = {}): AsyncGenerator<ScannedEntry, void, undefined> {
+  async *scan({ pageSize, limit, ...options }: ScanOptions = {}): AsyncGenerator<ScannedEntry, void, undefined> {
+    let pageToken: Uint8Array | undefined;
+    let left = limit ?? Number.POSITIVE_INFINITY;
+    if (limit !== undefined && toWire(limit, "limit") === 0n) return;
+    do {
+      const page = await this.scanPage({ ...options, limit: pageLimit(pageSize, left), pageToken });
+      yield* page.entries;
+      left -= page.entries.length;
+      pageToken = page.nextPageToken;
+    } while (pageToken && left > 0);
+  }
+
+  /** Counts the keys of a prefix or a range, or all. One that comes or goes meanwhile may count. */
+  async count({ prefix, start, end, ...options }: ReadOptions & KeyRange = {}): Promise<number> {
+    let count = 0;
     let pageToken: Uint8Array | undefined;
     do {
-      const page = await this.scanPage({ ...options, limit: pageSize, pageToken });
-      yield* page.entries;
-      pageToken = page.nextPageToken;
+      const answer = await this.#read(options, (consistency) => {
+        const request = scanRequest({ prefix, start, end, pageToken }, this.#readMaxBytes, consistency);
+        return (endpoint, call) => endpoint.store.scan({ ...request, countOnly: true }, call);
+      });
+      if (answer.count === undefined) throw new CambiumError("internal", "the node answered without the count");
+      count += fromWire(answer.count, "count");
+      pageToken = answer.nextPageToken.byteLength > 0 ? answer.nextPageToken : undefined;
     } while (pageToken);
+    return count;
   }
 
   /** Reads one page of keys, for those who keep their place themselves. */
@@ -269,41 +352,95 @@ export class CambiumClient {
     return toScanPage(answer);
   }
 
-  /** Writes one key. The write is committed when this resolves, unless `acknowledge` says otherwise. */
-  async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<WriteReceipt> {
-    const request = { ...setRequest({ key, value, ttlMs: options.ttlMs }), ...acknowledgeOf(options.acknowledge) };
-    const answer = await this.#pool.write((endpoint, call) => endpoint.store.set(request, call), this.#call(options));
-    this.#session?.observeWrite(answer);
-    return toReceipt(answer);
+  /**
+   * Writes one key. The write is committed when this resolves, unless `acknowledge` says otherwise. With a condition that
+   * does not hold it fails with `condition_failed`.
+   */
+  async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<SetReceipt> {
+    const request = setRequest({ ...options, key, value });
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.set({ ...request, ...common }, call);
+    });
+    return { ...toReceipt(answer), ...toPrevious(answer.previous) };
   }
 
   /** Removes one key. The removal is committed when this resolves, unless `acknowledge` says otherwise. */
-  async delete(key: string, options: WriteOptions = {}): Promise<DeleteReceipt> {
-    encodeKey(key);
-    const request = { key, ...acknowledgeOf(options.acknowledge) };
-    const answer = await this.#pool.write(
-      (endpoint, call) => endpoint.store.delete(request, call),
-      this.#call(options),
-    );
-    this.#session?.observeWrite(answer);
+  async delete(key: string, options: DeleteOptions = {}): Promise<DeleteReceipt> {
+    const request = deleteRequest({ ...options, key });
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.delete({ ...request, ...common }, call);
+    });
+    return { ...toReceipt(answer), existed: answer.existed, ...toPrevious(answer.previous) };
+  }
+
+  /**
+   * Removes all keys of a prefix or a range at once, however many there are: no reader sees some of them gone and others not.
+   * Committed when this resolves.
+   */
+  async deleteRange(range: DeletedRange, options: WriteOptions = {}): Promise<DeleteRangeReceipt> {
+    const request = deleteRangeRequest(range);
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.deleteRange({ ...request, ...common }, call);
+    });
+    const { deleted } = answer;
+    return { ...toReceipt(answer), ...(deleted !== undefined && { deleted: fromWire(deleted, "deleted") }) };
+  }
+
+  /**
+   * Lets a key expire `ttlMs` milliseconds from now; 0: never. Its value stays, and its `modSeq` is another one. Committed when
+   * this resolves.
+   */
+  async touch(key: string, ttlMs: number, options: TouchOptions = {}): Promise<TouchReceipt> {
+    const request = touchRequest({ ...options, key, ttlMs });
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.touch({ ...request, ...common }, call);
+    });
     return { ...toReceipt(answer), existed: answer.existed };
+  }
+
+  /**
+   * Adds to a number, which the key holds as decimal text: 64 bits, signed. An absent key counts as `initial`. Committed when
+   * this resolves to the sum. Fails with `not_an_integer` or `out_of_bounds`, and changes nothing then.
+   */
+  async increment(key: string, delta: bigint | number = 1n, options: IncrementOptions = {}): Promise<IncrementReceipt> {
+    const request = incrementRequest({ ...options, key, delta });
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.increment({ ...request, ...common }, call);
+    });
+    return { ...toReceipt(answer), value: answer.value };
+  }
+
+  /**
+   * Begins a transaction: what `when` compares decides between the operations of `do` and those of `otherwise`, which are
+   * carried out as one record by `commit`. Up to 128 comparisons and operations together.
+   */
+  txn(): Txn {
+    return new Txn({ compares: [], operations: [], otherwise: [] }, async (plan, options) => {
+      const request = txnRequest(plan);
+      const answer = await this.#write(options, (common) => (endpoint, call) => {
+        return endpoint.store.txn({ ...request, ...common }, call);
+      });
+      return toTxnReceipt(answer, plan);
+    });
   }
 
   /** Applies 1 to 1024 operations as one record: all of them happen, or none. Committed when this resolves. */
   async write(operations: readonly WriteOperation[], options: WriteOptions = {}): Promise<BatchReceipt> {
-    const request = { operations: operations.map(toWireOperation), ...acknowledgeOf(options.acknowledge) };
-    const answer = await this.#pool.write((endpoint, call) => endpoint.store.write(request, call), this.#call(options));
-    this.#session?.observeWrite(answer);
-    return { ...toReceipt(answer), results: answer.results.map(({ existed }) => ({ existed })) };
+    const request = { operations: operations.map(toWireOperation) };
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.store.write({ ...request, ...common }, call);
+    });
+    return { ...toReceipt(answer), results: answer.results.map(toResult) };
   }
 
   /**
    * Reads the committed changes after a place in the log, oldest first, page by page. Between pages it keeps to the
    * lineage of the page before: it ends with `lineage_lost` rather than to go on in another history. It ends with
-   * `out_of_range` where the log begins later.
+   * `out_of_range` where the log begins later. The same events as `watch`, by calls that end: for whoever cannot stream.
    */
   async *updates(options: UpdatesOptions = {}): AsyncGenerator<UpdatesPage, void, undefined> {
-    const { follow = true, limit = 0 } = options;
+    const { follow = true, limit = 0, wantPrevious = false } = options;
+    const filter = changeFilter(options);
     const waitMs = follow ? (options.waitMs ?? 30_000) : 0;
     let after = toWire(options.after ?? 0, "after");
     let afterToken = options.afterToken;
@@ -312,6 +449,8 @@ export class CambiumClient {
       const request = {
         after,
         ...(afterToken && { afterToken }),
+        ...filter,
+        wantPrevious,
         limit: Number(toWire(limit, "limit")),
         waitMs: Number(toWire(waitMs, "waitMs")),
       };
@@ -344,12 +483,10 @@ export class CambiumClient {
 
   /** Appends a record to the record log. It is committed when this resolves. A string is produced as UTF-8. */
   async produce(record: Uint8Array | string, options: WriteOptions = {}): Promise<ProduceReceipt> {
-    const request = { record: encodeRecord(record), ...acknowledgeOf(options.acknowledge) };
-    const answer = await this.#pool.write(
-      (endpoint, call) => endpoint.records.produce(request, call),
-      this.#call(options),
-    );
-    this.#session?.observeWrite(answer);
+    const request = { record: encodeRecord(record) };
+    const answer = await this.#write(options, (common) => (endpoint, call) => {
+      return endpoint.records.produce({ ...request, ...common }, call);
+    });
     return toProduceReceipt(answer, 1);
   }
 
@@ -359,13 +496,10 @@ export class CambiumClient {
    * fails, the batches before have been appended; of the one that failed the error tells.
    */
   async *produceMany(records: Records, options: WriteOptions = {}): AsyncGenerator<ProduceReceipt, void, undefined> {
-    const acknowledge = acknowledgeOf(options.acknowledge);
     for await (const batch of recordBatches(records)) {
-      const answer = await this.#pool.write(
-        (endpoint, call) => endpoint.records.produce({ records: batch, ...acknowledge }, call),
-        this.#call(options),
-      );
-      this.#session?.observeWrite(answer);
+      const answer = await this.#write({ ...options, clientSeq: undefined }, (common) => (endpoint, call) => {
+        return endpoint.records.produce({ records: batch, ...common }, call);
+      });
       yield toProduceReceipt(answer, batch.length);
     }
   }
@@ -520,7 +654,7 @@ export class CambiumClient {
 
   /** Gives back all connections; calls in flight fail, later ones too. Of a session nothing: its connections are shared. */
   close(): void {
-    if (!this.#session) this.#pool.close();
+    if (!this.#isOwnSession) this.#pool.close();
   }
 
   /** A read as fresh as it is to be. `prepare` makes the call, or throws where its arguments make no sense. */
@@ -532,16 +666,44 @@ export class CambiumClient {
     const session = options.atLeast === undefined ? this.#session : undefined;
     const read = session?.beginRead();
     const ask = prepare(consistencyOf(options, read));
-    const answer = await this.#pool.read(async (endpoint, call) => {
-      const answer = await ask(endpoint, call);
-      // This node knows the newest mastership that the session has seen, and so what came of those before.
-      for (const atLeast of read?.unproven ?? []) {
-        await endpoint.store.scan({ limit: 1, keysOnly: true, consistency: { atLeast } }, call);
-      }
+    try {
+      const answer = await this.#pool.read(async (endpoint, call) => {
+        const answer = await ask(endpoint, call);
+        // This node knows the newest mastership that the session has seen, and so what came of those before.
+        for (const atLeast of read?.unproven ?? []) {
+          await endpoint.store.scan({ limit: 1, keysOnly: true, consistency: { atLeast } }, call);
+        }
+        return answer;
+      }, this.#call(options));
+      if (read) session?.proven(read);
+      this.#session?.observeRead(answer, read);
       return answer;
-    }, this.#call(options));
-    if (read) session?.proven(read);
-    this.#session?.observeRead(answer, read);
+    } catch (error) {
+      // The caller has been told; for good would be too long for a client that lives as long as its process.
+      if (read && !this.#isOwnSession && error instanceof CambiumError && error.code === "lineage_lost") {
+        session?.forget(read);
+      }
+      throw error;
+    }
+  }
+
+  /** A write, under the next number. `prepare` makes the call with what all writes carry. */
+  async #write<T extends WireReceipt>(
+    options: WriteOptions,
+    prepare: (common: WriteNumber & ReturnType<typeof acknowledgeOf>) => Call<T>,
+  ): Promise<T> {
+    const call = this.#call(options);
+    const acknowledge = acknowledgeOf(options.acknowledge);
+    const { clientSeq } = options;
+    if (!this.#numbers && clientSeq !== undefined) {
+      throw new CambiumError("invalid_argument", "a clientSeq makes no sense where retries are switched off");
+    }
+    const answer = this.#numbers
+      ? await this.#numbers.run({ ...call, clientSeq }, (number, timeoutMs) =>
+          this.#pool.write(prepare({ ...acknowledge, ...number }), { ...call, timeoutMs, isRepeatable: true }),
+        )
+      : await this.#pool.write(prepare(acknowledge), call);
+    this.#session?.observeWrite(answer);
     return answer;
   }
 
@@ -549,6 +711,20 @@ export class CambiumClient {
     return { signal, timeoutMs: timeoutMs === undefined ? this.#timeoutMs : positive(timeoutMs, "timeoutMs") };
   }
 }
+
+function retryNumbers(retries: boolean | RetryIdentity): WriteNumbers | undefined {
+  if (retries === false) return undefined;
+  return retries === true ? new WriteNumbers() : new WriteNumbers(retries);
+}
+
+/** What to ask a node for, when so many entries are still wanted. */
+function pageLimit(pageSize: number | undefined, left: number): number | undefined {
+  if (pageSize === undefined) return Number.isFinite(left) ? Math.min(left, PAGE_ENTRIES) : undefined;
+  return Math.min(pageSize, left);
+}
+
+/** Entries of a page, where a node is not to choose. */
+const PAGE_ENTRIES = 1000;
 
 function positive(value: number, name: string): number {
   if (value > 0) return value;

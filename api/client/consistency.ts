@@ -68,6 +68,14 @@ export class SessionToken {
     this.#unproven = this.#unproven.filter((token) => !read.unproven.includes(token));
   }
 
+  /** Lets go of what a read carried, which was lost. */
+  forget(read: SessionRead): void {
+    this.#unproven = this.#unproven.filter((token) => !read.unproven.includes(token));
+    if (this.#token !== read.token) return;
+    this.#token = undefined;
+    this.#position = undefined;
+  }
+
   /** Takes in the answer of a write. */
   observeWrite(answer: TokenedAnswer): void {
     this.#observe(answer, undefined);

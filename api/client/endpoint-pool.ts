@@ -2,9 +2,10 @@
  * Which node a call goes to, and when it is tried again.
  *
  * A read may be repeated, so it moves on to the next endpoint as soon as one does not answer, and makes a bounded number
- * of rounds with growing, jittered pauses. A write may not: it is sent again only when it is certain that no node took it,
- * because one refused it or the connection was never made; so a mastership that changes hands is waited out, and a write
- * without an answer is not repeated. All tries together keep to the call's time.
+ * of rounds with growing, jittered pauses. A write that carries a number, under which the cluster remembers its answer, may
+ * be repeated too: where it may have been done already, until its time is over, since only an answer tells. One without a
+ * number is sent again only when it is certain that no node took it, because one refused it or the connection was never made.
+ * Either way a mastership that changes hands is waited out. All tries together keep to the call's time.
  */
 import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
@@ -56,6 +57,11 @@ export interface ReadCallOptions extends PoolCallOptions {
   readonly retry?: (error: CambiumError) => boolean;
 }
 
+export interface WriteCallOptions extends PoolCallOptions {
+  /** Whether doing it once more gives the first answer again. */
+  readonly isRepeatable?: boolean;
+}
+
 export type StreamCall<T> = (endpoint: Endpoint, options: CallOptions) => AsyncIterable<T>;
 
 export interface StreamCallOptions extends PoolCallOptions {
@@ -71,7 +77,7 @@ export interface EndpointPoolOptions {
   readonly readMaxBytes: number;
   /** Rounds over all endpoints that a read makes at most. */
   readonly readRounds: number;
-  /** The same for a write, while none takes it. */
+  /** The same for a write, while it is certain that none has taken it. */
   readonly writeRounds: number;
   /** The first pause between two rounds; it doubles, and is jittered by half. */
   readonly retryDelayMs: number;
@@ -81,6 +87,8 @@ export interface EndpointPoolOptions {
 
 /** Longest pause between two rounds. */
 const RETRY_DELAY_MAX_MS = 2_000;
+/** A try of a write that can be repeated takes half of the time that is left, so that a node which swallows it does not take all. */
+const WRITE_TRY_MS_MIN = 1_000;
 /** A stream on which nothing comes for so long is broken: nodes say something every 5 seconds. */
 const STREAM_SILENCE_MS = 20_000;
 /** Masters that were learned and are not among the endpoints; the oldest is forgotten. */
@@ -190,16 +198,32 @@ export class EndpointPool {
 
   /**
    * A call for the master, wherever it is, that is done once. While no node takes it (a master is about to be, another one
-   * does not know yet that it is none any more) it is sent again, in rounds as for a read.
+   * does not know yet that it is none any more) it is sent again, in rounds as for a read. One that is repeatable is also
+   * sent again where it may have been done, until an answer tells or its time is over.
    */
-  async write<T>(call: Call<T>, { signal, timeoutMs }: PoolCallOptions): Promise<T> {
+  async write<T>(call: Call<T>, { signal, timeoutMs, isRepeatable = false }: WriteCallOptions): Promise<T> {
     const deadlineMs = performance.now() + timeoutMs;
-    for (let round = 1; ; round++) {
-      const outcome = await this.#askMaster(call, { deadlineMs, signal, isRefusal: isRefusedWrite });
-      if ("answer" in outcome) return outcome.answer;
-      const delayMs = this.#delayMs(round);
-      if (round >= this.#options.writeRounds || performance.now() + delayMs >= deadlineMs) throw outcome.error;
-      await pause(delayMs, signal);
+    let unknown: CambiumError | undefined;
+    const asking = {
+      deadlineMs,
+      signal,
+      isRefusal: isRepeatable ? isRepeatableWrite : isRefusedWrite,
+      tryMs: (leftMs: number) => (isRepeatable ? Math.min(leftMs, Math.max(leftMs / 2, WRITE_TRY_MS_MIN)) : leftMs),
+      failed: (error: CambiumError) => {
+        if (error.outcomeUnknown) unknown = error;
+      },
+    };
+    try {
+      for (let round = 1; ; round++) {
+        const outcome = await this.#askMaster(call, asking);
+        if ("answer" in outcome) return outcome.answer;
+        const delayMs = this.#delayMs(round);
+        const isLast = !unknown && round >= this.#options.writeRounds;
+        if (isLast || performance.now() + delayMs >= deadlineMs) throw outcome.error;
+        await pause(delayMs, signal);
+      }
+    } catch (error) {
+      throw error instanceof CambiumError ? afterUnknown(error, unknown) : error;
     }
   }
 
@@ -218,10 +242,16 @@ export class EndpointPool {
       deadlineMs,
       signal,
       isRefusal,
+      tryMs = (leftMs) => leftMs,
+      failed,
     }: {
       readonly deadlineMs: number;
       readonly signal: AbortSignal | undefined;
       readonly isRefusal: (error: CambiumError) => boolean;
+      /** How much of the time that is left one try may take. */
+      readonly tryMs?: (leftMs: number) => number;
+      /** Told of each error, before the next try. */
+      readonly failed?: (error: CambiumError) => void;
     },
   ): Promise<{ readonly answer: T } | { readonly error: CambiumError }> {
     const asked = new Set<Endpoint>();
@@ -233,13 +263,16 @@ export class EndpointPool {
       if (leftMs <= 0) break;
       asked.add(target);
       try {
-        const answer = await this.#try(target, call, leftMs, true, signal);
+        const answer = await this.#try(target, call, tryMs(leftMs), true, signal);
         this.#master = target;
         return { answer };
       } catch (error) {
-        if (!(error instanceof CambiumError) || !isRefusal(error)) throw error;
+        if (!(error instanceof CambiumError)) throw error;
+        // Also where this call ends: the next one is to find the master where it is then.
+        if (this.#master === target && (isRefusal(error) || isSilence(error))) this.#master = undefined;
+        failed?.(error);
+        if (!isRefusal(error)) throw error;
         failures.push(error);
-        if (this.#master === target) this.#master = undefined;
         // Each node is asked once a round, so that two that name each other do not keep the call going.
         const hint = this.#hinted(error, target);
         if (hint && !asked.has(hint)) target = this.#master = hint;
@@ -247,7 +280,7 @@ export class EndpointPool {
       }
     }
     // What the master says, or that it cannot be reached, tells more than the replicas' pointing to it.
-    const telling = ["unavailable", "unreachable"] as const;
+    const telling = ["outcome_unknown", "unavailable", "unreachable"] as const;
     return {
       error: summary(
         failures,
@@ -378,6 +411,32 @@ function isElsewhere({ code }: CambiumError): boolean {
 /** Whether it is certain that the node has not done the write, and another one, or the same one later, may. */
 function isRefusedWrite(error: CambiumError): boolean {
   return isElsewhere(error) || (error.code === "unavailable" && !error.outcomeUnknown);
+}
+
+/** Whether the same write may be sent again although it may have been done. */
+function isRepeatableWrite(error: CambiumError): boolean {
+  return isElsewhere(error) || error.code === "unavailable" || isSilence(error);
+}
+
+/** Whether nothing was heard of what became of the call. */
+function isSilence({ code }: CambiumError): boolean {
+  return code === "outcome_unknown" || code === "deadline_exceeded";
+}
+
+/** What only a master says that knows of no earlier try, and that holds for all tries: this write was not done. */
+const DEFINITE: ReadonlySet<CambiumError["code"]> = new Set(["condition_failed", "not_an_integer", "out_of_bounds"]);
+
+/** An error of a write, of which an earlier try may have been done. */
+function afterUnknown(error: CambiumError, unknown: CambiumError | undefined): CambiumError {
+  if (!unknown || error.outcomeUnknown || DEFINITE.has(error.code)) return error;
+  const ownEnd = error.code === "canceled" || error.code === "deadline_exceeded";
+  const said = error.message.includes(unknown.message) ? error.message : `${unknown.message}; then ${error.message}`;
+  return new CambiumError(ownEnd ? error.code : "outcome_unknown", said, {
+    ...(unknown.endpoint !== undefined && { endpoint: unknown.endpoint }),
+    outcomeUnknown: true,
+    ...(unknown.position && { position: unknown.position }),
+    cause: error,
+  });
 }
 
 /** One error for all the tries of a call. */

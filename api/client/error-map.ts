@@ -1,15 +1,20 @@
 /** The one place where what a transport threw becomes a `CambiumError`. */
 import { Code, ConnectError } from "@connectrpc/connect";
+import { WatchEndedSchema } from "../gen/cambium/v1/kvstore_pb.js";
 import {
+  ConditionFailedSchema,
   LimitExceededSchema,
   LineageLostSchema,
   LogRangeSchema,
+  NotAnIntegerSchema,
   NotFreshEnoughSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
+  OutOfBoundsSchema,
+  RetryTooOldSchema,
 } from "../gen/cambium/v1/types_pb.js";
-import { CambiumError, type CambiumErrorCode } from "./cambium-error.js";
+import { CambiumError, type CambiumErrorCode, type CambiumErrorDetails } from "./cambium-error.js";
 import type { Position } from "./wire.js";
 
 /** What the translation needs to know of the call. */
@@ -58,6 +63,8 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
     const { masterAddress } = notMaster;
     return new CambiumError("not_master", message, { endpoint, ...(masterAddress && { masterAddress }), cause: error });
   }
+  const refusal = refusalOf(error);
+  if (refusal) return new CambiumError(refusal.code, message, { ...refusal.details, endpoint, cause: error });
   const logRange = error.findDetails(LogRangeSchema)[0];
   const range = logRange && {
     compactSeq: Number(logRange.compactSeq),
@@ -82,6 +89,34 @@ export function toCambiumError(reason: unknown, call: FailedCall): CambiumError 
     ...(offsets && { offsets }),
     cause: error,
   });
+}
+
+/** The refusals that conditions, counters, retries and watches have. */
+function refusalOf(
+  error: ConnectError,
+): { readonly code: CambiumErrorCode; readonly details: CambiumErrorDetails } | undefined {
+  const failed = error.findDetails(ConditionFailedSchema)[0];
+  if (failed) {
+    const { key, exists, modSeq, operation } = failed;
+    return { code: "condition_failed", details: { condition: { key, exists, modSeq: Number(modSeq), operation } } };
+  }
+  const odd = error.findDetails(NotAnIntegerSchema)[0];
+  if (odd) return { code: "not_an_integer", details: { counter: { key: odd.key, operation: odd.operation } } };
+  const outside = error.findDetails(OutOfBoundsSchema)[0];
+  if (outside) {
+    const { key, operation, value, min, max } = outside;
+    return { code: "out_of_bounds", details: { counter: { key, operation, value, min, max } } };
+  }
+  const old = error.findDetails(RetryTooOldSchema)[0];
+  if (old) {
+    const oldestClientSeq = Number(old.oldestClientSeq);
+    return { code: "retry_too_old", details: { oldestClientSeq, outcomeUnknown: true } };
+  }
+  const ended = error.findDetails(WatchEndedSchema)[0];
+  if (ended) {
+    return { code: "watch_ended", details: { resume: { token: ended.token, seq: Number(ended.seq) } } };
+  }
+  return undefined;
 }
 
 function wordsOf({ rawMessage }: ConnectError, { endpoint, write, timeoutMs }: FailedCall): string {

@@ -10,27 +10,42 @@ export {
   type ClientOptions,
   type ConsumeOptions,
   createClient,
+  type DeleteOptions,
+  type IncrementOptions,
   type PromoteOptions,
   type ReadOptions,
   type ScanOptions,
   type ScanPageOptions,
   type SetOptions,
   type StatusOptions,
+  type TouchOptions,
   type TransferOptions,
   type UpdatesOptions,
   type WriteOptions,
 } from "./client.js";
 export type { Acknowledge, ReadConsistency } from "./consistency.js";
 export type { PromoteReceipt, TransferReceipt } from "./mastership.js";
+export type { ChangeFilter } from "./change-filter.js";
+export type { Entry, UpdateEvent, UpdatesPage } from "./message.js";
 export type {
   BatchReceipt,
+  Condition,
+  DeletedRange,
+  DeleteOperation,
+  DeleteRangeReceipt,
   DeleteReceipt,
-  Entry,
-  UpdateEvent,
-  UpdatesPage,
+  IncrementOperation,
+  IncrementReceipt,
+  PreviousEntry,
+  SetCondition,
+  SetOperation,
+  SetReceipt,
+  TouchOperation,
+  TouchReceipt,
   WriteOperation,
   WriteReceipt,
-} from "./message.js";
+  WriteResult,
+} from "./operation.js";
 export type { OffsetRange, ProducedRecord, ProduceReceipt } from "./record.js";
 export type { Records } from "./record-batches.js";
 export type { KeyRange, ScannedEntry, ScanPage } from "./scan.js";
@@ -44,4 +59,6 @@ export type {
   StorageLimits,
 } from "./cluster-status.js";
 export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
+export type { Compare, Comparison, GetOperation, Txn, TxnOperation, TxnReceipt } from "./txn.js";
 export type { Position } from "./wire.js";
+export type { RetryIdentity } from "./write-numbers.js";

@@ -1,15 +1,7 @@
-/** What goes through the client, in plain types, and its translation from and to the messages of the wire. */
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import {
-  type Event,
-  EventType,
-  type GetResponse,
-  type SetRequestSchema,
-  type SetResponse,
-  type WriteOperationSchema,
-} from "../gen/cambium/v1/kvstore_pb.js";
+/** What is read through the client, in plain types, and its translation from the messages of the wire. */
+import { type Event, EventType, type GetResponse } from "../gen/cambium/v1/kvstore_pb.js";
 import { CambiumError } from "./cambium-error.js";
-import { fromWire, type Position, toPosition, toWire } from "./wire.js";
+import { fromWire, type Position, toPosition } from "./wire.js";
 
 /** A key that exists. */
 export interface Entry {
@@ -28,34 +20,15 @@ export interface Entry {
   readonly token: Uint8Array;
 }
 
-/** One operation of a batch. A string is stored as UTF-8. */
-export type WriteOperation =
-  | { readonly kind: "set"; readonly key: string; readonly value: Uint8Array | string; readonly ttlMs?: number }
-  | { readonly kind: "delete"; readonly key: string };
-
-/** A write, committed unless it was to be answered earlier. */
-export interface WriteReceipt {
-  readonly position: Position;
-  /** `position` with its lineage, opaque: `atLeast` of a read that must see the write, at whichever node. */
-  readonly token: Uint8Array;
-}
-
-export interface DeleteReceipt extends WriteReceipt {
-  /** Whether there was a key to remove. */
-  readonly existed: boolean;
-}
-
-export interface BatchReceipt extends WriteReceipt {
-  /** One result an operation: whether its key existed before it. */
-  readonly results: readonly { readonly existed: boolean }[];
-}
-
-/** One change of one key. */
+/** One change of one key, or of a range of keys. */
 export interface UpdateEvent {
-  /** `expire`: its deadline had passed. `evict`: it made room for others. */
-  readonly type: "put" | "delete" | "expire" | "evict";
+  /** `expire`: its deadline had passed. `evict`: it made room for others. `delete-range`: a client removed a range at once. */
+  readonly type: "put" | "delete" | "expire" | "evict" | "delete-range";
+  /** Of a `delete-range`: the first key of the range. */
   readonly key: string;
-  /** The new value; empty unless it is a put. */
+  /** Of a `delete-range`: the keys before this one are gone; absent: all from `key` on. */
+  readonly rangeEnd?: string;
+  /** The new value; empty unless it is a put, or where only keys were asked for. */
   readonly value: Uint8Array;
   /** The record that made the change; events of one record share it. */
   readonly position: Position;
@@ -63,6 +36,10 @@ export interface UpdateEvent {
   readonly timestampMs: number;
   /** When the key expires, in milliseconds since 1970; absent when it does not. */
   readonly expiresAtMs?: number;
+  /** With `wantPrevious`: the value before the change, where there was one and the log still holds it. */
+  readonly previous?: Uint8Array;
+  /** With `wantPrevious`: there was a value before, and the log no longer holds it. */
+  readonly previousCompacted?: true;
 }
 
 /** Some changes that follow each other. Records are whole, so that reading may stop after any page and go on at `next`. */
@@ -87,29 +64,9 @@ export function encodeKey(key: string): Uint8Array {
   return new TextEncoder().encode(key);
 }
 
-export function setRequest(set: {
-  readonly key: string;
-  readonly value: Uint8Array | string;
-  readonly ttlMs?: number | undefined;
-}): MessageInitShape<typeof SetRequestSchema> {
-  encodeKey(set.key);
-  if (set.ttlMs === 0) throw new CambiumError("invalid_argument", "ttlMs must be more than 0; delete the key instead");
-  return {
-    key: set.key,
-    value: typeof set.value === "string" ? new TextEncoder().encode(set.value) : set.value,
-    ttlMs: toWire(set.ttlMs ?? 0, "ttlMs"),
-  };
-}
-
-export function toWireOperation(operation: WriteOperation): MessageInitShape<typeof WriteOperationSchema> {
-  if (operation.kind === "set") return { operation: { case: "set", value: setRequest(operation) } };
-  encodeKey(operation.key);
-  return { operation: { case: "delete", value: { key: operation.key } } };
-}
-
 export function toEntry(
   entry: Pick<GetResponse, "exists" | "value" | "createSeq" | "modSeq" | "ttlMs">,
-  read: Pick<GetResponse, "position" | "stalenessMs" | "token">,
+  read: Pick<GetResponse, "position" | "token"> & { readonly stalenessMs?: bigint | undefined },
 ): Entry | undefined {
   if (!entry.exists) return undefined;
   return {
@@ -123,18 +80,17 @@ export function toEntry(
   };
 }
 
-export function toReceipt(answer: Pick<SetResponse, "position" | "token">): WriteReceipt {
-  return { position: toPosition(answer.position), token: answer.token };
-}
-
 export function toUpdateEvent(event: Event): UpdateEvent {
   return {
     type: eventType(event.type),
     key: event.key,
+    ...(event.type === EventType.DELETE_RANGE && event.rangeEnd !== "" && { rangeEnd: event.rangeEnd }),
     value: event.value,
     position: toPosition(event.position),
     timestampMs: fromWire(event.timestampMs, "timestamp_ms"),
     ...(event.expiresAtMs !== undefined && { expiresAtMs: fromWire(event.expiresAtMs, "expires_at_ms") }),
+    ...(event.previous && { previous: event.previous }),
+    ...(event.previousCompacted && { previousCompacted: true }),
   };
 }
 
@@ -148,6 +104,8 @@ function eventType(type: EventType): UpdateEvent["type"] {
       return "expire";
     case EventType.EVICT:
       return "evict";
+    case EventType.DELETE_RANGE:
+      return "delete-range";
     default:
       // Guessing would make a reader's copy wrong in silence.
       throw new CambiumError("internal", `the node sent an event of type ${type}; this client is too old for it`);

@@ -22,6 +22,8 @@ export interface ProduceReceipt {
   readonly position: Position;
   /** `position` with its lineage, opaque. */
   readonly token: Uint8Array;
+  /** They had been produced before, by an earlier try: this is the answer that it got then. */
+  readonly repeated?: true;
 }
 
 /** The records that a node has: from `start` up to, but without, `end`. */
@@ -41,6 +43,7 @@ export function toProduceReceipt(answer: ProduceResponse, count: number): Produc
     count,
     position: toPosition(answer.position),
     token: answer.token,
+    ...(answer.repeated && { repeated: true }),
   };
 }
 

@@ -267,14 +267,16 @@ describe("producing", () => {
     expect(cluster.records.records.map((record) => Buffer.from(record).toString())).toEqual(records);
   });
 
-  test("is not tried again when its outcome is unknown", async () => {
+  test("is not tried again when its outcome is unknown and retries are off", async () => {
     const cluster = await start();
     const [node] = cluster.nodes;
     node!.before = () => {
       node!.cutConnections();
       return new Promise(() => {});
     };
-    expect(await failure(clientOf(cluster).produce("a"))).toMatchObject({ code: "outcome_unknown" });
+    expect(await failure(clientOf(cluster, createNodeClient, { retries: false }).produce("a"))).toMatchObject({
+      code: "outcome_unknown",
+    });
     expect(node!.requests).toHaveLength(1);
   });
 

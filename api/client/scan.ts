@@ -35,12 +35,13 @@ export function scanRequest(
   options: KeyRange & {
     readonly limit?: number | undefined;
     readonly keysOnly?: boolean | undefined;
+    readonly reverse?: boolean | undefined;
     readonly pageToken?: Uint8Array | undefined;
   },
   maxBytes: number,
   consistency: ReturnType<typeof consistencyOf>,
 ): MessageInitShape<typeof ScanRequestSchema> {
-  const { prefix = "", start = "", end = "", limit = 0, keysOnly = false, pageToken } = options;
+  const { prefix = "", start = "", end = "", limit = 0, keysOnly = false, reverse = false, pageToken } = options;
   for (const bound of [prefix, start, end]) encodeKey(bound);
   return {
     prefix,
@@ -48,6 +49,7 @@ export function scanRequest(
     end,
     limit: Number(toWire(limit, "limit")),
     keysOnly,
+    ...(reverse && { reverse }),
     maxBytes: Math.ceil(Math.min(maxBytes, UINT32_MAX)),
     ...(pageToken && { pageToken }),
     ...consistency,

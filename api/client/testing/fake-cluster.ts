@@ -401,8 +401,7 @@ export class FakeNode {
           });
           return { succeeded: failedCompares.length === 0, failedCompares, results };
         }),
-      write: (request, context) =>
-        write(request, context, () => ({ results: cluster.write(request.operations) })),
+      write: (request, context) => write(request, context, () => ({ results: cluster.write(request.operations) })),
       watch: async function* (this: void, request, context) {
         await enter("watch", context);
         yield* watches.follow(request, context.signal);

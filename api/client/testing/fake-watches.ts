@@ -233,7 +233,11 @@ export function filtered(events: readonly FakeEvent[], filter: FakeFilter): Fake
     if (event.type === EventType.DELETE_RANGE) {
       const isInside = key >= eventKey && (!event.rangeEnd || key < event.rangeEnd);
       if (key !== "" && isInside) found.push({ ...event, key, type: EventType.DELETE, rangeEnd: "" });
-      else if (key === "") found.push(event);
+      else if (key === "") {
+        const from = eventKey > start ? eventKey : start;
+        const rangeEnd = [event.rangeEnd ?? "", end].filter((bound) => bound !== "").sort()[0] ?? "";
+        if (rangeEnd === "" || from < rangeEnd) found.push({ ...event, key: from, rangeEnd });
+      }
     } else if (key === "" ? eventKey >= start && (end === "" || eventKey < end) : eventKey === key) {
       found.push({ ...shown, ...before });
     }
