@@ -66,6 +66,8 @@ import { fetchTransport, type TransportFactory } from "./transport.js";
 import { type ChangeFilter, changeFilter } from "./change-filter.js";
 import { toTxnReceipt, Txn, txnRequest } from "./txn.js";
 import { fromWire, type Position, toPosition, toWire } from "./wire.js";
+import { SharedWatches } from "./shared-watches.js";
+import { SingleWatches, Watch, WatchCursor, type WatchOptions, type WatchSource } from "./watch.js";
 import { type RetryIdentity, type WriteNumber, WriteNumbers } from "./write-numbers.js";
 import { keepByteOrderMarks } from "./text-encoding.js";
 
@@ -92,6 +94,11 @@ export interface ClientOptions {
    * true. Where a failover has lost some of it, one read fails with `lineage_lost`, and the client begins anew.
    */
   readonly session?: boolean;
+  /**
+   * Whether all watches share one stream, and so one connection. Default: true over `fetch`, since browsers open few
+   * connections to a node over HTTP/1.1; false over Node's own HTTP.
+   */
+  readonly sharedWatches?: boolean;
   /** The first pause between two rounds; it doubles up to 2 s, and is jittered. Default 100. */
   readonly retryDelayMs?: number;
   /** How long an endpoint that did not answer is asked last. Default 5,000. */
@@ -211,6 +218,7 @@ interface SharedParts {
   readonly pool: EndpointPool;
   readonly token: SessionToken;
   readonly numbers: WriteNumbers | undefined;
+  readonly watches: WatchSource;
 }
 
 export class CambiumClient {
@@ -223,6 +231,7 @@ export class CambiumClient {
   readonly #isOwnSession: boolean;
   /** Absent where writes are not to be repeated. */
   readonly #numbers: WriteNumbers | undefined;
+  readonly #watches: WatchSource;
 
   /** `shared` is for `session()`, which shares the connections of another client. */
   constructor(options: ClientOptions, shared?: SharedParts) {
@@ -245,6 +254,12 @@ export class CambiumClient {
         retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
         avoidMs: options.avoidMs ?? 5_000,
       });
+    const retryDelayMs = options.retryDelayMs ?? 100;
+    this.#watches =
+      shared?.watches ??
+      ((options.sharedWatches ?? true)
+        ? new SharedWatches({ pool: this.#pool, timeoutMs: this.#timeoutMs, retryDelayMs })
+        : new SingleWatches(this.#pool));
   }
 
   /**
@@ -252,14 +267,15 @@ export class CambiumClient {
    * written and read before, at whichever node, and wait for nothing else. Each answer's token goes with the reads after it.
    * Once a failover has lost any of that, every read of the session fails with `lineage_lost`, also after it has written
    * again: look at what there is, and begin a new session. `token` goes on with a
-   * session from elsewhere (`sessionToken`), such as that of a user between two requests. `updates` and `consume` keep their
-   * own place, and take no part.
+   * session from elsewhere (`sessionToken`), such as that of a user between two requests. `updates` and `consume`
+   * keep their own place, and take no part.
    */
   session({ token }: { readonly token?: Uint8Array | undefined } = {}): CambiumClient {
     return new CambiumClient(this.#options, {
       pool: this.#pool,
       token: new SessionToken(token),
       numbers: this.#numbers,
+      watches: this.#watches,
     });
   }
 
@@ -479,6 +495,17 @@ export class CambiumClient {
       if (page.events.length > 0 || isEnd) yield page;
       if (isEnd) return;
     }
+  }
+
+  /**
+   * Follows the committed changes of a key, a prefix or a range, or all: `for await (const event of kv.watch({ prefix }))`.
+   * It begins when it is iterated, and goes on by itself when a connection or a node is lost, without a hole or a repetition,
+   * until the loop is left or the signal fires. Without `after`, what is written once it has begun is certain to come; to
+   * miss nothing since a read, give the read's `token`. Reads after an event see at least that event.
+   */
+  watch(options: WatchOptions = {}): Watch {
+    const observe = (answer: TokenedAnswer): void => this.#session?.observeRead(answer, undefined);
+    return new Watch(new WatchCursor(options, this.#call(options).timeoutMs, observe), this.#watches);
   }
 
   /** Appends a record to the record log. It is committed when this resolves. A string is produced as UTF-8. */

@@ -65,6 +65,8 @@ export interface WriteCallOptions extends PoolCallOptions {
 export type StreamCall<T> = (endpoint: Endpoint, options: CallOptions) => AsyncIterable<T>;
 
 export interface StreamCallOptions extends PoolCallOptions {
+  /** Instead of `timeoutMs`, for finding a node again after a stream that had begun. Infinity: for as long as it takes. */
+  readonly resumeMs?: number;
   /** As for a read. */
   readonly retry: (error: CambiumError) => boolean;
   /** Called when a stream that had begun has broken off, before the next one is opened; what it throws ends the matter. */
@@ -103,7 +105,9 @@ export class EndpointPool {
   readonly #learned = new Map<string, Endpoint>();
   /** Where the last write was taken, or NotMaster pointed to. */
   #master: Endpoint | undefined;
-  #closed = false;
+  #isClosed = false;
+  /** Each ends a stream that is open. */
+  readonly #streams = new Set<AbortController>();
 
   constructor(options: EndpointPoolOptions) {
     this.#options = options;
@@ -159,7 +163,7 @@ export class EndpointPool {
    * finding a node, each time anew: the first time in no more rounds than a read, later for as long as it takes.
    */
   async *stream<T>(call: StreamCall<T>, options: StreamCallOptions): AsyncGenerator<T, void, undefined> {
-    const { timeoutMs, retry, broke, signal } = options;
+    const { timeoutMs, resumeMs = timeoutMs, retry, broke, signal } = options;
     let deadlineMs = performance.now() + timeoutMs;
     let roundsMax = this.#options.readRounds;
     for (let round = 1; ; round++) {
@@ -167,7 +171,8 @@ export class EndpointPool {
       const order = this.#readOrder();
       for (const [index, endpoint] of order.entries()) {
         this.#assertOpen();
-        const shareMs = (deadlineMs - performance.now()) / (order.length - index);
+        // Where there is no end to the looking, a node that swallows the request must not be waited for that long.
+        const shareMs = Math.min(timeoutMs, deadlineMs - performance.now()) / (order.length - index);
         if (shareMs <= 0) break;
         let hasBegun = false;
         try {
@@ -186,7 +191,7 @@ export class EndpointPool {
           broke(error);
           round = 0;
           roundsMax = Number.POSITIVE_INFINITY;
-          deadlineMs = performance.now() + timeoutMs;
+          deadlineMs = performance.now() + resumeMs;
           break;
         }
       }
@@ -290,7 +295,8 @@ export class EndpointPool {
   }
 
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
+    for (const stream of this.#streams) stream.abort();
     for (const endpoint of [...this.#endpoints, ...this.#learned.values()]) endpoint.close();
     this.#learned.clear();
   }
@@ -326,6 +332,7 @@ export class EndpointPool {
     const ending = new AbortController();
     const abort = (): void => ending.abort(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
+    this.#streams.add(ending);
     let silence: CambiumError | undefined;
     const watch = (ms: number): ReturnType<typeof setTimeout> =>
       setTimeout(
@@ -336,20 +343,25 @@ export class EndpointPool {
         Math.min(ms, TIMER_MAX_MS),
       );
     let timer = watch(firstMs);
+    const messages = call(endpoint, { signal: ending.signal })[Symbol.asyncIterator]();
     try {
-      for await (const message of call(endpoint, { signal: ending.signal })) {
+      for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
         // However long the reader takes is not the node's silence.
         clearTimeout(timer);
-        yield message;
+        yield next.value;
         timer = watch(STREAM_SILENCE_MS);
       }
     } catch (error) {
+      if (!signal?.aborted) this.#assertOpen();
       throw silence ?? toCambiumError(error, failed);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
-      // Or else the node would go on sending to a reader that has left.
+      this.#streams.delete(ending);
+      // Before the iteration is ended, which does not tell the node by itself: it would go on sending to a reader that has left.
       ending.abort();
+      // What it says to that is that it was aborted.
+      await messages.return?.()?.catch(() => undefined);
     }
   }
 
@@ -394,7 +406,7 @@ export class EndpointPool {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new CambiumError("canceled", "the client is closed");
+    if (this.#isClosed) throw new CambiumError("canceled", "the client is closed");
   }
 }
 

@@ -60,5 +60,6 @@ export type {
 } from "./cluster-status.js";
 export { fetchTransport, type NodeTransport, type TransportFactory, type TransportOptions } from "./transport.js";
 export type { Compare, Comparison, GetOperation, Txn, TxnOperation, TxnReceipt } from "./txn.js";
+export type { Watch, WatchBatch, WatchOptions } from "./watch.js";
 export type { Position } from "./wire.js";
 export type { RetryIdentity } from "./write-numbers.js";

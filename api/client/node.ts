@@ -10,5 +10,6 @@ export { nodeTransport, type NodeTransportOptions };
 
 /** Makes a client. It connects with its first call. Throws `CambiumError` `invalid_argument` for bad options. */
 export function createClient(options: ClientOptions & NodeTransportOptions): CambiumClient {
-  return new CambiumClient({ ...options, transport: options.transport ?? nodeTransport(options) });
+  const { transport = nodeTransport(options), sharedWatches = false } = options;
+  return new CambiumClient({ ...options, transport, sharedWatches });
 }

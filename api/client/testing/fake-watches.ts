@@ -1,4 +1,5 @@
 /** The watches of a fake node: the contract of Watch and WatchMany over the cluster's log. */
+import { setMaxListeners } from "node:events";
 import { type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
@@ -151,6 +152,7 @@ export class FakeWatches {
     const isTokened = request.afterToken.byteLength > 0;
     let after = isTokened ? placeOf(request.afterToken).seq : (request.after ?? this.#applied());
     let { epoch } = isTokened ? placeOf(request.afterToken) : cluster.positionAt(after);
+    setMaxListeners(0, ending);
     const stopped = new Promise<void>((resolve) => {
       for (const each of [signal, ending]) each.addEventListener("abort", () => resolve(), { once: true });
     });
@@ -168,7 +170,7 @@ export class FakeWatches {
           { desc: LogRangeSchema, value: { compactSeq, appliedSeq: applied } },
         ]);
       }
-      if (cluster.positionAt(after).epoch !== epoch) {
+      if (after > 0n && cluster.positionAt(after).epoch !== epoch) {
         throw new ConnectError("a failover lost it", Code.Aborted, undefined, [{ desc: LineageLostSchema, value: {} }]);
       }
       const changed = cluster.changed();
