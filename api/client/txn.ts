@@ -162,6 +162,8 @@ export class TxnCompare<Then extends readonly TxnOperation[], Else extends reado
 export function txnRequest({ compares, operations, otherwise }: TxnPlan): MessageInitShape<typeof TxnRequestSchema> {
   return {
     compares: compares.map(toWireCompare),
+    // A list, which no `await` takes for a promise's.
+    // oxlint-disable-next-line unicorn/no-thenable
     then: operations.map(toWireTxnOperation),
     else: otherwise.map(toWireTxnOperation),
   };

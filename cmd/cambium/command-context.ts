@@ -52,7 +52,8 @@ export async function withClient<T>(options: GlobalOptions, use: (client: Cambiu
 
 function openClient({ endpoints, timeout }: GlobalOptions): CambiumClient {
   try {
-    return createClient({ endpoints, timeoutMs: timeout });
+    // Each command says itself how fresh its reads must be.
+    return createClient({ endpoints, timeoutMs: timeout, session: false });
   } catch (error) {
     if (error instanceof CambiumError) throw new CliError("usage", error.message, { cause: error });
     throw error;

@@ -1,9 +1,8 @@
-/** `get`, `set` and `del`. */
+/** `get`, `set`, `del`, `touch` and `incr`. */
 import fs from "node:fs/promises";
 import path from "node:path";
-import { addAbortSignal } from "node:stream";
-import type { Command } from "commander";
-import type { Position } from "../../api/client/node.js";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { CambiumError, type CambiumClient, type Position, type PreviousEntry } from "../../api/client/node.js";
 import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import {
@@ -13,9 +12,11 @@ import {
   readConsistencyOf,
   type WriteFlags,
 } from "./read-options.js";
-import { jsonValue, type Terminal, write, writeJson } from "./terminal.js";
-import { counted, parseDurationMs } from "./units.js";
-import { readValueFile, VALUE_BYTES_MAX } from "./value-file.js";
+import { jsonValue, type OutputStream, type Terminal, write, writeJson } from "./terminal.js";
+import { shownValue } from "./text-line.js";
+import { counted, parseDurationMs, wholeNumber } from "./units.js";
+import { readStdin } from "./read-stdin.js";
+import { readValueFile } from "./value-file.js";
 
 /** Operations that a node takes in one write. */
 const BATCH_KEYS_MAX = 1024;
@@ -40,22 +41,79 @@ export function addKeyCommands(program: Command, terminal: Terminal): void {
     .argument("[value]", "the value as text; - reads it from stdin")
     .option("-f, --file <file>", "take the value from a file")
     .option("--ttl <duration>", "let the key expire after this time", parseDurationMs)
+    .option("--keep-ttl", "keep the deadline that the key has")
+    .option("--if-absent", "only when there is no such key")
+    .addOption(ifSeqOption())
+    .option("--previous", "print what was there before, too")
     .option("--json", "print the position of the write, and its token for --at-least, as JSON")
     .addHelpText(
       "after",
       "\nExamples:\n  $ cambium set greeting hello\n  $ cambium set session:42 '{\"user\":7}' --ttl 30m\n" +
-        "  $ cambium set logo.png --file logo.png\n  $ date | cambium set now -\n  $ cambium set number -- -1",
+        "  $ cambium set logo.png --file logo.png\n  $ date | cambium set now -\n  $ cambium set number -- -1\n" +
+        "  $ cambium set lock me --if-absent --ttl 30s\n  $ cambium set config '{}' --if-seq 42",
     )
     .action((key: string, value: string | undefined, _options, command: Command) =>
       set(key, value, command.optsWithGlobals(), terminal),
     );
   addAcknowledgeOption(program.command("del"))
     .summary("remove keys")
-    .description("Removes keys, up to 1024 of them at once. Removing an absent key is no failure.")
-    .argument("<key...>")
+    .description(
+      "Removes keys, up to 1024 of them at once, or all that begin with a prefix, however many. Removing an absent key is no " +
+        "failure.",
+    )
+    .argument("[key...]")
+    .option("--prefix <prefix>", "remove all keys that begin so, at once")
+    .addOption(ifSeqOption())
+    .option("--previous", "print what was there before, too; of one key")
     .option("--json", "print how many there were, the position, and its token for --at-least, as JSON")
-    .addHelpText("after", "\nExample:\n  $ cambium del greeting session:42")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cambium del greeting session:42\n  $ cambium del --prefix session:\n  $ cambium del lock --if-seq 42",
+    )
     .action((keys: string[], _options, command: Command) => del(keys, command.optsWithGlobals(), terminal));
+  addAcknowledgeOption(program.command("touch"))
+    .summary("give a key another deadline")
+    .description(
+      "Lets a key expire after a time from now on, or never. Its value stays. Exit code 1 when the key is absent.",
+    )
+    .argument("<key>")
+    .argument("<duration>", "such as 30m; none: it does not expire any more", parseDeadlineMs)
+    .addOption(ifSeqOption())
+    .option("--json", "print whether there was such a key, the position, and its token for --at-least, as JSON")
+    .addHelpText("after", "\nExamples:\n  $ cambium touch session:42 30m\n  $ cambium touch session:42 none")
+    .action((key: string, ttlMs: number, _options, command: Command) =>
+      touch(key, ttlMs, command.optsWithGlobals(), terminal),
+    );
+  addAcknowledgeOption(program.command("incr"))
+    .summary("add to a number")
+    .description(
+      "Adds to the number that a key holds as decimal text, 64 bits with a sign, and prints the sum. An absent key counts as 0.",
+    )
+    .argument("<key>")
+    .option("-b, --by <number>", "what to add", parseInt64, 1n)
+    .option("--initial <number>", "what an absent key counts as", parseInt64)
+    .option("--min <number>", "the least that the sum may be", parseInt64)
+    .option("--max <number>", "the most that the sum may be", parseInt64)
+    .option("--ttl <duration>", "let a key that this makes expire after this time", parseDurationMs)
+    .option("--json", "print the sum, the position, and its token for --at-least, as JSON; the sum as a text")
+    .addHelpText("after", "\nExamples:\n  $ cambium incr visits\n  $ cambium incr stock --by -1 --min 0")
+    .action((key: string, _options, command: Command) => increment(key, command.optsWithGlobals(), terminal));
+}
+
+function ifSeqOption(): Option {
+  return new Option("--if-seq <seq>", "only when the key has not changed since (modSeq of get --json)").argParser(
+    wholeNumber(0, Number.MAX_SAFE_INTEGER),
+  );
+}
+
+function parseDeadlineMs(text: string): number {
+  return text === "none" ? 0 : parseDurationMs(text);
+}
+
+function parseInt64(text: string): bigint {
+  const value = /^-?\d{1,19}$/.test(text) ? BigInt(text) : undefined;
+  if (value !== undefined && BigInt.asIntN(64, value) === value) return value;
+  throw new InvalidArgumentError("Write a whole number of 64 bits, such as 12 or -3.");
 }
 
 async function get(
@@ -87,62 +145,162 @@ async function get(
 async function set(
   key: string,
   value: string | undefined,
-  options: GlobalOptions & WriteFlags & { readonly json?: true; readonly file?: string; readonly ttl?: number },
+  options: GlobalOptions & WriteFlags & SetFlags,
   { stdin, stdout, signal }: Terminal,
 ): Promise<void> {
   if ((value === undefined) === (options.file === undefined)) {
     throw new CliError("usage", "give the value, or - for stdin, or --file FILE");
   }
+  if (options.ttl !== undefined && options.keepTtl) throw new CliError("usage", "give --ttl or --keep-ttl, not both");
+  if (options.ifAbsent && options.ifSeq !== undefined) {
+    throw new CliError("usage", "give --if-absent or --if-seq, not both");
+  }
   const bytes =
     options.file !== undefined
       ? await readValueFile(options.file)
       : value === "-"
-        ? await readAll(stdin, signal)
+        ? await readStdin(stdin, signal)
         : value!;
-  const { acknowledge, ttl: ttlMs } = options;
-  const { position, token } = await withClient(options, (client) =>
-    client.set(key, bytes, { ttlMs, acknowledge, signal }),
+  const { acknowledge, ttl: ttlMs, keepTtl, ifAbsent, ifSeq, previous: wantPrevious } = options;
+  const receipt = await conditionally(options, (client) =>
+    client.set(key, bytes, { ttlMs, keepTtl, ifAbsent, ifSeq, wantPrevious, acknowledge, signal }),
   );
-  if (options.json) await writeJson(stdout, { position, token: base64(token) });
-  else await write(stdout, `written at ${place(position)}\n`);
+  const { position, token, previous } = receipt;
+  if (options.json) {
+    await writeJson(stdout, { position, token: base64(token), ...(wantPrevious && jsonPrevious(previous)) });
+    return;
+  }
+  await write(stdout, `written at ${place(position)}\n`);
+  if (wantPrevious) await write(stdout, `${before(previous, stdout)}\n`);
+}
+
+interface SetFlags {
+  readonly json?: true;
+  readonly file?: string;
+  readonly ttl?: number;
+  readonly keepTtl?: true;
+  readonly ifAbsent?: true;
+  readonly ifSeq?: number;
+  readonly previous?: true;
+}
+
+interface DeleteFlags {
+  readonly json?: true;
+  readonly prefix?: string;
+  readonly ifSeq?: number;
+  readonly previous?: true;
 }
 
 async function del(
   keys: readonly string[],
-  options: GlobalOptions & WriteFlags & { readonly json?: true },
+  options: GlobalOptions & WriteFlags & DeleteFlags,
   { stdout, signal }: Terminal,
 ): Promise<void> {
+  const { acknowledge, prefix, ifSeq, previous: wantPrevious } = options;
+  if (keys.length > 0 === (prefix !== undefined)) throw new CliError("usage", "give keys, or --prefix, not both");
   if (keys.length > BATCH_KEYS_MAX) throw new CliError("usage", `${keys.length} keys are more than ${BATCH_KEYS_MAX}`);
-  const { results, position, token } = await withClient(options, (client) =>
+  if (keys.length !== 1 && (ifSeq !== undefined || wantPrevious)) {
+    throw new CliError("usage", "--if-seq and --previous are for one key");
+  }
+  if (prefix === "") throw new CliError("usage", "--prefix is empty: that would be all keys");
+  if (prefix !== undefined) {
+    const receipt = await withClient(options, (client) => client.deleteRange({ prefix }, { acknowledge, signal }));
+    const { deleted, position, token } = receipt;
+    if (options.json) await writeJson(stdout, { removed: deleted ?? null, position, token: base64(token) });
+    else if (deleted === 0) await write(stdout, "nothing to remove: no key begins so\n");
+    else {
+      const removed = deleted === undefined ? "more than 10,000 keys" : counted(deleted, "key");
+      await write(stdout, `removed ${removed} at ${place(position)}\n`);
+    }
+    return;
+  }
+  const { results, position, token } = await conditionally(options, (client) =>
     client.write(
-      keys.map((key) => ({ kind: "delete", key })),
-      { acknowledge: options.acknowledge, signal },
+      keys.map((key) => ({ kind: "delete", key, ifSeq, wantPrevious })),
+      { acknowledge, signal },
     ),
   );
   const removed = results.filter(({ existed }) => existed).length;
+  const [first] = results;
   if (options.json) {
-    await writeJson(stdout, { removed, absent: keys.length - removed, position, token: base64(token) });
-  } else if (removed === 0)
-    await write(stdout, `nothing to remove: ${keys.length === 1 ? "the key is" : "the keys are"} absent\n`);
-  else await write(stdout, `removed ${counted(removed, "key")} at ${place(position)}\n`);
+    await writeJson(stdout, {
+      removed,
+      absent: keys.length - removed,
+      position,
+      token: base64(token),
+      ...(wantPrevious && jsonPrevious(first?.previous)),
+    });
+    return;
+  }
+  await (removed === 0
+    ? write(stdout, `nothing to remove: ${keys.length === 1 ? "the key is" : "the keys are"} absent\n`)
+    : write(stdout, `removed ${counted(removed, "key")} at ${place(position)}\n`));
+  if (wantPrevious) await write(stdout, `${before(first?.previous, stdout)}\n`);
+}
+
+async function touch(
+  key: string,
+  ttlMs: number,
+  options: GlobalOptions & WriteFlags & { readonly json?: true; readonly ifSeq?: number },
+  { stdout, signal }: Terminal,
+): Promise<void> {
+  const { acknowledge, ifSeq } = options;
+  const { existed, position, token } = await conditionally(options, (client) =>
+    client.touch(key, ttlMs, { ifSeq, acknowledge, signal }),
+  );
+  if (options.json) await writeJson(stdout, { existed, position, token: base64(token) });
+  else if (existed) await write(stdout, `written at ${place(position)}\n`);
+  if (!existed) throw new CliError("failed", options.json ? "" : `no such key: ${key}`);
+}
+
+interface IncrementFlags {
+  readonly by: bigint;
+  readonly initial?: bigint;
+  readonly min?: bigint;
+  readonly max?: bigint;
+  readonly ttl?: number;
+  readonly json?: true;
+}
+
+async function increment(
+  key: string,
+  options: GlobalOptions & WriteFlags & IncrementFlags,
+  { stdout, signal }: Terminal,
+): Promise<void> {
+  const { by, initial, min, max, ttl: ttlMs, acknowledge } = options;
+  const { value, position, token } = await withClient(options, (client) =>
+    client.increment(key, by, { initial, min, max, ttlMs, acknowledge, signal }),
+  );
+  // As a text, since most that reads JSON rounds numbers beyond 2^53.
+  if (options.json) await writeJson(stdout, { value: String(value), position, token: base64(token) });
+  else await write(stdout, `${value}\n`);
+}
+
+/** A write with a condition; where it does not hold, says what the key is. */
+async function conditionally<T>(options: GlobalOptions, use: (client: CambiumClient) => Promise<T>): Promise<T> {
+  try {
+    return await withClient(options, use);
+  } catch (error) {
+    if (!(error instanceof CambiumError) || !error.condition) throw error;
+    const { key, exists, modSeq } = error.condition;
+    const state = exists ? `${key} was last changed at seq ${modSeq}` : `there is no key ${key}`;
+    throw new CliError("failed", `nothing was changed: ${state}`, { cause: error });
+  }
+}
+
+function before(previous: PreviousEntry | undefined, stdout: OutputStream): string {
+  return previous ? `before, at seq ${previous.modSeq}: ${shownValue(previous.value, stdout)}` : "before: absent";
+}
+
+function jsonPrevious(previous: PreviousEntry | undefined): object {
+  if (!previous) return { previous: null };
+  const { value, createSeq, modSeq } = previous;
+  return { previous: { ...jsonValue(value), createSeq, modSeq } };
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
 
 const place = ({ epoch, seq }: Position): string => `seq ${seq}, epoch ${epoch}`;
-
-async function readAll(stdin: Terminal["stdin"], signal: AbortSignal): Promise<Uint8Array> {
-  addAbortSignal(signal, stdin);
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of stdin) {
-    const bytes = typeof chunk === "string" ? Buffer.from(chunk) : (chunk as Uint8Array);
-    length += bytes.byteLength;
-    if (length > VALUE_BYTES_MAX) throw new CliError("failed", "stdin has more bytes than a value ever has");
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks);
-}
 
 /** The file has the old content or the new, never a part. */
 async function replaceFile(file: string, bytes: Uint8Array): Promise<void> {

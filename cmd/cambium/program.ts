@@ -16,7 +16,9 @@ import { addLimitsCommand } from "./limits-command.js";
 import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
+import { addTxnCommand } from "./txn-command.js";
 import { addUpdatesCommand } from "./updates-command.js";
+import { addWatchCommand } from "./watch-command.js";
 import { addWalCommand } from "./wal-command.js";
 
 /**
@@ -54,7 +56,9 @@ function createProgram(terminal: Terminal): Command {
     });
   addGlobalOptions(program, terminal);
   addKeyCommands(program, terminal);
+  addTxnCommand(program, terminal);
   addScanCommand(program, terminal);
+  addWatchCommand(program, terminal);
   addStatusCommand(program, terminal);
   addMastershipCommands(program, terminal);
   addMemberCommands(program, terminal);

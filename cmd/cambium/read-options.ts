@@ -53,7 +53,7 @@ export function addAcknowledgeOption(command: Command): Command {
 }
 
 /** A token as `--json` prints it, in which there is always more than digits; or else a seq. */
-function parsePlace(text: string): Pick<ReadConsistency, "atLeast" | "atLeastSeq"> {
+export function parsePlace(text: string): Pick<ReadConsistency, "atLeast" | "atLeastSeq"> {
   const isSeq = /^\d+$/.test(text);
   if (isSeq && Number.isSafeInteger(Number(text))) return { atLeastSeq: Number(text) };
   const bytes = Buffer.from(text, "base64");

@@ -1,21 +1,25 @@
 /** `scan`: keys in their order. */
 import type { Command } from "commander";
 import type { ScannedEntry } from "../../api/client/node.js";
+import { CliError } from "./cli-error.js";
 import { type GlobalOptions, withClient } from "./command-context.js";
 import { addReadOptions, type ReadFlags, readConsistencyOf } from "./read-options.js";
-import { jsonValue, type OutputStream, type Terminal, write } from "./terminal.js";
-import { formatBytes, wholeNumber } from "./units.js";
+import { jsonValue, type OutputStream, type Terminal, write, writeJson } from "./terminal.js";
+import { onOneLine, shownValue } from "./text-line.js";
+import { wholeNumber } from "./units.js";
 
 interface ScanFlags extends GlobalOptions, ReadFlags {
   readonly limit?: number;
+  readonly start?: string;
+  readonly end?: string;
+  readonly reverse?: true;
   readonly keysOnly?: true;
+  readonly count?: true;
   readonly json?: true;
 }
 
 /** Entries that a node is asked for at a time. */
 const PAGE_ENTRIES = 1000;
-/** Characters of a value that a terminal shows. */
-const SHOWN_CHARACTERS_MAX = 200;
 
 export function addScanCommand(program: Command, terminal: Terminal): void {
   addReadOptions(program.command("scan"))
@@ -27,14 +31,31 @@ export function addScanCommand(program: Command, terminal: Terminal): void {
     )
     .argument("[prefix]", "only keys that begin so", "")
     .option("--limit <count>", "entries to list at most", wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .option("--start <key>", "only keys from this one on")
+    .option("--end <key>", "only keys before this one")
+    .option("-r, --reverse", "from the last key down")
     .option("-k, --keys-only", "leave the values out")
+    .option("-c, --count", "print the number of keys instead")
     .option("--json", "print a line of JSON each")
-    .addHelpText("after", "\nExamples:\n  $ cambium scan session: --limit 20\n  $ cambium scan --keys-only | wc -l")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cambium scan session: --limit 20\n  $ cambium scan --keys-only --reverse\n" +
+        "  $ cambium scan --start 2026-01 --end 2026-02\n  $ cambium scan session: --count",
+    )
     .action((prefix: string, _options, command: Command) => scan(prefix, command.optsWithGlobals(), terminal));
 }
 
 async function scan(prefix: string, options: ScanFlags, { stdout, signal }: Terminal): Promise<void> {
-  const { limit = Infinity, keysOnly = false, json = false } = options;
+  const { limit = Infinity, keysOnly = false, json = false, start, end, reverse } = options;
+  if (prefix !== "" && (start !== undefined || end !== undefined)) {
+    throw new CliError("usage", "give a prefix, or --start and --end, not both");
+  }
+  if (options.count) {
+    const range = { prefix, start, end, ...readConsistencyOf(options), signal };
+    const count = await withClient(options, (client) => client.count(range));
+    await (json ? writeJson(stdout, { count }) : write(stdout, `${count}\n`));
+    return;
+  }
   const lineOf = (entry: ScannedEntry): string =>
     json ? jsonLine(entry, keysOnly) : keysOnly ? onOneLine(entry.key) : textLine(entry, stdout);
   // Of every page, for each may come from another node.
@@ -44,7 +65,17 @@ async function scan(prefix: string, options: ScanFlags, { stdout, signal }: Term
     let pageToken: Uint8Array | undefined;
     do {
       const limitOfPage = Math.min(left, PAGE_ENTRIES);
-      const page = await client.scanPage({ ...fresh, prefix, keysOnly, limit: limitOfPage, pageToken, signal });
+      const page = await client.scanPage({
+        ...fresh,
+        prefix,
+        start,
+        end,
+        reverse,
+        keysOnly,
+        limit: limitOfPage,
+        pageToken,
+        signal,
+      });
       if (page.entries.length > 0) await write(stdout, page.entries.map((entry) => `${lineOf(entry)}\n`).join(""));
       left -= page.entries.length;
       pageToken = page.nextPageToken;
@@ -56,18 +87,6 @@ function jsonLine({ key, value, valueBytes, createSeq, modSeq, ttlMs }: ScannedE
   return JSON.stringify({ key, ...(!keysOnly && jsonValue(value)), valueBytes, createSeq, modSeq, ttlMs });
 }
 
-function textLine({ key, value }: ScannedEntry, { isTTY }: OutputStream): string {
-  const read = jsonValue(value);
-  if ("valueBase64" in read) return `${onOneLine(key)}\t(${formatBytes(value.byteLength)})`;
-  const text = read.value;
-  const shown =
-    isTTY && text.length > SHOWN_CHARACTERS_MAX
-      ? `${onOneLine(text.slice(0, SHOWN_CHARACTERS_MAX))}… (${formatBytes(value.byteLength)})`
-      : onOneLine(text);
-  return `${onOneLine(key)}\t${shown}`;
-}
-
-/** As it is, unless a terminal would take it for more than text, or a reader for what is written here as JSON. */
-function onOneLine(text: string): string {
-  return /[\p{Cc}\u2028\u2029]|^"/u.test(text) ? JSON.stringify(text) : text;
+function textLine({ key, value }: ScannedEntry, stdout: OutputStream): string {
+  return `${onOneLine(key)}\t${shownValue(value, stdout)}`;
 }

@@ -33,11 +33,11 @@ async function updates(
 }
 
 /** Says what the log has, and how to go on there. */
-function rangeOf(error: unknown, after: number): CliError | undefined {
+export function rangeOf(error: unknown, after: number | undefined): CliError | undefined {
   if (!(error instanceof CambiumError) || error.code !== "out_of_range" || !error.range) return undefined;
   const { compactSeq, appliedSeq } = error.range;
   const message =
-    after > appliedSeq
+    after !== undefined && after > appliedSeq
       ? `the log of that node ends at seq ${appliedSeq}; ask another node, or give --after ${appliedSeq}`
       : `the log no longer has the changes up to seq ${compactSeq}; go on with --after ${compactSeq} (scan lists what there is)`;
   return new CliError("failed", message, { cause: error });

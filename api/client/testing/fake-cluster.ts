@@ -150,7 +150,8 @@ export class FakeCluster {
     const position = this.positionAt(this.seq + 1n);
     const commands = new FakeCommands(this.stateAt(this.seq), position.seq, this.nowMs);
     const results = operations.map(({ operation }, index) => commands.carryOut(operation, index));
-    this.append(commands.effects.map((effect) => ({ ...effect, position, timestampMs: this.nowMs })));
+    const about = { position, timestampMs: this.nowMs };
+    this.append(commands.effects.map((effect) => Object.assign(effect, about)));
     return results;
   }
 
@@ -328,7 +329,8 @@ export class FakeNode {
       if (known) return known as never;
       const before = cluster.seq;
       const answer = { ...run(), ...receipt(), repeated: false };
-      if (clientId !== "" && cluster.seq > before) cluster.answers.set(name, { ...answer, repeated: true });
+      const isRecord = cluster.seq > before || method === "produce";
+      if (clientId !== "" && isRecord) cluster.answers.set(name, { ...answer, repeated: true });
       await this.afterWrite(context.signal);
       return answer;
     };
@@ -448,7 +450,6 @@ export class FakeNode {
               refuseAbove("limits.max_value_bytes", cluster.limits.valueBytesMax, record.byteLength);
             }
             const offset = cluster.records.add(...(request.records.length > 0 ? request.records : [request.record]));
-            if (request.clientId !== "") cluster.seq++;
             return { offset: BigInt(offset) };
           },
           "produce",
