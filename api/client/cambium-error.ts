@@ -134,3 +134,11 @@ export class CambiumError extends Error {
     this.resume = details.resume;
   }
 }
+
+/** What the node said with an error, for one that tells more of it. */
+export function detailsOf(error: CambiumError): CambiumErrorDetails {
+  const { masterAddress, limit, position, range, offsets, fork, freshness, condition, counter, resume } = error;
+  const { oldestClientSeq } = error;
+  const said = { masterAddress, limit, position, range, offsets, fork, freshness, condition, counter, resume };
+  return Object.fromEntries(Object.entries({ ...said, oldestClientSeq }).filter(([, detail]) => detail !== undefined));
+}

@@ -11,7 +11,7 @@ import { type CallOptions, type Client, createClient } from "@connectrpc/connect
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../gen/cambium/v1/log_pb.js";
-import { CambiumError } from "./cambium-error.js";
+import { CambiumError, detailsOf } from "./cambium-error.js";
 import { endpointUrl } from "./endpoint.js";
 import { toCambiumError } from "./error-map.js";
 import type { NodeTransport, TransportFactory } from "./transport.js";
@@ -457,19 +457,10 @@ function summary(failures: readonly CambiumError[], code?: CambiumError["code"])
   if (!last) return new CambiumError("deadline_exceeded", "the call's time was over before a node could be asked");
   if (failures.length === 1) return last;
   const said = failures.findLast((failure) => failure.code === (code ?? last.code)) ?? last;
-  const {
-    masterAddress = failures.findLast((failure) => failure.masterAddress)?.masterAddress,
-    range,
-    offsets,
-    position,
-    freshness,
-  } = said;
+  const masterAddress = said.masterAddress ?? failures.findLast((failure) => failure.masterAddress)?.masterAddress;
   return new CambiumError(said.code, messageOf(failures), {
+    ...detailsOf(said),
     ...(masterAddress !== undefined && { masterAddress }),
-    ...(range && { range }),
-    ...(offsets && { offsets }),
-    ...(position && { position }),
-    ...(freshness && { freshness }),
     cause: said,
   });
 }

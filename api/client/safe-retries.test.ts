@@ -1,4 +1,5 @@
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
+import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { OutcomeUnknownSchema, RetryTooOldSchema } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError } from "./cambium-error.js";
@@ -285,4 +286,46 @@ describe("a client's own session", () => {
     expect(await kv.get("a")).toBeUndefined();
     for (const _ of [1, 2]) expect(await failure(mine.get("a"))).toMatchObject({ code: "lineage_lost" });
   });
+});
+
+test("whatever is lost on the way, each write was done once, and has its own answer", async () => {
+  const fault = fc.record({
+    node: fc.nat(1),
+    at: fc.constantFrom("before", "after"),
+    kind: fc.constantFrom("unknown", "unavailable", "moved"),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(fault, { maxLength: 10 }), fc.integer({ min: 1, max: 3 }), async (faults, calls) => {
+      const cluster = new FakeCluster();
+      const nodes = [cluster.addNode(), cluster.addNode()];
+      const left = [...faults];
+      const fail = (at: string, node: number): void => {
+        if (left[0]?.at !== at || left[0].node !== node) return;
+        const { kind } = left.shift()!;
+        if (kind === "moved") cluster.makeMaster(nodes[1 - node]!);
+        // Whoever has done it must not say that it has not.
+        else if (kind === "unavailable" && at === "before") throw new ConnectError("not now", Code.Unavailable);
+        else throw unknownOutcome();
+      };
+      for (const [index, node] of nodes.entries()) {
+        node.before = () => fail("before", index);
+        node.afterWrite = () => fail("after", index);
+      }
+      const kv = createFetchClient({
+        endpoints: ["fake:0", "fake:1"],
+        transport: (url) => ({ transport: createRouterTransport(nodes[Number(new URL(url).port)]!.routes) }),
+        retryDelayMs: 1,
+        writeRounds: 50,
+      });
+      const add = async (): Promise<bigint[]> => {
+        const sums: bigint[] = [];
+        for (let i = 0; i < 5; i++) sums.push((await kv.increment("n")).value);
+        return sums;
+      };
+      const sums = (await Promise.all(Array.from({ length: calls }, add))).flat();
+      expect(sums.toSorted((a, b) => Number(a - b))).toEqual(sums.map((_, index) => BigInt(index + 1)));
+      kv.close();
+    }),
+    { numRuns: 60 },
+  );
 });

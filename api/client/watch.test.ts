@@ -1,6 +1,7 @@
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
+import { WatchEndedSchema } from "../gen/cambium/v1/kvstore_pb.js";
 import { CambiumError } from "./cambium-error.js";
 import { type CambiumClient, type ClientOptions, createClient as createFetchClient } from "./client.js";
 import type { UpdateEvent } from "./message.js";
@@ -225,6 +226,22 @@ describe.each([
     await kv.set("a", "1");
     expect(await nextEvents(batches)).toEqual(["put a=1"]);
     await batches.return();
+  });
+
+  test("that are too many for every node end typed, and say where to go on", async () => {
+    const { nodes, kv } = start(2);
+    for (const { watches } of nodes) {
+      watches.beforeMessage = () => {
+        throw new ConnectError("limits.max_watches", Code.ResourceExhausted, undefined, [
+          { desc: WatchEndedSchema, value: { token: new TextEncoder().encode("seq 1"), seq: 1n } },
+        ]);
+      };
+    }
+    const error = await failure(take(kv.watch({ timeoutMs: 3_000 }), 1));
+    expect(error).toMatchObject({ code: "watch_ended", resume: { seq: 1 } });
+    for (const { watches } of nodes) watches.beforeMessage = () => {};
+    await kv.set("k", "v");
+    expect(await take(kv.watch({ after: error.resume!.token }), 1)).toEqual(["put k=v"]);
   });
 
   test("end with their signal, with the loop, and with the client", async () => {
