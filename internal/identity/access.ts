@@ -20,6 +20,14 @@ export interface Caller {
   readonly authorization: string | undefined;
 }
 
+/**
+ * Whether what one caller has left on this node is the other's too. Those who prove nothing are all the same: what they leave is
+ * as secret as its name.
+ */
+export function isSameCaller(one: Caller, other: Caller): boolean {
+  return one.authorization === other.authorization;
+}
+
 const client: readonly Role[] = ["client"];
 const peer: readonly Role[] = ["peer"];
 /** A replica may pass them on to its master. */
@@ -32,7 +40,16 @@ export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.KVStore/Scan", client],
   ["cambium.v1.KVStore/Set", clientOrPeer],
   ["cambium.v1.KVStore/Delete", clientOrPeer],
+  ["cambium.v1.KVStore/DeleteRange", clientOrPeer],
+  ["cambium.v1.KVStore/Touch", clientOrPeer],
+  ["cambium.v1.KVStore/Increment", clientOrPeer],
+  ["cambium.v1.KVStore/Txn", clientOrPeer],
   ["cambium.v1.KVStore/Write", clientOrPeer],
+  ["cambium.v1.KVStore/ScanStream", client],
+  ["cambium.v1.KVStore/Watch", client],
+  ["cambium.v1.KVStore/WatchMany", client],
+  ["cambium.v1.KVStore/AddWatch", client],
+  ["cambium.v1.KVStore/RemoveWatch", client],
   ["cambium.v1.KVStore/GetUpdates", client],
   ["cambium.v1.Log/Produce", clientOrPeer],
   ["cambium.v1.Log/Consume", client],

@@ -212,7 +212,7 @@ describe("messages that are none", () => {
   });
 
   test.each([
-    ["Set", { key: "k", value: "dg==", ifAbsent: true }, "ifAbsent"],
+    ["Set", { key: "k", value: "dg==", ifMissing: true }, "ifMissing"],
     ["Write", { operations: [{ set: { key: "k", ttl: "5" } }] }, "ttl"],
   ])(
     "JSON for %s with a field that there is not is refused, and the message names it",

@@ -59,17 +59,36 @@ const EVENT_TYPES: Readonly<Record<UpdateEvent["type"], EventType>> = {
   delete: EventType.DELETE,
   expire: EventType.EXPIRE,
   evict: EventType.EVICT,
+  "delete-range": EventType.DELETE_RANGE,
 };
 
 export function eventToWire(event: UpdateEvent): Event {
   return create(EventSchema, {
     type: EVENT_TYPES[event.type],
     key: keyToWire(event.key),
-    value: event.value,
+    value: bytesToWire(event.value),
     position: positionToWire(event.position),
     timestampMs: toWire64(event.timestampMs),
     ...(event.expiresAtMs !== undefined && { expiresAtMs: toWire64(event.expiresAtMs) }),
+    ...(event.rangeEnd && { rangeEnd: keyToWire(event.rangeEnd) }),
+    ...(event.previous && { previous: bytesToWire(event.previous) }),
+    ...(event.previousCompacted && { previousCompacted: true }),
   });
+}
+
+/** About how many bytes an event has on the wire. */
+export function bytesOfEvent({ key, value, previous, rangeEnd }: UpdateEvent): number {
+  return key.byteLength + value.byteLength + (previous?.byteLength ?? 0) + (rangeEnd?.byteLength ?? 0);
+}
+
+/** How old an answer may be; absent where this node cannot tell. */
+export function stalenessToWire(stalenessMs: number | undefined): { readonly stalenessMs?: bigint } {
+  return stalenessMs === undefined ? {} : { stalenessMs: toWire64(Math.ceil(stalenessMs)) };
+}
+
+/** Not a copy: for bytes that stay as they are until they are encoded. */
+export function bytesToWire(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
 }
 
 export function keyToWire(key: Uint8Array): string {

@@ -5,22 +5,28 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { WatchEndedSchema } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import {
+  ConditionFailedSchema,
   LimitExceededSchema,
   LineageLostSchema,
   LogRangeSchema,
+  NotAnIntegerSchema,
   NotFreshEnoughSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
+  OutOfBoundsSchema,
+  RetryTooOldSchema,
 } from "../../api/gen/cambium/v1/types_pb.js";
 import { AssertionError, unreachable } from "../base/assert.js";
 import type { Logger } from "../base/logger.js";
 import { type Position, toWire64, WireRangeError } from "../base/position.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
-import { type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
-import { positionToWire } from "./convert.js";
+import { type LogRange, type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
+import { WatchError } from "../watch/watch-types.js";
+import { bytesToWire, keyToWire, positionToWire } from "./convert.js";
 import { NodeClosingError, NotFreshError, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
@@ -47,6 +53,7 @@ export class ErrorMap {
     if (error instanceof RequestError) return ofRequest(error);
     if (error instanceof NotFreshError) return ofNotFresh(error);
     if (error instanceof StoreError) return this.#ofStore(error);
+    if (error instanceof WatchError) return ofWatch(error);
     if (error instanceof ReplicationError) return this.#ofReplication(error);
     if (error instanceof IdentityError) return ofIdentity(error);
     if (error instanceof WireRangeError) return refuse(Code.InvalidArgument, error.message);
@@ -71,28 +78,26 @@ export class ErrorMap {
       case "not_ordered":
         return refuse(Code.FailedPrecondition, message);
       case "storage_full":
+      case "too_large":
+      case "retries_full":
         return refuse(Code.ResourceExhausted, message, error.passed && [limitDetail(error.passed)]);
       case "outcome_unknown":
         return refuse(Code.Unavailable, message, [
           { desc: OutcomeUnknownSchema, value: error.position ? { position: positionToWire(error.position) } : {} },
         ]);
       case "out_of_range":
-        return refuse(
-          Code.OutOfRange,
-          message,
-          error.range && [
-            {
-              desc: LogRangeSchema,
-              value: { compactSeq: toWire64(error.range.compactSeq), appliedSeq: toWire64(error.range.appliedSeq) },
-            },
-          ],
-        );
+        return refuse(Code.OutOfRange, message, error.range && [logRangeDetail(error.range)]);
       case "offset_out_of_range":
         return refuse(Code.OutOfRange, message, error.offsets && [offsetRangeDetail(error.offsets)]);
       case "lineage_lost":
         return refuse(Code.Aborted, message, [lineageDetail(error.fork)]);
       case "invalid_token":
         return refuse(Code.InvalidArgument, message);
+      case "condition_failed":
+      case "not_an_integer":
+      case "out_of_bounds":
+      case "retry_too_old":
+        return refuse(Code.FailedPrecondition, message, refusedWriteDetails(error));
       default:
         return unreachable(code);
     }
@@ -142,6 +147,8 @@ function ofRequest(error: RequestError): ConnectError {
       return refuse(Code.OutOfRange, message, range && [offsetRangeDetail(range)]);
     case "not_found":
       return refuse(Code.NotFound, message);
+    case "exists":
+      return refuse(Code.AlreadyExists, message);
     case "unread":
       return refuse(Code.ResourceExhausted, message);
     case "ended":
@@ -150,6 +157,50 @@ function ofRequest(error: RequestError): ConnectError {
       return refuse(Code.Unavailable, message);
     case "protocol":
       return refuse(Code.FailedPrecondition, message);
+    default:
+      return unreachable(code);
+  }
+}
+
+/** Of a write that the store's content refuses. */
+function refusedWriteDetails({ code, failedCondition, counter, oldestClientSeq }: StoreError): Detail[] {
+  if (failedCondition) {
+    const { key, exists, modSeq, operation } = failedCondition;
+    const value = { key: keyToWire(key), exists, modSeq: toWire64(modSeq), operation };
+    return [{ desc: ConditionFailedSchema, value }];
+  }
+  if (counter) {
+    const { operation, value = 0n, min = 0n, max = 0n } = counter;
+    const key = keyToWire(counter.key);
+    return code === "not_an_integer"
+      ? [{ desc: NotAnIntegerSchema, value: { key, operation } }]
+      : [{ desc: OutOfBoundsSchema, value: { key, value, min, max, operation } }];
+  }
+  if (oldestClientSeq === undefined) return [];
+  return [{ desc: RetryTooOldSchema, value: { oldestClientSeq: toWire64(oldestClientSeq) } }];
+}
+
+function ofWatch(error: WatchError): ConnectError {
+  const { code, message, range, fork, resume, watchesMax } = error;
+  const ended = resume && {
+    desc: WatchEndedSchema,
+    value: { token: bytesToWire(resume.token), seq: toWire64(resume.seq) },
+  };
+  switch (code) {
+    case "out_of_range":
+      return refuse(Code.OutOfRange, message, range && [logRangeDetail(range)]);
+    case "lineage_lost":
+      return refuse(Code.Aborted, message, [lineageDetail(fork)]);
+    case "too_slow":
+      return refuse(Code.ResourceExhausted, message, ended && [ended]);
+    case "ended":
+      return refuse(Code.Unavailable, message, ended && [ended]);
+    case "too_many": {
+      const maximum = watchesMax ?? 0;
+      return refuse(Code.ResourceExhausted, message, [
+        limitDetail({ limit: "limits.max_watches", maximum, actual: maximum + 1 }),
+      ]);
+    }
     default:
       return unreachable(code);
   }
@@ -227,6 +278,10 @@ function logCodeOf(code: WalErrorCode): Code {
 export function limitDetail({ limit, maximum, actual }: PassedLimit): Detail {
   const value = create(LimitExceededSchema, { limit, maximum: toWire64(maximum), actual: toWire64(actual) });
   return { desc: LimitExceededSchema, value };
+}
+
+function logRangeDetail({ compactSeq, appliedSeq }: LogRange): Detail {
+  return { desc: LogRangeSchema, value: { compactSeq: toWire64(compactSeq), appliedSeq: toWire64(appliedSeq) } };
 }
 
 function offsetRangeDetail({ start, end }: OffsetRange): Detail {

@@ -8,50 +8,34 @@ import {
   type GetResponse,
   GetResponseSchema,
   GetUpdatesResponseSchema,
-  KVStore,
-  ScanEntrySchema,
-  type ScanResponse,
-  ScanResponseSchema,
+  type KVStore,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
-import { must } from "../base/assert.js";
-import { type EpochMs, fromWire64, seq, toWire64 } from "../base/position.js";
-import type { ScanRequest, WriteCommand, WriteReceipt } from "../store/store.js";
-import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
-import { eventToWire, keyToWire, positionToWire } from "./convert.js";
-import type { FreshReads } from "./fresh-reads.js";
-import type { LargeAnswers } from "./large-answers.js";
+import { fromWire64, seq, toWire64 } from "../base/position.js";
+import { bytesOfEvent, eventToWire, positionToWire, stalenessToWire } from "./convert.js";
+import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, entryToWire } from "./entries.js";
+import { checkedFilter } from "./key-range.js";
 import {
   checkAtMost,
   checkCount,
-  checkedDelete,
   checkedKey,
-  checkedOperation,
-  checkedSet,
   type Limits,
   UPDATES_DEFAULT,
   UPDATES_MAX,
   WAIT_MS_MAX,
 } from "./limits.js";
-import type { RpcReplicator, RpcStore } from "./ports.js";
+import type { RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
-import { checkedScan, pageTokenOf } from "./scan-request.js";
-import type { WriteForwarder } from "./write-forwarder.js";
+import { type ScanHandlerOptions, scanHandlers } from "./scan-handlers.js";
+import { type WatchHandlerOptions, watchHandlers } from "./watch-handlers.js";
+import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
 
 type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
-export interface KvOptions {
-  readonly store: Pick<RpcStore, "readPoint" | "get" | "scan" | "write" | "updates" | "history">;
-  readonly replicator: Pick<RpcReplicator, "stalenessMs">;
-  readonly limits: Limits;
-  readonly reads: Pick<FreshReads, "admit">;
-  readonly large: LargeAnswers;
-  readonly writes: Pick<AcknowledgedWrites, "write">;
-  readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
+export interface KvOptions extends ScanHandlerOptions, WriteHandlerOptions, WatchHandlerOptions {
+  readonly store: Pick<RpcStore, "get" | "updates" | "history"> &
+    ScanHandlerOptions["store"] &
+    WriteHandlerOptions["store"];
 }
-
-/** Bytes on the wire of an entry beside its value, and of an answer beside its entries, at most. */
-const ENTRY_OVERHEAD_BYTES = 64;
-const ANSWER_OVERHEAD_BYTES = 256;
 
 export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
   const { store, limits, reads, large } = options;
@@ -76,29 +60,27 @@ export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
       return wait ? wait.then(read) : read();
     },
 
-    scan(request, context) {
-      const range = checkedScan(request, ANSWER_OVERHEAD_BYTES, limits);
-      const wait = reads.admit(request.consistency, context.signal);
-      // How large a page is, is known when it has been made only.
-      const read = (): ScanResponse | Promise<ScanResponse> =>
-        large.give(Number.POSITIVE_INFINITY, request, context, () => scan(range, options));
-      return wait ? wait.then(read) : read();
-    },
+    ...scanHandlers(options),
 
     ...writeHandlers(options),
+
+    ...watchHandlers(options),
 
     async getUpdates(request, context) {
       checkAtMost(request.limit, UPDATES_MAX, "limit");
       checkAtMost(request.waitMs, WAIT_MS_MAX, "wait_ms");
+      const filter = checkedFilter(request, "", limits);
       const page = await store.updates({
         after: seq(fromWire64(request.after, "after")),
         ...(request.afterToken.length > 0 && { afterToken: request.afterToken }),
         limit: request.limit === 0 ? UPDATES_DEFAULT : request.limit,
         maxBytes: limits.messageBytesMax - ANSWER_OVERHEAD_BYTES,
         waitMs: request.waitMs,
+        ...(filter && { filter }),
+        ...(request.wantPrevious && { wantPrevious: true }),
         signal: context.signal,
       });
-      const bytes = page.events.reduce((sum, { key, value }) => sum + key.byteLength + value.byteLength, 0);
+      const bytes = page.events.reduce((sum, event) => sum + bytesOfEvent(event), 0);
       await large.turnFor(bytes, context);
       return create(GetUpdatesResponseSchema, {
         events: page.events.map(eventToWire),
@@ -140,71 +122,6 @@ function batchGet(keys: readonly Uint8Array[], { store, replicator, limits }: Kv
   });
 }
 
-function scan(range: ScanRequest, { store, replicator }: KvOptions): ScanResponse {
-  const { entries, next, point } = store.scan(range);
-  return create(ScanResponseSchema, {
-    entries: entries.map((entry) =>
-      create(ScanEntrySchema, {
-        key: keyToWire(entry.key),
-        ...(!range.keysOnly && { value: copyOf(entry.value) }),
-        ...aboutToWire(entry, point.nowMs),
-        valueBytes: toWire64(entry.value.byteLength),
-      }),
-    ),
-    ...(next && { nextPageToken: pageTokenOf(next) }),
-    position: positionToWire(point.position),
-    ...stalenessToWire(replicator.stalenessMs()),
-    token: point.token,
-  });
-}
-
-function writeHandlers({
-  store,
-  limits,
-  writes,
-  forwarder,
-}: KvOptions): Pick<ServiceImpl<typeof KVStore>, "set" | "delete" | "write"> {
-  const write = (
-    commands: readonly WriteCommand[],
-    acknowledge: Acknowledge,
-    context: HandlerContext,
-  ): Promise<WriteReceipt> => writes.write(acknowledge, context, (options) => store.write(commands, options));
-  return {
-    set(request, context) {
-      const commands = [checkedSet(request, "", limits)];
-      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
-      return forwarder.hereOrForward(KVStore.method.set, request, context, async () => {
-        const { position, token } = await write(commands, acknowledge, context);
-        return { position: positionToWire(position), token: copyOf(token) };
-      });
-    },
-
-    delete(request, context) {
-      const commands = [checkedDelete(request, "", limits)];
-      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
-      return forwarder.hereOrForward(KVStore.method.delete, request, context, async () => {
-        const { position, token, results } = await write(commands, acknowledge, context);
-        const { existed } = must(results[0], "a result for each command");
-        return { existed, position: positionToWire(position), token: copyOf(token) };
-      });
-    },
-
-    write(request, context) {
-      checkCount(request.operations.length, "operations");
-      const commands = request.operations.map((operation, index) => checkedOperation(operation, index, limits));
-      const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
-      return forwarder.hereOrForward(KVStore.method.write, request, context, async () => {
-        const { position, token, results } = await write(commands, acknowledge, context);
-        return {
-          results: results.map(({ existed }) => ({ existed })),
-          position: positionToWire(position),
-          token: copyOf(token),
-        };
-      });
-    },
-  };
-}
-
 /**
  * Lets caches of HTTP keep the answer, and ask whether it is still right. The record that wrote the value names it: its
  * seq, and the mastership that gave out that seq, since after a failover the seq alone may stand for another write.
@@ -214,31 +131,6 @@ function tagAnswer(context: HandlerContext, store: Pick<RpcStore, "history">, en
   if (!entry) return;
   const mastership = store.history.at(entry.modSeq);
   context.responseHeader.set("etag", `W/"${mastership?.epochId ?? 0}-${entry.modSeq}"`);
-}
-
-function entryToWire(
-  entry: Entry | undefined,
-  nowMs: EpochMs,
-): { exists: boolean; value?: Uint8Array<ArrayBuffer>; createSeq?: bigint; modSeq?: bigint; ttlMs?: bigint } {
-  if (!entry) return { exists: false };
-  return { exists: true, value: copyOf(entry.value), ...aboutToWire(entry, nowMs) };
-}
-
-/** The answer is encoded later, and the engine's bytes may hold another value by then. */
-function copyOf(value: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(value);
-}
-
-function aboutToWire(entry: Entry, nowMs: EpochMs): { createSeq: bigint; modSeq: bigint; ttlMs?: bigint } {
-  return {
-    createSeq: toWire64(entry.createSeq),
-    modSeq: toWire64(entry.modSeq),
-    ...(entry.expiresAtMs !== undefined && { ttlMs: toWire64(Math.max(0, entry.expiresAtMs - nowMs)) }),
-  };
-}
-
-function stalenessToWire(stalenessMs: number | undefined): { stalenessMs?: bigint } {
-  return stalenessMs === undefined ? {} : { stalenessMs: toWire64(Math.ceil(stalenessMs)) };
 }
 
 function answerTooLarge(bytes: number, limits: Limits): RequestError {

@@ -19,7 +19,7 @@ export class LargeAnswers {
   }
 
   /** Undefined when an answer of that size may be made in this tick; else a promise of the same. */
-  turnFor(bytes: number, { values, signal }: HandlerContext): Promise<void> | undefined {
+  turnFor(bytes: number, { values, signal }: Pick<HandlerContext, "values" | "signal">): Promise<void> | undefined {
     return bytes > LARGE_BYTES ? this.#options.turns.take(values.get(connectionKey), signal) : undefined;
   }
 

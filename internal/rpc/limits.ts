@@ -1,9 +1,6 @@
 /** The limits of requests and answers, and the checks that hold them before anything is built from a request. */
-import type { SetRequest, WriteOperation } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { ProduceRequest } from "../../api/gen/cambium/v1/log_pb.js";
-import { Acknowledge } from "../../api/gen/cambium/v1/types_pb.js";
 import { fromWire64 } from "../base/position.js";
-import type { WriteCommand } from "../store/store.js";
 import { RequestError } from "./request-error.js";
 import { isWellFormed } from "./text-encoding.js";
 
@@ -18,6 +15,12 @@ export interface Limits {
 
 /** Keys of a BatchGet, operations of a Write, records of a Produce. */
 export const BATCH_MAX = 1024;
+/** Comparisons and operations of a Txn, together. */
+export const TXN_MAX = 128;
+/** Watches with which a WatchMany may begin. */
+export const WATCHES_MAX = 128;
+/** Bytes of the id under which a client numbers its writes. */
+export const CLIENT_ID_BYTES_MAX = 64;
 /** Events that a GetUpdates may ask for. */
 export const UPDATES_MAX = 10_000;
 export const UPDATES_DEFAULT = 1000;
@@ -55,24 +58,6 @@ export function checkedKey(key: string, field: string, limits: Limits): Uint8Arr
   return encoder.encode(key);
 }
 
-/** A request's SetRequest, as a command. `prefix` stands before the field names in errors. */
-export function checkedSet(request: SetRequest, prefix: string, limits: Limits): WriteCommand {
-  const key = checkedKey(request.key, `${prefix}key`, limits);
-  const { value } = request;
-  checkValue(value, limits, {
-    what: `${prefix}value has ${value.byteLength} bytes, a value`,
-    remedy: "store less, or split it over several keys",
-  });
-  const ttlMs = fromWire64(request.ttlMs, `${prefix}ttl_ms`);
-  if (ttlMs > TTL_MS_MAX) {
-    throw new RequestError(
-      "invalid",
-      `${prefix}ttl_ms is ${ttlMs}, at most ${TTL_MS_MAX} (100 years) is possible; leave it out for a key that does not expire`,
-    );
-  }
-  return { kind: "set", key, value, ...(ttlMs > 0 && { ttlMs }) };
-}
-
 /** A record that is to be produced. `field` names it in the error. */
 export function checkedRecord(record: Uint8Array, field: string, limits: Limits): Uint8Array {
   checkValue(record, limits, {
@@ -91,6 +76,15 @@ export function checkedRecords(request: ProduceRequest, limits: Limits): Uint8Ar
   return records.map((record, index) => checkedRecord(record, `records[${index}]`, limits));
 }
 
+/** A value of a key. `field` names it in the error. */
+export function checkedValue(value: Uint8Array, field: string, limits: Limits): Uint8Array {
+  checkValue(value, limits, {
+    what: `${field} has ${value.byteLength} bytes, a value`,
+    remedy: "store less, or split it over several keys",
+  });
+  return value;
+}
+
 function checkValue(
   value: Uint8Array,
   limits: Limits,
@@ -104,27 +98,14 @@ function checkValue(
   );
 }
 
-export function checkedDelete(request: { readonly key: string }, prefix: string, limits: Limits): WriteCommand {
-  return { kind: "delete", key: checkedKey(request.key, `${prefix}key`, limits) };
-}
-
-export function checkedOperation({ operation }: WriteOperation, index: number, limits: Limits): WriteCommand {
-  switch (operation.case) {
-    case "set":
-      checkUnacknowledged(operation.value, `operations[${index}].set`);
-      return checkedSet(operation.value, `operations[${index}].set.`, limits);
-    case "delete":
-      checkUnacknowledged(operation.value, `operations[${index}].delete`);
-      return checkedDelete(operation.value, `operations[${index}].delete.`, limits);
-    case undefined:
-      throw new RequestError("invalid", `operations[${index}] is empty; give it a set or a delete`);
-  }
-}
-
-/** All operations of a batch are answered together. */
-function checkUnacknowledged({ acknowledge }: { readonly acknowledge: Acknowledge }, field: string): void {
-  if (acknowledge === Acknowledge.UNSPECIFIED) return;
-  throw new RequestError("invalid", `${field}.acknowledge is given; give acknowledge beside the operations instead`);
+/** Milliseconds after which a key expires; 0: it does not. */
+export function checkedTtl(ttl: bigint, field: string): number {
+  const ttlMs = fromWire64(ttl, field);
+  if (ttlMs <= TTL_MS_MAX) return ttlMs;
+  throw new RequestError(
+    "invalid",
+    `${field} is ${ttlMs}, at most ${TTL_MS_MAX} (100 years) is possible; leave it out for a key that does not expire`,
+  );
 }
 
 /** The number of a request's parts, from 1 to `BATCH_MAX`. */

@@ -13,15 +13,16 @@ import {
 } from "../../api/gen/cambium/v1/log_pb.js";
 import { fromWire64, toWire64 } from "../base/position.js";
 import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
-import { positionToWire } from "./convert.js";
+import { bytesToWire, positionToWire } from "./convert.js";
 import type { FreshReads } from "./fresh-reads.js";
 import { inOrder } from "./in-order.js";
 import type { LargeAnswers } from "./large-answers.js";
 import { checkAtMost, checkedRecord, checkedRecords, type Limits, WAIT_MS_MAX } from "./limits.js";
-import type { OffsetRange, ProducedRecord } from "../store/store.js";
+import type { OffsetRange, ProducedRecord, WriteOptions } from "../store/store.js";
 import type { RpcRecords } from "./ports.js";
 import { RequestError } from "./request-error.js";
 import type { WriteForwarder } from "./write-forwarder.js";
+import { checkedRetry } from "./write-requests.js";
 
 export interface LogOptions {
   readonly store: RpcRecords;
@@ -46,21 +47,25 @@ const RECORD_OVERHEAD_BYTES = 256;
 export function logHandlers({ store, limits, reads, large, writes, forwarder }: LogOptions): ServiceImpl<typeof Log> {
   const produce = async (
     records: readonly Uint8Array[],
-    acknowledge: Acknowledge,
+    { acknowledge, retry }: { readonly acknowledge: Acknowledge; readonly retry?: WriteOptions["retry"] },
     context: HandlerContext,
   ): Promise<Omit<ProduceResponse, "$typeName">> => {
-    const { firstOffset, position, token } = await writes.write(acknowledge, context, (options) =>
-      store.produce(records, options),
+    const { firstOffset, position, token, repeated } = await writes.write(acknowledge, context, (options) =>
+      store.produce(records, { ...options, ...(retry && { retry }) }),
     );
-    return { offset: toWire64(firstOffset), position: positionToWire(position), token: new Uint8Array(token) };
+    return {
+      offset: toWire64(firstOffset),
+      position: positionToWire(position),
+      token: bytesToWire(token),
+      repeated: repeated === true,
+    };
   };
   return {
     produce(request, context) {
       const records = checkedRecords(request, limits);
       const acknowledge = acknowledgeFromWire(request.acknowledge, "acknowledge");
-      return forwarder.hereOrForward(Log.method.produce, request, context, () =>
-        produce(records, acknowledge, context),
-      );
+      const how = { acknowledge, retry: checkedRetry(request) };
+      return forwarder.hereOrForward(Log.method.produce, request, context, () => produce(records, how, context));
     },
 
     async consume(request, context) {
@@ -80,7 +85,14 @@ export function logHandlers({ store, limits, reads, large, writes, forwarder }: 
     produceStream: (requests, context) =>
       inOrder<{ readonly record: Uint8Array }, Omit<ProduceStreamResponse, "$typeName">>({
         inputs: requests,
-        act: async ({ record }) => produce([checkedRecord(record, "record", limits)], "committed", context),
+        act: async ({ record }) => {
+          const { offset, position, token } = await produce(
+            [checkedRecord(record, "record", limits)],
+            { acknowledge: "committed" },
+            context,
+          );
+          return { offset, position, token };
+        },
         sizeOf: ({ record }) => record.byteLength + RECORD_OVERHEAD_BYTES,
         bytesMax: UNDER_WAY_BYTES,
         countMax: UNDER_WAY_RECORDS,
@@ -143,8 +155,8 @@ async function* consumeStream(
 function recordToWire({ offset, record, position, timestampMs }: ProducedRecord) {
   return {
     offset: toWire64(offset),
-    // Not a copy: what the record log hands out stays as it is.
-    record: new Uint8Array(record.buffer as ArrayBuffer, record.byteOffset, record.byteLength),
+    // What the record log hands out stays as it is.
+    record: bytesToWire(record),
     position: positionToWire(position),
     timestampMs: toWire64(timestampMs),
   };

@@ -1,7 +1,9 @@
 /** What the handlers need of the rooms below: exactly these members, so that tests can put something simpler in their place. */
 import type { Position } from "../base/position.js";
 import type { Replicator } from "../replication/replicator.js";
-import type { Store, WriteOptions } from "../store/store.js";
+import type { Store, Txn, TxnReceipt, WriteOptions } from "../store/store.js";
+import type { Watches } from "../watch/watch-types.js";
+import type { KeyRange } from "./key-range.js";
 
 export type RpcStore = Pick<
   Store,
@@ -17,7 +19,20 @@ export type RpcStore = Pick<
   | "appliedSeq"
   | "promised"
   | "changeLimits"
->;
+> & {
+  transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt>;
+  countKeys(range: KeyRange, countMax: number): KeyCount;
+};
+
+/** A slice of a count. */
+export interface KeyCount {
+  readonly count: number;
+  /** The `start` of the next slice; absent when this was the last. */
+  readonly next?: Uint8Array;
+}
+
+/** Who is told of which events of a store. */
+export type RpcWatches = Pick<Watches, "open">;
 
 export type RpcReplicator = Pick<
   Replicator,

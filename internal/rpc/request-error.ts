@@ -12,6 +12,8 @@ export type RequestErrorCode =
   | "answer_too_large"
   /** What was asked for by name does not exist. */
   | "not_found"
+  /** What was to be made is there already. */
+  | "exists"
   /** The caller does not read what it is sent. */
   | "unread"
   /** A stream that this node ended for the reason in the message. */

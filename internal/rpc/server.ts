@@ -9,7 +9,7 @@ import { createServer as createHttp1, type Server as Http1Server } from "node:ht
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { DescMethod, JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectError, createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -34,13 +34,13 @@ import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
-import { JsonBytes } from "./json-bytes.js";
+import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
-import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
+import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -49,6 +49,7 @@ import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { Turns } from "./turns.js";
+import { WatchEncoder } from "./watch-encoder.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
@@ -78,6 +79,8 @@ export interface RpcServerOptions {
   readonly store: RpcStore;
   /** The same store, as far as its record log goes. */
   readonly records: RpcRecords;
+  /** Of the same store. */
+  readonly watches: RpcWatches;
   /** The same store, as far as it can be put aside. */
   readonly backups: RpcBackups;
   readonly replicator: RpcReplicator;
@@ -290,9 +293,10 @@ export class RpcServer {
   }
 
   #createRouter(access: Access, errors: ErrorMap): ConnectRouter {
-    const { store, records, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
+    const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
+    const jsonOptions = jsonOptionsWith(jsonBytes);
     const router = createConnectRouter({
       acceptCompression: compressions,
       compressMinBytes: COMPRESS_BYTES_MIN,
@@ -300,7 +304,7 @@ export class RpcServer {
       // Handlers hold their answers to the limit, which is one of the encoded message. This bounds what JSON makes of
       // it, and a page of updates whose only record is larger by itself.
       writeMaxBytes: 4 * limits.messageBytesMax,
-      jsonOptions: jsonOptionsWith(jsonBytes),
+      jsonOptions,
       interceptors: [callGuard({ access, errors, jsonBytes })],
       shutdownSignal: this.#shutdown.signal,
     });
@@ -312,7 +316,9 @@ export class RpcServer {
     });
     const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
     const large = new LargeAnswers({ turns: this.#turns, reads });
-    router.service(KVStore, kvHandlers({ store, replicator, limits, reads, large, writes, forwarder }));
+    const encoder = new WatchEncoder({ jsonBytes, jsonOptions });
+    const rooms = { store, replicator, watches };
+    router.service(KVStore, kvHandlers({ ...rooms, limits, reads, large, writes, forwarder, encoder, errors }));
     router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(
       Cluster,
@@ -366,21 +372,6 @@ export class RpcServer {
     this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins]);
     return this.#hostNames;
   }
-}
-
-/**
- * JSON shows every field, those with the value of nothing too: `exists: false` is an answer. A field that there is not is
- * refused, since a condition that is misspelt would be a write without one. And without a decoder of our own,
- * which, like the encoder, the library's types do not list, bytes that are no UTF-8 would be replaced, and keys changed by it.
- */
-function jsonOptionsWith(textEncoder: JsonBytes): Partial<JsonReadOptions & JsonWriteOptions> {
-  const options = {
-    alwaysEmitImplicit: true,
-    ignoreUnknownFields: false,
-    textDecoder: new TextDecoder("utf-8", { fatal: true }),
-    textEncoder,
-  };
-  return options;
 }
 
 function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {

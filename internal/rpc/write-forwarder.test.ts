@@ -109,7 +109,7 @@ describe("a replica that passes writes on", () => {
     expect(options?.acknowledge).toBe("kept");
     expect(options?.timeoutMs).toBeLessThanOrEqual(3800);
     await kv.set({ key: "k" });
-    expect(master.store.writeOptions[1]).toEqual({ acknowledge: "committed", timeoutMs: 10_000 });
+    expect(master.store.writeOptions[1]).toMatchObject({ acknowledge: "committed", timeoutMs: 10_000 });
   });
 
   test("is called in any protocol, JSON included", async () => {

@@ -15,13 +15,16 @@ import {
   type ScanRequest,
   type StorageLimits,
   StoreError,
+  type Txn,
+  type TxnReceipt,
   type UpdateEvent,
   type UpdatesPage,
   type UpdatesRequest,
   type WriteCommand,
   type WriteOptions,
 } from "../../store/store.js";
-import type { RpcReplicator, RpcStore } from "../ports.js";
+import type { KeyRange } from "../key-range.js";
+import type { KeyCount, RpcReplicator, RpcStore } from "../ports.js";
 import { Waits } from "./waits.js";
 
 export const CLUSTER = clusterId("c1".repeat(16));
@@ -46,6 +49,15 @@ export class FakeStore implements RpcStore {
   writing = 0;
   /** Calls of `updates` that wait. */
   waiting = 0;
+  /** What was to be written, a call each. */
+  readonly writes: (readonly WriteCommand[])[] = [];
+  readonly txns: Txn[] = [];
+  /** What the next writes answer instead of what they did: sets and deletes are carried out, the others are not. */
+  readonly answers: Partial<TxnReceipt>[] = [];
+  /** Keys of each slice that was counted. */
+  readonly counted: number[] = [];
+  /** With what each page of updates was asked for. */
+  readonly updatesRequests: UpdatesRequest[] = [];
   /** With what each write was called. */
   readonly writeOptions: (WriteOptions | undefined)[] = [];
   readonly promised = { epoch: epoch(3) };
@@ -95,12 +107,12 @@ export class FakeStore implements RpcStore {
   }
 
   /** Pages end by `limit` and by the bytes of keys and values. */
-  scan({ start, end, limit, maxBytes }: ScanRequest): ReturnType<RpcStore["scan"]> {
+  scan({ start, end, limit, maxBytes, reverse }: ScanRequest): ReturnType<RpcStore["scan"]> {
     const point = this.readPoint();
     const found = [...this.entries]
       .map(([name, entry]) => Object.assign({ key: Buffer.from(name, "hex") }, entry))
       .filter(({ key }) => Buffer.compare(key, start) >= 0 && (!end || Buffer.compare(key, end) < 0))
-      .sort((a, b) => Buffer.compare(a.key, b.key));
+      .sort((a, b) => Buffer.compare(a.key, b.key) * (reverse ? -1 : 1));
     let bytes = 0;
     const over = found.findIndex(({ key, value }) => (bytes += key.length + value.length) > maxBytes);
     const entries = found.slice(0, Math.min(limit, over < 0 ? limit : Math.max(1, over)));
@@ -108,7 +120,31 @@ export class FakeStore implements RpcStore {
     return { entries, ...(next && { next }), point };
   }
 
+  /** Slices as they are asked for. */
+  countKeys({ start, end }: KeyRange, countMax: number): KeyCount {
+    const { entries, next } = this.scan({
+      start,
+      ...(end && { end }),
+      limit: countMax,
+      maxBytes: Number.POSITIVE_INFINITY,
+      keysOnly: true,
+    });
+    this.counted.push(entries.length);
+    return { count: entries.length, ...(next && { next }) };
+  }
+
+  async transact(txn: Txn, options?: WriteOptions): ReturnType<RpcStore["transact"]> {
+    this.txns.push(txn);
+    this.writeOptions.push(options);
+    if (this.failure) throw this.failure;
+    await this.gate;
+    this.#seq++;
+    const { position, nowMs } = this;
+    return { position, token: TOKEN, nowMs, succeeded: true, failedCompares: [], results: [], ...this.answers.shift() };
+  }
+
   async write(commands: readonly WriteCommand[], options?: WriteOptions): ReturnType<RpcStore["write"]> {
+    this.writes.push(commands);
     this.writeOptions.push(options);
     if (this.failure) throw this.failure;
     this.writing++;
@@ -116,6 +152,7 @@ export class FakeStore implements RpcStore {
     this.writing--;
     this.#seq++;
     const results = commands.map((command) => {
+      if (command.kind === "delete-range") return { existed: false };
       const name = Buffer.from(command.key).toString("hex");
       const before = this.entries.get(name);
       const about = { position: this.position, timestampMs: this.nowMs };
@@ -128,16 +165,17 @@ export class FakeStore implements RpcStore {
           ...(expiresAtMs !== undefined && { expiresAtMs }),
         });
         this.events.push({ type: "put", key: command.key, value: command.value, ...about });
-      } else if (this.entries.delete(name)) {
+      } else if (command.kind === "delete" && this.entries.delete(name)) {
         this.events.push({ type: "delete", key: command.key, value: new Uint8Array(0), ...about });
       }
       return { existed: before !== undefined };
     });
     for (const wake of this.#wake.splice(0)) wake();
-    return { position: this.position, token: TOKEN, results };
+    return { position: this.position, token: TOKEN, results, ...this.answers.shift() };
   }
 
   async updates(request: UpdatesRequest): Promise<UpdatesPage> {
+    this.updatesRequests.push(request);
     if (this.failure) throw this.failure;
     let events = this.events.filter((event) => event.position.seq > request.after);
     if (events.length === 0 && request.waitMs > 0) {

@@ -8,11 +8,13 @@ import { RpcServer, type RpcServerOptions } from "../server.js";
 import { FakeBackups } from "./fake-backups.js";
 import { FakeRecords } from "./fake-records.js";
 import { FakeReplicator, FakeStore } from "./fake-rooms.js";
+import { FakeWatches } from "./fake-watches.js";
 
 export interface TestServer {
   readonly server: RpcServer;
   readonly store: FakeStore;
   readonly records: FakeRecords;
+  readonly watches: FakeWatches;
   readonly backups: FakeBackups;
   readonly replicator: FakeReplicator;
   readonly port: number;
@@ -26,6 +28,7 @@ export interface TestServer {
 export async function startTestServer(options: Partial<RpcServerOptions> = {}): Promise<TestServer> {
   const store = new FakeStore();
   const records = new FakeRecords();
+  const watches = new FakeWatches();
   const backups = new FakeBackups();
   const replicator = new FakeReplicator();
   const bugs: Error[] = [];
@@ -33,6 +36,7 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
   const server: RpcServer = await RpcServer.listen({
     store,
     records,
+    watches,
     backups,
     replicator,
     clock: new SystemClock(),
@@ -56,6 +60,7 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     server,
     store,
     records,
+    watches,
     backups,
     replicator,
     port: server.port,

@@ -1,0 +1,119 @@
+/**
+ * What watchers are sent, encoded once for all of them. The library would go through the same events anew for each; it is
+ * given them as bytes that it writes as they are: in binary as fields that it takes for unknown, in JSON by stand-ins.
+ */
+import { create, type JsonWriteOptions, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import {
+  type Event,
+  EventSchema,
+  type WatchResponse,
+  WatchResponseSchema,
+} from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
+import { assert } from "../base/assert.js";
+import type { UpdateEvent } from "../store/store.js";
+import type { WatchBatch } from "../watch/watch-types.js";
+import { bytesOfEvent, bytesToWire, eventToWire, positionToWire } from "./convert.js";
+import type { JsonBytes } from "./json-bytes.js";
+
+const { events: EVENTS, position: POSITION, token: TOKEN, more: MORE } = WatchResponseSchema.field;
+
+export class WatchEncoder {
+  readonly #jsonBytes: JsonBytes;
+  readonly #jsonOptions: Partial<JsonWriteOptions>;
+  /** An event in a list of a message in JSON, before and after the text of its key, when it has nothing else. */
+  readonly #frame: { readonly before: string; readonly after: string };
+  /** As long as somebody is still to be told of them. */
+  readonly #batches = new WeakMap<WatchBatch, WatchResponse>();
+  readonly #events = new WeakMap<UpdateEvent, Uint8Array>();
+  readonly #texts = new WeakMap<UpdateEvent, Uint8Array>();
+  #encoded = 0;
+
+  constructor(options: { readonly jsonBytes: JsonBytes; readonly jsonOptions: Partial<JsonWriteOptions> }) {
+    this.#jsonBytes = options.jsonBytes;
+    this.#jsonOptions = options.jsonOptions;
+    const mark = "@";
+    const [before, after, ...rest] = toJsonString(
+      EventSchema,
+      create(EventSchema, { key: mark }),
+      options.jsonOptions,
+    ).split(mark);
+    assert(before !== undefined && after !== undefined && rest.length === 0, "an event has its key once");
+    this.#frame = { before, after };
+  }
+
+  /** About how many bytes the message of a batch has. */
+  bytesOf({ events }: WatchBatch): number {
+    return events.reduce((sum, event) => sum + bytesOfEvent(event), 0);
+  }
+
+  /** Events that were encoded so far. */
+  get encodedEvents(): number {
+    return this.#encoded;
+  }
+
+  /** The message of a batch, to be sent on this tick. */
+  encode(batch: WatchBatch, form: "binary" | "json"): WatchResponse {
+    if (form === "json") return this.#json(batch);
+    let message = this.#batches.get(batch);
+    if (!message) this.#batches.set(batch, (message = this.#binary(batch)));
+    return message;
+  }
+
+  #binary(batch: WatchBatch): WatchResponse {
+    const message = create(WatchResponseSchema);
+    const bytesField = (no: number, bytes: Uint8Array) => ({
+      no,
+      wireType: WireType.LengthDelimited,
+      data: new BinaryWriter().bytes(bytes).finish(),
+    });
+    message.$unknown = [
+      ...batch.events.map((event) => ({
+        no: EVENTS.number,
+        wireType: WireType.LengthDelimited,
+        data: this.#binaryEvent(event),
+      })),
+      bytesField(POSITION.number, toBinary(PositionSchema, positionToWire(batch.position))),
+      ...(batch.token ? [bytesField(TOKEN.number, batch.token)] : []),
+      ...(batch.more ? [{ no: MORE.number, wireType: WireType.Varint, data: new Uint8Array([1]) }] : []),
+    ];
+    return message;
+  }
+
+  /** With its length before it. */
+  #binaryEvent(event: UpdateEvent): Uint8Array {
+    let bytes = this.#events.get(event);
+    if (!bytes) {
+      bytes = new BinaryWriter().bytes(toBinary(EventSchema, eventToWire(event))).finish();
+      this.#events.set(event, bytes);
+      this.#encoded++;
+    }
+    return bytes;
+  }
+
+  #json({ events, position, token, more }: WatchBatch): WatchResponse {
+    return create(WatchResponseSchema, {
+      events: events.map((event) => this.#standInFor(this.#text(event))),
+      position: positionToWire(position),
+      ...(token && { token: bytesToWire(token) }),
+      ...(more && { more }),
+    });
+  }
+
+  #text(event: UpdateEvent): Uint8Array {
+    let text = this.#texts.get(event);
+    if (!text) {
+      const message = eventToWire(event);
+      this.#jsonBytes.prepare(message);
+      text = this.#jsonBytes.encode(toJsonString(EventSchema, message, this.#jsonOptions));
+      this.#texts.set(event, text);
+      this.#encoded++;
+    }
+    return text;
+  }
+
+  #standInFor(json: Uint8Array): Event {
+    return create(EventSchema, { key: this.#jsonBytes.standInFor({ json, ...this.#frame }) });
+  }
+}

@@ -1,0 +1,206 @@
+/** The writes of `KVStore`: each checked, carried out here or at the master, and its receipt put in the words of the wire. */
+import { create } from "@bufbuild/protobuf";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  BatchGetEntrySchema,
+  KVStore,
+  type Previous,
+  PreviousSchema,
+  type TxnResult,
+  TxnResultSchema,
+  type WriteResult as WireResult,
+  WriteResultSchema,
+} from "../../api/gen/cambium/v1/kvstore_pb.js";
+import type { Acknowledge as WireAcknowledge, Position as WirePosition } from "../../api/gen/cambium/v1/types_pb.js";
+import { must } from "../base/assert.js";
+import { type EpochMs, toWire64 } from "../base/position.js";
+import type { TxnOperation, WriteCommand, WriteOptions, WriteReceipt, WriteResult } from "../store/store.js";
+import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
+import { whileWanted } from "./caller.js";
+import { bytesToWire, positionToWire } from "./convert.js";
+import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, entryToWire } from "./entries.js";
+import type { LargeAnswers } from "./large-answers.js";
+import type { Limits } from "./limits.js";
+import type { RpcStore } from "./ports.js";
+import type { WriteForwarder } from "./write-forwarder.js";
+import {
+  checkedDelete,
+  checkedDeleteRange,
+  checkedIncrement,
+  checkedOperations,
+  checkedRetry,
+  checkedSet,
+  checkedTouch,
+  checkedTxn,
+} from "./write-requests.js";
+
+export interface WriteHandlerOptions {
+  readonly store: Pick<RpcStore, "write" | "transact">;
+  readonly limits: Limits;
+  readonly large: LargeAnswers;
+  readonly writes: Pick<AcknowledgedWrites, "write">;
+  readonly forwarder: Pick<WriteForwarder, "hereOrForward">;
+}
+
+type Writes = "set" | "delete" | "deleteRange" | "touch" | "increment" | "txn" | "write";
+
+export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<typeof KVStore>, Writes> {
+  const { store, limits, forwarder } = options;
+  /** A write of one command, and its answer. */
+  const one = async <A>(
+    command: WriteCommand,
+    way: Way,
+    context: HandlerContext,
+    answer: (result: WriteResult, about: About) => A,
+  ): Promise<A> => {
+    const receipt = await carryOut(1, way, context, options, (how) => store.write([command], how));
+    return answer(must(receipt.results[0], "a result for each command"), aboutToWire(receipt));
+  };
+  return {
+    set(request, context) {
+      const command = checkedSet(request, "", limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.set, request, context, () =>
+        one(command, way, context, (result, about) => ({ ...previousOf(result), ...about })),
+      );
+    },
+
+    delete(request, context) {
+      const command = checkedDelete(request, "", limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.delete, request, context, () =>
+        one(command, way, context, (result, about) => ({ existed: result.existed, ...previousOf(result), ...about })),
+      );
+    },
+
+    deleteRange(request, context) {
+      const command = checkedDeleteRange(request, limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.deleteRange, request, context, () =>
+        one(command, way, context, ({ deleted }, about) => ({
+          ...(deleted !== undefined && { deleted: toWire64(deleted) }),
+          ...about,
+        })),
+      );
+    },
+
+    touch(request, context) {
+      const command = checkedTouch(request, "", limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.touch, request, context, () =>
+        one(command, way, context, ({ existed }, about) => ({ existed, ...about })),
+      );
+    },
+
+    increment(request, context) {
+      const command = checkedIncrement(request, "", limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.increment, request, context, () =>
+        one(command, way, context, ({ sum }, about) => ({ ...(sum !== undefined && { value: sum }), ...about })),
+      );
+    },
+
+    txn(request, context) {
+      const txn = checkedTxn(request, limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.txn, request, context, async () => {
+        const count = Math.max(txn.then.length, txn.else.length);
+        const receipt = await carryOut(count, way, context, options, (how) => store.transact(txn, how));
+        const { succeeded, failedCompares, results, nowMs } = receipt;
+        const operations = succeeded ? txn.then : txn.else;
+        return {
+          succeeded,
+          failedCompares: [...failedCompares],
+          results: results.map((result, index) => txnResultToWire(result, operations[index], nowMs)),
+          ...aboutToWire(receipt),
+        };
+      });
+    },
+
+    write(request, context) {
+      const commands = checkedOperations(request, limits);
+      const way = checkedWay(request);
+      return forwarder.hereOrForward(KVStore.method.write, request, context, async () => {
+        const receipt = await carryOut(commands.length, way, context, options, (how) => store.write(commands, how));
+        return { results: receipt.results.map(resultToWire), ...aboutToWire(receipt) };
+      });
+    },
+  };
+}
+
+/** How a caller wants its write carried out. */
+interface Way {
+  readonly acknowledge: Acknowledge;
+  readonly retry?: WriteOptions["retry"];
+}
+
+function checkedWay(request: {
+  readonly acknowledge: WireAcknowledge;
+  readonly clientId: string;
+  readonly clientSeq: bigint;
+}): Way {
+  return { acknowledge: acknowledgeFromWire(request.acknowledge, "acknowledge"), retry: checkedRetry(request) };
+}
+
+/** Resolves when the write is acknowledged, and its answer may be made. `count`: how many results it has at most. */
+async function carryOut<R extends WriteReceipt>(
+  count: number,
+  { acknowledge, retry }: Way,
+  context: HandlerContext,
+  { limits, writes, large }: Pick<WriteHandlerOptions, "limits" | "writes" | "large">,
+  propose: (how: WriteOptions) => Promise<R>,
+): Promise<R> {
+  const aboutBytes = ANSWER_OVERHEAD_BYTES + count * ENTRY_OVERHEAD_BYTES;
+  const receipt = await writes.write(acknowledge, context, (how) =>
+    propose({
+      ...how,
+      storedBytesMax: Math.max(0, limits.messageBytesMax - aboutBytes),
+      ...(retry && { retry }),
+    }),
+  );
+  const bytes = receipt.results.reduce((sum, { previous, entry }) => sum + bytesIn(previous) + bytesIn(entry), 0);
+  // What has been written is answered also while this node begins to shut down.
+  await whileWanted(context, async (signal) => large.turnFor(bytes, { values: context.values, signal }));
+  return receipt;
+}
+
+const bytesIn = (entry: { readonly value: Uint8Array } | undefined): number => entry?.value.byteLength ?? 0;
+
+/** What every answer to a write has. */
+interface About {
+  readonly position: WirePosition;
+  readonly token: Uint8Array<ArrayBuffer>;
+  readonly repeated: boolean;
+}
+
+function aboutToWire({ position, token, repeated }: WriteReceipt): About {
+  return { position: positionToWire(position), token: bytesToWire(token), repeated: repeated === true };
+}
+
+function txnResultToWire(result: WriteResult, operation: TxnOperation | undefined, nowMs: EpochMs): TxnResult {
+  const { entry, sum } = result;
+  // Of what was sent again with other operations, the answer of the first time says most of what they were.
+  if (entry || (operation?.kind === "get" && sum === undefined)) {
+    const value = create(BatchGetEntrySchema, entryToWire(entry, nowMs, bytesToWire));
+    return create(TxnResultSchema, { result: { case: "get", value } });
+  }
+  if (sum !== undefined) return create(TxnResultSchema, { result: { case: "value", value: sum } });
+  return create(TxnResultSchema, { result: { case: "write", value: resultToWire(result) } });
+}
+
+function resultToWire(result: WriteResult): WireResult {
+  const { existed, sum } = result;
+  return create(WriteResultSchema, { existed, ...previousOf(result), ...(sum !== undefined && { value: sum }) });
+}
+
+function previousOf({ previous }: WriteResult): { previous?: Previous } {
+  if (!previous) return {};
+  const { value, createSeq, modSeq } = previous;
+  return {
+    previous: create(PreviousSchema, {
+      value: bytesToWire(value),
+      createSeq: toWire64(createSeq),
+      modSeq: toWire64(modSeq),
+    }),
+  };
+}
