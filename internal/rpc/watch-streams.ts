@@ -126,7 +126,7 @@ export class WatchStream {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const watchId of [...this.#running.keys()]) this.remove(watchId);
+    for (const watchId of this.#running.keys()) this.remove(watchId);
     this.#wake?.();
     this.#onClose();
   }
