@@ -1,10 +1,17 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
+import { WatchEndedSchema } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import {
+  ConditionFailedSchema,
+  LimitExceededSchema,
+  LineageLostSchema,
   LogRangeSchema,
+  NotAnIntegerSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
+  OutOfBoundsSchema,
+  RetryTooOldSchema,
 } from "../../api/gen/cambium/v1/types_pb.js";
 import { AssertionError } from "../base/assert.js";
 import { silentLogger } from "../base/logger.js";
@@ -12,6 +19,7 @@ import { epoch, seq, WireRangeError } from "../base/position.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replicator.js";
 import { StoreError, type StoreErrorCode, WalError, type WalErrorCode } from "../store/store.js";
+import { WatchError } from "../watch/watch-types.js";
 import { ErrorMap } from "./errors.js";
 import { NodeClosingError, RequestError, type RequestErrorCode } from "./request-error.js";
 
@@ -95,6 +103,58 @@ const requestCodes: Record<RequestErrorCode, Code> = {
 };
 
 describe("the error map", () => {
+  test("gives a refused write its detail", () => {
+    const { of } = newMap();
+    const key = new TextEncoder().encode("kä");
+    const failed = { key, exists: true, modSeq: seq(7), operation: 2 };
+    expect(
+      of(new StoreError("condition_failed", "why", { failedCondition: failed })).findDetails(ConditionFailedSchema),
+    ).toMatchObject([{ key: "kä", exists: true, modSeq: 7n, operation: 2 }]);
+    expect(
+      of(new StoreError("not_an_integer", "why", { counter: { key, operation: 1 } })).findDetails(NotAnIntegerSchema),
+    ).toMatchObject([{ key: "kä", operation: 1 }]);
+    const counter = { key, operation: 0, value: -(2n ** 63n), min: -1n, max: 2n ** 63n - 1n };
+    expect(of(new StoreError("out_of_bounds", "why", { counter })).findDetails(OutOfBoundsSchema)).toMatchObject([
+      { key: "kä", value: counter.value, min: counter.min, max: counter.max },
+    ]);
+    expect(
+      of(new StoreError("retry_too_old", "why", { oldestClientSeq: 9 })).findDetails(RetryTooOldSchema),
+    ).toMatchObject([{ oldestClientSeq: 9n }]);
+    for (const [code, limit] of [
+      ["retries_full", "retries.max_bytes"],
+      ["too_large", "limits.max_message_bytes"],
+    ] as const) {
+      const passed = { limit, maximum: 5, actual: 6 };
+      expect(of(new StoreError(code, "why", { passed })).findDetails(LimitExceededSchema)).toMatchObject([
+        { limit, maximum: 5n, actual: 6n },
+      ]);
+    }
+  });
+
+  test("tells of a watch that has ended where to go on", () => {
+    const { of } = newMap();
+    const resume = { seq: seq(9), token: new Uint8Array([1, 2]) };
+    for (const [code, expected] of [
+      ["too_slow", Code.ResourceExhausted],
+      ["ended", Code.Unavailable],
+    ] as const) {
+      const error = of(new WatchError(code, "why", { resume }));
+      expect(error).toMatchObject({ code: expected, rawMessage: "why" });
+      expect(error.findDetails(WatchEndedSchema)).toMatchObject([{ seq: 9n, token: resume.token }]);
+      expect(of(new WatchError(code, "why")).findDetails(WatchEndedSchema)).toEqual([]);
+    }
+    const range = { compactSeq: seq(3), appliedSeq: seq(8) };
+    const gone = of(new WatchError("out_of_range", "why", { range }));
+    expect(gone.code).toBe(Code.OutOfRange);
+    expect(gone.findDetails(LogRangeSchema)).toMatchObject([{ compactSeq: 3n, appliedSeq: 8n }]);
+    const lost = of(new WatchError("lineage_lost", "why", { fork: { epoch: epoch(1), seq: seq(4) } }));
+    expect(lost.code).toBe(Code.Aborted);
+    expect(lost.findDetails(LineageLostSchema)).toMatchObject([{ fork: { epoch: 1n, seq: 4n } }]);
+    const full = of(new WatchError("too_many", "why", { watchesMax: 5 }));
+    expect(full.code).toBe(Code.ResourceExhausted);
+    expect(full.findDetails(LimitExceededSchema)).toMatchObject([{ limit: "limits.max_watches", maximum: 5n }]);
+  });
+
   test("has a code for every error of the rooms, and keeps their sentences", () => {
     const { of } = newMap();
     for (const [code, expected] of Object.entries(storeCodes)) {

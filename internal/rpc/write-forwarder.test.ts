@@ -13,10 +13,12 @@ import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import {
   Acknowledge,
+  ConditionFailedSchema,
   LimitExceededSchema,
   NotMasterSchema,
   OffsetRangeSchema,
   OutcomeUnknownSchema,
+  RetryTooOldSchema,
 } from "../../api/gen/cambium/v1/types_pb.js";
 import { FakeClock } from "../base/clock.js";
 import { epoch, seq } from "../base/position.js";
@@ -99,6 +101,46 @@ describe("a replica that passes writes on", () => {
     expect((await log.produce({ records: [bytes("c"), bytes("d")] })).offset).toBe(2n);
     expect((await log.truncate({ belowOffset: 1n })).start).toBe(1n);
     expect(master.records.records).toHaveLength(4);
+  });
+
+  test("passes on every kind of write, with what makes it safe to repeat, and what the master refuses it with", async () => {
+    const { master, replica } = await startPair();
+    const kv = createClient(KVStore, http1(replica.url));
+    const retry = { clientId: "c", clientSeq: 3n };
+    const touch = { operation: { case: "touch" as const, value: { key: "k" } } };
+    // oxlint-disable-next-line unicorn/no-thenable -- as the contract calls it
+    const txn = { then: [touch] };
+    const calls = [
+      () => kv.set({ key: "k", ifSeq: 4n, ...retry }),
+      () => kv.delete({ key: "k", ...retry }),
+      () => kv.deleteRange({ prefix: "p", ...retry }),
+      () => kv.touch({ key: "k", ...retry }),
+      () => kv.increment({ key: "k", ...retry }),
+      () => kv.txn({ ...txn, ...retry }),
+      () => kv.write({ operations: [touch], ...retry }),
+    ];
+    for (const call of calls) await call();
+    expect(master.store.writes.map(([command]) => command?.kind)).toEqual([
+      "set",
+      "delete",
+      "delete-range",
+      "touch",
+      "increment",
+      "touch",
+    ]);
+    expect(master.store.txns).toMatchObject([{ then: [{ kind: "touch" }] }]);
+    expect(master.store.writeOptions.map((options) => options?.retry)).toEqual(
+      calls.map(() => ({ clientId: "c", clientSeq: 3 })),
+    );
+    const failedCondition = { key: bytes("k"), exists: true, modSeq: seq(6), operation: 1 };
+    master.store.failure = new StoreError("condition_failed", "it has changed", { failedCondition });
+    for (const call of calls) {
+      const error = await failureOf(call());
+      expect(error).toMatchObject({ code: Code.FailedPrecondition, rawMessage: "it has changed" });
+      expect(error.findDetails(ConditionFailedSchema)).toMatchObject([{ key: "k", modSeq: 6n, operation: 1 }]);
+    }
+    master.store.failure = new StoreError("retry_too_old", "too old", { oldestClientSeq: 5 });
+    expect((await failureOf(calls[0]!())).findDetails(RetryTooOldSchema)).toMatchObject([{ oldestClientSeq: 5n }]);
   });
 
   test("passes on when the write is to be answered, and for how long its caller waits", async () => {

@@ -219,7 +219,7 @@ describe("refused, with its field and what to do, is", () => {
     ["a comparison of no key", () => compare({ target: { case: "exists", value: true } }), "compares[0].key is empty"],
     [
       "a comparison that there is not",
-      () => compare({ key: "k", comparison: 9, target: { case: "modSeq", value: 1n } }),
+      () => compare({ key: "k", comparison: 9 as Comparison, target: { case: "modSeq", value: 1n } }),
       "compares[0].comparison is 9",
     ],
     [
