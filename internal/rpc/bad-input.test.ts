@@ -45,6 +45,10 @@ const grpcStatus = ({ headers, trailers }: Awaited<ReturnType<typeof sendHttp2>>
 describe("fields", () => {
   const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
   const client = () => createClient(KVStore, createConnectTransport({ baseUrl: running.url, httpVersion: "1.1" }));
+  const first = async (stream: AsyncIterable<unknown>): Promise<unknown> => {
+    for await (const message of stream) return message;
+    return undefined;
+  };
   const set = (key: string, value = new Uint8Array(0), ttlMs = 0n) => client().set({ key, value, ttlMs });
 
   test.each([
@@ -77,6 +81,69 @@ describe("fields", () => {
       () => client().write({ operations: [{ operation: { case: "set", value: { key: "" } } }] }),
       "operations[0].set.key is empty",
     ],
+    [
+      "the token of a scan upwards for one downwards",
+      () => client().scan({ pageToken: new Uint8Array([1, 97]), reverse: true }),
+      "page_token belongs to another prefix, range or direction",
+    ],
+    [
+      "the token of a scan downwards for one upwards",
+      () => client().scan({ pageToken: new Uint8Array([2, 97]) }),
+      "page_token belongs to another prefix, range or direction",
+    ],
+    ["a token of nobody's", () => client().scan({ pageToken: new Uint8Array([3, 97]) }), "page_token is none"],
+    [
+      "a count as a stream",
+      () => first(client().scanStream({ scan: { countOnly: true } })),
+      "scan.count_only is given",
+    ],
+    [
+      "a stream of pages of a key that is too long",
+      () => first(client().scanStream({ scan: { prefix: "k".repeat(4097) } })),
+      "prefix has at least 4097 bytes",
+    ],
+    [
+      "updates of a key and a prefix",
+      () => client().getUpdates({ key: "k", prefix: "p" }),
+      "key is given together with prefix, start or end",
+    ],
+    ["a watch of a key and an end", () => first(client().watch({ key: "k", end: "e" })), "key is given together with"],
+    [
+      "a watch after two places",
+      () => first(client().watch({ after: 1n, afterToken: utf8("token") })),
+      "after and after_token are both given",
+    ],
+    ["a watch after no seq", () => first(client().watch({ after: 2n ** 53n })), "after must be from 0"],
+    [
+      "watches with one id",
+      () =>
+        first(
+          client().watchMany({
+            watches: [
+              { watchId: 5n, watch: {} },
+              { watchId: 5n, watch: {} },
+            ],
+          }),
+        ),
+      "watches[1].watch_id is 5, as that of a watch before it",
+    ],
+    [
+      "too many watches",
+      () => first(client().watchMany({ watches: Array.from({ length: 129 }, (_, i) => ({ watchId: BigInt(i) })) })),
+      "the number of watches is 129; at most 128",
+    ],
+    [
+      "a named watch of nothing",
+      () => first(client().watchMany({ watches: [{ watchId: 5n }] })),
+      "watches[0].watch is missing",
+    ],
+    [
+      "a named watch of what cannot be",
+      () => first(client().watchMany({ watches: [{ watchId: 5n, watch: { prefix: "p", start: "s" } }] })),
+      "watches[0].watch.prefix is given together with start",
+    ],
+    ["a stream's id that is none", () => client().addWatch({ streamId: utf8("short") }), "stream_id has 5 bytes"],
+    ["a stream's id that is empty", () => client().removeWatch({}), "stream_id has 0 bytes"],
     ["a limit above its own", () => client().getUpdates({ limit: 10_001 }), "limit is 10001; at most 10000"],
     ["a scan of a prefix and a range", () => client().scan({ prefix: "a", end: "b" }), "prefix is given together with"],
     ["a prefix that is too long", () => client().scan({ prefix: "k".repeat(4097) }), "prefix has at least 4097 bytes"],

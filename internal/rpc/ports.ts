@@ -3,13 +3,13 @@ import type { Position } from "../base/position.js";
 import type { Replicator } from "../replication/replicator.js";
 import type { Store, Txn, TxnReceipt, WriteOptions } from "../store/store.js";
 import type { Watches } from "../watch/watch-types.js";
-import type { KeyRange } from "./key-range.js";
 
 export type RpcStore = Pick<
   Store,
   | "readPoint"
   | "get"
   | "scan"
+  | "countKeys"
   | "write"
   | "updates"
   | "whenApplied"
@@ -21,15 +21,7 @@ export type RpcStore = Pick<
   | "changeLimits"
 > & {
   transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt>;
-  countKeys(range: KeyRange, countMax: number): KeyCount;
 };
-
-/** A slice of a count. */
-export interface KeyCount {
-  readonly count: number;
-  /** The `start` of the next slice; absent when this was the last. */
-  readonly next?: Uint8Array;
-}
 
 /** Who is told of which events of a store. */
 export type RpcWatches = Pick<Watches, "open">;

@@ -33,8 +33,6 @@ export interface ScanHandlerOptions {
   readonly large: LargeAnswers;
 }
 
-/** Keys that are counted without a break for others. */
-const COUNT_SLICE = 10_000;
 /** What a page of a stream may have, unless the request says so: enough for the network, and little for the memory. */
 const STREAM_PAGE_BYTES = 256 * 1024;
 
@@ -90,7 +88,7 @@ async function count(
   const point = store.readPoint();
   let keys = 0;
   while (rest) {
-    const slice = store.countKeys(rest, COUNT_SLICE);
+    const slice = store.countKeys(rest);
     keys += slice.count;
     rest = slice.next && { ...rest, start: slice.next };
     if (!rest) break;

@@ -5,9 +5,9 @@ import { checkedRange, type KeyRange } from "./key-range.js";
 import { checkAtMost, type Limits, SCAN_DEFAULT, SCAN_MAX } from "./limits.js";
 import { RequestError } from "./request-error.js";
 
-/** A page token is one of these bytes, which leave room for other forms, and the key that comes next, upwards or downwards. */
-const NEXT_KEY_UP_FORM = 1;
-const NEXT_KEY_DOWN_FORM = 2;
+/** A page token is one of these bytes, which leave room for other forms, and where the rest begins, or downwards where it ends. */
+const START_FORM = 1;
+const END_FORM = 2;
 
 /** `overheadBytes`: what the answer has beside its entries and the token. */
 export function checkedScan(request: WireRequest, overheadBytes: number, limits: Limits): ScanRequest {
@@ -28,27 +28,27 @@ export function checkedScanRange(request: WireRequest, limits: Limits): KeyRange
   return request.pageToken.length === 0 ? range : restOf(range, request.pageToken, request.reverse);
 }
 
-export function pageTokenOf(nextKey: Uint8Array, isReverse: boolean): Uint8Array<ArrayBuffer> {
-  const token = new Uint8Array(1 + nextKey.length);
-  token[0] = isReverse ? NEXT_KEY_DOWN_FORM : NEXT_KEY_UP_FORM;
-  token.set(nextKey, 1);
+export function pageTokenOf(next: Uint8Array, isReverse: boolean): Uint8Array<ArrayBuffer> {
+  const token = new Uint8Array(1 + next.length);
+  token[0] = isReverse ? END_FORM : START_FORM;
+  token.set(next, 1);
   return token;
 }
 
 function restOf({ start, end }: KeyRange, token: Uint8Array, isReverse: boolean): KeyRange {
-  const key = token.subarray(1);
-  if ((token[0] !== NEXT_KEY_UP_FORM && token[0] !== NEXT_KEY_DOWN_FORM) || key.length === 0) {
+  const [form] = token;
+  const next = token.subarray(1);
+  if ((form !== START_FORM && form !== END_FORM) || next.length === 0) {
     throw new RequestError("invalid", "page_token is none that a node gave; send next_page_token of the page before");
   }
-  const isInside = Buffer.compare(key, start) >= 0 && (!end || Buffer.compare(key, end) < 0);
-  if (!isInside || isReverse !== (token[0] === NEXT_KEY_DOWN_FORM)) {
+  const atStart = Buffer.compare(next, start);
+  const atEnd = end ? Buffer.compare(next, end) : -1;
+  const isInside = isReverse ? atStart > 0 && atEnd <= 0 : atStart >= 0 && atEnd < 0;
+  if (!isInside || isReverse !== (form === END_FORM)) {
     throw new RequestError(
       "invalid",
       "page_token belongs to another prefix, range or direction; send it with those of the page before, or leave it out to begin anew",
     );
   }
-  // Downwards the next key is the last of what is left, and a range ends before its end.
-  return isReverse ? { start, end: Buffer.concat([key, ONE_MORE]) } : { start: key, ...(end && { end }) };
+  return isReverse ? { start, end: next } : { start: next, ...(end && { end }) };
 }
-
-const ONE_MORE = new Uint8Array(1);

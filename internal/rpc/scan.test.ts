@@ -1,6 +1,6 @@
 /** Scan as a caller sees it, over a real store in memory. */
 import { toBinary } from "@bufbuild/protobuf";
-import { createClient, createRouterTransport } from "@connectrpc/connect";
+import { ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore, type ScanResponse, ScanResponseSchema } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -8,10 +8,13 @@ import { FakeClock } from "../base/clock.js";
 import type { Store } from "../store/store.js";
 import { beginSoleMastership, bytes, openStore } from "../store/testing/stores.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
+import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
+import { FakeWatches } from "./testing/fake-watches.js";
 import { Turns } from "./turns.js";
+import { WatchEncoder } from "./watch-encoder.js";
 
 const closers: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -26,8 +29,14 @@ async function start(limits = roomy) {
   closers.push(() => store.close());
   await beginSoleMastership(store);
   const replicator = { stalenessMs: () => 0, whenReplicated: () => Promise.resolve() };
+  // Nothing is written, and nothing watched, in these tests.
+  const transact = () => Promise.reject(new Error("no transactions here"));
+  const jsonBytes = new JsonBytes();
   const handlers = kvHandlers({
-    store,
+    store: Object.assign(store, { transact }),
+    watches: new FakeWatches(),
+    encoder: new WatchEncoder({ jsonBytes, jsonOptions: jsonOptionsWith(jsonBytes) }),
+    errors: { toConnectError: (error) => ConnectError.from(error) },
     replicator,
     limits,
     reads: { admit: () => undefined },
@@ -59,6 +68,12 @@ async function pagesOf(client: Client, request: Request): Promise<ScanResponse[]
     pages.push(page);
     pageToken = new Uint8Array(page.nextPageToken);
   } while (pageToken.length > 0);
+  return pages;
+}
+
+async function streamOf(client: Client, scan: Request): Promise<ScanResponse[]> {
+  const pages: ScanResponse[] = [];
+  for await (const { page } of client.scanStream({ scan })) pages.push(page!);
   return pages;
 }
 
@@ -204,7 +219,8 @@ describe("a scan", () => {
         fc.array(key, { maxLength: 5 }),
         range,
         fc.integer({ min: 1, max: 8 }),
-        async (added, removed, asked: { prefix?: string; start?: string; end?: string }, limit) => {
+        fc.boolean(),
+        async (added, removed, asked: { prefix?: string; start?: string; end?: string }, limit, reverse) => {
           await put(store, added);
           const present = new Set(added);
           if (removed.length > 0) await store.write(removed.map((one) => ({ kind: "delete", key: bytes(one) })));
@@ -213,14 +229,123 @@ describe("a scan", () => {
           const expected = [...present]
             .filter((one) => one.startsWith(prefix) && !before(one, start) && (end === undefined || before(one, end)))
             .sort((a, b) => Buffer.compare(bytes(a), bytes(b)));
-          const pages = await pagesOf(client, { ...asked, limit });
+          if (reverse) expected.reverse();
+          const pages = await pagesOf(client, { ...asked, limit, reverse });
+          const streamed = await streamOf(client, { ...asked, maxBytes: 100, reverse });
+          const { count } = await client.scan({ ...asked, countOnly: true, reverse });
+          const [{ nextPageToken: second }] = pages as [ScanResponse];
+          const rest = await client.scan({ ...asked, countOnly: true, reverse, pageToken: new Uint8Array(second) });
           // For the next run.
           await store.write(added.map((one) => ({ kind: "delete", key: bytes(one) })));
           expect(keysIn(pages)).toEqual(expected);
+          expect(keysIn(streamed)).toEqual(expected);
+          expect(count).toBe(BigInt(expected.length));
+          if (second.length > 0) expect(rest.count).toBe(BigInt(expected.length - limit));
           expect(pages.every(({ entries }) => entries.length <= limit)).toBe(true);
         },
       ),
       { numRuns: 200 },
     );
+  });
+});
+
+describe("a scan downwards", () => {
+  test("goes on below the last key, whatever was written meanwhile", async () => {
+    const { store, client } = await start();
+    await put(store, ["b", "d", "f", "h"]);
+    const first = await client.scan({ limit: 2, reverse: true });
+    expect(first.entries.map(({ key }) => key)).toEqual(["h", "f"]);
+    await store.write([{ kind: "delete", key: bytes("f") }]);
+    await put(store, ["a", "e", "g"], "new");
+    const second = await client.scan({ reverse: true, pageToken: new Uint8Array(first.nextPageToken) });
+    expect(second.entries.map(({ key }) => key)).toEqual(["d", "b", "a"]);
+  });
+});
+
+describe("a count", () => {
+  test("has the number of keys and where it was read, and no keys", async () => {
+    const { store, client } = await start();
+    await put(store, ["a", "b1", "b2", "c"]);
+    const { position } = store.readPoint();
+    expect(await client.scan({ countOnly: true, limit: 1, maxBytes: 1 })).toMatchObject({
+      count: 4n,
+      entries: [],
+      nextPageToken: new Uint8Array(0),
+      position: { seq: BigInt(position.seq) },
+      stalenessMs: 0n,
+    });
+    expect((await client.scan({ countOnly: true, prefix: "b" })).count).toBe(2n);
+    expect((await client.scan({ countOnly: true, prefix: "x" })).count).toBe(0n);
+    expect((await client.scan({})).count).toBeUndefined();
+  });
+
+  test("lets others have their turn between its parts", async () => {
+    const { store, client } = await start();
+    const countKeys = store.countKeys.bind(store);
+    let turns = 0;
+    let parts = 0;
+    const takeTurns = (): void => void setImmediate(() => (turns++, parts > 0 && takeTurns()));
+    store.countKeys = (range) => {
+      if (parts++ === 0) takeTurns();
+      expect(turns).toBeGreaterThanOrEqual(parts - 1);
+      return countKeys(range);
+    };
+    for (let at = 0; at < 50_000; at += 1000) {
+      await put(
+        store,
+        Array.from({ length: 1000 }, (_, i) => `key-${at + i}`),
+        "",
+      );
+    }
+    expect((await client.scan({ countOnly: true })).count).toBe(50_000n);
+    expect(parts).toBe(3);
+    parts = 0;
+  });
+});
+
+describe("a stream of pages", () => {
+  test("ends after as many entries as were asked for, and its last page says where it goes on", async () => {
+    const { store, client } = await start();
+    for (let at = 0; at < 3000; at += 1000) {
+      await put(
+        store,
+        Array.from({ length: 1000 }, (_, i) => `key-${at + i}`),
+        "",
+      );
+    }
+    const pages = await streamOf(client, { limit: 1500 });
+    expect(pages.map(({ entries }) => entries.length)).toEqual([1000, 500]);
+    const rest = await streamOf(client, { pageToken: new Uint8Array(pages[1]!.nextPageToken) });
+    expect(keysIn(pages).length + keysIn(rest).length).toBe(3000);
+    expect(new Set([...keysIn(pages), ...keysIn(rest)]).size).toBe(3000);
+    expect(rest.at(-1)!.nextPageToken).toHaveLength(0);
+  });
+
+  test("has its pages small, or as large as was asked for", async () => {
+    const { store, client } = await start();
+    for (let i = 0; i < 8; i++) await put(store, [`key-${i}`], "x".repeat(100_000));
+    expect((await streamOf(client, {})).map(({ entries }) => entries.length)).toEqual([2, 2, 2, 2]);
+    expect((await streamOf(client, { maxBytes: 500_000 })).map(({ entries }) => entries.length)).toEqual([4, 4]);
+  });
+
+  test("of nothing is one page", async () => {
+    const { client } = await start();
+    expect(await streamOf(client, {})).toMatchObject([{ entries: [] }]);
+  });
+
+  test("reads no further than its caller", async () => {
+    const { store, client } = await start();
+    for (let i = 0; i < 20; i++) await put(store, [`key-${i}`], "x".repeat(200_000));
+    const scan = store.scan.bind(store);
+    let read = 0;
+    store.scan = (request) => {
+      read++;
+      return scan(request);
+    };
+    for await (const { page } of client.scanStream({})) {
+      expect(page!.entries).toHaveLength(1);
+      expect(read).toBeLessThanOrEqual(2);
+      break;
+    }
   });
 });
