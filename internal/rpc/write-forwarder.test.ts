@@ -108,7 +108,6 @@ describe("a replica that passes writes on", () => {
     const kv = createClient(KVStore, http1(replica.url));
     const retry = { clientId: "c", clientSeq: 3n };
     const touch = { operation: { case: "touch" as const, value: { key: "k" } } };
-    // oxlint-disable-next-line unicorn/no-thenable -- as the contract calls it
     const txn = { then: [touch] };
     const calls = [
       () => kv.set({ key: "k", ifSeq: 4n, ...retry }),

@@ -83,7 +83,6 @@ describe("the answer to", () => {
   test("a transaction says which comparisons failed, and has the results of the list that was carried out", async () => {
     const request = {
       compares: [{ key: "c", target: { case: "exists" as const, value: true } }],
-      // oxlint-disable-next-line unicorn/no-thenable -- as the contract calls it
       then: [
         { operation: { case: "get" as const, value: { key: "a" } } },
         { operation: { case: "get" as const, value: { key: "b" } } },
@@ -127,7 +126,6 @@ describe("the answer to", () => {
 describe("every write", () => {
   const set = { operation: { case: "set" as const, value: { key: "k" } } };
   const way = { clientId: "c", clientSeq: 7n, acknowledge: Acknowledge.MASTER };
-  // oxlint-disable-next-line unicorn/no-thenable -- as the contract calls it
   const txn = { then: [set] };
 
   const calls: [string, (w: Partial<typeof way>) => Promise<{ readonly repeated: boolean }>][] = [

@@ -113,7 +113,6 @@ describe("a request becomes", () => {
       txn({ compares: [{ key: "c", target: { case: "exists", value: true } }], then: [get], else: [sets] }),
     ).toEqual({
       compares: [{ key: bytes("c"), comparison: "equal", target: { kind: "exists", exists: true } }],
-      // oxlint-disable-next-line unicorn/no-thenable -- as the contract calls it
       then: [{ kind: "get", key: bytes("g") }],
       else: [{ kind: "set", key: bytes("s"), value: bytes(""), condition: { ifAbsent: true } }],
     });

@@ -107,7 +107,6 @@ export function checkedTxn(request: TxnRequest, limits: Limits): Txn {
   }
   return {
     compares: request.compares.map((compare, index) => checkedCompare(compare, `compares[${index}]`, limits)),
-    // oxlint-disable-next-line unicorn/no-thenable -- a list is nothing to await, and the contract calls it so
     then: request.then.map((operation, index) => checkedTxnOperation(operation, `then[${index}]`, limits)),
     else: request.else.map((operation, index) => checkedTxnOperation(operation, `else[${index}]`, limits)),
   };
