@@ -32,7 +32,7 @@ import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
 type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
 export interface KvOptions extends ScanHandlerOptions, WriteHandlerOptions, WatchHandlerOptions {
-  readonly store: Pick<RpcStore, "get" | "updates" | "history"> &
+  readonly store: Pick<RpcStore, "readPoint" | "get" | "updates" | "history"> &
     ScanHandlerOptions["store"] &
     WriteHandlerOptions["store"];
 }

@@ -9,7 +9,7 @@ export type RpcStore = Pick<
   | "readPoint"
   | "get"
   | "scan"
-  | "countKeys"
+  | "count"
   | "write"
   | "updates"
   | "whenApplied"

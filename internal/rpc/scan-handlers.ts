@@ -1,5 +1,4 @@
 /** Scans of `KVStore`: a page, pages in a row, and counts, none of which keeps others waiting for long. */
-import { setImmediate } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
@@ -18,7 +17,6 @@ import type { ReadPoint, ScanRequest } from "../store/store.js";
 import { keyToWire, positionToWire, stalenessToWire } from "./convert.js";
 import { aboutToWire, ANSWER_OVERHEAD_BYTES, copyOf } from "./entries.js";
 import type { FreshReads } from "./fresh-reads.js";
-import type { KeyRange } from "./key-range.js";
 import type { LargeAnswers } from "./large-answers.js";
 import { type Limits, SCAN_DEFAULT } from "./limits.js";
 import type { RpcReplicator, RpcStore } from "./ports.js";
@@ -26,7 +24,7 @@ import { RequestError } from "./request-error.js";
 import { checkedScan, checkedScanRange, pageTokenOf } from "./scan-request.js";
 
 export interface ScanHandlerOptions {
-  readonly store: Pick<RpcStore, "readPoint" | "scan" | "countKeys">;
+  readonly store: Pick<RpcStore, "scan" | "count">;
   readonly replicator: Pick<RpcReplicator, "stalenessMs">;
   readonly limits: Limits;
   readonly reads: Pick<FreshReads, "admit">;
@@ -82,19 +80,9 @@ async function count(
   { signal }: HandlerContext,
   { store, replicator, limits, reads }: ScanHandlerOptions,
 ): Promise<ScanResponse> {
-  let rest: KeyRange | undefined = checkedScanRange(request, limits);
+  const rest = checkedScanRange(request, limits);
   await reads.admit(request.consistency, signal);
-  // What was there then is counted; of what came later nothing is promised.
-  const point = store.readPoint();
-  let keys = 0;
-  while (rest) {
-    const slice = store.countKeys(rest);
-    keys += slice.count;
-    rest = slice.next && { ...rest, start: slice.next };
-    if (!rest) break;
-    await setImmediate();
-    signal.throwIfAborted();
-  }
+  const { count: keys, point } = await store.count(rest, undefined, signal);
   return create(ScanResponseSchema, { ...aboutRead(point, replicator), count: toWire64(keys) });
 }
 

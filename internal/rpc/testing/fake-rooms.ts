@@ -12,7 +12,6 @@ import type {
   TransferResult,
 } from "../../replication/replicator.js";
 import {
-  type KeyCount,
   type ScanRequest,
   type StorageLimits,
   StoreError,
@@ -55,8 +54,6 @@ export class FakeStore implements RpcStore {
   readonly txns: Txn[] = [];
   /** What the next writes answer instead of what they did: sets and deletes are carried out, the others are not. */
   readonly answers: Partial<TxnReceipt>[] = [];
-  /** Parts that were counted. */
-  counted = 0;
   /** With what each page of updates was asked for. */
   readonly updatesRequests: UpdatesRequest[] = [];
   /** With what each write was called. */
@@ -121,12 +118,10 @@ export class FakeStore implements RpcStore {
     return { entries, ...(next && entries.length < found.length && { next }), point };
   }
 
-  /** Two keys at a time. */
-  countKeys({ start, end }: KeyRange): KeyCount {
-    const limit = 2;
-    const { entries, next } = this.scan({ start, ...(end && { end }), limit, maxBytes: 1e9, keysOnly: true });
-    this.counted++;
-    return { count: entries.length, ...(next && { next }) };
+  async count({ start, end }: KeyRange): ReturnType<RpcStore["count"]> {
+    const request = { start, ...(end && { end }), limit: 1e9, maxBytes: 1e9, keysOnly: true };
+    const { entries, point } = this.scan(request);
+    return { count: entries.length, point };
   }
 
   async transact(txn: Txn, options?: WriteOptions): ReturnType<RpcStore["transact"]> {
