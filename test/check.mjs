@@ -24,6 +24,7 @@ const checks = [
   { name: "contract lint", run: ["buf", "lint"], mend: "mend the .proto files as said above" },
   { name: "contract format", run: ["buf", "format", "--diff", "--exit-code"], mend: "npm run format" },
   { name: "generated code", run: generatedCodeIsCurrent, mend: "npm run generate, and commit api/gen" },
+  { name: "API reference", run: apiReferenceIsCurrent, mend: "npm run docs, and commit docs/api.md" },
   {
     name: "contract is compatible",
     run: ["buf", "breaking", "--against", "api/baseline.binpb"],
@@ -49,6 +50,13 @@ async function generatedCodeIsCurrent() {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+async function apiReferenceIsCurrent() {
+  // Not imported above: the packages that it needs may not be installed yet.
+  const { apiDocument, documentPath } = await import("./api-docs.mjs");
+  const ok = readFileSync(documentPath, "utf8") === (await apiDocument());
+  return { ok, output: ok ? "" : "not current: docs/api.md\n" };
 }
 
 function readTree(folder) {

@@ -359,7 +359,8 @@ export const ScanResponseSchema: GenMessage<ScanResponse> = /*@__PURE__*/
  */
 export type ScanStreamRequest = Message<"cambium.v1.ScanStreamRequest"> & {
   /**
-   * Without `count_only`.
+   * Without `count_only`. Its `limit` holds for all pages together, and may be any number; 0: until the range is read. Its
+   * `max_bytes` is that of a page; 0: 256 KiB.
    *
    * @generated from field: cambium.v1.ScanRequest scan = 1;
    */
@@ -493,7 +494,8 @@ export type SetRequest = Message<"cambium.v1.SetRequest"> & {
 
   /**
    * Only when the key has not changed since the answer of this token, and not before it either: its `mod_seq` is the seq of
-   * the token's position. The lineage is checked, so that a seq of a history that was lost does not pass for one of this.
+   * the token's position. The lineage is checked, so that a seq of a history that was lost does not pass for one of this. Not
+   * with `if_seq`.
    *
    * @generated from field: bytes if_token = 8;
    */
@@ -2220,8 +2222,8 @@ export const KVStore: GenService<{
    * this watch (every few seconds). After a break, go on with the last `token`: nothing is lost or repeated.
    * The stream ends by itself with: OUT_OF_RANGE with LogRange when the log no longer holds the place to begin after (read the
    * keys, then watch from there); ABORTED with LineageLost when history behind the token, or behind what was sent, was lost in
-   * a failover; RESOURCE_EXHAUSTED with WatchEnded when the caller reads too slowly, or there are too many watches
-   * (`limits.max_watches`); UNAVAILABLE with WatchEnded when this node shuts down, or takes over the whole state of its master: go on
+   * a failover; RESOURCE_EXHAUSTED with WatchEnded when the caller reads too slowly, or with LimitExceeded when there are too
+   * many watches (`limits.max_watches`); UNAVAILABLE with WatchEnded when this node shuts down, or takes over the whole state of its master: go on
    * from the token, here or on another node.
    *
    * @generated from rpc cambium.v1.KVStore.Watch
