@@ -158,20 +158,21 @@ describe("a watch", () => {
     giveAll(running.watches, batch(1));
     const kv = client(running);
     const token = bytes("a token");
+    const signal = expect.any(AbortSignal);
     await take((options) => kv.watch({}, options), 1);
     await take((options) => kv.watch({ key: "k", after: 0n, wantPrevious: true }, options), 1);
     await take((options) => kv.watch({ prefix: "p", after: 7n, keysOnly: true }, options), 1);
     await take((options) => kv.watch({ start: "a", end: "b", afterToken: token }, options), 1);
-    expect(running.watches.opened.map(({ request }) => ({ ...request, signal: undefined }))).toEqual([
-      { signal: undefined, after: "now" },
-      { signal: undefined, filter: { key: bytes("k") }, after: { seq: 0 }, wantPrevious: true },
+    expect(running.watches.opened.map(({ request }) => request)).toEqual([
+      { signal, after: "now" },
+      { signal, filter: { key: bytes("k") }, after: { seq: 0 }, wantPrevious: true },
       {
         signal: undefined,
         filter: { range: { start: bytes("p"), end: Buffer.from("q") } },
         after: { seq: 7 },
         keysOnly: true,
       },
-      { signal: undefined, filter: { range: { start: bytes("a"), end: bytes("b") } }, after: { token } },
+      { signal, filter: { range: { start: bytes("a"), end: bytes("b") } }, after: { token } },
     ]);
   });
 

@@ -1036,7 +1036,7 @@ export const Cluster: GenService<{
    * that is no longer needed then. Nodes do so by themselves too (`snapshots` in the configuration). Joins a snapshot that
    * is being written already. Served by every node that is ready; it concerns that node only.
    * Errors: RESOURCE_EXHAUSTED (disk full; the snapshot before stays), UNAVAILABLE (the node is not ready, shuts down, or
-   * its disk failed), ABORTED (history was cut in a failover; try again).
+   * its disk failed), ABORTED with LineageLost (history was cut in a failover; try again).
    *
    * @generated from rpc cambium.v1.Cluster.CreateSnapshot
    */
