@@ -167,7 +167,7 @@ describe("a watch", () => {
       { signal, after: "now" },
       { signal, filter: { key: bytes("k") }, after: { seq: 0 }, wantPrevious: true },
       {
-        signal: undefined,
+        signal,
         filter: { range: { start: bytes("p"), end: Buffer.from("q") } },
         after: { seq: 7 },
         keysOnly: true,

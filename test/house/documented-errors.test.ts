@@ -67,7 +67,7 @@ async function addedTwice(): Promise<CallError> {
   });
   const reader = stream.body!.getReader();
   const { value } = await reader.read();
-  const first = Buffer.from(value!);
+  const first = Buffer.from(value);
   const { streamId } = JSON.parse(first.subarray(5, 5 + first.readUInt32BE(1)).toString()) as { streamId: string };
   const answer = await kv("AddWatch", { streamId, watch: { watchId: "1", watch: {} } });
   await reader.cancel();
