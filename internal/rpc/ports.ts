@@ -18,6 +18,7 @@ export type RpcStore = Pick<
   | "history"
   | "appliedSeq"
   | "promised"
+  | "masterTimeMs"
   | "changeLimits"
 > & {
   transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt>;

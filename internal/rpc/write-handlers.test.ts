@@ -91,7 +91,7 @@ describe("the answer to", () => {
       ],
       else: [{ operation: { case: "delete" as const, value: { key: "d" } } }],
     };
-    const nowMs = epochMs(1_000_000);
+    const { nowMs } = running.store;
     const entry = { value: bytes("v"), createSeq: seq(1), modSeq: seq(2), expiresAtMs: epochMs(nowMs + 70) };
     const results = [
       { existed: true, entry },
@@ -99,7 +99,7 @@ describe("the answer to", () => {
       { existed: true, sum: 8n },
       { existed: true, previous },
     ];
-    running.store.answers.push({ succeeded: true, results, nowMs });
+    running.store.answers.push({ succeeded: true, results });
     expect(await client().txn(request)).toMatchObject({
       ...about,
       succeeded: true,

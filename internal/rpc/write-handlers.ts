@@ -35,7 +35,7 @@ import {
 } from "./write-requests.js";
 
 export interface WriteHandlerOptions {
-  readonly store: Pick<RpcStore, "write" | "transact">;
+  readonly store: Pick<RpcStore, "write" | "transact" | "masterTimeMs">;
   readonly limits: Limits;
   readonly large: LargeAnswers;
   readonly writes: Pick<AcknowledgedWrites, "write">;
@@ -106,7 +106,8 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
       return forwarder.hereOrForward(KVStore.method.txn, request, context, async () => {
         const count = Math.max(txn.then.length, txn.else.length);
         const receipt = await carryOut(count, way, context, options, (how) => store.transact(txn, how));
-        const { succeeded, failedCompares, results, nowMs } = receipt;
+        const { succeeded, failedCompares, results } = receipt;
+        const nowMs = store.masterTimeMs();
         const operations = succeeded ? txn.then : txn.else;
         return {
           succeeded,

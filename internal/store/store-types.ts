@@ -110,8 +110,6 @@ export interface TxnReceipt extends WriteReceipt {
   readonly succeeded: boolean;
   /** Which did not, by their places, from 0 on. */
   readonly failedCompares: readonly number[];
-  /** The master's time at which the operations were carried out: deadlines of entries are told relative to it. */
-  readonly nowMs: EpochMs;
 }
 
 export interface ProduceReceipt {

@@ -1,7 +1,7 @@
 /** A store and a replicator as simple as they can be, for tests of what stands before them. */
 import { EpochHistory } from "../../base/epoch-history.js";
 import { clusterId, epochId, type NodeId, nodeId } from "../../base/ids.js";
-import { epoch, epochMs, type Position, type Seq, seq } from "../../base/position.js";
+import { epoch, type EpochMs, epochMs, type Position, type Seq, seq } from "../../base/position.js";
 import type { Asker, PromiseReply, PromiseRequest, SurveyReply } from "../../replication/peer.js";
 import type {
   MasterMessage,
@@ -90,6 +90,10 @@ export class FakeStore implements RpcStore {
     return token.length === 1 && token[0]! > this.#seq ? this.reads.add(signal) : undefined;
   }
 
+  masterTimeMs(): EpochMs {
+    return this.nowMs;
+  }
+
   get position(): Position {
     return { epoch: epoch(1), seq: seq(this.#seq) };
   }
@@ -130,8 +134,8 @@ export class FakeStore implements RpcStore {
     if (this.failure) throw this.failure;
     await this.gate;
     this.#seq++;
-    const { position, nowMs } = this;
-    return { position, token: TOKEN, nowMs, succeeded: true, failedCompares: [], results: [], ...this.answers.shift() };
+    const { position } = this;
+    return { position, token: TOKEN, succeeded: true, failedCompares: [], results: [], ...this.answers.shift() };
   }
 
   async write(commands: readonly WriteCommand[], options?: WriteOptions): ReturnType<RpcStore["write"]> {
