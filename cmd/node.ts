@@ -21,6 +21,7 @@ import {
   type NodeKind,
   printConfig,
 } from "../internal/config/config.js";
+import { WatchHub } from "../internal/watch/watch-hub.js";
 import { SlabEngine } from "../internal/engine/slab-engine.js";
 import { protectedModeWarning } from "../internal/identity/access.js";
 import { RetentionLoop } from "../internal/records/retention-loop.js";
@@ -247,8 +248,10 @@ async function buildRooms(
     nowMs: () => store.masterTimeMs(),
     truncateBelow: (offset) => store.truncateRecords(offset),
   });
+  const watches = new WatchHub({ store, clock, limits: { watchesMax: config.limits.watchesMax } });
   const closeRooms = async (): Promise<void> => {
     const retentionEnded = retention.close();
+    await watches.close();
     await replicator.close();
     await network.close();
     await store.close();
@@ -263,6 +266,7 @@ async function buildRooms(
     server = await RpcServer.listen({
       store,
       records: store,
+      watches,
       backups: store,
       replicator,
       clock,
@@ -297,7 +301,10 @@ async function buildRooms(
     return {
       port: listening.port,
       close: async () => {
+        // Streams that follow the log have no end of their own for a drain to wait for.
+        const watchesEnded = watches.close();
         await listening.close();
+        await watchesEnded;
         await closeRooms();
       },
     };

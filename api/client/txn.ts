@@ -163,7 +163,6 @@ export function txnRequest({ compares, operations, otherwise }: TxnPlan): Messag
   return {
     compares: compares.map(toWireCompare),
     // A list, which no `await` takes for a promise's.
-    // oxlint-disable-next-line unicorn/no-thenable
     then: operations.map(toWireTxnOperation),
     else: otherwise.map(toWireTxnOperation),
   };

@@ -139,13 +139,6 @@ function changeOf(change: Change, withValues: boolean): Line {
       const { key, modSeq } = change;
       return { json: { kind, ...keyOf(key), modSeq }, text: `${kind} ${quoted(key)} as seq ${modSeq} left it` };
     }
-    case "delete-range": {
-      const { start, end } = change;
-      return {
-        json: { kind, start: keyOf(start), ...(end && { end: keyOf(end) }) },
-        text: `delete from ${quoted(start)} ${end ? `up to ${quoted(end)}` : "on"}`,
-      };
-    }
     case "epoch": {
       const { epochId, forced, master } = change;
       return {

@@ -90,6 +90,7 @@ test("the directory is all that must be given", () => {
       messageBytesMax: 2 ** 22,
       pendingBytesMax: 2 ** 26,
       maxReadWaitMs: 5000,
+      watchesMax: 20_000,
     },
     replication: {
       replicas: [],
@@ -122,7 +123,7 @@ master: { address: "[2001:DB8:0::1]:8080", sync_interval: 250ms }
 wal: { directory: data, durability: interval, sync_interval: 100ms, max_file_size: 65536 }
 storage: { max_entries: 5, max_bytes: 1GiB, eviction_policy: ttl }
 retries: { max_bytes: 2MiB, retention: 90s }
-limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB, max_read_wait: 1s }
+limits: { max_key_bytes: 100, max_value_bytes: 2MiB, max_message_bytes: 8MB, max_pending_bytes: 8MB, max_read_wait: 1s, max_watches: 7 }
 replication:
   { replicas: ["a:1", "b:2"], sync_interval: 50ms, batch_bytes: 4KiB, window_bytes: 4KiB, commit: majority, write_timeout: 3s }
 cluster: { nodes: [Node-1:9000, Replica-1:9000, "[::1]:9000"] }
@@ -151,6 +152,7 @@ log: { level: debug, format: json }
       messageBytesMax: 8e6,
       pendingBytesMax: 8e6,
       maxReadWaitMs: 1000,
+      watchesMax: 7,
     },
     replication: {
       replicas: ["a:1", "b:2"],

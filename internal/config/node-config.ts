@@ -106,6 +106,7 @@ export interface LimitsConfig {
   /** Of all writes in flight; has room for a largest message. */
   readonly pendingBytesMax: number;
   readonly maxReadWaitMs: number;
+  readonly watchesMax: number;
 }
 
 export interface ReplicationConfig {
@@ -198,6 +199,7 @@ export function toNodeConfig(options: {
       messageBytesMax: limits.max_message_bytes,
       pendingBytesMax: limits.max_pending_bytes,
       maxReadWaitMs: limits.max_read_wait,
+      watchesMax: limits.max_watches,
     },
     replication: {
       replicas: replication.replicas,

@@ -198,6 +198,12 @@ function buildSchema(kind: NodeKind) {
           description:
             "How long a read waits, at most, until this node is as fresh as the read asks for. The caller's own deadline may be shorter.",
         }).prefault("5s"),
+        max_watches: wholeNumber({
+          min: 0,
+          max: 1_000_000,
+          description:
+            "Watches that are open on this node, all callers together; beyond it further ones are refused. 0: none may be.",
+        }).prefault(20_000),
       },
       checkLimits,
     ),

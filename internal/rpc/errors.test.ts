@@ -52,6 +52,7 @@ const storeCodes: Record<StoreErrorCode, Code> = {
   out_of_bounds: Code.FailedPrecondition,
   too_large: Code.ResourceExhausted,
   retry_too_old: Code.FailedPrecondition,
+  retry_differs: Code.InvalidArgument,
   retries_full: Code.ResourceExhausted,
   closing: Code.Unavailable,
   failed: Code.Unavailable,

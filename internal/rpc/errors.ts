@@ -92,6 +92,7 @@ export class ErrorMap {
       case "lineage_lost":
         return refuse(Code.Aborted, message, [lineageDetail(error.fork)]);
       case "invalid_token":
+      case "retry_differs":
         return refuse(Code.InvalidArgument, message);
       case "condition_failed":
       case "not_an_integer":

@@ -18,8 +18,6 @@ export type StoreErrorCode =
   | "outcome_unknown"
   /** The log does not hold the place that was asked for; `range` tells what it holds. */
   | "out_of_range"
-  /** What was asked for is one record's, and more than an answer may have. */
-  | "too_large"
   /** The record log does not hold the offset that was asked for; `offsets` tells what it holds. */
   | "offset_out_of_range"
   /** A token names a history that is not, or is no longer, this cluster's. */
@@ -32,7 +30,7 @@ export type StoreErrorCode =
   | "not_an_integer"
   /** A sum would pass its bounds (`counter`); nothing was changed. */
   | "out_of_bounds"
-  /** The values that the write reads are together more than one record and one answer may hold (`passed`); nothing was changed. */
+  /** What was asked for belongs to one record, or one answer, and is more than that may hold (`passed`); nothing was changed. */
   | "too_large"
   /** A repeat whose answer is not remembered any more (`oldestClientSeq`); it was not executed now. */
   | "retry_too_old"
