@@ -19,6 +19,8 @@ import type { JsonBytes } from "./json-bytes.js";
 
 const { events: EVENTS, position: POSITION, token: TOKEN, more: MORE } = WatchResponseSchema.field;
 
+const COMMA = Buffer.from(",");
+
 export class WatchEncoder {
   readonly #jsonBytes: JsonBytes;
   readonly #jsonOptions: Partial<JsonWriteOptions>;
@@ -27,8 +29,8 @@ export class WatchEncoder {
   /** As long as somebody is still to be told of them. */
   readonly #batches = new WeakMap<WatchBatch, WatchResponse>();
   readonly #events = new WeakMap<UpdateEvent, Uint8Array>();
-  readonly #texts = new WeakMap<UpdateEvent, Uint8Array>();
-  #encoded = 0;
+  readonly #texts = new WeakMap<WatchBatch, Uint8Array>();
+  readonly #eventTexts = new WeakMap<UpdateEvent, Uint8Array>();
 
   constructor(options: { readonly jsonBytes: JsonBytes; readonly jsonOptions: Partial<JsonWriteOptions> }) {
     this.#jsonBytes = options.jsonBytes;
@@ -46,11 +48,6 @@ export class WatchEncoder {
   /** About how many bytes the message of a batch has. */
   bytesOf({ events }: WatchBatch): number {
     return events.reduce((sum, event) => sum + bytesOfEvent(event), 0);
-  }
-
-  /** Events that were encoded so far. */
-  get encodedEvents(): number {
-    return this.#encoded;
   }
 
   /** The message of a batch, to be sent on this tick. */
@@ -87,28 +84,37 @@ export class WatchEncoder {
     if (!bytes) {
       bytes = new BinaryWriter().bytes(toBinary(EventSchema, eventToWire(event))).finish();
       this.#events.set(event, bytes);
-      this.#encoded++;
     }
     return bytes;
   }
 
-  #json({ events, position, token, more }: WatchBatch): WatchResponse {
+  #json(batch: WatchBatch): WatchResponse {
+    const { events, position, token, more } = batch;
     return create(WatchResponseSchema, {
-      events: events.map((event) => this.#standInFor(this.#text(event))),
+      // One in the place of all of them: their texts are in its place in the list, with the commas between them.
+      events: events.length === 0 ? [] : [this.#standInFor(this.#textsOf(batch))],
       position: positionToWire(position),
       ...(token && { token: bytesToWire(token) }),
       ...(more && { more }),
     });
   }
 
+  #textsOf(batch: WatchBatch): Uint8Array {
+    let texts = this.#texts.get(batch);
+    if (!texts) {
+      const parts = batch.events.flatMap((event) => [COMMA, this.#text(event)]);
+      this.#texts.set(batch, (texts = Buffer.concat(parts.slice(1))));
+    }
+    return texts;
+  }
+
   #text(event: UpdateEvent): Uint8Array {
-    let text = this.#texts.get(event);
+    let text = this.#eventTexts.get(event);
     if (!text) {
       const message = eventToWire(event);
       this.#jsonBytes.prepare(message);
       text = this.#jsonBytes.encode(toJsonString(EventSchema, message, this.#jsonOptions));
-      this.#texts.set(event, text);
-      this.#encoded++;
+      this.#eventTexts.set(event, text);
     }
     return text;
   }
