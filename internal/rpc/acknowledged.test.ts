@@ -62,7 +62,7 @@ describe.each(writes)("%s", (_name, write) => {
     const running = await start();
     const { UNSPECIFIED, MASTER, COMMITTED } = Acknowledge;
     for (const acknowledge of [UNSPECIFIED, COMMITTED, MASTER]) await write(running.url, acknowledge);
-    expect(optionsOf(running)).toEqual([
+    expect(optionsOf(running)).toMatchObject([
       { acknowledge: "committed", timeoutMs: 10_000 },
       { acknowledge: "committed", timeoutMs: 10_000 },
       { acknowledge: "kept", timeoutMs: 10_000 },

@@ -15,12 +15,22 @@ const SECRET_TEXT = SECRET.toString("base64");
 const NUMBER_BYTES = 6;
 const STAND_IN_CHARS = SECRET_TEXT.length + (NUMBER_BYTES / 3) * 4;
 
-/** A piece of a finished text, and what the library would write around a stand-in for it. */
-export interface JsonPiece {
-  readonly json: Uint8Array;
-  /** Both are left out of the text together with the stand-in between them. */
+/** What the library writes around a stand-in. */
+export interface JsonFrame {
   readonly before: string;
   readonly after: string;
+}
+
+/** A piece of a finished text, that takes the place of a stand-in together with its frame. */
+export interface JsonPiece extends JsonFrame {
+  readonly json: Uint8Array;
+}
+
+/** `textOf`: the text of a message that has nothing but the given text somewhere. */
+export function jsonFrameOf(textOf: (standIn: string) => string): JsonFrame {
+  const [before, after, ...rest] = textOf("@").split("@");
+  assert(before !== undefined && after !== undefined && rest.length === 0, "a stand-in stands in one place");
+  return { before, after };
 }
 
 export class JsonBytes {

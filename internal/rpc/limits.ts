@@ -27,6 +27,8 @@ export const UPDATES_DEFAULT = 1000;
 /** Entries that a page of a Scan may have. */
 export const SCAN_MAX = 10_000;
 export const SCAN_DEFAULT = 1000;
+/** Entries that a page has, whatever was asked for: it is read within one turn of the event loop, and so takes few milliseconds of it. */
+export const SCAN_A_TURN = 4000;
 /** How long a GetUpdates may wait. */
 export const WAIT_MS_MAX = 60_000;
 /** A hundred years of 365.25 days. */

@@ -16,11 +16,13 @@ import { toWire64 } from "../base/position.js";
 import type { ReadPoint, ScanRequest } from "../store/store.js";
 import { keyToWire, positionToWire, stalenessToWire } from "./convert.js";
 import { aboutToWire, ANSWER_OVERHEAD_BYTES, copyOf } from "./entries.js";
+import { jsonKey } from "./adapter.js";
 import type { FreshReads } from "./fresh-reads.js";
 import type { LargeAnswers } from "./large-answers.js";
 import { type Limits, SCAN_DEFAULT } from "./limits.js";
 import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
+import type { ScanEncoder } from "./scan-encoder.js";
 import { checkedScan, checkedScanRange, pageTokenOf } from "./scan-request.js";
 
 export interface ScanHandlerOptions {
@@ -29,6 +31,7 @@ export interface ScanHandlerOptions {
   readonly limits: Limits;
   readonly reads: Pick<FreshReads, "admit">;
   readonly large: LargeAnswers;
+  readonly scanEncoder: ScanEncoder;
 }
 
 /** What a page of a stream may have, unless the request says so: enough for the network, and little for the memory. */
@@ -42,8 +45,12 @@ export function scanHandlers(options: ScanHandlerOptions): Pick<ServiceImpl<type
       const range = checkedScan(request, ANSWER_OVERHEAD_BYTES, limits);
       const wait = reads.admit(request.consistency, context.signal);
       // How large a page is, is known when it has been made only.
-      const read = (): ScanResponse | Promise<ScanResponse> =>
-        large.give(Number.POSITIVE_INFINITY, request, context, () => scanPage(range, options));
+      const read = async (): Promise<ScanResponse> => {
+        const made = await large.give(Number.POSITIVE_INFINITY, request, context, () =>
+          scanPage(range, context, options),
+        );
+        return made.page;
+      };
       return wait ? wait.then(read) : read();
     },
 
@@ -66,9 +73,11 @@ async function* scanStream(
     const request = { ...scan, limit: Math.min(SCAN_DEFAULT, left), maxBytes, pageToken };
     const range = checkedScan(request, ANSWER_OVERHEAD_BYTES, limits);
     await reads.admit(scan.consistency, context.signal);
-    const page = await large.give(Number.POSITIVE_INFINITY, request, context, () => scanPage(range, options));
+    const { page, count: given } = await large.give(Number.POSITIVE_INFINITY, request, context, () =>
+      scanPage(range, context, options),
+    );
     yield create(ScanStreamResponseSchema, { page });
-    left -= page.entries.length;
+    left -= given;
     if (page.nextPageToken.length === 0 || left <= 0) return;
     context.signal.throwIfAborted();
     pageToken = page.nextPageToken;
@@ -86,20 +95,28 @@ async function count(
   return create(ScanResponseSchema, { ...aboutRead(point, replicator), count: toWire64(keys) });
 }
 
-function scanPage(range: ScanRequest, { store, replicator }: ScanHandlerOptions): ScanResponse {
+/** What is read is read at once; what takes long is made of it by turns. */
+async function scanPage(
+  range: ScanRequest,
+  { values, signal }: HandlerContext,
+  { store, replicator, scanEncoder }: ScanHandlerOptions,
+): Promise<{ readonly page: ScanResponse; readonly count: number }> {
   const { entries, next, point } = store.scan(range);
-  return create(ScanResponseSchema, {
-    entries: entries.map((entry) =>
-      create(ScanEntrySchema, {
-        key: keyToWire(entry.key),
-        ...(!range.keysOnly && { value: copyOf(entry.value) }),
-        ...aboutToWire(entry, point.nowMs),
-        valueBytes: toWire64(entry.value.byteLength),
-      }),
-    ),
+  const found = entries.map((entry) =>
+    create(ScanEntrySchema, {
+      key: keyToWire(entry.key),
+      ...(!range.keysOnly && { value: copyOf(entry.value) }),
+      ...aboutToWire(entry, point.nowMs),
+      valueBytes: toWire64(entry.value.byteLength),
+    }),
+  );
+  const page = create(ScanResponseSchema, {
     ...(next && { nextPageToken: pageTokenOf(next, range.reverse === true) }),
     ...aboutRead(point, replicator),
   });
+  await scanEncoder.fill(page, found, { form: values.get(jsonKey) ? "json" : "binary", signal });
+  // The page itself may have them as bytes.
+  return { page, count: found.length };
 }
 
 function aboutRead({ position, token }: ReadPoint, replicator: Pick<RpcReplicator, "stalenessMs">) {

@@ -2,7 +2,7 @@
 import type { ScanRequest as WireRequest } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { ScanRequest } from "../store/store.js";
 import { checkedRange, type KeyRange } from "./key-range.js";
-import { checkAtMost, type Limits, SCAN_DEFAULT, SCAN_MAX } from "./limits.js";
+import { checkAtMost, type Limits, SCAN_A_TURN, SCAN_DEFAULT, SCAN_MAX } from "./limits.js";
 import { RequestError } from "./request-error.js";
 
 /** A page token is one of these bytes, which leave room for other forms, and where the rest begins, or downwards where it ends. */
@@ -14,7 +14,7 @@ export function checkedScan(request: WireRequest, overheadBytes: number, limits:
   checkAtMost(request.limit, SCAN_MAX, "limit");
   return {
     ...checkedScanRange(request, limits),
-    limit: request.limit === 0 ? SCAN_DEFAULT : request.limit,
+    limit: Math.min(SCAN_A_TURN, request.limit === 0 ? SCAN_DEFAULT : request.limit),
     // The token has a key in it.
     maxBytes: Math.min(request.maxBytes || Infinity, limits.messageBytesMax) - overheadBytes - limits.keyBytesMax,
     keysOnly: request.keysOnly,

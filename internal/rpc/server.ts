@@ -47,6 +47,7 @@ import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
+import { ScanEncoder } from "./scan-encoder.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { Turns } from "./turns.js";
 import { WatchEncoder } from "./watch-encoder.js";
@@ -317,8 +318,12 @@ export class RpcServer {
     const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
     const large = new LargeAnswers({ turns: this.#turns, reads });
     const encoder = new WatchEncoder({ jsonBytes, jsonOptions });
+    const scanEncoder = new ScanEncoder({ jsonBytes, jsonOptions });
     const rooms = { store, replicator, watches };
-    router.service(KVStore, kvHandlers({ ...rooms, limits, reads, large, writes, forwarder, encoder, errors }));
+    router.service(
+      KVStore,
+      kvHandlers({ ...rooms, limits, reads, large, writes, forwarder, encoder, scanEncoder, errors }),
+    );
     router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(
       Cluster,

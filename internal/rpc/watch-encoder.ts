@@ -11,11 +11,10 @@ import {
   WatchResponseSchema,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
-import { assert } from "../base/assert.js";
 import type { UpdateEvent } from "../store/store.js";
 import type { WatchBatch } from "../watch/watch-types.js";
 import { bytesOfEvent, bytesToWire, eventToWire, positionToWire } from "./convert.js";
-import type { JsonBytes } from "./json-bytes.js";
+import { type JsonBytes, type JsonFrame, jsonFrameOf } from "./json-bytes.js";
 
 const { events: EVENTS, position: POSITION, token: TOKEN, more: MORE } = WatchResponseSchema.field;
 
@@ -25,7 +24,7 @@ export class WatchEncoder {
   readonly #jsonBytes: JsonBytes;
   readonly #jsonOptions: Partial<JsonWriteOptions>;
   /** An event in a list of a message in JSON, before and after the text of its key, when it has nothing else. */
-  readonly #frame: { readonly before: string; readonly after: string };
+  readonly #frame: JsonFrame;
   /** As long as somebody is still to be told of them. */
   readonly #batches = new WeakMap<WatchBatch, WatchResponse>();
   readonly #events = new WeakMap<UpdateEvent, Uint8Array>();
@@ -35,14 +34,7 @@ export class WatchEncoder {
   constructor(options: { readonly jsonBytes: JsonBytes; readonly jsonOptions: Partial<JsonWriteOptions> }) {
     this.#jsonBytes = options.jsonBytes;
     this.#jsonOptions = options.jsonOptions;
-    const mark = "@";
-    const [before, after, ...rest] = toJsonString(
-      EventSchema,
-      create(EventSchema, { key: mark }),
-      options.jsonOptions,
-    ).split(mark);
-    assert(before !== undefined && after !== undefined && rest.length === 0, "an event has its key once");
-    this.#frame = { before, after };
+    this.#frame = jsonFrameOf((key) => toJsonString(EventSchema, create(EventSchema, { key }), options.jsonOptions));
   }
 
   /** About how many bytes the message of a batch has. */
