@@ -2076,9 +2076,9 @@ export const EventTypeSchema: GenEnum<EventType> = /*@__PURE__*/
  * (16 random bytes as text will do) and numbers its writes 1, 2, 3, …; answers may be asked for in any order among its
  * newest 128. Only what made a record is remembered: a write that was refused, or changed nothing, is judged anew when it is sent
  * again. Errors: INVALID_ARGUMENT when the same two came with another write; FAILED_PRECONDITION with RetryTooOld for a
- * `client_seq` below the newest 128, which is never executed; RESOURCE_EXHAUSTED with LimitExceeded when `retries.max_bytes` are taken by clients that wrote just now. A client that
- * writes nothing for `retries.retention` (1 hour) is forgotten, and so is one that writes nothing for a minute when they are taken:
- * what it sends again after that is executed again.
+ * `client_seq` below the newest 128, which is never executed; RESOURCE_EXHAUSTED with LimitExceeded when `retries.max_bytes` are
+ * taken by clients that wrote just now. A client that writes nothing for `retries.retention` (1 hour) is forgotten, and so is one
+ * that writes nothing for a minute when they are taken: what it sends again after that is executed again.
  *
  * @generated from service cambium.v1.KVStore
  */
