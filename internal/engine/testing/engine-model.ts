@@ -191,6 +191,7 @@ export function proveEngineModel(seed: number, operations: number): void {
     if (life.below(20) === 0) unordered.removeHidden(life.below(300));
     if (life.below(1000) === 0) settle(engine, life);
     if (walk) missed.push(step);
+    if (count % 7 === 0) engine.tidy();
     const key = life.key();
     const [found, expected] = [readIn(engine, key, life.nowMs), readIn(oracle, key, life.nowMs)];
     if (found !== expected) expect(found).toBe(expected);
