@@ -11,8 +11,10 @@ import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
+import { FailureBrake } from "../identity/failure-brake.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
+import type { Identity } from "../identity/role.js";
 import type { Cors } from "./cors.js";
 import {
   answerCall,
@@ -33,8 +35,8 @@ import { correctJson } from "./library-errors.js";
 import type { Readiness } from "./readiness.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
-/** Who makes the call, for those who guard the handlers. */
-export const callerKey: ContextKey<Caller> = createContextKey<Caller>({ address: undefined, authorization: undefined });
+/** Who makes the call, once it is known that it may; for those who guard the handlers. */
+export const identityKey: ContextKey<Identity | undefined> = createContextKey<Identity | undefined>(undefined);
 
 /** By what the call came, for those who have large answers to give. */
 export const connectionKey: ContextKey<Connection> = createContextKey<Connection>({ unsentBytes: 0 });
@@ -60,13 +62,21 @@ export interface AdapterOptions {
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
-  /** Why a caller may not call a method; undefined where it may. Asked before anything of the message is read. */
-  readonly refusal: (method: DescMethod, caller: Caller) => ConnectError | undefined;
+  /** Who calls, where it may call the method, else why not. Asked before anything of the message is read. */
+  readonly admit: (method: DescMethod, caller: Caller) => Admission;
+  /** Names in the certificate that the other end of a connection has proven. */
+  readonly certificateNames?: (request: HttpRequest) => readonly string[] | undefined;
   readonly logger: Logger;
 }
 
+export type Admission =
+  | { readonly identity: Identity }
+  /** `isAttempt`: it showed a credential that is none. */
+  | { readonly refusal: ConnectError; readonly isAttempt: boolean };
+
 export class Adapter {
   readonly #options: AdapterOptions;
+  readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #active = new Set<HttpResponse>();
   /** Of calls whose answer has not been handed over to the network yet. */
@@ -83,6 +93,7 @@ export class Adapter {
 
   constructor(options: AdapterOptions) {
     this.#options = options;
+    this.#brake = new FailureBrake(options.clock);
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -193,11 +204,11 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
-    const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
-    const refusal = this.#options.refusal(handler.method, caller);
-    if (refusal) {
-      answerRefusal(request, response, 403, refusal);
-      this.#discardRest(request, response);
+    const { address, names } = this.#originOf(request);
+    const { authorization } = request.headers;
+    const admission = this.#options.admit(handler.method, { address, authorization, certificateNames: names });
+    if ("refusal" in admission) {
+      this.#refuse(admission, address, request, response);
       return;
     }
     this.#calls.add(response);
@@ -211,7 +222,7 @@ export class Adapter {
     // Over HTTP/1.1 the server sees to it that requests arrive.
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
-      const values = createContextValues().set(callerKey, caller).set(connectionKey, connection);
+      const values = createContextValues().set(identityKey, admission.identity).set(connectionKey, connection);
       if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
@@ -232,6 +243,27 @@ export class Adapter {
       intake?.end();
       this.#discardRest(request, response);
     }
+  }
+
+  #originOf(request: HttpRequest): { address: string | undefined; names: readonly string[] | undefined } {
+    return { address: request.socket.remoteAddress, names: this.#options.certificateNames?.(request) };
+  }
+
+  /** Whoever tries one credential after the other waits for each answer, or is cut off. */
+  #refuse(
+    { refusal, isAttempt }: Extract<Admission, { readonly refusal: ConnectError }>,
+    address: string | undefined,
+    request: HttpRequest,
+    response: HttpResponse,
+  ): void {
+    const answer = (): void => {
+      if (response.destroyed) return;
+      const status = refusal.code === Code.Unauthenticated ? 401 : 403;
+      answerRefusal(request, response, status, refusal, status === 401 ? { "www-authenticate": "Bearer" } : {});
+      this.#discardRest(request, response);
+    };
+    if (!isAttempt) answer();
+    else if (!this.#brake.fail(address, answer)) breakOff(response);
   }
 
   /** What comes of a request: counted, and where it is large, given to be parsed when it is its turn. */

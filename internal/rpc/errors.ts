@@ -169,9 +169,13 @@ function lineageDetail(fork: Position | undefined): Detail {
 
 function ofIdentity(error: IdentityError): ConnectError {
   switch (error.code) {
+    case "no_credential":
+    case "bad_credential":
+      return refuse(Code.Unauthenticated, error.message);
     case "protected_mode":
     case "unproven_peer":
     case "not_allowed":
+    case "outside_prefixes":
       return refuse(Code.PermissionDenied, error.message);
     default:
       return unreachable(error.code);

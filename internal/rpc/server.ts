@@ -10,7 +10,7 @@ import { createServer as createHttp2, type Http2Server, type ServerHttp2Session 
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { DescMethod, JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
-import { type ConnectError, createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
+import { createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
@@ -23,10 +23,12 @@ import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
+import type { Identities } from "../identity/identities.js";
+import { IdentityError } from "../identity/identity-error.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
-import { Adapter } from "./adapter.js";
-import { callGuard, methodName } from "./call-guard.js";
+import { Adapter, type Admission } from "./adapter.js";
+import { callGuard } from "./call-guard.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { Cors } from "./cors.js";
@@ -40,6 +42,7 @@ import { logHandlers } from "./log-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
+import { audiences, methodName } from "./method-table.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
@@ -97,6 +100,8 @@ export interface RpcServerOptions {
   /** Callers from other machines are refused, peers excepted. */
   readonly protectedMode: boolean;
   readonly clusterSecret?: Uint8Array;
+  /** Those whom the node knows; absent: protected mode, or its absence, says who may call. */
+  readonly identities?: Identities;
   /** How long a write may take before its caller is told that its outcome is unknown. */
   readonly writeTimeoutMs: number;
   /** How long a read may wait until this node is as fresh as it asks for. */
@@ -146,7 +151,12 @@ export class RpcServer {
       masterAddress: () => replicator.masterAddress,
       onBug: options.onBug ?? throwLater,
     });
-    const access = new Access({ protectedMode: options.protectedMode, ...(clusterSecret && { clusterSecret }) });
+    const access = new Access({
+      audiences,
+      protectedMode: options.protectedMode,
+      ...(clusterSecret && { clusterSecret }),
+      ...(options.identities && { identities: options.identities }),
+    });
     const router = this.#createRouter(access, errors);
     this.#adapter = new Adapter({
       handlers: router.handlers,
@@ -155,7 +165,7 @@ export class RpcServer {
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
-      refusal: (method, caller) => refusalOf(access, errors, method, caller),
+      admit: (method, caller) => admissionOf(access, errors, method, caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
@@ -395,14 +405,14 @@ function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Re
   router.rpc(readIndex, handlers.readIndex, question);
 }
 
-/** Why a caller may not call a method, as it is told. */
-function refusalOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): ConnectError | undefined {
+/** Who calls a method, or why it may not, as it is told. */
+function admissionOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): Admission {
   const name = methodName(method);
   try {
-    access.check(name, caller);
-    return undefined;
+    return { identity: access.admit(name, caller) };
   } catch (error) {
-    return errors.toConnectError(error, name);
+    const isAttempt = error instanceof IdentityError && error.code === "bad_credential";
+    return { refusal: errors.toConnectError(error, name), isAttempt };
   }
 }
 

@@ -154,7 +154,8 @@ function rebuilt({ code, rawMessage, details }: ConnectError, address: string): 
   const message = isOurs
     ? `the master at ${address} does not take what this node passes on: ${rawMessage}`
     : rawMessage;
-  const error = new ConnectError(message, code);
+  // The caller's own credential is good, and would be in vain looked for a mistake.
+  const error = new ConnectError(message, isOurs ? Code.Unavailable : code);
   error.details = details.flatMap((detail) => ("type" in detail ? [{ type: detail.type, value: detail.value }] : []));
   return error;
 }
