@@ -29,6 +29,7 @@ import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
 import { RpcServer } from "../internal/rpc/server.js";
 import { type StorageLimits, Store } from "../internal/store/store.js";
 import { NodeFileSystem } from "../internal/wal/node-file-system.js";
+import { CredentialError, Credentials } from "./credentials.js";
 import { dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
 import { createLogger } from "./logger.js";
@@ -52,6 +53,7 @@ interface Flags {
 export async function runServer(program: { kind: NodeKind; program: string; signals: LeaveSignals }): Promise<void> {
   const flags = parseFlags(program);
   const config = readConfig(program, flags);
+  const credentials = readCredentials(program, config);
   if (flags.checkConfig) {
     process.stdout.write(`${flags.config}: valid\n`);
     return;
@@ -74,9 +76,12 @@ export async function runServer(program: { kind: NodeKind; program: string; sign
     config,
     kind: program.kind,
     logger,
+    credentials,
     ...(flags.recover && { recover: flags.recover }),
   });
   drainOnSignals(node, program.signals, logger, config.server.drainTimeoutMs);
+  // A node that has nothing to read again goes with its terminal, as any other program does.
+  if (credentials.hasFiles) process.on("SIGHUP", () => credentials.reload(logger));
   if (flags.untilStdinEnds) program.signals.watchStdin();
   try {
     await node.start();
@@ -90,6 +95,7 @@ export interface NodeOptions {
   readonly config: NodeConfig;
   readonly kind: NodeKind;
   readonly logger: Logger;
+  readonly credentials: Credentials;
   readonly recover?: "truncate-tail";
 }
 
@@ -174,12 +180,12 @@ interface Rooms {
 async function buildRooms(
   options: NodeOptions & { readonly port: number; readonly restart: () => void; readonly closing: AbortSignal },
 ): Promise<Rooms> {
-  const { config, kind, logger, restart, closing } = options;
+  const { config, kind, logger, credentials, restart, closing } = options;
   closing.throwIfAborted();
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
   for (const sentence of cautions(config)) logger.warn(sentence);
-  const exposed = protectedModeWarning(config.server);
+  const exposed = credentials.identities ? undefined : protectedModeWarning(config.server);
   if (exposed !== undefined) logger.warn(exposed);
   const openToOthers = dataDirectoryWarning(config.wal.directory);
   if (openToOthers !== undefined) logger.warn(openToOthers);
@@ -278,6 +284,7 @@ async function buildRooms(
       maxReadWaitMs: config.limits.maxReadWaitMs,
       forwardWrites: config.server.forwardWrites,
       readyMaxStalenessMs: config.server.readyMaxStalenessMs,
+      ...(credentials.identities && { identities: credentials.identities }),
       ...secret,
     });
     const address = formatAddress({ host: config.server.host, port: server.port });
@@ -372,6 +379,16 @@ function readConfig({ kind, program }: { kind: NodeKind; program: string }, flag
     return loadConfig({ kind, file: flags.config, environment: process.env });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${program}: the configuration is not valid\n${error.message}\n`);
+    process.exit(2);
+  }
+}
+
+function readCredentials({ program }: { program: string }, config: NodeConfig): Credentials {
+  try {
+    return new Credentials(config, new SystemClock());
+  } catch (error) {
+    if (!(error instanceof CredentialError)) throw error;
     process.stderr.write(`${program}: the configuration is not valid\n${error.message}\n`);
     process.exit(2);
   }

@@ -6,7 +6,7 @@
  * because one refused it or the connection was never made; so a mastership that changes hands is waited out, and a write
  * without an answer is not repeated. All tries together keep to the call's time.
  */
-import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
+import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../gen/cambium/v1/log_pb.js";
@@ -69,6 +69,7 @@ export interface EndpointPoolOptions {
   readonly endpoints: readonly string[];
   readonly transport: TransportFactory;
   readonly readMaxBytes: number;
+  readonly interceptors?: Interceptor[];
   /** Rounds over all endpoints that a read makes at most. */
   readonly readRounds: number;
   /** The same for a write, while none takes it. */
@@ -351,8 +352,8 @@ export class EndpointPool {
   }
 
   #open(url: string): Endpoint {
-    const { transport, readMaxBytes } = this.#options;
-    return new Endpoint(url, transport(url, { readMaxBytes }));
+    const { transport, readMaxBytes, interceptors } = this.#options;
+    return new Endpoint(url, transport(url, { readMaxBytes, ...(interceptors && { interceptors }) }));
   }
 
   #delayMs(round: number): number {

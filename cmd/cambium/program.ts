@@ -16,6 +16,7 @@ import { addLimitsCommand } from "./limits-command.js";
 import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
+import { addTokenCommand } from "./token-command.js";
 import { addUpdatesCommand } from "./updates-command.js";
 import { addWalCommand } from "./wal-command.js";
 
@@ -67,6 +68,7 @@ function createProgram(terminal: Terminal): Command {
   addBackupCommand(program, terminal);
   addRestoreCommand(program, terminal);
   addWalCommand(program, terminal);
+  addTokenCommand(program, terminal);
   program.addHelpText(
     "after",
     "\nExamples:\n  $ cambium set greeting hello\n  $ cambium get greeting --endpoints 127.0.0.1:8081\n" +

@@ -3,7 +3,7 @@ import type { NodeConfig } from "./node-config.js";
 
 /** What is valid and still not what the operator may expect: a sentence each, to be told at start. */
 export function cautions(config: NodeConfig): string[] {
-  return [...ofStorage(config), ...ofNodes(config)];
+  return [...ofStorage(config), ...ofNodes(config), ...ofPeers(config)];
 }
 
 function ofStorage({ storage: { entriesMax, bytesMax, evictionPolicy } }: NodeConfig): string[] {
@@ -32,6 +32,15 @@ function ofNodes({ cluster }: NodeConfig): string[] {
     );
   }
   return sentences;
+}
+
+/** Where a node knows who calls it, being on the same machine proves nothing. */
+function ofPeers({ server, master, replication, cluster }: NodeConfig): string[] {
+  const hasPeers = master?.address !== undefined || replication.replicas.length > 0 || cluster.nodes.length > 1;
+  if (server.identityFile === undefined || cluster.secret || !hasPeers) return [];
+  return [
+    "server.identity_file is set, and there is no cluster.secret_file: the nodes of the cluster cannot prove to each other what they are",
+  ];
 }
 
 function isThisMachine(host: string): boolean {

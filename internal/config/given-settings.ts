@@ -7,7 +7,7 @@ import type { Layout } from "./layout.js";
 import type { Settings } from "./node-config.js";
 
 /** Keys whose relative paths begin at the working directory. */
-const paths = new Set(["wal.directory", "cluster.secret_file"]);
+const paths = new Set(["wal.directory", "server.identity_file", "cluster.secret_file"]);
 
 export class GivenSettings {
   /** What `complain` was told. */

@@ -38,6 +38,8 @@ export interface ServerConfig {
   /** Origins of web pages that may call, as browsers send them, or `*`. */
   readonly corsOrigins: readonly string[];
   readonly protectedMode: boolean;
+  /** Absolute; absent: the node knows nobody. */
+  readonly identityFile?: string;
   readonly drainTimeoutMs: number;
   /** Whether a replica passes writes on to its master. */
   readonly forwardWrites: boolean;
@@ -151,6 +153,7 @@ export function toNodeConfig(options: {
       ...(server.advertise !== undefined && { advertise: server.advertise }),
       corsOrigins: server.cors_origins,
       protectedMode: server.protected_mode,
+      ...(server.identity_file !== undefined && { identityFile: path.resolve(server.identity_file) }),
       drainTimeoutMs: server.drain_timeout,
       forwardWrites: server.forward_writes,
       readyMaxStalenessMs: server.ready_max_staleness,

@@ -44,8 +44,13 @@ function buildSchema(kind: NodeKind) {
       }).prefault([]),
       protected_mode: flag({
         description:
-          "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything.",
+          "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything. With identity_file it does not count.",
       }).prefault(true),
+      identity_file: filePath({
+        description:
+          "A file with those who may call, and what each of them may do: a line each, as `cambium token create` prints it. Only its owner may read it (chmod 600). With it nobody may do anything without a token, or a certificate, that it names; not on this machine either. It is read again on SIGHUP. Without it callers are told apart by where they are (see protected_mode).",
+        sample: "/etc/cambium/identities",
+      }).optional(),
       drain_timeout: duration({
         min: "100ms",
         max: "1h",
