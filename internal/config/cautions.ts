@@ -13,7 +13,7 @@ function ofStorage({ storage: { entriesMax, bytesMax, evictionPolicy } }: NodeCo
   ];
 }
 
-function ofNodes({ cluster }: NodeConfig): string[] {
+function ofNodes({ cluster, replication, tls }: NodeConfig): string[] {
   const { nodes, secret } = cluster;
   const sentences: string[] = [];
   if (nodes.length > 0 && nodes.length % 2 === 0) {
@@ -26,7 +26,7 @@ function ofNodes({ cluster }: NodeConfig): string[] {
     );
   }
   const elsewhere = nodes.find((node) => !isThisMachine(parseAddress(node).host));
-  if (elsewhere !== undefined && !secret) {
+  if (elsewhere !== undefined && !secret && !replication.peers && (tls?.clientAuth ?? "none") === "none") {
     sentences.push(
       `cluster.nodes names ${elsewhere}, and there is no cluster.secret_file: nodes refuse each other's calls from other machines`,
     );
@@ -35,11 +35,13 @@ function ofNodes({ cluster }: NodeConfig): string[] {
 }
 
 /** Where a node knows who calls it, being on the same machine proves nothing. */
-function ofPeers({ server, master, replication, cluster }: NodeConfig): string[] {
+function ofPeers({ server, tls, master, replication, cluster }: NodeConfig): string[] {
   const hasPeers = master?.address !== undefined || replication.replicas.length > 0 || cluster.nodes.length > 1;
-  if (server.identityFile === undefined || cluster.secret || !hasPeers) return [];
+  const hasProof =
+    cluster.secret !== undefined || replication.peers !== undefined || (tls && tls.clientAuth !== "none");
+  if (server.identityFile === undefined || hasProof === true || !hasPeers) return [];
   return [
-    "server.identity_file is set, and there is no cluster.secret_file: the nodes of the cluster cannot prove to each other what they are",
+    "server.identity_file is set, and there is neither cluster.secret_file nor replication.listen: the nodes of the cluster cannot prove to each other what they are",
   ];
 }
 

@@ -20,6 +20,7 @@ export { cautions } from "./cautions.js";
 export { addressOf } from "./own-address.js";
 export { printConfig } from "./print.js";
 export { PrivateFileError, readPrivateFile } from "./private-file.js";
+export { readTlsFiles, TlsFileError, type TlsMaterial, validUntilMs } from "./tls-files.js";
 export { configJsonSchema } from "./schema.js";
 
 /** Reads a node's configuration. Throws `ConfigError`. */

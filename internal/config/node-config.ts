@@ -1,6 +1,8 @@
 /** The configuration as the rooms take it: units in the names, every default filled in, deep-frozen. */
 import path from "node:path";
+import { parseAddress } from "../base/address.js";
 import type { SettingValues } from "./schema.js";
+import type { TlsFiles } from "./tls-files.js";
 
 export type NodeKind = "master" | "replica";
 
@@ -10,6 +12,8 @@ export interface NodeConfig {
   /** The file that it came from. */
   readonly file: string;
   readonly server: ServerConfig;
+  /** Absent: the port does no TLS. */
+  readonly tls?: TlsConfig;
   /** With a replica only. */
   readonly master?: MasterConfig;
   readonly wal: WalConfig;
@@ -45,6 +49,10 @@ export interface ServerConfig {
   readonly forwardWrites: boolean;
   /** 0: age does not count. */
   readonly readyMaxStalenessMs: number;
+}
+
+export interface TlsConfig extends TlsFiles {
+  readonly clientAuth: "none" | "optional" | "required";
 }
 
 export interface MasterConfig {
@@ -117,6 +125,15 @@ export interface ReplicationConfig {
   readonly commit?: "master" | "majority";
   /** How long a write waits for its quorum. */
   readonly writeTimeoutMs: number;
+  /** The listener for other nodes; absent: they call at the port of all. */
+  readonly peers?: PeerListenerConfig;
+}
+
+export interface PeerListenerConfig extends TlsFiles {
+  readonly caFile: string;
+  readonly host: string;
+  /** The same on all nodes. */
+  readonly port: number;
 }
 
 export interface ClusterConfig {
@@ -158,6 +175,7 @@ export function toNodeConfig(options: {
       forwardWrites: server.forward_writes,
       readyMaxStalenessMs: server.ready_max_staleness,
     },
+    ...tlsConfig(values.tls),
     ...(master && {
       master: {
         ...(master.address !== undefined && { address: master.address }),
@@ -202,11 +220,31 @@ export function toNodeConfig(options: {
       retainedBytesMax: replication.retain_bytes,
       ...(replication.commit !== undefined && { commit: replication.commit }),
       writeTimeoutMs: replication.write_timeout,
+      ...peerListener(replication),
     },
     cluster: clusterConfig(cluster, secret),
     log: { level: log.level, format: log.format },
     settings,
   });
+}
+
+function tlsConfig({ cert_file, key_file, ca_file, client_auth }: SettingValues["tls"]): { tls?: TlsConfig } {
+  if (cert_file === undefined || key_file === undefined) return {};
+  return { tls: { ...filesOf(cert_file, key_file, ca_file), clientAuth: client_auth } };
+}
+
+function peerListener(values: SettingValues["replication"]): { peers?: PeerListenerConfig } {
+  const { listen, cert_file, key_file, ca_file } = values;
+  if (listen === undefined || cert_file === undefined || key_file === undefined || ca_file === undefined) return {};
+  return { peers: { ...parseAddress(listen), ...filesOf(cert_file, key_file), caFile: path.resolve(ca_file) } };
+}
+
+function filesOf(cert: string, key: string, ca?: string): TlsFiles {
+  return {
+    certFile: path.resolve(cert),
+    keyFile: path.resolve(key),
+    ...(ca !== undefined && { caFile: path.resolve(ca) }),
+  };
 }
 
 function clusterConfig(values: SettingValues["cluster"], secret: Uint8Array | undefined): ClusterConfig {

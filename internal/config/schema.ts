@@ -6,6 +6,7 @@ import {
   checkLimits,
   checkRecords,
   checkReplication,
+  checkTls,
   checkTogether,
   isFreeOf,
 } from "./contradiction.js";
@@ -67,6 +68,30 @@ function buildSchema(kind: NodeKind) {
           "A replica that cannot show that it is at most this old says in /readyz, and to gRPC health checks, that it is not ready; it goes on answering reads. Not less than two heartbeats (sync_interval). 0s: age does not count.",
       }).prefault("0s"),
     }),
+    tls: section(
+      "TLS on the port of server. With cert_file the port speaks nothing else; nodes then call each other that way too. The files are read again on SIGHUP, and connections go on.",
+      {
+        cert_file: filePath({
+          description:
+            "This node's certificate, as PEM, and after it those that lead to its authority. It has the host of server.advertise among its names, and is good for servers and clients, since the node is both.",
+          sample: "/etc/cambium/node.crt",
+        }).optional(),
+        key_file: filePath({
+          description: "The key of the certificate, as PEM, without a passphrase.",
+          sample: "/etc/cambium/node.key",
+        }).optional(),
+        ca_file: filePath({
+          description:
+            "The certificates, as PEM, of the authorities that sign those of clients and of other nodes. Without it: those that Node knows, for other nodes; none, for clients.",
+          sample: "/etc/cambium/ca.crt",
+        }).optional(),
+        client_auth: choice(["none", "optional", "required"], {
+          description:
+            "Whether clients are asked for a certificate. optional: who has one that ca_file signed is who server.identity_file says (cert:…). required: nobody else gets a connection; probes of orchestrators do not either.",
+        }).prefault("none"),
+      },
+      checkTls,
+    ),
     ...((kind === "replica" ? { master: masterSection() } : {}) as unknown as MasterShape),
     wal: z
       .strictObject({
@@ -229,6 +254,24 @@ function buildSchema(kind: NodeKind) {
           description:
             "How long a write waits for those who must keep it. After that the caller is told that the outcome is unknown, and at which position the write stands in the log.",
         }).prefault("10s"),
+        listen: address({
+          description:
+            "The address, as host:port, of a listener for the other nodes alone, with mutual TLS: needs cert_file, key_file and ca_file below. Nodes then call each other there: at the host by which they know each other, and at this port, which is the same on all of them. On server.port nobody is a node any more.",
+          sample: "0.0.0.0:8090",
+        }).optional(),
+        cert_file: filePath({
+          description: "The certificate of this node for the others, as tls.cert_file.",
+          sample: "/etc/cambium/peer.crt",
+        }).optional(),
+        key_file: filePath({
+          description: "Its key, as tls.key_file.",
+          sample: "/etc/cambium/peer.key",
+        }).optional(),
+        ca_file: filePath({
+          description:
+            "The authority of the nodes' certificates, as PEM. Whoever has a certificate of it is a node of the cluster, so that it must sign nothing else.",
+          sample: "/etc/cambium/peer-ca.crt",
+        }).optional(),
       },
       checkReplication,
     ),

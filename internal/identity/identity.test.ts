@@ -228,7 +228,7 @@ describe("access with identities", () => {
     const own = accessOf({ protectedMode: true, identities: known });
     const kept = own.admit("cambium.v1.KVStore/Get", bearer(reader));
     const revoked = own.admit("cambium.v1.KVStore/Get", bearer(writer));
-    known.replace(entries.filter(({ name }) => name !== "w").map((entry) => ({ ...entry })));
+    known.replace(structuredClone(entries.filter(({ name }) => name !== "w")));
     expect(own.admit("cambium.v1.KVStore/Get", bearer(reader))).toBe(kept);
     expect(() => own.checkCurrent(kept)).not.toThrow();
     expect(() => own.checkCurrent(revoked)).toThrow("expired or was revoked");

@@ -64,8 +64,8 @@ export interface AdapterOptions {
   readonly turns: Turns;
   /** Who calls, where it may call the method, else why not. Asked before anything of the message is read. */
   readonly admit: (method: DescMethod, caller: Caller) => Admission;
-  /** Names in the certificate that the other end of a connection has proven. */
-  readonly certificateNames?: (request: HttpRequest) => readonly string[] | undefined;
+  /** What the connection of a request tells of who calls. */
+  readonly origin: (request: HttpRequest) => Omit<Caller, "authorization">;
   readonly logger: Logger;
 }
 
@@ -204,11 +204,10 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
-    const { address, names } = this.#originOf(request);
-    const { authorization } = request.headers;
-    const admission = this.#options.admit(handler.method, { address, authorization, certificateNames: names });
+    const caller = { ...this.#options.origin(request), authorization: request.headers.authorization };
+    const admission = this.#options.admit(handler.method, caller);
     if ("refusal" in admission) {
-      this.#refuse(admission, address, request, response);
+      this.#refuse(admission, caller.address, request, response);
       return;
     }
     this.#calls.add(response);
@@ -243,10 +242,6 @@ export class Adapter {
       intake?.end();
       this.#discardRest(request, response);
     }
-  }
-
-  #originOf(request: HttpRequest): { address: string | undefined; names: readonly string[] | undefined } {
-    return { address: request.socket.remoteAddress, names: this.#options.certificateNames?.(request) };
   }
 
   /** Whoever tries one credential after the other waits for each answer, or is cut off. */

@@ -134,7 +134,7 @@ describe("a server", () => {
       ...(authorization !== undefined && { authorization }),
     };
     const answer = await sendHttp2(running.port, headers, frame(new Uint8Array()));
-    return Number(answer.trailers["grpc-status"] ?? answer.headers["grpc-status"]) as Code;
+    return Number(answer.trailers["grpc-status"] ?? answer.headers["grpc-status"]);
   }
 
   const refusals = new Set([Code.Unauthenticated, Code.PermissionDenied]);

@@ -2,13 +2,14 @@
  * One port for everything: Connect, gRPC and gRPC-web, over HTTP/1.1 and HTTP/2, and the probes of orchestrators.
  *
  * Promises: every request is answered, and none ends the process; limits hold before anything is allocated; `close` lets
- * the calls in flight end. It does no TLS yet.
+ * the calls in flight end. With a certificate it does TLS, and nothing else.
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import type { DescMethod, JsonReadOptions, JsonWriteOptions } from "@bufbuild/protobuf";
 import { createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
@@ -36,6 +37,7 @@ import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
+import { type HttpRequest, isHttp2 } from "./http-answer.js";
 import { JsonBytes } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
@@ -44,6 +46,7 @@ import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./
 import { RpcListenError } from "./listen-error.js";
 import { audiences, methodName } from "./method-table.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
+import type { PeerTls } from "./peer-session.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -51,14 +54,19 @@ import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
+import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
 import { Turns } from "./turns.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
+export type { ClientAuth, TlsMaterial } from "./tls.js";
+export type { PeerTls } from "./peer-session.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 
 /** How long a new connection may take to say anything. */
 const SNIFF_TIMEOUT_MS = 1000;
+/** How long a handshake of TLS may take. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** How long a new connection of HTTP/2 may take for its first frame. */
 const SETTINGS_TIMEOUT_MS = 10_000;
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -102,6 +110,12 @@ export interface RpcServerOptions {
   readonly clusterSecret?: Uint8Array;
   /** Those whom the node knows; absent: protected mode, or its absence, says who may call. */
   readonly identities?: Identities;
+  /** Absent: no TLS. */
+  readonly tls?: { readonly material: TlsMaterial; readonly clientAuth: ClientAuth };
+  /** How this node calls others; absent: without TLS. */
+  readonly peerTls?: PeerTls;
+  /** A listener for other nodes alone, where whoever has a certificate of the authority is one; absent: they call at `port`. */
+  readonly peerListener?: { readonly host: string; readonly port: number; readonly material: Required<TlsMaterial> };
   /** How long a write may take before its caller is told that its outcome is unknown. */
   readonly writeTimeoutMs: number;
   /** How long a read may wait until this node is as fresh as it asks for. */
@@ -126,6 +140,12 @@ export class RpcServer {
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
   readonly #sniffer: ProtocolSniffer;
+  /** With TLS only. */
+  readonly #tls: TlsFront | undefined;
+  readonly #peers: { readonly tls: TlsFront; readonly server: NetServer } | undefined;
+  /** Of the listener for peers. */
+  readonly #peerSessions = new WeakSet<object>();
+  readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #hostNames: HostNames | undefined;
@@ -135,7 +155,7 @@ export class RpcServer {
   private constructor(options: RpcServerOptions) {
     useNodeTextEncoding();
     this.#options = options;
-    const { clock, replicator, writeTimeoutMs, clusterSecret } = options;
+    const { clock, replicator, writeTimeoutMs, clusterSecret, peerTls } = options;
     this.#readiness = new Readiness({ store: options.store, replicator, maxStalenessMs: options.readyMaxStalenessMs });
     this.#forwarder = new WriteForwarder({
       isEnabled: options.forwardWrites,
@@ -143,6 +163,7 @@ export class RpcServer {
       clock,
       timeoutMs: writeTimeoutMs,
       ...(clusterSecret && { clusterSecret }),
+      ...(peerTls && { tls: peerTls }),
     });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
@@ -156,6 +177,7 @@ export class RpcServer {
       protectedMode: options.protectedMode,
       ...(clusterSecret && { clusterSecret }),
       ...(options.identities && { identities: options.identities }),
+      hasPeerListener: options.peerListener !== undefined,
     });
     const router = this.#createRouter(access, errors);
     this.#adapter = new Adapter({
@@ -165,6 +187,7 @@ export class RpcServer {
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
+      origin: (request) => this.#originOf(request),
       admit: (method, caller) => admissionOf(access, errors, method, caller),
       logger: options.logger,
     });
@@ -201,23 +224,98 @@ export class RpcServer {
     const [acceptHttp1] = this.#http1.listeners("connection");
     assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
     this.#http1.removeAllListeners("connection");
-    this.#http1.on("connection", (socket) => this.#keepSocket(socket));
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket, this.#tls));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
       http1: (socket) => acceptHttp1.call(this.#http1, socket),
-      http2: (socket) => {
-        // Or else a caller that ends its half would keep the connection.
-        socket.allowHalfOpen = false;
-        this.#http2.emit("connection", socket);
-      },
+      http2: (socket) => this.#acceptHttp2(socket),
     });
+    const { tls, peerListener } = options;
+    if (tls) {
+      this.#tls = this.#frontOf(tls.material, tls.clientAuth, ["h2", "http/1.1"], (socket) => {
+        if (socket.alpnProtocol === "h2") this.#acceptHttp2(socket);
+        else acceptHttp1.call(this.#http1, socket);
+      });
+    }
+    if (peerListener) {
+      const front = this.#frontOf(peerListener.material, "required", ["h2"], (socket) => this.#acceptPeer(socket));
+      this.#peers = { tls: front, server: createNetServer((socket) => this.#keepSocket(socket, front)) };
+    }
+  }
+
+  /** From now on these are shown, and asked for. Throws what OpenSSL finds wrong with them, and keeps what there was. */
+  renewTls({
+    port,
+    peers,
+  }: {
+    readonly port?: TlsMaterial | undefined;
+    readonly peers?: TlsMaterial | undefined;
+  }): void {
+    if (port) this.#tls?.renew(port);
+    if (peers) this.#peers?.tls.renew(peers);
+  }
+
+  #frontOf(
+    material: TlsMaterial,
+    clientAuth: ClientAuth,
+    protocols: readonly string[],
+    accept: (socket: TLSSocket) => void,
+  ): TlsFront {
+    return new TlsFront({
+      material,
+      clientAuth,
+      protocols,
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      accept: (socket) => {
+        this.#sockets.add(socket);
+        socket.once("close", () => void this.#sockets.delete(socket));
+        if (this.#readiness.isDraining) socket.destroy();
+        else accept(socket);
+      },
+      failed: (error) => this.#options.logger.debug("a handshake of TLS failed", { error: error.message }),
+    });
+  }
+
+  #acceptHttp2(socket: Socket): void {
+    // Or else a caller that ends its half would keep the connection.
+    socket.allowHalfOpen = false;
+    this.#http2.emit("connection", socket);
+  }
+
+  #acceptPeer(socket: TLSSocket): void {
+    const mark = (session: ServerHttp2Session): void => void this.#peerSessions.add(session);
+    // The session is made, and told of, in this very call.
+    this.#http2.prependOnceListener("session", mark);
+    this.#acceptHttp2(socket);
+    this.#http2.off("session", mark);
+  }
+
+  /** Asked for each request, found out once a connection. */
+  #originOf(request: HttpRequest): Omit<Caller, "authorization"> {
+    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
+    let origin = this.#origins.get(key);
+    if (!origin) {
+      origin = {
+        address: request.socket.remoteAddress,
+        certificateNames: certificateNamesOf(request.socket as Partial<TLSSocket>),
+        isAtPeerListener: this.#peerSessions.has(key),
+      };
+      this.#origins.set(key, origin);
+    }
+    return origin;
   }
 
   /** Listens and serves once it resolves. Rejects with `RpcListenError`. */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const server = new RpcServer(options);
     await server.#listen();
+    try {
+      await server.#listenForPeers();
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
     return server;
   }
 
@@ -245,6 +343,10 @@ export class RpcServer {
     const closed = new Promise<void>((resolve) => {
       this.#http1.close(() => resolve());
     });
+    const peersClosed = new Promise<void>((resolve) => {
+      if (this.#peers) this.#peers.server.close(() => resolve());
+      else resolve();
+    });
     this.#sniffer.close();
     this.#http1.closeIdleConnections();
     for (const session of this.#sessions) session.close();
@@ -258,6 +360,7 @@ export class RpcServer {
     });
     const lingering = this.#breakOffOnceSilent();
     await closed;
+    await peersClosed;
     deadline.cancel();
     lingering.cancel();
     await this.#forwarder.close();
@@ -294,6 +397,22 @@ export class RpcServer {
       this.#http1.listen({ host, port }, () => {
         this.#http1.off("error", refuse);
         this.#http1.on("error", (error) => logger.error("the listening socket failed", { error: error.message }));
+        resolve();
+      });
+    });
+  }
+
+  #listenForPeers(): Promise<void> {
+    const { peerListener, logger } = this.#options;
+    const server = this.#peers?.server;
+    if (!peerListener || !server) return Promise.resolve();
+    const { host, port } = peerListener;
+    return new Promise((resolve, reject) => {
+      const refuse = (error: NodeJS.ErrnoException): void => reject(RpcListenError.from(error, host, port));
+      server.once("error", refuse);
+      server.listen({ host, port }, () => {
+        server.off("error", refuse);
+        server.on("error", (error) => logger.error("the listener for nodes failed", { error: error.message }));
         resolve();
       });
     });
@@ -352,10 +471,11 @@ export class RpcServer {
     logger.warn("too many connections: new ones are cut off", { connections_max: CONNECTIONS_MAX });
   }
 
-  #keepSocket(socket: Socket): void {
+  #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
-    this.#sniffer.sniff(socket);
+    if (tls) tls.handshake(socket);
+    else this.#sniffer.sniff(socket);
   }
 
   #keepSession(session: ServerHttp2Session): void {
