@@ -290,6 +290,7 @@ async function buildRooms(
       advertisedAddress: advertised,
       limits: config.limits,
       corsOrigins: config.server.corsOrigins,
+      allowedHosts: config.server.allowedHosts,
       protectedMode: config.server.protectedMode,
       drainTimeoutMs: config.server.drainTimeoutMs,
       writeTimeoutMs: config.replication.writeTimeoutMs,

@@ -73,6 +73,7 @@ test("the directory is all that must be given", () => {
       host: "127.0.0.1",
       port: 8080,
       corsOrigins: [],
+      allowedHosts: [],
       protectedMode: true,
       drainTimeoutMs: 10_000,
       forwardWrites: false,

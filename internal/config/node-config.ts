@@ -41,6 +41,8 @@ export interface ServerConfig {
   readonly advertise?: string;
   /** Origins of web pages that may call, as browsers send them, or `*`. */
   readonly corsOrigins: readonly string[];
+  /** Without ports; empty: only callers on this machine are held to the node's own names. */
+  readonly allowedHosts: readonly string[];
   readonly protectedMode: boolean;
   /** Absolute; absent: the node knows nobody. */
   readonly identityFile?: string;
@@ -169,6 +171,7 @@ export function toNodeConfig(options: {
       port: server.port,
       ...(server.advertise !== undefined && { advertise: server.advertise }),
       corsOrigins: server.cors_origins,
+      allowedHosts: server.allowed_hosts,
       protectedMode: server.protected_mode,
       ...(server.identity_file !== undefined && { identityFile: path.resolve(server.identity_file) }),
       drainTimeoutMs: server.drain_timeout,

@@ -43,6 +43,10 @@ function buildSchema(kind: NodeKind) {
         description:
           'Origins of the web pages that may call this node from a browser, such as "https://app.example.com". "*" lets every page of the internet call: only for data that anybody may read and change. Empty: none.',
       }).prefault([]),
+      allowed_hosts: list(host(), {
+        description:
+          "Names by which this node may be called, beside its addresses, loopback names, and those of address, advertise and cors_origins; without ports. A web page can make its own name resolve to this node, and then asks for that one. Empty: only callers on this machine, and web pages, are held to those names; else everybody is.",
+      }).prefault([]),
       protected_mode: flag({
         description:
           "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything. With identity_file it does not count.",

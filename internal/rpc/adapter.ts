@@ -57,8 +57,10 @@ const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 export interface AdapterOptions {
   readonly handlers: readonly UniversalHandler[];
   readonly cors: Cors;
-  /** The names under which callers on this machine may address the node. */
+  /** The names under which callers on this machine, and web pages, may address the node. */
   readonly hostNames: () => HostNames;
+  /** Whether those on other machines may use no other names either. */
+  readonly checksEveryHost: boolean;
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
@@ -185,7 +187,8 @@ export class Adapter {
       answerText(response, 400, text);
       return;
     }
-    if (this.#options.cors.handle(request, response)) return;
+    const isOwnName = (authority: string): boolean => this.#options.hostNames().allows(authority);
+    if (this.#options.cors.handle(request, response, isOwnName)) return;
     const handler = this.#handlers.get(path);
     if (!handler) {
       const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
@@ -385,8 +388,9 @@ export class Adapter {
       answerText(response, 400, text);
       return false;
     }
-    if (isLoopbackAddress(request.socket.remoteAddress) && !this.#options.hostNames().allows(authority)) {
-      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, or the name in server.advertise`;
+    const isHere = isLoopbackAddress(request.socket.remoteAddress);
+    if ((isHere || this.#options.checksEveryHost) && !this.#options.hostNames().allows(authority)) {
+      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, the name in server.advertise, or one in server.allowed_hosts`;
       answerRefusal(request, response, 403, new ConnectError(text, Code.PermissionDenied));
       return false;
     }

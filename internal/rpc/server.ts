@@ -105,6 +105,8 @@ export interface RpcServerOptions {
   readonly limits: Limits;
   /** Origins of web pages that may call; `*` for all. */
   readonly corsOrigins: readonly string[];
+  /** Names by which this node may be called, beside its own; when there are any, nobody may call it by another one. */
+  readonly allowedHosts: readonly string[];
   /** Callers from other machines are refused, peers excepted. */
   readonly protectedMode: boolean;
   readonly clusterSecret?: Uint8Array;
@@ -184,6 +186,7 @@ export class RpcServer {
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
       hostNames: () => this.#ownNames(),
+      checksEveryHost: options.allowedHosts.length > 0,
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
@@ -492,8 +495,8 @@ export class RpcServer {
   }
 
   #ownNames(): HostNames {
-    const { host, advertisedAddress, corsOrigins } = this.#options;
-    this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins]);
+    const { host, advertisedAddress, corsOrigins, allowedHosts } = this.#options;
+    this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins, ...allowedHosts]);
     return this.#hostNames;
   }
 }
