@@ -289,6 +289,7 @@ async function buildRooms(
       port: options.port,
       advertisedAddress: advertised,
       limits: config.limits,
+      serverLimits: config.limits,
       corsOrigins: config.server.corsOrigins,
       allowedHosts: config.server.allowedHosts,
       protectedMode: config.server.protectedMode,

@@ -6,12 +6,14 @@ import { formatDuration, formatSize } from "./unit.js";
 /** What a message needs besides the key and the value that it carries. */
 const messageOverheadBytes = 64 * 1024;
 
-/** All in bytes. */
+/** In bytes, and ms. */
 interface Limits {
   readonly max_key_bytes: number;
   readonly max_value_bytes: number;
   readonly max_message_bytes: number;
   readonly max_pending_bytes: number;
+  readonly header_timeout: number;
+  readonly request_timeout: number;
 }
 
 interface Records {
@@ -80,6 +82,14 @@ export function checkLimits(limits: Limits, context: z.RefinementCtx): void {
       context,
       ["max_pending_bytes"],
       [`is ${pending}, less than one message may have (max_message_bytes, ${message}); make it larger`],
+    );
+  }
+  if (limits.request_timeout < limits.header_timeout) {
+    const [request, header] = [formatDuration(limits.request_timeout), formatDuration(limits.header_timeout)];
+    complain(
+      context,
+      ["request_timeout"],
+      [`is ${request}, less than the head alone may take (header_timeout, ${header}); make it longer`],
     );
   }
 }

@@ -112,6 +112,20 @@ export interface LimitsConfig {
   /** Of all writes in flight; has room for a largest message. */
   readonly pendingBytesMax: number;
   readonly maxReadWaitMs: number;
+  readonly connectionsMax: number;
+  readonly connectionsPerAddressMax: number;
+  /** Of a connection. */
+  readonly streamsMax: number;
+  readonly callsMax: number;
+  readonly arrivingBytesMax: number;
+  /** Of a connection. */
+  readonly unreadBytesMax: number;
+  readonly handshakeTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  /** Not less than `headersTimeoutMs`. */
+  readonly requestTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly unreadTimeoutMs: number;
 }
 
 export interface ReplicationConfig {
@@ -214,6 +228,17 @@ export function toNodeConfig(options: {
       messageBytesMax: limits.max_message_bytes,
       pendingBytesMax: limits.max_pending_bytes,
       maxReadWaitMs: limits.max_read_wait,
+      connectionsMax: limits.max_connections,
+      connectionsPerAddressMax: limits.max_connections_per_address,
+      streamsMax: limits.max_streams,
+      callsMax: limits.max_calls,
+      arrivingBytesMax: limits.max_arriving_bytes,
+      unreadBytesMax: limits.max_unread_bytes,
+      handshakeTimeoutMs: limits.handshake_timeout,
+      headersTimeoutMs: limits.header_timeout,
+      requestTimeoutMs: limits.request_timeout,
+      idleTimeoutMs: limits.idle_timeout,
+      unreadTimeoutMs: limits.unread_timeout,
     },
     replication: {
       replicas: replication.replicas,

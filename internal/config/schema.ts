@@ -193,7 +193,7 @@ function buildSchema(kind: NodeKind) {
       },
     ),
     limits: section(
-      "How large requests may be, and how long they may wait. Larger ones are refused before anything is allocated for them.",
+      "How large requests may be, and how much callers may have of this node at once. What is larger is refused before anything is allocated for it; for whom there is no room is told to come again. Other nodes and health are served all the same.",
       {
         max_key_bytes: size({ min: "1B", max: "65535B", description: "The length of a key, as UTF-8." }).prefault(4096),
         max_value_bytes: size({ min: "1B", max: "32MiB", description: "The length of a value." }).prefault("1MiB"),
@@ -201,7 +201,7 @@ function buildSchema(kind: NodeKind) {
           min: "64KiB",
           max: "32MiB",
           description:
-            "The length of a whole request or answer. Must exceed max_key_bytes and max_value_bytes together by 64KiB.",
+            "The length of a whole request or answer, decompressed. Must exceed max_key_bytes and max_value_bytes together by 64KiB.",
         }).prefault("4MiB"),
         max_pending_bytes: size({
           min: "64KiB",
@@ -215,6 +215,64 @@ function buildSchema(kind: NodeKind) {
           description:
             "How long a read waits, at most, until this node is as fresh as the read asks for. The caller's own deadline may be shorter.",
         }).prefault("5s"),
+        max_connections: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description:
+            "Connections at the same time; those beyond are cut off. The system must allow as many open files.",
+        }).prefault(10_000),
+        max_connections_per_address: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description: "Those of one address, or of one /64 of IPv6. A balancer in front of the nodes is one address.",
+        }).prefault(5000),
+        max_streams: wholeNumber({
+          min: 1,
+          max: 100_000,
+          description: "Calls at the same time on one connection of HTTP/2.",
+        }).prefault(256),
+        max_calls: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description: "Calls at the same time on all connections, those that wait for something included.",
+        }).prefault(20_000),
+        max_arriving_bytes: size({
+          min: "32MiB",
+          max: "64GiB",
+          description: "Bytes of requests that have come, and are not dealt with yet, on all connections.",
+        }).prefault("256MiB"),
+        max_unread_bytes: size({
+          min: "64KiB",
+          max: "1GiB",
+          description:
+            "Bytes of answers that the caller has not taken yet, on one connection; beyond it no further large answers are made for it.",
+        }).prefault("16MiB"),
+        handshake_timeout: duration({
+          min: "1s",
+          max: "5m",
+          description: "How long a handshake of TLS may take.",
+        }).prefault("10s"),
+        header_timeout: duration({
+          min: "1s",
+          max: "5m",
+          description: "How long the head of a request may take to arrive, and the first frame of HTTP/2.",
+        }).prefault("10s"),
+        request_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description: "How long a whole request may take to arrive. Not less than header_timeout.",
+        }).prefault("60s"),
+        idle_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description:
+            "How long a connection may stand with no call on it. More than the clients' and balancers' own, so that they end it first.",
+        }).prefault("65s"),
+        unread_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description: "How long a caller may leave an answer lying; then its connection is ended.",
+        }).prefault("60s"),
       },
       checkLimits,
     ),

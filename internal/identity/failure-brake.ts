@@ -2,8 +2,8 @@
  * Slows down those who show wrong credentials: each address gets so many answers a second to them, and waits for the others.
  * Right credentials are not held up, so that nobody can lock out whoever calls from the same address.
  */
-import { isIPv6 } from "node:net";
 import type { Clock } from "../base/clock.js";
+import { addressGroupOf } from "./address-group.js";
 
 /** Wrong attempts of an address that are answered at once, before the pace counts. */
 const BURST = 10;
@@ -33,7 +33,7 @@ export class FailureBrake {
 
   /** Counts an attempt. Calls `answer` when it may be answered, or returns false where the caller is to be cut off instead. */
   fail(address: string | undefined, answer: () => void): boolean {
-    const key = groupOf(address);
+    const key = addressGroupOf(address);
     const nowMs = this.#clock.monotonicMs();
     const dueMs = Math.max(this.#dueMs.get(key) ?? Number.NEGATIVE_INFINITY, nowMs - BURST * PACE_MS) + PACE_MS;
     const waitMs = dueMs - nowMs;
@@ -61,15 +61,4 @@ export class FailureBrake {
       return;
     }
   }
-}
-
-/** Who has one address of IPv6 has 2^64 of them. */
-function groupOf(address: string | undefined): string {
-  if (address === undefined || !isIPv6(address) || address.toLowerCase().startsWith("::ffff:")) return address ?? "";
-  const [head = "", tail] = address.split("%", 1)[0]!.split("::");
-  const first = head.split(":").filter((part) => part !== "");
-  const last = tail?.split(":").filter((part) => part !== "") ?? [];
-  const groups =
-    tail === undefined ? first : [...first, ...Array<string>(8 - first.length - last.length).fill("0"), ...last];
-  return groups.slice(0, 4).join(":");
 }

@@ -7,6 +7,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
@@ -32,7 +33,9 @@ import {
 } from "./http-answer.js";
 import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
+import { overloaded, RETRY_AFTER } from "./overload.js";
 import type { Readiness } from "./readiness.js";
+import type { ServerLimits } from "./server-limits.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
 /** Who makes the call, once it is known that it may; for those who guard the handlers. */
@@ -46,12 +49,8 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
-/** How long a request over HTTP/2 may take to arrive; over HTTP/1.1 the server sees to it. Streams take what they take. */
-const REQUEST_TIMEOUT_MS = 60_000;
-/** How long a caller may leave an answer unread. */
-const UNREAD_TIMEOUT_MS = 60_000;
-/** How often the two are looked at. */
-const LOOK_INTERVAL_MS = 5000;
+/** How often it is looked whether requests arrive, and answers are taken. */
+const LOOK_INTERVAL_MS = 2500;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -64,6 +63,7 @@ export interface AdapterOptions {
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
+  readonly limits: ServerLimits;
   /** Who calls, where it may call the method, else why not. Asked before anything of the message is read. */
   readonly admit: (method: DescMethod, caller: Caller) => Admission;
   /** What the connection of a request tells of who calls. */
@@ -83,7 +83,9 @@ export class Adapter {
   readonly #active = new Set<HttpResponse>();
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
-  readonly #intake = new Intake();
+  readonly #intake: Intake;
+  /** Of clients. */
+  #callCount = 0;
   /** Messages over HTTP/2 that are not whole yet. */
   readonly #arriving = new Set<Arrival>();
   /** What an answer had left when it was looked at last, and since when that has not become less. */
@@ -95,6 +97,7 @@ export class Adapter {
 
   constructor(options: AdapterOptions) {
     this.#options = options;
+    this.#intake = new Intake(options.limits.arrivingBytesMax);
     this.#brake = new FailureBrake(options.clock);
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
@@ -213,12 +216,21 @@ export class Adapter {
       this.#refuse(admission, caller.address, request, response);
       return;
     }
+    // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
+    const isBetweenNodes = handler.service.typeName === Replication.typeName;
+    const isCounted = !isBetweenNodes && handler.service.typeName !== Health.typeName;
+    const { callsMax } = this.#options.limits;
+    if (isCounted && this.#callCount >= callsMax) {
+      const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
+      answerRefusal(request, response, 429, overloaded(text), RETRY_AFTER);
+      this.#discardRest(request, response);
+      return;
+    }
+    if (isCounted) this.#callCount++;
     this.#calls.add(response);
     const { methodKind } = handler.method;
     const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
     const connection = this.#connectionOf(request);
-    // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
-    const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
     const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
     // Over HTTP/1.1 the server sees to it that requests arrive.
@@ -242,6 +254,7 @@ export class Adapter {
     } finally {
       this.#arriving.delete(arrival);
       this.#calls.delete(response);
+      if (isCounted) this.#callCount--;
       intake?.end();
       this.#discardRest(request, response);
     }
@@ -315,13 +328,13 @@ export class Adapter {
   #look(): void {
     const nowMs = this.#options.clock.monotonicMs();
     for (const arrival of this.#arriving) {
-      if (nowMs - arrival.sinceMs >= REQUEST_TIMEOUT_MS) this.#endOverdue(arrival);
+      if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
     }
     for (const response of this.#active) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
       if (bytes === 0 || !before || bytes < before.bytes) this.#unread.set(response, { bytes, sinceMs: nowMs });
-      else if (before.bytes > 0 && nowMs - before.sinceMs >= UNREAD_TIMEOUT_MS) breakOff(response);
+      else if (before.bytes > 0 && nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
     }
   }
 
@@ -330,7 +343,7 @@ export class Adapter {
     arrival.isOverdue = true;
     this.#arriving.delete(arrival);
     if (response.headersSent) return;
-    const text = `the request did not arrive within ${REQUEST_TIMEOUT_MS} ms; send it again`;
+    const text = `the request did not arrive within ${this.#options.limits.requestTimeoutMs} ms; send it again`;
     answerRefusal(request, response, 408, new ConnectError(text, Code.DeadlineExceeded));
     discardRest(request, response);
   }

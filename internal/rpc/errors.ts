@@ -21,6 +21,7 @@ import { IdentityError } from "../identity/identity-error.js";
 import { ReplicationError, type ReplicationErrorCode } from "../replication/replication-error.js";
 import { type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
 import { positionToWire } from "./convert.js";
+import { overloaded } from "./overload.js";
 import { NodeClosingError, NotFreshError, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
@@ -65,8 +66,9 @@ export class ErrorMap {
       case "closing":
       case "failed":
         return refuse(Code.Unavailable, message);
-      case "disk_full":
       case "overloaded":
+        return overloaded(message);
+      case "disk_full":
         return refuse(Code.ResourceExhausted, message);
       case "not_ordered":
         return refuse(Code.FailedPrecondition, message);

@@ -23,6 +23,7 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
+import { addressGroupOf } from "../identity/address-group.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
@@ -36,7 +37,7 @@ import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
-import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
+import { CONNECTION_WINDOW_BYTES, serverOptionsOf } from "./http2-settings.js";
 import { type HttpRequest, isHttp2 } from "./http-answer.js";
 import { JsonBytes } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
@@ -55,29 +56,20 @@ import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
+import { defaultServerLimits, type ServerLimits } from "./server-limits.js";
 import { Turns } from "./turns.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
+export type { ServerLimits } from "./server-limits.js";
 export type { ClientAuth, TlsMaterial } from "./tls.js";
 export type { PeerTls } from "./peer-session.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 
 /** How long a new connection may take to say anything. */
 const SNIFF_TIMEOUT_MS = 1000;
-/** How long a handshake of TLS may take. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** How long a new connection of HTTP/2 may take for its first frame. */
-const SETTINGS_TIMEOUT_MS = 10_000;
-const HEADERS_TIMEOUT_MS = 10_000;
-/** How long a whole request may take to arrive. */
-const REQUEST_TIMEOUT_MS = 60_000;
-/** Longer than the minute after which balancers and clients give up connections, so that they do it first. */
-const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** How often the timeouts above are looked at. */
-const CHECK_INTERVAL_MS = 5000;
-/** More would take the files that the log needs; callers beyond are cut off at once. */
-const CONNECTIONS_MAX = 10_000;
+/** How often the timeouts of HTTP/1.1 are looked at. */
+const CHECK_INTERVAL_MS = 2500;
 /** How often the log says so. */
 const DROPPED_INTERVAL_MS = 60_000;
 /** How long an answer may stand still on its way while the node drains. */
@@ -103,6 +95,8 @@ export interface RpcServerOptions {
   /** `host:port` at which others reach this node. */
   readonly advertisedAddress: () => string;
   readonly limits: Limits;
+  /** What differs from the defaults. */
+  readonly serverLimits?: Partial<ServerLimits>;
   /** Origins of web pages that may call; `*` for all. */
   readonly corsOrigins: readonly string[];
   /** Names by which this node may be called, beside its own; when there are any, nobody may call it by another one. */
@@ -137,7 +131,8 @@ export class RpcServer {
   readonly #readiness: Readiness;
   readonly #forwarder: WriteForwarder;
   readonly #shutdown = new AbortController();
-  readonly #turns = new Turns();
+  readonly #limits: ServerLimits;
+  readonly #turns: Turns;
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
@@ -149,6 +144,8 @@ export class RpcServer {
   readonly #peerSessions = new WeakSet<object>();
   readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
+  /** Connections of each address. */
+  readonly #addresses = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
@@ -157,6 +154,9 @@ export class RpcServer {
   private constructor(options: RpcServerOptions) {
     useNodeTextEncoding();
     this.#options = options;
+    const limits = { ...defaultServerLimits, ...options.serverLimits };
+    this.#limits = limits;
+    this.#turns = new Turns(limits.unreadBytesMax);
     const { clock, replicator, writeTimeoutMs, clusterSecret, peerTls } = options;
     this.#readiness = new Readiness({ store: options.store, replicator, maxStalenessMs: options.readyMaxStalenessMs });
     this.#forwarder = new WriteForwarder({
@@ -190,15 +190,16 @@ export class RpcServer {
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
+      limits,
       origin: (request) => this.#originOf(request),
       admit: (method, caller) => admissionOf(access, errors, method, caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
       {
-        headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
-        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+        headersTimeout: limits.headersTimeoutMs,
+        requestTimeout: limits.requestTimeoutMs,
+        keepAliveTimeout: limits.idleTimeoutMs,
         connectionsCheckingInterval: CHECK_INTERVAL_MS,
         keepAlive: true,
         keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
@@ -208,8 +209,8 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
-    this.#http1.maxConnections = CONNECTIONS_MAX;
-    this.#http1.on("drop", () => this.#tellOfDropped());
+    this.#http1.maxConnections = limits.connectionsMax;
+    this.#http1.on("drop", () => this.#tellOfDropped({ connections_max: limits.connectionsMax }));
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
@@ -218,7 +219,7 @@ export class RpcServer {
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
-    this.#http2 = createHttp2(serverOptions, this.#adapter.handle);
+    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), this.#adapter.handle);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -269,7 +270,7 @@ export class RpcServer {
       material,
       clientAuth,
       protocols,
-      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
       accept: (socket) => {
         this.#sockets.add(socket);
         socket.once("close", () => void this.#sockets.delete(socket));
@@ -466,26 +467,56 @@ export class RpcServer {
     return router;
   }
 
-  #tellOfDropped(): void {
+  #tellOfDropped(limit: Readonly<Record<string, string | number>>): void {
     const { clock, logger } = this.#options;
     if (this.#hasToldOfDropped) return;
     this.#hasToldOfDropped = true;
     clock.after(DROPPED_INTERVAL_MS, () => (this.#hasToldOfDropped = false));
-    logger.warn("too many connections: new ones are cut off", { connections_max: CONNECTIONS_MAX });
+    logger.warn("too many connections: new ones are cut off", limit);
   }
 
   #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
+    if (!this.#countAddress(socket)) return;
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);
     else this.#sniffer.sniff(socket);
   }
 
+  /** Returns false where the address has too many connections already, of which this one is not any more. */
+  #countAddress(socket: Socket): boolean {
+    const address = addressGroupOf(socket.remoteAddress);
+    const count = this.#addresses.get(address) ?? 0;
+    const { connectionsPerAddressMax } = this.#limits;
+    if (count >= connectionsPerAddressMax) {
+      socket.on("error", () => undefined);
+      socket.destroy();
+      this.#tellOfDropped({ address, connections_per_address_max: connectionsPerAddressMax });
+      return false;
+    }
+    this.#addresses.set(address, count + 1);
+    socket.once("close", () => {
+      const left = (this.#addresses.get(address) ?? 1) - 1;
+      if (left > 0) this.#addresses.set(address, left);
+      else this.#addresses.delete(address);
+    });
+    return true;
+  }
+
   #keepSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    const timer = this.#options.clock.after(SETTINGS_TIMEOUT_MS, () => session.destroy());
+    const timer = this.#options.clock.after(this.#limits.headersTimeoutMs, () => session.destroy());
     session.once("remoteSettings", () => timer.cancel());
+    let streams = 0;
+    session.on("stream", (stream) => {
+      streams++;
+      stream.once("close", () => streams--);
+    });
+    // In peace: whoever begins a call at this moment is told that it was not taken.
+    session.setTimeout(this.#limits.idleTimeoutMs, () => {
+      if (streams === 0) session.close();
+    });
     session.once("close", () => {
       timer.cancel();
       this.#sessions.delete(session);
