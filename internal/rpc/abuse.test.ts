@@ -39,6 +39,7 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     cleanups.push(() => attack.end());
     for (let n = 0; n < 5; n++) await normalCall(target);
     await attack.ended;
+    expect(attack.open).toBe(0);
     await normalCall(target);
   });
 
@@ -50,6 +51,7 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     cleanups.push(() => attack.end());
     for (let n = 0; n < 5; n++) await normalCall(target);
     await attack.ended;
+    expect(attack.open).toBe(0);
   });
 
   test("handshakes of TLS that stop half-way", async () => {
@@ -60,6 +62,7 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     cleanups.push(() => session.destroy());
     await new Promise((resolve, reject) => session.once("connect", resolve).once("error", reject));
     await attack.ended;
+    expect(session.closed).toBe(false);
   });
 });
 
