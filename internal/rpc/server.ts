@@ -6,7 +6,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
-import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { constants, createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
@@ -48,6 +48,7 @@ import { RpcListenError } from "./listen-error.js";
 import { audiences, methodName } from "./method-table.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore } from "./ports.js";
 import type { PeerTls } from "./peer-session.js";
+import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -219,7 +220,13 @@ export class RpcServer {
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
-    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), this.#adapter.handle);
+    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), (request, response) => {
+      // After all that has come with it: a call that was broken off in the same breath costs hardly anything then.
+      setImmediate(() => {
+        const { stream } = response;
+        if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
+      });
+    });
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -509,9 +516,14 @@ export class RpcServer {
     const timer = this.#options.clock.after(this.#limits.headersTimeoutMs, () => session.destroy());
     session.once("remoteSettings", () => timer.cancel());
     let streams = 0;
+    const resets = new ResetCount(this.#options.clock);
     session.on("stream", (stream) => {
       streams++;
-      stream.once("close", () => streams--);
+      stream.once("close", () => {
+        streams--;
+        // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
+        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
+      });
     });
     // In peace: whoever begins a call at this moment is told that it was not taken.
     session.setTimeout(this.#limits.idleTimeoutMs, () => {
