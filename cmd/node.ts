@@ -8,6 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
+import { must } from "../internal/base/assert.js";
 import { formatAddress } from "../internal/base/address.js";
 import { SystemClock } from "../internal/base/clock.js";
 import type { RandomSource } from "../internal/base/ids.js";
@@ -27,9 +28,10 @@ import { protectedModeWarning } from "../internal/identity/access.js";
 import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
 import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
-import { RpcServer } from "../internal/rpc/server.js";
+import { type PeerTls, RpcServer } from "../internal/rpc/server.js";
 import { type StorageLimits, Store } from "../internal/store/store.js";
 import { NodeFileSystem } from "../internal/wal/node-file-system.js";
+import { CredentialError, Credentials, type Renewable } from "./credentials.js";
 import { dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
 import { createLogger } from "./logger.js";
@@ -53,6 +55,7 @@ interface Flags {
 export async function runServer(program: { kind: NodeKind; program: string; signals: LeaveSignals }): Promise<void> {
   const flags = parseFlags(program);
   const config = readConfig(program, flags);
+  const credentials = readCredentials(program, config);
   if (flags.checkConfig) {
     process.stdout.write(`${flags.config}: valid\n`);
     return;
@@ -75,9 +78,12 @@ export async function runServer(program: { kind: NodeKind; program: string; sign
     config,
     kind: program.kind,
     logger,
+    credentials,
     ...(flags.recover && { recover: flags.recover }),
   });
   drainOnSignals(node, program.signals, logger, config.server.drainTimeoutMs);
+  // A node that has nothing to read again goes with its terminal, as any other program does.
+  if (credentials.hasFiles) process.on("SIGHUP", () => node.reload());
   if (flags.untilStdinEnds) program.signals.watchStdin();
   try {
     await node.start();
@@ -91,6 +97,7 @@ export interface NodeOptions {
   readonly config: NodeConfig;
   readonly kind: NodeKind;
   readonly logger: Logger;
+  readonly credentials: Credentials;
   readonly recover?: "truncate-tail";
 }
 
@@ -112,6 +119,16 @@ export class RunningNode {
 
   get isClosing(): boolean {
     return this.#closing.signal.aborted;
+  }
+
+  /** Reads again what the node knows others by. */
+  reload(): void {
+    const { credentials, logger } = this.#options;
+    // A start that is under way takes what is read by then, or is renewed after it.
+    this.#running.then(
+      (rooms) => credentials.reload(logger, rooms),
+      () => undefined,
+    );
   }
 
   /** When it resolves, the node serves. Rejects when it cannot, and when it is closed meanwhile. */
@@ -166,7 +183,7 @@ class StartInterrupted extends Error {
   }
 }
 
-interface Rooms {
+interface Rooms extends Renewable {
   readonly port: number;
   close(): Promise<void>;
 }
@@ -175,12 +192,12 @@ interface Rooms {
 async function buildRooms(
   options: NodeOptions & { readonly port: number; readonly restart: () => void; readonly closing: AbortSignal },
 ): Promise<Rooms> {
-  const { config, kind, logger, restart, closing } = options;
+  const { config, kind, logger, credentials, restart, closing } = options;
   closing.throwIfAborted();
   const clock = new SystemClock();
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
-  for (const sentence of cautions(config)) logger.warn(sentence);
-  const exposed = protectedModeWarning(config.server);
+  for (const sentence of [...cautions(config), ...credentials.cautions()]) logger.warn(sentence);
+  const exposed = credentials.identities ? undefined : protectedModeWarning(config.server);
   if (exposed !== undefined) logger.warn(exposed);
   const openToOthers = dataDirectoryWarning(config.wal.directory);
   if (openToOthers !== undefined) logger.warn(openToOthers);
@@ -218,7 +235,8 @@ async function buildRooms(
   });
 
   const secret = config.cluster.secret && { clusterSecret: config.cluster.secret };
-  const network = new ConnectPeerNetwork({ logger, ...secret });
+  const peerTls = peerTlsOf(config, credentials);
+  const network = new ConnectPeerNetwork({ logger, ...secret, ...(peerTls && { tls: peerTls }) });
   let server: RpcServer | undefined;
   const advertised = (): string => config.server.advertise ?? addressOf(config.server.host, server?.port ?? 0);
   const replicator = new Replicator({
@@ -276,13 +294,26 @@ async function buildRooms(
       port: options.port,
       advertisedAddress: advertised,
       limits: config.limits,
+      serverLimits: config.limits,
       corsOrigins: config.server.corsOrigins,
+      allowedHosts: config.server.allowedHosts,
       protectedMode: config.server.protectedMode,
       drainTimeoutMs: config.server.drainTimeoutMs,
       writeTimeoutMs: config.replication.writeTimeoutMs,
       maxReadWaitMs: config.limits.maxReadWaitMs,
       forwardWrites: config.server.forwardWrites,
       readyMaxStalenessMs: config.server.readyMaxStalenessMs,
+      ...(credentials.identities && { identities: credentials.identities }),
+      ...(credentials.tls && { tls: { material: credentials.tls, clientAuth: config.tls?.clientAuth ?? "none" } }),
+      ...(peerTls && { peerTls }),
+      ...(config.replication.peers &&
+        credentials.peers && {
+          peerListener: {
+            host: config.replication.peers.host,
+            port: config.replication.peers.port,
+            material: credentials.peers,
+          },
+        }),
       ...secret,
     });
     const address = formatAddress({ host: config.server.host, port: server.port });
@@ -300,6 +331,7 @@ async function buildRooms(
     const listening = server;
     return {
       port: listening.port,
+      renewTls: (materials) => listening.renewTls(materials),
       close: async () => {
         // Streams that follow the log have no end of their own for a drain to wait for.
         const watchesEnded = watches.close();
@@ -380,6 +412,23 @@ function readConfig({ kind, program }: { kind: NodeKind; program: string }, flag
     return loadConfig({ kind, file: flags.config, environment: process.env });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${program}: the configuration is not valid\n${error.message}\n`);
+    process.exit(2);
+  }
+}
+
+/** How this node calls others: where they listen for nodes alone, else as everybody calls them. */
+function peerTlsOf({ replication }: NodeConfig, credentials: Credentials): PeerTls | undefined {
+  if (replication.peers)
+    return { material: () => must(credentials.peers, "files were read"), port: replication.peers.port };
+  return credentials.tls && { material: () => must(credentials.tls, "files were read") };
+}
+
+function readCredentials({ program }: { program: string }, config: NodeConfig): Credentials {
+  try {
+    return new Credentials(config, new SystemClock());
+  } catch (error) {
+    if (!(error instanceof CredentialError)) throw error;
     process.stderr.write(`${program}: the configuration is not valid\n${error.message}\n`);
     process.exit(2);
   }

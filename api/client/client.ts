@@ -26,6 +26,7 @@ import {
   SessionToken,
   type TokenedAnswer,
 } from "./consistency.js";
+import { type TokenSource, tokenInterceptor } from "./credential.js";
 import { type Call, EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
 import { encodeKey, type Entry, toEntry, toUpdateEvent, type UpdatesPage } from "./message.js";
 import { type PromoteReceipt, toPromoteReceipt, toTransferReceipt, type TransferReceipt } from "./mastership.js";
@@ -76,6 +77,11 @@ export interface ClientOptions {
   readonly endpoints: readonly string[];
   /** For a call with all its tries, unless the call says otherwise. Default 10,000. */
   readonly timeoutMs?: number;
+  /**
+   * Who this client is to the nodes, where they ask: a token, or what gives one for each call, so that it can be replaced. It
+   * goes to every node of the cluster that is called; over plain `http` whoever can read the network reads it too.
+   */
+  readonly token?: TokenSource | undefined;
   /** How a node is reached. Default: Connect over `fetch`. */
   readonly transport?: TransportFactory;
   /** Bytes that an answer may have, decompressed. Default 8 MiB, twice what a node sends by default. */
@@ -248,6 +254,7 @@ export class CambiumClient {
       new EndpointPool({
         endpoints: options.endpoints,
         transport: options.transport ?? fetchTransport,
+        ...(options.token !== undefined && { interceptors: [tokenInterceptor(options.token)] }),
         readMaxBytes: this.#readMaxBytes,
         readRounds: positive(options.readRounds ?? 4, "readRounds"),
         writeRounds: positive(options.writeRounds ?? 5, "writeRounds"),

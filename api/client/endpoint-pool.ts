@@ -7,7 +7,7 @@
  * number is sent again only when it is certain that no node took it, because one refused it or the connection was never made.
  * Either way a mastership that changes hands is waited out. All tries together keep to the call's time.
  */
-import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
+import { type CallOptions, type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { Cluster } from "../gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../gen/cambium/v1/log_pb.js";
@@ -77,6 +77,7 @@ export interface EndpointPoolOptions {
   readonly endpoints: readonly string[];
   readonly transport: TransportFactory;
   readonly readMaxBytes: number;
+  readonly interceptors?: Interceptor[];
   /** Rounds over all endpoints that a read makes at most. */
   readonly readRounds: number;
   /** The same for a write, while it is certain that none has taken it. */
@@ -396,8 +397,8 @@ export class EndpointPool {
   }
 
   #open(url: string): Endpoint {
-    const { transport, readMaxBytes } = this.#options;
-    return new Endpoint(url, transport(url, { readMaxBytes }));
+    const { transport, readMaxBytes, interceptors } = this.#options;
+    return new Endpoint(url, transport(url, { readMaxBytes, ...(interceptors && { interceptors }) }));
   }
 
   #delayMs(round: number): number {

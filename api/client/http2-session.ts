@@ -18,14 +18,17 @@ const SESSION_MEMORY_MIB_MAX = 4096;
 
 export class Http2Session implements SessionManager {
   readonly authority: string;
+  readonly #tls: http2.SecureClientSessionOptions;
   #session: http2.ClientHttp2Session | undefined;
   /** Settles when `#session` is connected, or never will be. */
   #connected: Promise<http2.ClientHttp2Session> | undefined;
   /** Open calls of each connection; the ones before the present may still end in peace. */
   readonly #streams = new WeakMap<http2.ClientHttp2Session, number>();
 
-  constructor(baseUrl: string) {
+  /** `tls`: for an `https` URL. */
+  constructor(baseUrl: string, tls: http2.SecureClientSessionOptions = {}) {
     this.authority = new URL(baseUrl).origin;
+    this.#tls = tls;
   }
 
   async request(
@@ -64,6 +67,7 @@ export class Http2Session implements SessionManager {
     const current = this.#session;
     if (current && this.#connected && !current.closed && !current.destroyed) return this.#connected;
     const session = http2.connect(this.authority, {
+      ...this.#tls,
       settings: { initialWindowSize: STREAM_WINDOW_BYTES },
       maxSessionMemory: SESSION_MEMORY_MIB_MAX,
     });

@@ -24,6 +24,7 @@ export {
   type WriteOptions,
 } from "./client.js";
 export type { Acknowledge, ReadConsistency } from "./consistency.js";
+export type { TokenSource } from "./credential.js";
 export type { PromoteReceipt, TransferReceipt } from "./mastership.js";
 export type { ChangeFilter } from "./change-filter.js";
 export type { Entry, UpdateEvent, UpdatesPage } from "./message.js";

@@ -10,6 +10,11 @@ export interface NodeTransportOptions {
   readonly httpVersion?: "1.1" | "2";
   /** Connections to one node over HTTP/1.1; calls beyond wait for one. Default 64. */
   readonly connectionsMax?: number;
+  /** Certificates of the authorities that the nodes' certificates are signed by, as PEM. Default: those that Node knows. */
+  readonly ca?: string | undefined;
+  /** The client's own certificate, as PEM, where the nodes ask for one; with `key`. */
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
 }
 
 /** Below the 5 s after which Node's servers close an idle connection: a write sent into the closing is an unknown outcome. */
@@ -17,19 +22,24 @@ const IDLE_CONNECTION_MS = 4_000;
 
 /** Makes transports over Node's own HTTP. */
 export function nodeTransport(options: NodeTransportOptions = {}): TransportFactory {
-  const { httpVersion = "1.1", connectionsMax = 64 } = options;
-  return (baseUrl, { readMaxBytes }): NodeTransport => {
+  const { httpVersion = "1.1", connectionsMax = 64, ca, cert, key } = options;
+  const tls = {
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+  };
+  return (baseUrl, { readMaxBytes, interceptors = [] }): NodeTransport => {
     // No compression is asked for: on a node it costs more CPU than all the rest of a call.
-    const common = { baseUrl, readMaxBytes, acceptCompression: [] };
+    const common = { baseUrl, readMaxBytes, interceptors, acceptCompression: [] };
     if (httpVersion === "2") {
-      const session = new Http2Session(baseUrl);
+      const session = new Http2Session(baseUrl, tls);
       return {
         transport: createConnectTransport({ ...common, httpVersion, sessionManager: session }),
         close: () => session.abort(),
       };
     }
-    const { Agent } = baseUrl.startsWith("https:") ? https : http;
-    const agent = new Agent({ keepAlive: true, maxSockets: connectionsMax, timeout: IDLE_CONNECTION_MS });
+    const keep = { keepAlive: true, maxSockets: connectionsMax, timeout: IDLE_CONNECTION_MS };
+    const agent = baseUrl.startsWith("https:") ? new https.Agent({ ...keep, ...tls }) : new http.Agent(keep);
     return {
       transport: createConnectTransport({ ...common, httpVersion, nodeOptions: { agent } }),
       close: () => agent.destroy(),

@@ -2,7 +2,7 @@
  * How the client reaches one node. The port is a pair of Connect transports; this file holds the implementation on
  * `fetch`, which runs in browsers and in Node. It imports nothing of Node.
  */
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 
 /** The way to one node. */
@@ -17,14 +17,16 @@ export interface NodeTransport {
 export interface TransportOptions {
   /** Bytes that an answer may have, decompressed. A larger one is an error before it is kept in memory. */
   readonly readMaxBytes: number;
+  /** What every call goes through before it is sent. */
+  readonly interceptors?: Interceptor[];
 }
 
 /** Makes the way to the node at `baseUrl`, without connecting yet. Called once an endpoint. */
 export type TransportFactory = (baseUrl: string, options: TransportOptions) => NodeTransport;
 
 /** Connect over `fetch`, binary; reads by GET, which a browser sends to another origin without asking first. */
-export function fetchTransport(baseUrl: string, { readMaxBytes }: TransportOptions): NodeTransport {
-  const options = { baseUrl, useBinaryFormat: true, fetch: limitedFetch(readMaxBytes) };
+export function fetchTransport(baseUrl: string, { readMaxBytes, interceptors = [] }: TransportOptions): NodeTransport {
+  const options = { baseUrl, interceptors, useBinaryFormat: true, fetch: limitedFetch(readMaxBytes) };
   return {
     transport: createConnectTransport(options),
     getTransport: createConnectTransport({ ...options, useHttpGet: true }),

@@ -17,6 +17,7 @@ import { addSnapshotCommand } from "./snapshot-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
 import { addTxnCommand } from "./txn-command.js";
+import { addTokenCommand } from "./token-command.js";
 import { addUpdatesCommand } from "./updates-command.js";
 import { addWatchCommand } from "./watch-command.js";
 import { addWalCommand } from "./wal-command.js";
@@ -71,6 +72,7 @@ function createProgram(terminal: Terminal): Command {
   addBackupCommand(program, terminal);
   addRestoreCommand(program, terminal);
   addWalCommand(program, terminal);
+  addTokenCommand(program, terminal);
   program.addHelpText(
     "after",
     "\nExamples:\n  $ cambium set greeting hello\n  $ cambium get greeting --endpoints 127.0.0.1:8081\n" +

@@ -11,13 +11,16 @@ import { GivenSettings, inOrder } from "./given-settings.js";
 import { layoutOf } from "./layout.js";
 import { type NodeConfig, type NodeKind, toNodeConfig } from "./node-config.js";
 import { schemaOf } from "./schema.js";
-import { readSecret, readUpTo, SecretError } from "./secret.js";
+import { readUpTo } from "./private-file.js";
+import { readSecret, SecretError } from "./secret.js";
 
 export { ConfigError, type ConfigProblem, type FileProblem, type VariableProblem } from "./config-error.js";
 export type * from "./node-config.js";
 export { cautions } from "./cautions.js";
 export { addressOf } from "./own-address.js";
 export { printConfig } from "./print.js";
+export { PrivateFileError, readPrivateFile } from "./private-file.js";
+export { readTlsFiles, TlsFileError, type TlsMaterial, validUntilMs } from "./tls-files.js";
 export { configJsonSchema } from "./schema.js";
 
 /** Reads a node's configuration. Throws `ConfigError`. */

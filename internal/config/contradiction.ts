@@ -6,12 +6,14 @@ import { formatDuration, formatSize } from "./unit.js";
 /** What a message needs besides the key and the value that it carries. */
 const messageOverheadBytes = 64 * 1024;
 
-/** All in bytes. */
+/** In bytes, and ms. */
 interface Limits {
   readonly max_key_bytes: number;
   readonly max_value_bytes: number;
   readonly max_message_bytes: number;
   readonly max_pending_bytes: number;
+  readonly header_timeout: number;
+  readonly request_timeout: number;
 }
 
 interface Records {
@@ -23,6 +25,17 @@ interface Replication {
   readonly replicas: readonly string[];
   readonly batch_bytes: number;
   readonly window_bytes: number;
+  readonly listen?: string | undefined;
+  readonly cert_file?: string | undefined;
+  readonly key_file?: string | undefined;
+  readonly ca_file?: string | undefined;
+}
+
+interface Tls {
+  readonly cert_file?: string | undefined;
+  readonly key_file?: string | undefined;
+  readonly ca_file?: string | undefined;
+  readonly client_auth: string;
 }
 
 interface Cluster {
@@ -71,6 +84,14 @@ export function checkLimits(limits: Limits, context: z.RefinementCtx): void {
       [`is ${pending}, less than one message may have (max_message_bytes, ${message}); make it larger`],
     );
   }
+  if (limits.request_timeout < limits.header_timeout) {
+    const [request, header] = [formatDuration(limits.request_timeout), formatDuration(limits.header_timeout)];
+    complain(
+      context,
+      ["request_timeout"],
+      [`is ${request}, less than the head alone may take (header_timeout, ${header}); make it longer`],
+    );
+  }
 }
 
 export function checkRecords(records: Records, context: z.RefinementCtx): void {
@@ -101,6 +122,28 @@ export function checkReplication(replication: Replication, context: z.Refinement
     );
   }
   complainOfDoubles(context, "replicas", replication.replicas);
+  const needed = ["listen", "cert_file", "key_file", "ca_file"] as const;
+  const missing = needed.filter((key) => replication[key] === undefined);
+  const given = needed.find((key) => replication[key] !== undefined);
+  if (given !== undefined && missing.length > 0) {
+    complain(
+      context,
+      [given],
+      [`needs ${missing.join(", ")} beside it: nodes prove themselves to each other both ways`],
+    );
+  }
+}
+
+export function checkTls({ cert_file, key_file, ca_file, client_auth }: Tls, context: z.RefinementCtx): void {
+  if (cert_file !== undefined && key_file === undefined) complain(context, ["cert_file"], ["needs key_file beside it"]);
+  if (key_file !== undefined && cert_file === undefined) complain(context, ["key_file"], ["needs cert_file beside it"]);
+  if (client_auth !== "none" && (ca_file === undefined || cert_file === undefined)) {
+    complain(
+      context,
+      ["client_auth"],
+      [`is ${client_auth}, which needs cert_file, key_file and ca_file: who signs the clients' certificates`],
+    );
+  }
 }
 
 export function checkCluster(cluster: Cluster, context: z.RefinementCtx): void {

@@ -7,7 +7,17 @@ import type { Layout } from "./layout.js";
 import type { Settings } from "./node-config.js";
 
 /** Keys whose relative paths begin at the working directory. */
-const paths = new Set(["wal.directory", "cluster.secret_file"]);
+const paths = new Set([
+  "wal.directory",
+  "server.identity_file",
+  "cluster.secret_file",
+  "tls.cert_file",
+  "tls.key_file",
+  "tls.ca_file",
+  "replication.cert_file",
+  "replication.key_file",
+  "replication.ca_file",
+]);
 
 export class GivenSettings {
   /** What `complain` was told. */

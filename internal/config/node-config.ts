@@ -1,6 +1,8 @@
 /** The configuration as the rooms take it: units in the names, every default filled in, deep-frozen. */
 import path from "node:path";
+import { parseAddress } from "../base/address.js";
 import type { SettingValues } from "./schema.js";
+import type { TlsFiles } from "./tls-files.js";
 
 export type NodeKind = "master" | "replica";
 
@@ -10,6 +12,8 @@ export interface NodeConfig {
   /** The file that it came from. */
   readonly file: string;
   readonly server: ServerConfig;
+  /** Absent: the port does no TLS. */
+  readonly tls?: TlsConfig;
   /** With a replica only. */
   readonly master?: MasterConfig;
   readonly wal: WalConfig;
@@ -38,12 +42,20 @@ export interface ServerConfig {
   readonly advertise?: string;
   /** Origins of web pages that may call, as browsers send them, or `*`. */
   readonly corsOrigins: readonly string[];
+  /** Without ports; empty: only callers on this machine are held to the node's own names. */
+  readonly allowedHosts: readonly string[];
   readonly protectedMode: boolean;
+  /** Absolute; absent: the node knows nobody. */
+  readonly identityFile?: string;
   readonly drainTimeoutMs: number;
   /** Whether a replica passes writes on to its master. */
   readonly forwardWrites: boolean;
   /** 0: age does not count. */
   readonly readyMaxStalenessMs: number;
+}
+
+export interface TlsConfig extends TlsFiles {
+  readonly clientAuth: "none" | "optional" | "required";
 }
 
 export interface MasterConfig {
@@ -107,6 +119,20 @@ export interface LimitsConfig {
   readonly pendingBytesMax: number;
   readonly maxReadWaitMs: number;
   readonly watchesMax: number;
+  readonly connectionsMax: number;
+  readonly connectionsPerAddressMax: number;
+  /** Of a connection. */
+  readonly streamsMax: number;
+  readonly callsMax: number;
+  readonly arrivingBytesMax: number;
+  /** Of a connection. */
+  readonly unreadBytesMax: number;
+  readonly handshakeTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  /** Not less than `headersTimeoutMs`. */
+  readonly requestTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly unreadTimeoutMs: number;
 }
 
 export interface ReplicationConfig {
@@ -122,6 +148,15 @@ export interface ReplicationConfig {
   readonly commit?: "master" | "majority";
   /** How long a write waits for its quorum. */
   readonly writeTimeoutMs: number;
+  /** The listener for other nodes; absent: they call at the port of all. */
+  readonly peers?: PeerListenerConfig;
+}
+
+export interface PeerListenerConfig extends TlsFiles {
+  readonly caFile: string;
+  readonly host: string;
+  /** The same on all nodes. */
+  readonly port: number;
 }
 
 export interface ClusterConfig {
@@ -158,11 +193,14 @@ export function toNodeConfig(options: {
       port: server.port,
       ...(server.advertise !== undefined && { advertise: server.advertise }),
       corsOrigins: server.cors_origins,
+      allowedHosts: server.allowed_hosts,
       protectedMode: server.protected_mode,
+      ...(server.identity_file !== undefined && { identityFile: path.resolve(server.identity_file) }),
       drainTimeoutMs: server.drain_timeout,
       forwardWrites: server.forward_writes,
       readyMaxStalenessMs: server.ready_max_staleness,
     },
+    ...tlsConfig(values.tls),
     ...(master && {
       master: {
         ...(master.address !== undefined && { address: master.address }),
@@ -200,6 +238,17 @@ export function toNodeConfig(options: {
       pendingBytesMax: limits.max_pending_bytes,
       maxReadWaitMs: limits.max_read_wait,
       watchesMax: limits.max_watches,
+      connectionsMax: limits.max_connections,
+      connectionsPerAddressMax: limits.max_connections_per_address,
+      streamsMax: limits.max_streams,
+      callsMax: limits.max_calls,
+      arrivingBytesMax: limits.max_arriving_bytes,
+      unreadBytesMax: limits.max_unread_bytes,
+      handshakeTimeoutMs: limits.handshake_timeout,
+      headersTimeoutMs: limits.header_timeout,
+      requestTimeoutMs: limits.request_timeout,
+      idleTimeoutMs: limits.idle_timeout,
+      unreadTimeoutMs: limits.unread_timeout,
     },
     replication: {
       replicas: replication.replicas,
@@ -209,11 +258,31 @@ export function toNodeConfig(options: {
       retainedBytesMax: replication.retain_bytes,
       ...(replication.commit !== undefined && { commit: replication.commit }),
       writeTimeoutMs: replication.write_timeout,
+      ...peerListener(replication),
     },
     cluster: clusterConfig(cluster, secret),
     log: { level: log.level, format: log.format },
     settings,
   });
+}
+
+function tlsConfig({ cert_file, key_file, ca_file, client_auth }: SettingValues["tls"]): { tls?: TlsConfig } {
+  if (cert_file === undefined || key_file === undefined) return {};
+  return { tls: { ...filesOf(cert_file, key_file, ca_file), clientAuth: client_auth } };
+}
+
+function peerListener(values: SettingValues["replication"]): { peers?: PeerListenerConfig } {
+  const { listen, cert_file, key_file, ca_file } = values;
+  if (listen === undefined || cert_file === undefined || key_file === undefined || ca_file === undefined) return {};
+  return { peers: { ...parseAddress(listen), ...filesOf(cert_file, key_file), caFile: path.resolve(ca_file) } };
+}
+
+function filesOf(cert: string, key: string, ca?: string): TlsFiles {
+  return {
+    certFile: path.resolve(cert),
+    keyFile: path.resolve(key),
+    ...(ca !== undefined && { caFile: path.resolve(ca) }),
+  };
 }
 
 function clusterConfig(values: SettingValues["cluster"], secret: Uint8Array | undefined): ClusterConfig {

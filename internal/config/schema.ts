@@ -6,6 +6,7 @@ import {
   checkLimits,
   checkRecords,
   checkReplication,
+  checkTls,
   checkTogether,
   isFreeOf,
 } from "./contradiction.js";
@@ -42,10 +43,19 @@ function buildSchema(kind: NodeKind) {
         description:
           'Origins of the web pages that may call this node from a browser, such as "https://app.example.com". "*" lets every page of the internet call: only for data that anybody may read and change. Empty: none.',
       }).prefault([]),
+      allowed_hosts: list(host(), {
+        description:
+          "Names by which this node may be called, beside its addresses, loopback names, and those of address, advertise and cors_origins; without ports. A web page can make its own name resolve to this node, and then asks for that one. Empty: only callers on this machine, and web pages, are held to those names; else everybody is.",
+      }).prefault([]),
       protected_mode: flag({
         description:
-          "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything.",
+          "Whether callers from other machines are refused, and told why, as long as nothing tells them apart. With false, everybody who reaches the port can read and write everything. With identity_file it does not count.",
       }).prefault(true),
+      identity_file: filePath({
+        description:
+          "A file with those who may call, and what each of them may do: a line each, as `cambium token create` prints it. Only its owner may read it (chmod 600). With it nobody may do anything without a token, or a certificate, that it names; not on this machine either. It is read again on SIGHUP. Without it callers are told apart by where they are (see protected_mode).",
+        sample: "/etc/cambium/identities",
+      }).optional(),
       drain_timeout: duration({
         min: "100ms",
         max: "1h",
@@ -62,6 +72,30 @@ function buildSchema(kind: NodeKind) {
           "A replica that cannot show that it is at most this old says in /readyz, and to gRPC health checks, that it is not ready; it goes on answering reads. Not less than two heartbeats (sync_interval). 0s: age does not count.",
       }).prefault("0s"),
     }),
+    tls: section(
+      "TLS on the port of server. With cert_file the port speaks nothing else; nodes then call each other that way too. The files are read again on SIGHUP, and connections go on.",
+      {
+        cert_file: filePath({
+          description:
+            "This node's certificate, as PEM, and after it those that lead to its authority. It has the host of server.advertise among its names, and is good for servers and clients, since the node is both.",
+          sample: "/etc/cambium/node.crt",
+        }).optional(),
+        key_file: filePath({
+          description: "The key of the certificate, as PEM, without a passphrase.",
+          sample: "/etc/cambium/node.key",
+        }).optional(),
+        ca_file: filePath({
+          description:
+            "The certificates, as PEM, of the authorities that sign those of clients and of other nodes. Without it: those that Node knows, for other nodes; none, for clients.",
+          sample: "/etc/cambium/ca.crt",
+        }).optional(),
+        client_auth: choice(["none", "optional", "required"], {
+          description:
+            "Whether clients are asked for a certificate. optional: who has one that ca_file signed is who server.identity_file says (cert:…). required: nobody else gets a connection; probes of orchestrators do not either.",
+        }).prefault("none"),
+      },
+      checkTls,
+    ),
     ...((kind === "replica" ? { master: masterSection() } : {}) as unknown as MasterShape),
     wal: z
       .strictObject({
@@ -176,7 +210,7 @@ function buildSchema(kind: NodeKind) {
       },
     ),
     limits: section(
-      "How large requests may be, and how long they may wait. Larger ones are refused before anything is allocated for them.",
+      "How large requests may be, and how much callers may have of this node at once. What is larger is refused before anything is allocated for it; for whom there is no room is told to come again. Other nodes and health are served all the same.",
       {
         max_key_bytes: size({ min: "1B", max: "65535B", description: "The length of a key, as UTF-8." }).prefault(4096),
         max_value_bytes: size({ min: "1B", max: "32MiB", description: "The length of a value." }).prefault("1MiB"),
@@ -184,7 +218,7 @@ function buildSchema(kind: NodeKind) {
           min: "64KiB",
           max: "32MiB",
           description:
-            "The length of a whole request or answer. Must exceed max_key_bytes and max_value_bytes together by 64KiB.",
+            "The length of a whole request or answer, decompressed. Must exceed max_key_bytes and max_value_bytes together by 64KiB.",
         }).prefault("4MiB"),
         max_pending_bytes: size({
           min: "64KiB",
@@ -204,6 +238,64 @@ function buildSchema(kind: NodeKind) {
           description:
             "Watches that are open on this node, all callers together; beyond it further ones are refused. 0: none may be.",
         }).prefault(20_000),
+        max_connections: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description:
+            "Connections at the same time; those beyond are cut off. The system must allow as many open files.",
+        }).prefault(10_000),
+        max_connections_per_address: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description: "Those of one address, or of one /64 of IPv6. A balancer in front of the nodes is one address.",
+        }).prefault(5000),
+        max_streams: wholeNumber({
+          min: 1,
+          max: 100_000,
+          description: "Calls at the same time on one connection of HTTP/2.",
+        }).prefault(256),
+        max_calls: wholeNumber({
+          min: 10,
+          max: 1_000_000,
+          description: "Calls at the same time on all connections, those that wait for something included.",
+        }).prefault(20_000),
+        max_arriving_bytes: size({
+          min: "32MiB",
+          max: "64GiB",
+          description: "Bytes of requests that have come, and are not dealt with yet, on all connections.",
+        }).prefault("256MiB"),
+        max_unread_bytes: size({
+          min: "64KiB",
+          max: "1GiB",
+          description:
+            "Bytes of answers that the caller has not taken yet, on one connection; beyond it no further large answers are made for it.",
+        }).prefault("16MiB"),
+        handshake_timeout: duration({
+          min: "1s",
+          max: "5m",
+          description: "How long a handshake of TLS may take.",
+        }).prefault("10s"),
+        header_timeout: duration({
+          min: "1s",
+          max: "5m",
+          description: "How long the head of a request may take to arrive, and the first frame of HTTP/2.",
+        }).prefault("10s"),
+        request_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description: "How long a whole request may take to arrive. Not less than header_timeout.",
+        }).prefault("60s"),
+        idle_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description:
+            "How long a connection may stand with no call on it. More than the clients' and balancers' own, so that they end it first.",
+        }).prefault("65s"),
+        unread_timeout: duration({
+          min: "1s",
+          max: "1h",
+          description: "How long a caller may leave an answer lying; then its connection is ended.",
+        }).prefault("60s"),
       },
       checkLimits,
     ),
@@ -247,6 +339,24 @@ function buildSchema(kind: NodeKind) {
           description:
             "How long a write waits for those who must keep it. After that the caller is told that the outcome is unknown, and at which position the write stands in the log.",
         }).prefault("10s"),
+        listen: address({
+          description:
+            "The address, as host:port, of a listener for the other nodes alone, with mutual TLS: needs cert_file, key_file and ca_file below. Nodes then call each other there: at the host by which they know each other, and at this port, which is the same on all of them. On server.port nobody is a node any more.",
+          sample: "0.0.0.0:8090",
+        }).optional(),
+        cert_file: filePath({
+          description: "The certificate of this node for the others, as tls.cert_file.",
+          sample: "/etc/cambium/peer.crt",
+        }).optional(),
+        key_file: filePath({
+          description: "Its key, as tls.key_file.",
+          sample: "/etc/cambium/peer.key",
+        }).optional(),
+        ca_file: filePath({
+          description:
+            "The authority of the nodes' certificates, as PEM. Whoever has a certificate of it is a node of the cluster, so that it must sign nothing else.",
+          sample: "/etc/cambium/peer-ca.crt",
+        }).optional(),
       },
       checkReplication,
     ),

@@ -113,8 +113,8 @@ export function filePath(about: About) {
     .meta(about);
 }
 
-/** A host to listen on. */
-export function host(about: About) {
+/** A host, without a port. */
+export function host(about: Partial<About> = {}) {
   const error = mustBe("an IP address or a host name, without a port");
   return z
     .string({ error })

@@ -1,92 +1,44 @@
 /**
- * Who may call what. Every method names the roles that may call it; a method that is not in the table may be called by
- * nobody, and a node does not start while it serves one. The roles of a caller follow from where it calls and from what
- * it proves.
+ * Who may call what. Every method has an audience; one that has none may be called by nobody, and a node does not start while
+ * it serves one. Who somebody is follows from what it proves; where the node knows nobody, from where it calls.
  */
 import { isIP } from "node:net";
 import { isWildcardHost } from "../base/address.js";
+import { bearerTokenOf } from "./bearer-token.js";
+import type { Identities } from "./identities.js";
 import { IdentityError } from "./identity-error.js";
+import { type KeyReach, liesWithin } from "./key-reach.js";
 import { isLoopbackAddress, isLoopbackHost } from "./loopback.js";
 import { claimsPeer, provesPeer } from "./peer-proof.js";
-
-/** `client`: reads, writes and operates the cluster. `peer`: another node of it. */
-export type Role = "client" | "peer";
+import type { Audience, Identity } from "./role.js";
 
 /** Somebody who calls a method. */
 export interface Caller {
   /** As the socket tells it; undefined once the socket is gone. */
   readonly address: string | undefined;
-  /** The `authorization` header. */
+  /** The `authorization` header. Nothing else of a request is looked at: cookies are sent by browsers unasked, and URLs are logged. */
   readonly authorization: string | undefined;
+  /** The names in a certificate that the connection has proven; empty: it has one with no names. */
+  readonly certificateNames?: readonly string[] | undefined;
+  /** It came to the listener for peers, which takes nobody else. */
+  readonly isAtPeerListener?: boolean | undefined;
 }
-
-/**
- * Whether what one caller has left on this node is the other's too. Those who prove nothing are all the same: what they leave is
- * as secret as its name.
- */
-export function isSameCaller(one: Caller, other: Caller): boolean {
-  return one.authorization === other.authorization;
-}
-
-const client: readonly Role[] = ["client"];
-const peer: readonly Role[] = ["peer"];
-/** A replica may pass them on to its master. */
-const clientOrPeer: readonly Role[] = ["client", "peer"];
-
-/** `package.Service/Method` → the roles that may call it. */
-export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
-  ["cambium.v1.KVStore/Get", client],
-  ["cambium.v1.KVStore/BatchGet", client],
-  ["cambium.v1.KVStore/Scan", client],
-  ["cambium.v1.KVStore/Set", clientOrPeer],
-  ["cambium.v1.KVStore/Delete", clientOrPeer],
-  ["cambium.v1.KVStore/DeleteRange", clientOrPeer],
-  ["cambium.v1.KVStore/Touch", clientOrPeer],
-  ["cambium.v1.KVStore/Increment", clientOrPeer],
-  ["cambium.v1.KVStore/Txn", clientOrPeer],
-  ["cambium.v1.KVStore/Write", clientOrPeer],
-  ["cambium.v1.KVStore/ScanStream", client],
-  ["cambium.v1.KVStore/Watch", client],
-  ["cambium.v1.KVStore/WatchMany", client],
-  ["cambium.v1.KVStore/AddWatch", client],
-  ["cambium.v1.KVStore/RemoveWatch", client],
-  ["cambium.v1.KVStore/GetUpdates", client],
-  ["cambium.v1.Log/Produce", clientOrPeer],
-  ["cambium.v1.Log/Consume", client],
-  ["cambium.v1.Log/ProduceStream", client],
-  ["cambium.v1.Log/ConsumeStream", client],
-  ["cambium.v1.Log/Truncate", clientOrPeer],
-  ["cambium.v1.Log/GetRange", client],
-  ["cambium.v1.Cluster/Status", client],
-  ["cambium.v1.Cluster/AddReplica", client],
-  ["cambium.v1.Cluster/RemoveReplica", client],
-  ["cambium.v1.Cluster/Promote", client],
-  ["cambium.v1.Cluster/Transfer", client],
-  ["cambium.v1.Cluster/SetStorageLimits", client],
-  ["cambium.v1.Cluster/CreateSnapshot", client],
-  ["cambium.v1.Cluster/Backup", client],
-  ["cambium.v1.Replication/Push", peer],
-  ["cambium.v1.Replication/Register", peer],
-  ["cambium.v1.Replication/Survey", peer],
-  ["cambium.v1.Replication/RequestPromise", peer],
-  ["cambium.v1.Replication/ReadIndex", peer],
-  ["grpc.health.v1.Health/Check", client],
-  ["grpc.health.v1.Health/Watch", client],
-  ["grpc.health.v1.Health/List", client],
-  ["grpc.reflection.v1.ServerReflection/ServerReflectionInfo", client],
-  ["grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", client],
-]);
 
 export interface AccessOptions {
-  /** Only callers on this machine are clients. */
+  /** Of each method, as `package.Service/Method`. */
+  readonly audiences: ReadonlyMap<string, Audience>;
+  /** Only callers on this machine are clients; it does not count where `identities` are given. */
   readonly protectedMode: boolean;
-  /** What peers prove; without it only callers on this machine are peers. */
+  /** Those whom the node knows; absent: it knows nobody, and goes by where a caller is. */
+  readonly identities?: Identities;
+  /** What peers prove; without it, and without `identities`, only callers on this machine are peers. */
   readonly clusterSecret?: Uint8Array;
-  readonly table?: ReadonlyMap<string, readonly Role[]>;
+  /** Peers have a listener of their own, and are none anywhere else. */
+  readonly hasPeerListener?: boolean;
 }
 
 const PROTECTED_MODE_ADVICE =
-  "let server.address be 127.0.0.1, or set server.protected_mode: false where the network itself keeps strangers out";
+  "let server.address be 127.0.0.1, or name those who may call in server.identity_file, or set server.protected_mode: false where the network itself keeps strangers out";
 
 /** What the operator should know at start of a node in protected mode; undefined where it listens on loopback alone. */
 export function protectedModeWarning(server: { host: string; protectedMode: boolean }): string | undefined {
@@ -100,56 +52,135 @@ export function protectedModeWarning(server: { host: string; protectedMode: bool
   return `protected mode: ${who}; ${PROTECTED_MODE_ADVICE}`;
 }
 
+/** Who proved nothing. */
+const nobody: Identity = { name: "nobody", roles: [] };
+const provenPeer: Identity = { name: "peer", roles: ["peer"] };
+/** Who calls a node that knows nobody. */
+const open = {
+  client: { name: "client", roles: ["admin"] },
+  peer: { name: "peer", roles: ["peer"] },
+  both: { name: "local", roles: ["admin", "peer"] },
+} satisfies Record<string, Identity>;
+
 export class Access {
-  readonly #protectedMode: boolean;
-  readonly #clusterSecret: Uint8Array | undefined;
-  readonly #table: ReadonlyMap<string, readonly Role[]>;
+  readonly #options: AccessOptions;
 
   constructor(options: AccessOptions) {
-    this.#protectedMode = options.protectedMode;
-    this.#clusterSecret = options.clusterSecret;
-    this.#table = options.table ?? accessTable;
+    this.#options = options;
   }
 
-  /** The given methods that the table does not know. */
+  /** The given methods that have no audience. */
   unlisted(methods: Iterable<string>): string[] {
-    return [...methods].filter((method) => !this.#table.has(method));
+    return [...methods].filter((method) => !this.#options.audiences.has(method));
   }
 
-  /** Returns when the caller may call the method, else throws an `IdentityError`. */
-  check(method: string, caller: Caller): void {
-    const roles = this.#table.get(method) ?? [];
-    let refusal: IdentityError | undefined;
-    for (const role of roles) {
-      const refused = role === "client" ? this.#refuseClient(caller) : this.#refusePeer(caller);
-      if (!refused) return;
-      // What a caller is told concerns what it seems to be.
-      if (!refusal || (role === "peer" && claimsPeer(caller.authorization))) refusal = refused;
-    }
-    throw refusal ?? new IdentityError("not_allowed", `nobody may call ${method}`);
+  /** Returns who calls, when it may call the method; else throws an `IdentityError`. */
+  admit(method: string, caller: Caller): Identity {
+    const audience = this.#options.audiences.get(method);
+    if (audience === undefined) throw new IdentityError("not_allowed", `nobody may call ${method}`);
+    if (audience === "anyone") return nobody;
+    const identity = this.#identify(caller);
+    if (identity.roles.some((role) => audience.includes(role))) return identity;
+    throw this.#refusal(method, audience, identity, caller);
   }
 
-  #refuseClient(caller: Caller): IdentityError | undefined {
-    if (!this.#protectedMode || isLoopbackAddress(caller.address)) return undefined;
-    return new IdentityError(
-      "protected_mode",
-      `this node is in protected mode: it listens beyond loopback without authentication, so it serves calls over loopback only (127.0.0.1 or ::1), and you call from ${caller.address ?? "a closed connection"}; ` +
-        PROTECTED_MODE_ADVICE,
+  /** Returns when the identity may call the method for these keys, else throws an `IdentityError`. */
+  checkKeys(method: string, { name, prefixes }: Identity, reach: KeyReach): void {
+    if (!prefixes || liesWithin(reach, prefixes)) return;
+    const what = reach === "all" ? "is about all keys" : "is about keys outside of them";
+    throw new IdentityError(
+      "outside_prefixes",
+      `the identity ${name} may use the keys below its prefixes only, and this call of ${method} ${what}`,
     );
   }
 
-  #refusePeer(caller: Caller): IdentityError | undefined {
-    if (this.#clusterSecret) {
-      if (provesPeer(caller.authorization, this.#clusterSecret)) return undefined;
+  /** Returns while an identity still counts, that a long call was admitted with; else throws an `IdentityError`. */
+  checkCurrent(identity: Identity): void {
+    const { identities } = this.#options;
+    if (!identities || identity === nobody || identity === provenPeer || identities.isCurrent(identity)) return;
+    throw new IdentityError(
+      "bad_credential",
+      `what the identity ${identity.name} proved itself with has expired or was revoked; call again with a new one`,
+    );
+  }
+
+  #identify(caller: Caller): Identity {
+    const { clusterSecret, identities, hasPeerListener = false } = this.#options;
+    const { address, authorization, certificateNames } = caller;
+    if (caller.isAtPeerListener) return provenPeer;
+    if (authorization !== undefined && claimsPeer(authorization) && (clusterSecret || identities)) {
+      // On the clients' listener it is nobody; what it is told says where it should go.
+      if (hasPeerListener) return nobody;
+      if (clusterSecret && provesPeer(authorization, clusterSecret)) return provenPeer;
+      throw unproven(address);
+    }
+    if (identities) {
+      if (authorization !== undefined) return ofAuthorization(authorization, identities);
+      return (certificateNames && identities.ofCertificate(certificateNames)) ?? nobody;
+    }
+    const isHere = isLoopbackAddress(address);
+    const isClient = isHere || !this.#options.protectedMode;
+    const isPeer = isHere && !clusterSecret && !hasPeerListener;
+    if (isClient) return isPeer ? open.both : open.client;
+    return isPeer ? open.peer : nobody;
+  }
+
+  #refusal(method: string, audience: Audience, identity: Identity, caller: Caller): IdentityError {
+    const { identities, clusterSecret, hasPeerListener } = this.#options;
+    const isForPeers = audience !== "anyone" && audience.every((role) => role === "peer");
+    const from = caller.address ?? "a closed connection";
+    if (isForPeers && hasPeerListener) {
       return new IdentityError(
-        "unproven_peer",
-        `the node at ${caller.address ?? "a closed connection"} did not prove that it knows the secret of this cluster; let cluster.secret_file have the same content on every node`,
+        "not_allowed",
+        `${method} is for nodes of the cluster, which call at replication.listen`,
       );
     }
-    if (isLoopbackAddress(caller.address)) return undefined;
+    if (isForPeers && !identities) {
+      if (clusterSecret) return unproven(caller.address, "no_credential");
+      return new IdentityError(
+        "unproven_peer",
+        `a node beyond loopback, at ${from}, must prove the secret of the cluster, and this node has none; set cluster.secret_file, with the same content on every node`,
+      );
+    }
+    if (!identities && identity === nobody) {
+      return new IdentityError(
+        "protected_mode",
+        `this node is in protected mode: it listens beyond loopback without authentication, so it serves calls over loopback only (127.0.0.1 or ::1), and you call from ${from}; ` +
+          PROTECTED_MODE_ADVICE,
+      );
+    }
+    if (identity === nobody) {
+      return new IdentityError(
+        "no_credential",
+        `${method} needs an identity that this node knows; send a token, as in "authorization: Bearer cambium_…"${caller.certificateNames ? " (the certificate of the connection has no name in server.identity_file)" : ""}`,
+      );
+    }
+    const roles = audience === "anyone" ? "" : audience.join(" or ");
     return new IdentityError(
-      "unproven_peer",
-      `a node beyond loopback, at ${caller.address ?? "a closed connection"}, must prove the secret of the cluster, and this node has none; set cluster.secret_file, with the same content on every node`,
+      "not_allowed",
+      `the identity ${identity.name} has the role ${identity.roles.join(", ")}, and ${method} is for ${roles}`,
     );
   }
+}
+
+function ofAuthorization(authorization: string, identities: Identities): Identity {
+  const token = bearerTokenOf(authorization);
+  const identity = token === undefined ? undefined : identities.ofToken(token);
+  if (identity) return identity;
+  throw new IdentityError(
+    "bad_credential",
+    token === undefined
+      ? 'the authorization header has no token; send it as in "authorization: Bearer cambium_…"'
+      : "the token is not known here, or has expired; ask whoever runs this node for a new one",
+  );
+}
+
+function unproven(
+  address: string | undefined,
+  code: "no_credential" | "bad_credential" = "bad_credential",
+): IdentityError {
+  return new IdentityError(
+    code,
+    `the node at ${address ?? "a closed connection"} did not prove that it knows the secret of this cluster; let cluster.secret_file have the same content on every node`,
+  );
 }

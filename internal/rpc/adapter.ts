@@ -7,12 +7,15 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
+import { FailureBrake } from "../identity/failure-brake.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
+import type { Identity } from "../identity/role.js";
 import type { Cors } from "./cors.js";
 import {
   answerCall,
@@ -30,11 +33,13 @@ import {
 } from "./http-answer.js";
 import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
+import { overloaded, RETRY_AFTER } from "./overload.js";
 import type { Readiness } from "./readiness.js";
+import type { ServerLimits } from "./server-limits.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
-/** Who makes the call, for those who guard the handlers. */
-export const callerKey: ContextKey<Caller> = createContextKey<Caller>({ address: undefined, authorization: undefined });
+/** Who makes the call, once it is known that it may; for those who guard the handlers. */
+export const identityKey: ContextKey<Identity | undefined> = createContextKey<Identity | undefined>(undefined);
 
 /** By what the call came, for those who have large answers to give. */
 export const connectionKey: ContextKey<Connection> = createContextKey<Connection>({ unsentBytes: 0 });
@@ -44,34 +49,43 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
-/** How long a request over HTTP/2 may take to arrive; over HTTP/1.1 the server sees to it. Streams take what they take. */
-const REQUEST_TIMEOUT_MS = 60_000;
-/** How long a caller may leave an answer unread. */
-const UNREAD_TIMEOUT_MS = 60_000;
-/** How often the two are looked at. */
-const LOOK_INTERVAL_MS = 5000;
+/** How often it is looked whether requests arrive, and answers are taken. */
+const LOOK_INTERVAL_MS = 2500;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
   readonly handlers: readonly UniversalHandler[];
   readonly cors: Cors;
-  /** The names under which callers on this machine may address the node. */
+  /** The names under which callers on this machine, and web pages, may address the node. */
   readonly hostNames: () => HostNames;
+  /** Whether those on other machines may use no other names either. */
+  readonly checksEveryHost: boolean;
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
-  /** Why a caller may not call a method; undefined where it may. Asked before anything of the message is read. */
-  readonly refusal: (method: DescMethod, caller: Caller) => ConnectError | undefined;
+  readonly limits: ServerLimits;
+  /** Who calls, where it may call the method, else why not. Asked before anything of the message is read. */
+  readonly admit: (method: DescMethod, caller: Caller) => Admission;
+  /** What the connection of a request tells of who calls. */
+  readonly origin: (request: HttpRequest) => Omit<Caller, "authorization">;
   readonly logger: Logger;
 }
 
+export type Admission =
+  | { readonly identity: Identity }
+  /** `isAttempt`: it showed a credential that is none. */
+  | { readonly refusal: ConnectError; readonly isAttempt: boolean };
+
 export class Adapter {
   readonly #options: AdapterOptions;
+  readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #active = new Set<HttpResponse>();
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
-  readonly #intake = new Intake();
+  readonly #intake: Intake;
+  /** Of clients. */
+  #callCount = 0;
   /** Messages over HTTP/2 that are not whole yet. */
   readonly #arriving = new Set<Arrival>();
   /** What an answer had left when it was looked at last, and since when that has not become less. */
@@ -83,6 +97,8 @@ export class Adapter {
 
   constructor(options: AdapterOptions) {
     this.#options = options;
+    this.#intake = new Intake(options.limits.arrivingBytesMax);
+    this.#brake = new FailureBrake(options.clock);
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -174,7 +190,8 @@ export class Adapter {
       answerText(response, 400, text);
       return;
     }
-    if (this.#options.cors.handle(request, response)) return;
+    const isOwnName = (authority: string): boolean => this.#options.hostNames().allows(authority);
+    if (this.#options.cors.handle(request, response, isOwnName)) return;
     const handler = this.#handlers.get(path);
     if (!handler) {
       const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
@@ -193,25 +210,33 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
-    const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
-    const refusal = this.#options.refusal(handler.method, caller);
-    if (refusal) {
-      answerRefusal(request, response, 403, refusal);
+    const caller = { ...this.#options.origin(request), authorization: request.headers.authorization };
+    const admission = this.#options.admit(handler.method, caller);
+    if ("refusal" in admission) {
+      this.#refuse(admission, caller.address, request, response);
+      return;
+    }
+    // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
+    const isBetweenNodes = handler.service.typeName === Replication.typeName;
+    const isCounted = !isBetweenNodes && handler.service.typeName !== Health.typeName;
+    const { callsMax } = this.#options.limits;
+    if (isCounted && this.#callCount >= callsMax) {
+      const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
+      answerRefusal(request, response, 429, overloaded(text), RETRY_AFTER);
       this.#discardRest(request, response);
       return;
     }
+    if (isCounted) this.#callCount++;
     this.#calls.add(response);
     const { methodKind } = handler.method;
     const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
     const connection = this.#connectionOf(request);
-    // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
-    const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
     const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
     // Over HTTP/1.1 the server sees to it that requests arrive.
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
-      const values = createContextValues().set(callerKey, caller).set(connectionKey, connection);
+      const values = createContextValues().set(identityKey, admission.identity).set(connectionKey, connection);
       if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
@@ -229,9 +254,27 @@ export class Adapter {
     } finally {
       this.#arriving.delete(arrival);
       this.#calls.delete(response);
+      if (isCounted) this.#callCount--;
       intake?.end();
       this.#discardRest(request, response);
     }
+  }
+
+  /** Whoever tries one credential after the other waits for each answer, or is cut off. */
+  #refuse(
+    { refusal, isAttempt }: Extract<Admission, { readonly refusal: ConnectError }>,
+    address: string | undefined,
+    request: HttpRequest,
+    response: HttpResponse,
+  ): void {
+    const answer = (): void => {
+      if (response.destroyed) return;
+      const status = refusal.code === Code.Unauthenticated ? 401 : 403;
+      answerRefusal(request, response, status, refusal, status === 401 ? { "www-authenticate": "Bearer" } : {});
+      this.#discardRest(request, response);
+    };
+    if (!isAttempt) answer();
+    else if (!this.#brake.fail(address, answer)) breakOff(response);
   }
 
   /** What comes of a request: counted, and where it is large, given to be parsed when it is its turn. */
@@ -285,13 +328,13 @@ export class Adapter {
   #look(): void {
     const nowMs = this.#options.clock.monotonicMs();
     for (const arrival of this.#arriving) {
-      if (nowMs - arrival.sinceMs >= REQUEST_TIMEOUT_MS) this.#endOverdue(arrival);
+      if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
     }
     for (const response of this.#active) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
       if (bytes === 0 || !before || bytes < before.bytes) this.#unread.set(response, { bytes, sinceMs: nowMs });
-      else if (before.bytes > 0 && nowMs - before.sinceMs >= UNREAD_TIMEOUT_MS) breakOff(response);
+      else if (before.bytes > 0 && nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
     }
   }
 
@@ -300,7 +343,7 @@ export class Adapter {
     arrival.isOverdue = true;
     this.#arriving.delete(arrival);
     if (response.headersSent) return;
-    const text = `the request did not arrive within ${REQUEST_TIMEOUT_MS} ms; send it again`;
+    const text = `the request did not arrive within ${this.#options.limits.requestTimeoutMs} ms; send it again`;
     answerRefusal(request, response, 408, new ConnectError(text, Code.DeadlineExceeded));
     discardRest(request, response);
   }
@@ -358,8 +401,9 @@ export class Adapter {
       answerText(response, 400, text);
       return false;
     }
-    if (isLoopbackAddress(request.socket.remoteAddress) && !this.#options.hostNames().allows(authority)) {
-      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, or the name in server.advertise`;
+    const isHere = isLoopbackAddress(request.socket.remoteAddress);
+    if ((isHere || this.#options.checksEveryHost) && !this.#options.hostNames().allows(authority)) {
+      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, the name in server.advertise, or one in server.allowed_hosts`;
       answerRefusal(request, response, 403, new ConnectError(text, Code.PermissionDenied));
       return false;
     }

@@ -1,69 +1,100 @@
-import { Code, ConnectError, createContextValues, createRouterTransport, createClient } from "@connectrpc/connect";
+import { Code, createContextValues, createClient, createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
-import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import { silentLogger } from "../base/logger.js";
-import { Access, type Caller } from "../identity/access.js";
-import { peerAuthorization } from "../identity/peer-proof.js";
-import { callerKey } from "./adapter.js";
+import { Access } from "../identity/access.js";
+import type { Identity } from "../identity/role.js";
+import { identityKey } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
 import { ErrorMap } from "./errors.js";
 import { JsonBytes } from "./json-bytes.js";
+import { audiences } from "./method-table.js";
 
-const secret = new TextEncoder().encode("one secret of some length");
 const errors = new ErrorMap({ logger: silentLogger, masterAddress: () => undefined, onBug: () => undefined });
 
-/** Clients of handlers behind a guard, called by `caller`. */
-function guarded(access: Access, caller: Caller) {
+const access = new Access({ audiences, protectedMode: true });
+
+/** Clients of handlers behind a guard, called by `identity`. */
+function guarded(identity: Identity | undefined) {
   let calls = 0;
   const transport = createRouterTransport(
     (router) => {
-      router.service(KVStore, { get: () => ({ exists: ++calls > 0 }) });
-      router.service(Replication, { register: () => ({ epoch: BigInt(++calls) }) });
+      router.service(KVStore, {
+        get: () => ({ exists: ++calls > 0 }),
+        batchGet: () => ({ token: new Uint8Array(++calls) }),
+        scan: () => ({ token: new Uint8Array(++calls) }),
+        write: () => ({ token: new Uint8Array(++calls) }),
+        getUpdates: () => ({ next: BigInt(++calls) }),
+      });
     },
     {
       router: {
         interceptors: [
-          (next) => (request) => next({ ...request, contextValues: createContextValues().set(callerKey, caller) }),
+          (next) => (request) => next({ ...request, contextValues: createContextValues().set(identityKey, identity) }),
           callGuard({ access, errors, jsonBytes: new JsonBytes() }),
         ],
       },
     },
   );
-  return {
-    get: () => createClient(KVStore, transport).get({ key: "k" }),
-    register: () => createClient(Replication, transport).register({}),
-    calls: () => calls,
-  };
+  return { store: createClient(KVStore, transport), calls: () => calls };
 }
 
-const here: Caller = { address: "127.0.0.1", authorization: undefined };
-const afar: Caller = { address: "192.0.2.7", authorization: undefined };
+const outside = {
+  code: Code.PermissionDenied,
+  rawMessage: expect.stringContaining("the identity web may use the keys below its prefixes only"),
+};
+const web: Identity = {
+  name: "web",
+  roles: ["writer"],
+  prefixes: ["web/", "shared/"].map((text) => new TextEncoder().encode(text)),
+};
 
 describe("the guard before the handlers", () => {
-  test("lets nobody from another machine through in protected mode, and says what to change", async () => {
-    const access = new Access({ protectedMode: true });
-    const near = guarded(access, here);
-    expect((await near.get()).exists).toBe(true);
-    const far = guarded(access, afar);
-    const error = await far.get().catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(ConnectError);
-    expect(error).toMatchObject({
-      code: Code.PermissionDenied,
-      rawMessage: expect.stringMatching(/protected mode.*192\.0\.2\.7.*127\.0\.0\.1.*server\.protected_mode: false/),
-    });
-    expect(far.calls()).toBe(0);
+  test("lets through nobody of whom it was not found out who it is", async () => {
+    const { store, calls } = guarded(undefined);
+    await expect(store.get({ key: "k" })).rejects.toMatchObject({ code: Code.PermissionDenied });
+    expect(calls()).toBe(0);
   });
 
-  test("lets peers through by their proof alone", async () => {
-    const access = new Access({ protectedMode: true, clusterSecret: secret });
-    const proven = guarded(access, { ...afar, authorization: peerAuthorization(secret) });
-    expect((await proven.register()).epoch).toBe(1n);
-    const stranger = guarded(access, here);
-    await expect(stranger.register()).rejects.toMatchObject({
-      code: Code.PermissionDenied,
-      rawMessage: expect.stringContaining("cluster.secret_file"),
+  test("holds an identity to its prefixes, wherever the keys are in a request", async () => {
+    const { store, calls } = guarded(web);
+    await store.get({ key: "web/a" });
+    await store.batchGet({ keys: ["web/a", "shared/b"] });
+    await store.scan({ prefix: "web/u/" });
+    await store.scan({ start: "web/a", end: "web0" });
+    await store.write({
+      operations: [
+        { operation: { case: "set", value: { key: "web/a" } } },
+        { operation: { case: "delete", value: { key: "shared/b" } } },
+      ],
     });
-    expect(stranger.calls()).toBe(0);
+    const allowed = calls();
+    expect(allowed).toBe(5);
+    const refused = [
+      store.get({ key: "web" }),
+      store.batchGet({ keys: ["web/a", "other"] }),
+      store.scan({}),
+      store.scan({ prefix: "we" }),
+      store.scan({ start: "web/a" }),
+      store.scan({ start: "web/a", end: "web1" }),
+      store.scan({ prefix: "web/", start: "a", end: "b" }),
+      store.write({
+        operations: [
+          { operation: { case: "set", value: { key: "web/a" } } },
+          { operation: { case: "delete", value: { key: "other" } } },
+        ],
+      }),
+      store.getUpdates({}),
+    ];
+    for (const call of refused) await expect(call).rejects.toMatchObject(outside);
+    expect(calls()).toBe(allowed);
+  });
+
+  test("lets an identity without prefixes ask for everything", async () => {
+    const { store, calls } = guarded({ name: "all", roles: ["reader"] });
+    await store.get({ key: "k" });
+    await store.scan({});
+    await store.getUpdates({});
+    expect(calls()).toBe(3);
   });
 });

@@ -179,7 +179,10 @@ describe("the error map", () => {
     for (const [code, expected] of Object.entries(logCodes)) {
       expect(of(new WalError(code as WalErrorCode, "of the disk")).code).toBe(expected);
     }
-    for (const code of ["protected_mode", "unproven_peer", "not_allowed"] as const) {
+    for (const code of ["no_credential", "bad_credential"] as const) {
+      expect(of(new IdentityError(code, "why"))).toMatchObject({ code: Code.Unauthenticated, rawMessage: "why" });
+    }
+    for (const code of ["protected_mode", "unproven_peer", "not_allowed", "outside_prefixes"] as const) {
       expect(of(new IdentityError(code, "why"))).toMatchObject({ code: Code.PermissionDenied, rawMessage: "why" });
     }
     expect(of(new WireRangeError("after must be …")).code).toBe(Code.InvalidArgument);

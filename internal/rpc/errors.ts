@@ -27,6 +27,7 @@ import { ReplicationError, type ReplicationErrorCode } from "../replication/repl
 import { type LogRange, type OffsetRange, StoreError, WalError, type WalErrorCode } from "../store/store.js";
 import { WatchError } from "../watch/watch-types.js";
 import { bytesToWire, keyToWire, positionToWire } from "./convert.js";
+import { overloaded } from "./overload.js";
 import { NodeClosingError, NotFreshError, type PassedLimit, RequestError } from "./request-error.js";
 
 type Detail = NonNullable<ConstructorParameters<typeof ConnectError>[3]>[number];
@@ -72,8 +73,9 @@ export class ErrorMap {
       case "closing":
       case "failed":
         return refuse(Code.Unavailable, message);
-      case "disk_full":
       case "overloaded":
+        return overloaded(message);
+      case "disk_full":
         return refuse(Code.ResourceExhausted, message);
       case "not_ordered":
         return refuse(Code.FailedPrecondition, message);
@@ -221,9 +223,13 @@ function lineageDetail(fork: Position | undefined): Detail {
 
 function ofIdentity(error: IdentityError): ConnectError {
   switch (error.code) {
+    case "no_credential":
+    case "bad_credential":
+      return refuse(Code.Unauthenticated, error.message);
     case "protected_mode":
     case "unproven_peer":
     case "not_allowed":
+    case "outside_prefixes":
       return refuse(Code.PermissionDenied, error.message);
     default:
       return unreachable(error.code);

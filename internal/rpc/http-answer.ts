@@ -36,7 +36,13 @@ export function answerError(
 }
 
 /** Answers a call that does not get to a handler, in the form of its protocol, so that the client's program sees the error. */
-export function answerRefusal(request: HttpRequest, response: HttpResponse, status: number, error: ConnectError): void {
+export function answerRefusal(
+  request: HttpRequest,
+  response: HttpResponse,
+  status: number,
+  error: ConnectError,
+  headers?: OutgoingHttpHeaders,
+): void {
   const type = request.headers["content-type"] ?? "";
   if (/^application\/grpc(-web)?(\+(proto|json))?(;|$)/.test(type)) {
     // To a client of gRPC every answer is 200, and an error a trailer, which may come alone.
@@ -50,7 +56,7 @@ export function answerRefusal(request: HttpRequest, response: HttpResponse, stat
     // A stream ends with its error, and is 200 until then.
     writeHead(response, 200, { "content-type": type });
     response.end(endOfStream(error));
-  } else answerError(response, status, error);
+  } else answerError(response, status, error, headers);
 }
 
 function answerWhole(

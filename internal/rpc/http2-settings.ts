@@ -17,13 +17,14 @@ export const clientOptions: ClientSessionOptions = {
   maxSessionMemory: 4096,
 };
 
-export const serverOptions: ServerOptions = {
+/** `streamsMax`: calls at the same time on one connection. */
+export const serverOptionsOf = (streamsMax: number): ServerOptions => ({
   settings: {
     initialWindowSize: STREAM_WINDOW_BYTES,
     maxHeaderListSize: HEADER_LIST_BYTES_MAX,
-    maxConcurrentStreams: 256,
+    maxConcurrentStreams: streamsMax,
   },
   maxHeaderListPairs: 128,
   // Megabytes that one connection may hold in queues and headers before new streams are refused.
   maxSessionMemory: 64,
-};
+});

@@ -1,12 +1,14 @@
 import { Code } from "@connectrpc/connect";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Intake, INTAKE_BYTES_MAX } from "./intake.js";
+import { Intake } from "./intake.js";
+
+const BYTES_MAX = 256 * 1024 * 1024;
 import { frame } from "./testing/test-server.js";
 
 describe("what of requests lies about", () => {
   test("is all that has come of a message until its call is over", () => {
-    const intake = new Intake();
+    const intake = new Intake(BYTES_MAX);
     const [a, b] = [intake.begin({ isStream: false }), intake.begin({ isStream: false })];
     a.add(new Uint8Array(1000));
     b.add(new Uint8Array(5000));
@@ -26,7 +28,7 @@ describe("what of requests lies about", () => {
         (sizes, pieces) => {
           const messages = Buffer.concat(sizes.map((size) => frame(new Uint8Array(size).fill(7))));
           const ends = sizes.map((_, n) => sizes.slice(0, n + 1).reduce((sum, size) => sum + size + 5, 0));
-          const intake = new Intake();
+          const intake = new Intake(BYTES_MAX);
           const request = intake.begin({ isStream: true });
           for (let at = 0, n = 0; at < messages.length; n++) {
             const next = Math.min(messages.length, at + pieces[n % pieces.length]!);
@@ -43,16 +45,16 @@ describe("what of requests lies about", () => {
   });
 
   test("counts pieces too, since a message may come in as many as it has bytes", () => {
-    const intake = new Intake();
+    const intake = new Intake(BYTES_MAX);
     const request = intake.begin({ isStream: false });
     for (let n = 0; n < 1000; n++) request.add(new Uint8Array(1));
     expect(intake.bytes).toBeGreaterThan(100_000);
   });
 
   test("is bounded: the request that goes beyond is refused, and others are taken again when it is over", () => {
-    const intake = new Intake();
+    const intake = new Intake(BYTES_MAX);
     const first = intake.begin({ isStream: false });
-    const half = new Uint8Array(INTAKE_BYTES_MAX / 2);
+    const half = new Uint8Array(BYTES_MAX / 2);
     first.add(half);
     const second = intake.begin({ isStream: false });
     expect(() => second.add(half)).toThrow(

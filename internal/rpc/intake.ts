@@ -2,16 +2,20 @@
  * Bytes of requests that have come, and of which no handler has the message yet: a caller that sends nearly all of a message,
  * and then nothing, takes memory for as long as it likes. Together they may have so much of it and no more.
  */
-import { Code, ConnectError } from "@connectrpc/connect";
+import { overloaded } from "./overload.js";
 
-/** Of all connections together. */
-export const INTAKE_BYTES_MAX = 256 * 1024 * 1024;
 const ENVELOPE_BYTES = 5;
 /** Reckoned for a piece beside its bytes: a message may come in as many pieces as it has bytes. */
 const PIECE_OVERHEAD_BYTES = 256;
 
 export class Intake {
+  readonly #bytesMax: number;
   #bytes = 0;
+
+  /** `bytesMax`: of all connections together. */
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
 
   /** Of messages that are not whole, or whose calls are not answered yet. */
   get bytes(): number {
@@ -25,10 +29,9 @@ export class Intake {
 
   #add(bytes: number): void {
     this.#bytes += bytes;
-    if (bytes <= 0 || this.#bytes <= INTAKE_BYTES_MAX) return;
-    throw new ConnectError(
-      `${this.#bytes} bytes of requests have come to this node and are not dealt with yet, ${INTAKE_BYTES_MAX} are possible; nothing was changed by this one, try again shortly`,
-      Code.ResourceExhausted,
+    if (bytes <= 0 || this.#bytes <= this.#bytesMax) return;
+    throw overloaded(
+      `${this.#bytes} bytes of requests have come to this node and are not dealt with yet, ${this.#bytesMax} are possible (limits.max_arriving_bytes); nothing was changed by this one, try again shortly`,
     );
   }
 }

@@ -6,7 +6,7 @@ import { type CallOptions, Code, ConnectError, type Transport } from "@connectrp
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Timer } from "../base/clock.js";
 import { PEER_MESSAGE_BYTES_MAX } from "./limits.js";
-import { PeerSession, type PeerSessionOptions } from "./peer-session.js";
+import { PeerSession, type PeerSessionOptions, type PeerTls } from "./peer-session.js";
 
 export type PeerCallErrorCode =
   /** The address is not `host:port`. */
@@ -114,7 +114,7 @@ export class PeerChannels {
   }
 
   #channelTo(address: string, isKept: boolean): PeerChannel {
-    const url = urlOf(address);
+    const url = urlOf(address, this.#options.tls);
     if (url === undefined) throw new PeerCallError("invalid_address", `${JSON.stringify(address)} is no host:port`);
     const kept = isKept ? this.#kept.get(url) : undefined;
     if (kept?.isUsable) return kept;
@@ -222,11 +222,13 @@ class PeerChannel {
   }
 }
 
-/** `http://host:port`; undefined for what is no `host:port`. */
-export function urlOf(address: string): string | undefined {
+/** `http://host:port`, or with TLS `https://host:port`, where nodes call each other; undefined for what is no `host:port`. */
+export function urlOf(address: string, tls?: PeerTls): string | undefined {
   const port = ADDRESS.exec(address)?.[1];
-  const url = `http://${address}`;
-  return port !== undefined && Number(port) <= 65_535 && URL.canParse(url) ? url : undefined;
+  if (port === undefined || Number(port) > 65_535) return undefined;
+  const called = tls?.port === undefined ? address : `${address.slice(0, -port.length)}${tls.port}`;
+  const url = `${tls ? "https" : "http"}://${called}`;
+  return URL.canParse(url) ? url : undefined;
 }
 
 /** Whether the other node itself has said so: only an answer has a status. */

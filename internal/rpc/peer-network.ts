@@ -31,7 +31,7 @@ import { epochFromWire } from "./convert.js";
 import { PeerCallError, PeerChannels, urlOf } from "./peer-channels.js";
 import { clusterIdFromWire, clusterIdToWire, nodeIdFromWire } from "./peer-messages.js";
 import { PeerPush } from "./peer-push.js";
-import { PeerSession, type PeerSessionOptions } from "./peer-session.js";
+import { PeerSession, type PeerSessionOptions, type PeerTls } from "./peer-session.js";
 import {
   promiseReplyFromWire,
   promiseRequestToWire,
@@ -48,6 +48,8 @@ export interface ConnectPeerNetworkOptions {
   readonly logger: Logger;
   /** What this node proves to others that it knows. */
   readonly clusterSecret?: Uint8Array;
+  /** Absent: nodes call each other without TLS. */
+  readonly tls?: PeerTls;
   readonly clock?: Clock;
   readonly connectTimeoutMs?: number;
   readonly pingIntervalMs?: number;
@@ -80,6 +82,7 @@ export class ConnectPeerNetwork implements PeerNetwork {
       connectTimeoutMs: options.connectTimeoutMs ?? 5000,
       pingIntervalMs: options.pingIntervalMs ?? 10_000,
       pingTimeoutMs: options.pingTimeoutMs ?? 5000,
+      ...(options.tls && { tls: options.tls }),
     };
     this.#registerTimeoutMs = options.registerTimeoutMs ?? 15_000;
     this.#headers = options.clusterSecret ? { authorization: peerAuthorization(options.clusterSecret) } : {};
@@ -98,7 +101,7 @@ export class ConnectPeerNetwork implements PeerNetwork {
       },
     });
     this.#open.add(push.close);
-    const url = urlOf(address);
+    const url = urlOf(address, this.#session.tls);
     if (this.#isClosed) push.fail("this node is shutting down");
     else if (url === undefined) push.fail(`${JSON.stringify(address)} is no host:port`);
     else {

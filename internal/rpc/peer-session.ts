@@ -2,9 +2,11 @@
  * One connection of HTTP/2 to another node, kept under watch. It stands in for the library's session manager, whose ping
  * timer can throw where nothing catches it: here whatever goes wrong ends this connection, and never the process.
  */
-import { connect as dial, type LookupFunction, type Socket } from "node:net";
+import { connect as dial, isIP, type LookupFunction, type Socket } from "node:net";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
+import { connect as connectTls } from "node:tls";
 import type { Clock, Timer } from "../base/clock.js";
+import { TLS_VERSION_MIN, type TlsMaterial } from "./tls.js";
 import { clientOptions, CONNECTION_WINDOW_BYTES } from "./http2-settings.js";
 
 export interface PeerSessionOptions {
@@ -17,6 +19,15 @@ export interface PeerSessionOptions {
   readonly pingTimeoutMs: number;
   /** Finds the addresses of a name; absent: the system's. */
   readonly lookup?: LookupFunction;
+  /** Absent: without TLS. */
+  readonly tls?: PeerTls;
+}
+
+export interface PeerTls {
+  /** What this node shows, and by whom what it is shown must be signed; asked for each connection, since it is renewed. */
+  readonly material: () => TlsMaterial;
+  /** Where nodes call each other, at the hosts of their addresses; absent: at their addresses. */
+  readonly port?: number;
 }
 
 export interface PeerSessionListener {
@@ -33,11 +44,12 @@ export class PeerSession {
   readonly #socket: Socket;
   readonly #options: PeerSessionOptions;
   #reason: string | undefined;
+  #wasConnected = false;
   #lastHeardMs: number;
   /** For connecting, then for the next ping, then for its answer. */
   #timer: Timer;
 
-  /** Connects to `http://host:port`. */
+  /** Connects to `http://host:port`, or to `https://host:port` where there is TLS. */
   constructor(url: string, options: PeerSessionOptions, listener: PeerSessionListener) {
     const { clock, connectTimeoutMs, lookup } = options;
     const { origin, hostname, port } = new URL(url);
@@ -46,13 +58,15 @@ export class PeerSession {
     this.#lastHeardMs = clock.monotonicMs();
     this.#timer = clock.after(connectTimeoutMs, () => this.#end(`nothing answered within ${connectTimeoutMs} ms`));
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
-    this.#socket = dial({ host, port: Number(port || 80), ...(lookup && { lookup }) });
+    const target = { host, port: Number(port || (options.tls ? 443 : 80)), ...(lookup && { lookup }) };
+    this.#socket = options.tls ? dialTls(target, options.tls) : dial(target);
     this.#session = connect(url, { ...clientOptions, createConnection: () => this.#socket });
     this.#session.on("error", (error) => this.#end(describe(error)));
     this.#session.on("goaway", () => {
       this.#reason ??= "the other node is shutting down";
     });
     this.#session.on("connect", () => {
+      this.#wasConnected = true;
       if (this.#session.destroyed) return;
       this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
       this.#watch();
@@ -97,7 +111,7 @@ export class PeerSession {
     this.#timer.cancel();
     if (!this.#session.destroyed) this.#session.destroy();
     // One that is still connecting would be closed only when the system gives up, minutes later where packets vanish.
-    if (this.#socket.connecting) this.#socket.destroy();
+    if (!this.#wasConnected) this.#socket.destroy();
   }
 
   /** Asks after a silence. The session may be gone by the time a timer fires, and asking would throw. */
@@ -123,7 +137,22 @@ export class PeerSession {
   }
 }
 
+function dialTls(target: { host: string; port: number; lookup?: LookupFunction }, { material }: PeerTls): Socket {
+  const { cert, key, ca } = material();
+  return connectTls({
+    ...target,
+    cert,
+    key,
+    ...(ca !== undefined && { ca }),
+    // Addresses have no place there, and are compared with the certificate all the same.
+    ...(isIP(target.host) === 0 && { servername: target.host }),
+    minVersion: TLS_VERSION_MIN,
+    ALPNProtocols: ["h2"],
+  });
+}
+
 function describe(error: NodeJS.ErrnoException): string {
+  if (/CERT|ISSUER|SIGNATURE|_CA$/.test(error.code ?? "")) return `no trust in the certificate: ${error.message}`;
   switch (error.code) {
     case "ECONNREFUSED":
       return "nothing listens there";

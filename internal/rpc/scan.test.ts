@@ -43,7 +43,7 @@ async function start(limits = roomy) {
     replicator,
     limits,
     reads: { admit: () => undefined },
-    large: new LargeAnswers({ turns: new Turns(), reads: { admit: () => undefined } }),
+    large: new LargeAnswers({ turns: new Turns(2 ** 24), reads: { admit: () => undefined } }),
     writes: new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 }),
     forwarder: { hereOrForward: (_method, _request, _context, here) => here() },
   });

@@ -550,6 +550,45 @@ describe("web pages", () => {
     expect(String(headers["access-control-expose-headers"]).toLowerCase()).toContain("grpc-status");
   });
 
+  test("of any other origin are refused, whatever they ask and however, and nothing is done for them", async () => {
+    const { port, store } = await start({ corsOrigins: ["https://app.example"] });
+    const set = "cambium.v1.KVStore/Set";
+    const before = store.position;
+    for (const origin of [
+      "https://evil.example",
+      "null",
+      "file://",
+      "http://localhost.evil.example",
+      "https://app.example:444",
+    ]) {
+      const answer = await callJson(port, set, { key: "k" }, { origin });
+      expect(answer).toMatchObject({ status: 403, json: { code: "permission_denied" } });
+      expect(answer.headers).not.toHaveProperty("access-control-allow-origin");
+      const query = `?connect=v1&encoding=json&message=${encodeURIComponent('{"key":"k"}')}`;
+      const read = await send(port, `/cambium.v1.KVStore/Get${query}`, { method: "GET", headers: { origin } });
+      expect(read.status).toBe(403);
+    }
+    for (const site of ["cross-site", "same-site"]) {
+      expect(await callJson(port, set, { key: "k" }, { "sec-fetch-site": site })).toMatchObject({ status: 403 });
+    }
+    expect(store.position).toEqual(before);
+  });
+
+  test("that this node seems to have given out may call, under its own names only", async () => {
+    const { port } = await start();
+    const get = (host: string, origin: string) =>
+      callJson(port, "cambium.v1.KVStore/Get", { key: "k" }, { host, origin }).then(({ status }) => status);
+    expect(await get(`localhost:${port}`, `http://localhost:${port}`)).toBe(200);
+    expect(await get("node-1.example", "https://node-1.example")).toBe(200);
+    expect(await get("node-1.example:80", "http://node-1.example")).toBe(200);
+    expect(await get(`localhost:${port}`, `http://127.0.0.1:${port}`)).toBe(403);
+    // A name that was made to resolve to this node.
+    expect(await get(`evil.example:${port}`, `http://evil.example:${port}`)).toBe(403);
+    expect(
+      await callJson(port, "cambium.v1.KVStore/Get", { key: "k" }, { "sec-fetch-site": "same-origin" }),
+    ).toMatchObject({ status: 200 });
+  });
+
   test("of any other origin are granted nothing, and told where the list is", async () => {
     const { port } = await start();
     const refused = await send(port, "/cambium.v1.KVStore/Get", { method: "OPTIONS", headers: preflight });

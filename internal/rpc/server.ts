@@ -2,15 +2,16 @@
  * One port for everything: Connect, gRPC and gRPC-web, over HTTP/1.1 and HTTP/2, and the probes of orchestrators.
  *
  * Promises: every request is answered, and none ends the process; limits hold before anything is allocated; `close` lets
- * the calls in flight end. It does no TLS yet.
+ * the calls in flight end. With a certificate it does TLS, and nothing else.
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
-import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
+import { constants, createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import type { DescMethod } from "@bufbuild/protobuf";
-import { type ConnectError, createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
+import { createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
@@ -22,18 +23,22 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
+import { addressGroupOf } from "../identity/address-group.js";
 import { HostNames } from "../identity/host-names.js";
+import type { Identities } from "../identity/identities.js";
+import { IdentityError } from "../identity/identity-error.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
-import { Adapter } from "./adapter.js";
-import { callGuard, methodName } from "./call-guard.js";
+import { Adapter, type Admission } from "./adapter.js";
+import { callGuard } from "./call-guard.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
-import { CONNECTION_WINDOW_BYTES, serverOptions } from "./http2-settings.js";
+import { CONNECTION_WINDOW_BYTES, serverOptionsOf } from "./http2-settings.js";
+import { type HttpRequest, isHttp2 } from "./http-answer.js";
 import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
@@ -41,6 +46,9 @@ import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
+import { audiences, methodName } from "./method-table.js";
+import type { PeerTls } from "./peer-session.js";
+import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -49,26 +57,22 @@ import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { ScanEncoder } from "./scan-encoder.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
+import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
+import { defaultServerLimits, type ServerLimits } from "./server-limits.js";
 import { Turns } from "./turns.js";
 import { WatchEncoder } from "./watch-encoder.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
 export type { Limits } from "./limits.js";
+export type { ServerLimits } from "./server-limits.js";
+export type { ClientAuth, TlsMaterial } from "./tls.js";
+export type { PeerTls } from "./peer-session.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 
 /** How long a new connection may take to say anything. */
 const SNIFF_TIMEOUT_MS = 1000;
-/** How long a new connection of HTTP/2 may take for its first frame. */
-const SETTINGS_TIMEOUT_MS = 10_000;
-const HEADERS_TIMEOUT_MS = 10_000;
-/** How long a whole request may take to arrive. */
-const REQUEST_TIMEOUT_MS = 60_000;
-/** Longer than the minute after which balancers and clients give up connections, so that they do it first. */
-const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** How often the timeouts above are looked at. */
-const CHECK_INTERVAL_MS = 5000;
-/** More would take the files that the log needs; callers beyond are cut off at once. */
-const CONNECTIONS_MAX = 10_000;
+/** How often the timeouts of HTTP/1.1 are looked at. */
+const CHECK_INTERVAL_MS = 2500;
 /** How often the log says so. */
 const DROPPED_INTERVAL_MS = 60_000;
 /** How long an answer may stand still on its way while the node drains. */
@@ -96,11 +100,23 @@ export interface RpcServerOptions {
   /** `host:port` at which others reach this node. */
   readonly advertisedAddress: () => string;
   readonly limits: Limits;
+  /** What differs from the defaults. */
+  readonly serverLimits?: Partial<ServerLimits>;
   /** Origins of web pages that may call; `*` for all. */
   readonly corsOrigins: readonly string[];
+  /** Names by which this node may be called, beside its own; when there are any, nobody may call it by another one. */
+  readonly allowedHosts: readonly string[];
   /** Callers from other machines are refused, peers excepted. */
   readonly protectedMode: boolean;
   readonly clusterSecret?: Uint8Array;
+  /** Those whom the node knows; absent: protected mode, or its absence, says who may call. */
+  readonly identities?: Identities;
+  /** Absent: no TLS. */
+  readonly tls?: { readonly material: TlsMaterial; readonly clientAuth: ClientAuth };
+  /** How this node calls others; absent: without TLS. */
+  readonly peerTls?: PeerTls;
+  /** A listener for other nodes alone, where whoever has a certificate of the authority is one; absent: they call at `port`. */
+  readonly peerListener?: { readonly host: string; readonly port: number; readonly material: Required<TlsMaterial> };
   /** How long a write may take before its caller is told that its outcome is unknown. */
   readonly writeTimeoutMs: number;
   /** How long a read may wait until this node is as fresh as it asks for. */
@@ -120,12 +136,21 @@ export class RpcServer {
   readonly #readiness: Readiness;
   readonly #forwarder: WriteForwarder;
   readonly #shutdown = new AbortController();
-  readonly #turns = new Turns();
+  readonly #limits: ServerLimits;
+  readonly #turns: Turns;
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
   readonly #sniffer: ProtocolSniffer;
+  /** With TLS only. */
+  readonly #tls: TlsFront | undefined;
+  readonly #peers: { readonly tls: TlsFront; readonly server: NetServer } | undefined;
+  /** Of the listener for peers. */
+  readonly #peerSessions = new WeakSet<object>();
+  readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
+  /** Connections of each address. */
+  readonly #addresses = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
@@ -134,7 +159,10 @@ export class RpcServer {
   private constructor(options: RpcServerOptions) {
     useNodeTextEncoding();
     this.#options = options;
-    const { clock, replicator, writeTimeoutMs, clusterSecret } = options;
+    const limits = { ...defaultServerLimits, ...options.serverLimits };
+    this.#limits = limits;
+    this.#turns = new Turns(limits.unreadBytesMax);
+    const { clock, replicator, writeTimeoutMs, clusterSecret, peerTls } = options;
     this.#readiness = new Readiness({ store: options.store, replicator, maxStalenessMs: options.readyMaxStalenessMs });
     this.#forwarder = new WriteForwarder({
       isEnabled: options.forwardWrites,
@@ -142,6 +170,7 @@ export class RpcServer {
       clock,
       timeoutMs: writeTimeoutMs,
       ...(clusterSecret && { clusterSecret }),
+      ...(peerTls && { tls: peerTls }),
     });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
@@ -150,23 +179,32 @@ export class RpcServer {
       masterAddress: () => replicator.masterAddress,
       onBug: options.onBug ?? throwLater,
     });
-    const access = new Access({ protectedMode: options.protectedMode, ...(clusterSecret && { clusterSecret }) });
+    const access = new Access({
+      audiences,
+      protectedMode: options.protectedMode,
+      ...(clusterSecret && { clusterSecret }),
+      ...(options.identities && { identities: options.identities }),
+      hasPeerListener: options.peerListener !== undefined,
+    });
     const router = this.#createRouter(access, errors);
     this.#adapter = new Adapter({
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
       hostNames: () => this.#ownNames(),
+      checksEveryHost: options.allowedHosts.length > 0,
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
-      refusal: (method, caller) => refusalOf(access, errors, method, caller),
+      limits,
+      origin: (request) => this.#originOf(request),
+      admit: (method, caller) => admissionOf(access, errors, method, caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
       {
-        headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
-        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+        headersTimeout: limits.headersTimeoutMs,
+        requestTimeout: limits.requestTimeoutMs,
+        keepAliveTimeout: limits.idleTimeoutMs,
         connectionsCheckingInterval: CHECK_INTERVAL_MS,
         keepAlive: true,
         keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
@@ -176,8 +214,8 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
-    this.#http1.maxConnections = CONNECTIONS_MAX;
-    this.#http1.on("drop", () => this.#tellOfDropped());
+    this.#http1.maxConnections = limits.connectionsMax;
+    this.#http1.on("drop", () => this.#tellOfDropped({ connections_max: limits.connectionsMax }));
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
@@ -186,7 +224,13 @@ export class RpcServer {
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
-    this.#http2 = createHttp2(serverOptions, this.#adapter.handle);
+    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), (request, response) => {
+      // After all that has come with it: a call that was broken off in the same breath costs hardly anything then.
+      setImmediate(() => {
+        const { stream } = response;
+        if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
+      });
+    });
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -195,23 +239,98 @@ export class RpcServer {
     const [acceptHttp1] = this.#http1.listeners("connection");
     assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
     this.#http1.removeAllListeners("connection");
-    this.#http1.on("connection", (socket) => this.#keepSocket(socket));
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket, this.#tls));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
       http1: (socket) => acceptHttp1.call(this.#http1, socket),
-      http2: (socket) => {
-        // Or else a caller that ends its half would keep the connection.
-        socket.allowHalfOpen = false;
-        this.#http2.emit("connection", socket);
-      },
+      http2: (socket) => this.#acceptHttp2(socket),
     });
+    const { tls, peerListener } = options;
+    if (tls) {
+      this.#tls = this.#frontOf(tls.material, tls.clientAuth, ["h2", "http/1.1"], (socket) => {
+        if (socket.alpnProtocol === "h2") this.#acceptHttp2(socket);
+        else acceptHttp1.call(this.#http1, socket);
+      });
+    }
+    if (peerListener) {
+      const front = this.#frontOf(peerListener.material, "required", ["h2"], (socket) => this.#acceptPeer(socket));
+      this.#peers = { tls: front, server: createNetServer((socket) => this.#keepSocket(socket, front)) };
+    }
+  }
+
+  /** From now on these are shown, and asked for. Throws what OpenSSL finds wrong with them, and keeps what there was. */
+  renewTls({
+    port,
+    peers,
+  }: {
+    readonly port?: TlsMaterial | undefined;
+    readonly peers?: TlsMaterial | undefined;
+  }): void {
+    if (port) this.#tls?.renew(port);
+    if (peers) this.#peers?.tls.renew(peers);
+  }
+
+  #frontOf(
+    material: TlsMaterial,
+    clientAuth: ClientAuth,
+    protocols: readonly string[],
+    accept: (socket: TLSSocket) => void,
+  ): TlsFront {
+    return new TlsFront({
+      material,
+      clientAuth,
+      protocols,
+      handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
+      accept: (socket) => {
+        this.#sockets.add(socket);
+        socket.once("close", () => void this.#sockets.delete(socket));
+        if (this.#readiness.isDraining) socket.destroy();
+        else accept(socket);
+      },
+      failed: (error) => this.#options.logger.debug("a handshake of TLS failed", { error: error.message }),
+    });
+  }
+
+  #acceptHttp2(socket: Socket): void {
+    // Or else a caller that ends its half would keep the connection.
+    socket.allowHalfOpen = false;
+    this.#http2.emit("connection", socket);
+  }
+
+  #acceptPeer(socket: TLSSocket): void {
+    const mark = (session: ServerHttp2Session): void => void this.#peerSessions.add(session);
+    // The session is made, and told of, in this very call.
+    this.#http2.prependOnceListener("session", mark);
+    this.#acceptHttp2(socket);
+    this.#http2.off("session", mark);
+  }
+
+  /** Asked for each request, found out once a connection. */
+  #originOf(request: HttpRequest): Omit<Caller, "authorization"> {
+    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
+    let origin = this.#origins.get(key);
+    if (!origin) {
+      origin = {
+        address: request.socket.remoteAddress,
+        certificateNames: certificateNamesOf(request.socket as Partial<TLSSocket>),
+        isAtPeerListener: this.#peerSessions.has(key),
+      };
+      this.#origins.set(key, origin);
+    }
+    return origin;
   }
 
   /** Listens and serves once it resolves. Rejects with `RpcListenError`. */
   static async listen(options: RpcServerOptions): Promise<RpcServer> {
     const server = new RpcServer(options);
     await server.#listen();
+    try {
+      await server.#listenForPeers();
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
     return server;
   }
 
@@ -239,6 +358,10 @@ export class RpcServer {
     const closed = new Promise<void>((resolve) => {
       this.#http1.close(() => resolve());
     });
+    const peersClosed = new Promise<void>((resolve) => {
+      if (this.#peers) this.#peers.server.close(() => resolve());
+      else resolve();
+    });
     this.#sniffer.close();
     this.#http1.closeIdleConnections();
     for (const session of this.#sessions) session.close();
@@ -252,6 +375,7 @@ export class RpcServer {
     });
     const lingering = this.#breakOffOnceSilent();
     await closed;
+    await peersClosed;
     deadline.cancel();
     lingering.cancel();
     await this.#forwarder.close();
@@ -288,6 +412,22 @@ export class RpcServer {
       this.#http1.listen({ host, port }, () => {
         this.#http1.off("error", refuse);
         this.#http1.on("error", (error) => logger.error("the listening socket failed", { error: error.message }));
+        resolve();
+      });
+    });
+  }
+
+  #listenForPeers(): Promise<void> {
+    const { peerListener, logger } = this.#options;
+    const server = this.#peers?.server;
+    if (!peerListener || !server) return Promise.resolve();
+    const { host, port } = peerListener;
+    return new Promise((resolve, reject) => {
+      const refuse = (error: NodeJS.ErrnoException): void => reject(RpcListenError.from(error, host, port));
+      server.once("error", refuse);
+      server.listen({ host, port }, () => {
+        server.off("error", refuse);
+        server.on("error", (error) => logger.error("the listener for nodes failed", { error: error.message }));
         resolve();
       });
     });
@@ -345,25 +485,61 @@ export class RpcServer {
     return router;
   }
 
-  #tellOfDropped(): void {
+  #tellOfDropped(limit: Readonly<Record<string, string | number>>): void {
     const { clock, logger } = this.#options;
     if (this.#hasToldOfDropped) return;
     this.#hasToldOfDropped = true;
     clock.after(DROPPED_INTERVAL_MS, () => (this.#hasToldOfDropped = false));
-    logger.warn("too many connections: new ones are cut off", { connections_max: CONNECTIONS_MAX });
+    logger.warn("too many connections: new ones are cut off", limit);
   }
 
-  #keepSocket(socket: Socket): void {
+  #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
+    if (!this.#countAddress(socket)) return;
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
-    this.#sniffer.sniff(socket);
+    if (tls) tls.handshake(socket);
+    else this.#sniffer.sniff(socket);
+  }
+
+  /** Returns false where the address has too many connections already, of which this one is not any more. */
+  #countAddress(socket: Socket): boolean {
+    const address = addressGroupOf(socket.remoteAddress);
+    const count = this.#addresses.get(address) ?? 0;
+    const { connectionsPerAddressMax } = this.#limits;
+    if (count >= connectionsPerAddressMax) {
+      socket.on("error", () => undefined);
+      socket.destroy();
+      this.#tellOfDropped({ address, connections_per_address_max: connectionsPerAddressMax });
+      return false;
+    }
+    this.#addresses.set(address, count + 1);
+    socket.once("close", () => {
+      const left = (this.#addresses.get(address) ?? 1) - 1;
+      if (left > 0) this.#addresses.set(address, left);
+      else this.#addresses.delete(address);
+    });
+    return true;
   }
 
   #keepSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    const timer = this.#options.clock.after(SETTINGS_TIMEOUT_MS, () => session.destroy());
+    const timer = this.#options.clock.after(this.#limits.headersTimeoutMs, () => session.destroy());
     session.once("remoteSettings", () => timer.cancel());
+    let streams = 0;
+    const resets = new ResetCount(this.#options.clock);
+    session.on("stream", (stream) => {
+      streams++;
+      stream.once("close", () => {
+        streams--;
+        // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
+        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
+      });
+    });
+    // In peace: whoever begins a call at this moment is told that it was not taken.
+    session.setTimeout(this.#limits.idleTimeoutMs, () => {
+      if (streams === 0) session.close();
+    });
     session.once("close", () => {
       timer.cancel();
       this.#sessions.delete(session);
@@ -373,8 +549,8 @@ export class RpcServer {
   }
 
   #ownNames(): HostNames {
-    const { host, advertisedAddress, corsOrigins } = this.#options;
-    this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins]);
+    const { host, advertisedAddress, corsOrigins, allowedHosts } = this.#options;
+    this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins, ...allowedHosts]);
     return this.#hostNames;
   }
 }
@@ -391,14 +567,14 @@ function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Re
   router.rpc(readIndex, handlers.readIndex, question);
 }
 
-/** Why a caller may not call a method, as it is told. */
-function refusalOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): ConnectError | undefined {
+/** Who calls a method, or why it may not, as it is told. */
+function admissionOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): Admission {
   const name = methodName(method);
   try {
-    access.check(name, caller);
-    return undefined;
+    return { identity: access.admit(name, caller) };
   } catch (error) {
-    return errors.toConnectError(error, name);
+    const isAttempt = error instanceof IdentityError && error.code === "bad_credential";
+    return { refusal: errors.toConnectError(error, name), isAttempt };
   }
 }
 

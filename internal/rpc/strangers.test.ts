@@ -47,7 +47,7 @@ describe("who may not call is told so before anything of its message is read", (
     expect(answer.headers).toMatchObject({
       ":status": 200,
       "content-type": type,
-      "grpc-status": String(Code.PermissionDenied),
+      "grpc-status": String(Code.Unauthenticated),
       "grpc-message": expect.stringMatching(refusal),
     });
     expect(replicator.asked).toEqual([]);
@@ -60,9 +60,9 @@ describe("who may not call is told so before anything of its message is read", (
     const received = await sendRaw(port, [`POST ${SURVEY} HTTP/1.1`, ...head, "", "{"].join("\r\n"), (text) =>
       text.endsWith("}"),
     );
-    expect(received).toMatch(/^HTTP\/1\.1 403 /);
+    expect(received).toMatch(/^HTTP\/1\.1 401 /);
     expect(JSON.parse(received.slice(received.indexOf("{")))).toMatchObject({
-      code: "permission_denied",
+      code: "unauthenticated",
       message: expect.stringMatching(refusal),
     });
   });
@@ -74,7 +74,7 @@ describe("who may not call is told so before anything of its message is read", (
     expect(answer.headers).toMatchObject({ ":status": 200, "content-type": type });
     expect(answer.body[0]).toBe(2);
     expect(JSON.parse(answer.body.subarray(5).toString())).toMatchObject({
-      error: { code: "permission_denied", message: expect.stringMatching(refusal) },
+      error: { code: "unauthenticated", message: expect.stringMatching(refusal) },
     });
   });
 
@@ -89,7 +89,7 @@ describe("who may not call is told so before anything of its message is read", (
       "x".repeat(9000),
     ]) {
       const headers = { "content-type": "application/json", authorization };
-      expect(await send(port, SURVEY, { headers, body: "{}" })).toMatchObject({ status: 403 });
+      expect(await send(port, SURVEY, { headers, body: "{}" })).toMatchObject({ status: 401 });
     }
   });
 
@@ -103,7 +103,7 @@ describe("who may not call is told so before anything of its message is read", (
       const headers = new Promise((resolve) => stream.once("response", resolve));
       const closed = new Promise((resolve) => stream.once("close", resolve));
       stream.resume().end(large);
-      expect(await headers).toMatchObject({ "grpc-status": String(Code.PermissionDenied) });
+      expect(await headers).toMatchObject({ "grpc-status": String(Code.Unauthenticated) });
       await closed;
     }
   });

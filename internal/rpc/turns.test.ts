@@ -6,7 +6,7 @@ const later = (): Promise<void> => new Promise((resolve) => setImmediate(resolve
 
 describe("turns", () => {
   test("one who comes alone does not wait, and the next one does not either once something else could be done", async () => {
-    const turns = new Turns();
+    const turns = new Turns(2 ** 24);
     const connection = { unsentBytes: 0 };
     expect(turns.take(connection, never)).toBeUndefined();
     const second = turns.take(connection, never);
@@ -18,7 +18,7 @@ describe("turns", () => {
   });
 
   test("go round between connections, in the order of each, one at a time", async () => {
-    const turns = new Turns();
+    const turns = new Turns(2 ** 24);
     const [a, b] = [{ unsentBytes: 0 }, { unsentBytes: 0 }];
     const done: string[] = [];
     void turns.take(a, never);
@@ -35,7 +35,7 @@ describe("turns", () => {
   });
 
   test("are not for a connection that leaves its answers unread, until it takes them", async () => {
-    const turns = new Turns();
+    const turns = new Turns(2 ** 24);
     const full = { unsentBytes: 2 ** 30 };
     let isDone = false;
     const waiting = turns.take(full, never)?.then(() => (isDone = true));
@@ -48,7 +48,7 @@ describe("turns", () => {
   });
 
   test("end for those who leave, before or while they wait, and nobody waits for them", async () => {
-    const turns = new Turns();
+    const turns = new Turns(2 ** 24);
     const connection = { unsentBytes: 0 };
     void turns.take(connection, never);
     const leaving = new AbortController();

@@ -7,8 +7,6 @@
 
 /** A message from here on is large. */
 export const LARGE_BYTES = 64 * 1024;
-/** Bytes of answers that a connection may leave unread before it has to wait with what is large. */
-const UNSENT_BYTES_MAX = 16 * 1024 * 1024;
 /** How often it is looked whether a connection has taken its answers. */
 const LOOK_INTERVAL_MS = 20;
 
@@ -23,14 +21,20 @@ interface Waiter {
 }
 
 export class Turns {
+  readonly #unsentBytesMax: number;
   /** Those who wait, by connection; the one that had its turn last is the last. */
   readonly #waiting = new Map<Connection, Set<Waiter>>();
   /** Somebody had a turn since the process has last looked for other work. */
   #isTaken = false;
 
+  /** `unsentBytesMax`: of answers that a connection may leave unread before it has to wait with what is large. */
+  constructor(unsentBytesMax: number) {
+    this.#unsentBytesMax = unsentBytesMax;
+  }
+
   /** Undefined when the work may be done in this tick; else a promise of the same. Rejects with the signal's reason. */
   take(connection: Connection, signal: AbortSignal): Promise<void> | undefined {
-    if (!this.#isTaken && this.#waiting.size === 0 && mayBegin(connection)) {
+    if (!this.#isTaken && this.#waiting.size === 0 && this.#mayBegin(connection)) {
       this.#begin();
       return undefined;
     }
@@ -75,7 +79,7 @@ export class Turns {
   #next(): void {
     this.#isTaken = false;
     for (const [connection, queue] of this.#waiting) {
-      if (!mayBegin(connection)) continue;
+      if (!this.#mayBegin(connection)) continue;
       this.#waiting.delete(connection);
       this.#waiting.set(connection, queue);
       const [waiter] = queue;
@@ -87,6 +91,8 @@ export class Turns {
     this.#isTaken = true;
     setTimeout(() => this.#next(), LOOK_INTERVAL_MS).unref();
   }
-}
 
-const mayBegin = (connection: Connection): boolean => connection.unsentBytes < UNSENT_BYTES_MAX;
+  #mayBegin(connection: Connection): boolean {
+    return connection.unsentBytes < this.#unsentBytesMax;
+  }
+}

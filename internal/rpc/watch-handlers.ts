@@ -15,7 +15,7 @@ import {
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { LineageLostSchema, LogRangeSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { type ResumePoint, WatchError } from "../watch/watch-types.js";
-import { callerKey, jsonKey } from "./adapter.js";
+import { identityKey, jsonKey } from "./adapter.js";
 import type { ErrorMap } from "./errors.js";
 import type { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
@@ -44,13 +44,13 @@ export function watchHandlers(options: WatchHandlerOptions): Pick<ServiceImpl<ty
     watchMany: (request, context) => watchMany(request, context, streams, options),
 
     addWatch(request, { values }) {
-      const stream = streams.of(values.get(callerKey), checkedStreamId(request.streamId));
+      const stream = streams.of(values.get(identityKey), checkedStreamId(request.streamId));
       stream.add(checkedNamedWatch(request.watch, "watch", limits));
       return {};
     },
 
     removeWatch(request, { values }) {
-      streams.of(values.get(callerKey), checkedStreamId(request.streamId)).remove(request.watchId);
+      streams.of(values.get(identityKey), checkedStreamId(request.streamId)).remove(request.watchId);
       return {};
     },
   };
@@ -81,7 +81,7 @@ async function* watchMany(
   const { signal } = context;
   const watches = checkedWatches(request, limits);
   signal.throwIfAborted();
-  const stream = streams.open(context.values.get(callerKey));
+  const stream = streams.open(context.values.get(identityKey));
   // Also when nobody comes back for the next message, as after a caller has left.
   const close = (): void => stream.close();
   signal.addEventListener("abort", close, { once: true });

@@ -3,7 +3,7 @@
  * a stream holds one batch a watch, however slowly its caller reads; the rest waits where the watch does.
  */
 import { randomBytes } from "node:crypto";
-import { type Caller, isSameCaller } from "../identity/access.js";
+import type { Identity } from "../identity/role.js";
 import type { WatchBatch } from "../watch/watch-types.js";
 import type { RpcWatches } from "./ports.js";
 import { RequestError } from "./request-error.js";
@@ -26,12 +26,12 @@ export class WatchStreams {
   }
 
   /** Whoever opens a stream closes it. */
-  open(caller: Caller): WatchStream {
+  open(owner: Identity | undefined): WatchStream {
     const id = randomBytes(STREAM_ID_BYTES);
     const name = id.toString("hex");
     const stream = new WatchStream({
       id: new Uint8Array(id),
-      caller,
+      owner,
       watches: this.#watches,
       onClose: () => this.#streams.delete(name),
     });
@@ -39,10 +39,13 @@ export class WatchStreams {
     return stream;
   }
 
-  /** The caller's stream of this name, in hexadecimal digits. Nobody learns that there is one of another caller's. */
-  of(caller: Caller, name: string): WatchStream {
+  /**
+   * The caller's stream of this name, in hexadecimal digits. Nobody learns that there is one of another caller's; those who need no
+   * identity are all the same, and what they leave is as secret as its name.
+   */
+  of(caller: Identity | undefined, name: string): WatchStream {
     const stream = this.#streams.get(name);
-    if (stream && isSameCaller(stream.caller, caller)) return stream;
+    if (stream && stream.owner?.name === caller?.name) return stream;
     throw new RequestError(
       "not_found",
       "this node has no such stream of this caller's; it has ended, or another node has it: open a new one with WatchMany",
@@ -64,7 +67,7 @@ interface Ready {
 
 export class WatchStream {
   readonly id: Uint8Array<ArrayBuffer>;
-  readonly caller: Caller;
+  readonly owner: Identity | undefined;
   readonly #watches: RpcWatches;
   readonly #onClose: () => void;
   readonly #running = new Map<bigint, Running>();
@@ -75,12 +78,12 @@ export class WatchStream {
 
   constructor(options: {
     readonly id: Uint8Array<ArrayBuffer>;
-    readonly caller: Caller;
+    readonly owner: Identity | undefined;
     readonly watches: RpcWatches;
     readonly onClose: () => void;
   }) {
     this.id = options.id;
-    this.caller = options.caller;
+    this.owner = options.owner;
     this.#watches = options.watches;
     this.#onClose = options.onClose;
   }

@@ -359,7 +359,7 @@ describe("what the master refuses is refused in its words", () => {
     const replica = await startReplica(addressOf({ port }));
     cleanups.push(() => replica.server.close());
     const error = await failureOf(set(replica.url));
-    expect(error.code).toBe(Code.PermissionDenied);
+    expect(error.code).toBe(Code.Unavailable);
     expect(error.rawMessage).toBe(
       `the master at 127.0.0.1:${port} does not take what this node passes on: prove yourself`,
     );

@@ -10,6 +10,7 @@ import { ReplicationError } from "../replication/replicator.js";
 import { StoreError } from "../store/store.js";
 import { timeFor, whileWanted } from "./caller.js";
 import { PeerCallError, PeerChannels } from "./peer-channels.js";
+import type { PeerTls } from "./peer-session.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
@@ -29,6 +30,7 @@ export interface WriteForwarderOptions {
   readonly replicator: Pick<RpcReplicator, "masterAddress">;
   readonly clock: Clock;
   readonly clusterSecret?: Uint8Array;
+  readonly tls?: PeerTls;
   /** Of a write, as the master is set up, presumably. */
   readonly timeoutMs: number;
 }
@@ -39,13 +41,14 @@ export class WriteForwarder {
   #bytes = 0;
 
   constructor(options: WriteForwarderOptions) {
-    const { clock, clusterSecret } = options;
+    const { clock, clusterSecret, tls } = options;
     this.#options = options;
     this.#channels = new PeerChannels({
       clock,
       connectTimeoutMs: 5000,
       pingIntervalMs: 10_000,
       pingTimeoutMs: 5000,
+      ...(tls && { tls }),
       headers: clusterSecret ? { authorization: peerAuthorization(clusterSecret) } : {},
     });
   }
@@ -154,7 +157,8 @@ function rebuilt({ code, rawMessage, details }: ConnectError, address: string): 
   const message = isOurs
     ? `the master at ${address} does not take what this node passes on: ${rawMessage}`
     : rawMessage;
-  const error = new ConnectError(message, code);
+  // The caller's own credential is good, and would be in vain looked for a mistake.
+  const error = new ConnectError(message, isOurs ? Code.Unavailable : code);
   error.details = details.flatMap((detail) => ("type" in detail ? [{ type: detail.type, value: detail.value }] : []));
   return error;
 }

@@ -13,9 +13,11 @@ import { root } from "./programs.js";
 /** Web security stays on, of course: what these tests are about is whether another origin gets in. */
 const args = ["--headless=shell", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-dev-shm-usage"];
 
-/** Starts a browser. The caller closes it. */
-export async function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ args, ...(await executable()) });
+/** Starts a browser, to which the given names mean this machine. The caller closes it. */
+export async function launchBrowser({ names = [] }: { readonly names?: readonly string[] } = {}): Promise<Browser> {
+  const rules = names.map((name) => `MAP ${name} 127.0.0.1`).join(",");
+  const resolving = rules === "" ? [] : [`--host-resolver-rules=${rules}`];
+  return chromium.launch({ args: [...args, ...resolving], ...(await executable()) });
 }
 
 async function executable(): Promise<LaunchOptions> {

@@ -6,6 +6,10 @@ import type { Browser, Page as BrowserPage } from "playwright-core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { launchBrowser } from "../harness/browser.js";
 import { TestCluster } from "../harness/cluster.js";
+import { get } from "../harness/rpc.js";
+
+/** A name that its owner has made to mean this machine. */
+const REBOUND = "rebound.example";
 
 let server: Server;
 let browser: Browser;
@@ -34,7 +38,7 @@ beforeAll(async () => {
   strangeOrigin = `http://localhost:${port}`;
   const cors = { server: { cors_origins: [origin] } };
   [browser, cluster] = await Promise.all([
-    launchBrowser(),
+    launchBrowser({ names: [REBOUND] }),
     TestCluster.start({ replicas: 1, masterConfig: cors, replicaConfig: cors }),
   ]);
 });
@@ -98,4 +102,55 @@ test("a page of an origin that is not on the list gets nothing", async () => {
   await expect(
     inPage(page, "roundTrip", "connect", cluster.master.address, cluster.master.address, "stranger"),
   ).rejects.toThrow(/fetch/i);
+});
+
+test("a page gets nothing by what browsers send without asking, and changes nothing", async () => {
+  await cluster.setEverywhere("blind", "before");
+  const page = await openPage(strangeOrigin);
+  const { address } = cluster.master;
+  const query = `connect=v1&encoding=json&message=${encodeURIComponent('{"key":"blind"}')}`;
+  const seen = await page.evaluate(`(async () => {
+    const [set, get] = ["http://${address}/cambium.v1.KVStore/Set", "http://${address}/cambium.v1.KVStore/Get?${query}"];
+    const body = JSON.stringify({ key: "blind", value: "ZXZpbA==" });
+    const outcomes = [];
+    const attempt = (url, init) =>
+      fetch(url, init).then(({ type, status }) => type + " " + status, () => "failed").then((it) => outcomes.push(it));
+    for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/json"]) {
+      await attempt(set, { method: "POST", mode: "no-cors", headers: { "content-type": type }, body });
+    }
+    navigator.sendBeacon(set, body);
+    await attempt(get, {});
+    outcomes.push(await new Promise((resolve) => {
+      const script = document.createElement("script");
+      script.src = get;
+      script.onload = () => resolve("loaded");
+      script.onerror = () => resolve("refused");
+      document.head.append(script);
+    }));
+    return outcomes;
+  })()`);
+  // What is opaque tells the page nothing, not even whether it was an error.
+  expect(seen).toEqual(["opaque 0", "opaque 0", "opaque 0", "failed", "refused"]);
+  expect(await get(address, "blind")).toBe("before");
+});
+
+test("a page under a name that was made to mean this machine gets nothing", async () => {
+  const page = await browser.newPage();
+  onTestFinished(() => page.close());
+  // Probes are answered under every name; from here on all is of one origin, as the browser sees it.
+  await page.goto(`http://${REBOUND}:${cluster.master.port}/livez`);
+  const query = `connect=v1&encoding=json&message=${encodeURIComponent('{"key":"rebound"}')}`;
+  const statuses = await page.evaluate(`(async () => {
+    const ask = (method, message) =>
+      fetch("/cambium.v1." + method, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(message) });
+    const answers = await Promise.all([
+      ask("KVStore/Set", { key: "rebound", value: "ZXZpbA==" }),
+      ask("KVStore/Get", { key: "rebound" }),
+      ask("Cluster/Status", {}),
+      fetch("/cambium.v1.KVStore/Get?${query}"),
+    ]);
+    return answers.map(({ status }) => status);
+  })()`);
+  expect(statuses).toEqual([403, 403, 403, 403]);
+  expect(await get(cluster.master.address, "rebound")).toBeUndefined();
 });

@@ -47,6 +47,7 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     advertisedAddress: () => "node-1.example:8080",
     limits: { keyBytesMax: 4096, valueBytesMax: 1024 * 1024, messageBytesMax: 4 * 1024 * 1024 },
     corsOrigins: [],
+    allowedHosts: [],
     protectedMode: true,
     writeTimeoutMs: 10_000,
     maxReadWaitMs: 5000,

@@ -1,0 +1,150 @@
+/** Hostile callers, a few of each; `test/prove/abuse.test.ts` has thousands of them. */
+import { connect as connectHttp2 } from "node:http2";
+import { createClient, ConnectError, Code } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { afterEach, describe, expect, test } from "vitest";
+import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../../api/gen/cambium/v1/log_pb.js";
+import { attacks, halfHandshakes, neverReading, normalCall } from "./testing/abuse.js";
+import { certificate } from "./testing/certificates.js";
+import { callJson, startTestServer, type TestServer } from "./testing/test-server.js";
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function start(options: Parameters<typeof startTestServer>[0] = {}): Promise<TestServer & { host: string }> {
+  const running = await startTestServer(options);
+  cleanups.push(async () => {
+    await running.server.close();
+    expect(running.bugs).toEqual([]);
+    expect(running.errors).toEqual([]);
+  });
+  return { ...running, host: "127.0.0.1" };
+}
+
+const impatient = {
+  handshakeTimeoutMs: 1000,
+  headersTimeoutMs: 1000,
+  requestTimeoutMs: 1000,
+  idleTimeoutMs: 1000,
+  unreadTimeoutMs: 1000,
+};
+
+describe("attackers lose their connections, and others are served meanwhile", () => {
+  test.each(Object.entries(attacks))("%s", async (_name, begin) => {
+    const target = await start({ serverLimits: impatient });
+    const attack = begin(10, target);
+    cleanups.push(() => attack.end());
+    for (let n = 0; n < 5; n++) await normalCall(target);
+    await attack.ended;
+    expect(attack.open).toBe(0);
+    await normalCall(target);
+  });
+
+  test("readers that never read", async () => {
+    const target = await start({ serverLimits: impatient });
+    const transport = createConnectTransport({ baseUrl: target.url, httpVersion: "1.1" });
+    await createClient(KVStore, transport).set({ key: "large", value: new Uint8Array(1024 * 1024) });
+    const attack = neverReading(5, target, "large");
+    cleanups.push(() => attack.end());
+    for (let n = 0; n < 5; n++) await normalCall(target);
+    await attack.ended;
+    expect(attack.open).toBe(0);
+  });
+
+  test("handshakes of TLS that stop half-way", async () => {
+    const target = await start({ serverLimits: impatient, tls: { material: certificate("node"), clientAuth: "none" } });
+    const attack = halfHandshakes(10, target);
+    cleanups.push(() => attack.end());
+    const session = connectHttp2(`https://127.0.0.1:${target.port}`, { ca: certificate("node").ca });
+    cleanups.push(() => session.destroy());
+    await new Promise((resolve, reject) => session.once("connect", resolve).once("error", reject));
+    await attack.ended;
+    expect(session.closed).toBe(false);
+  });
+});
+
+describe("a limit", () => {
+  test("of calls refuses those beyond it, with when to come again; health and other nodes are served", async () => {
+    const { port, url } = await start({ serverLimits: { callsMax: 2 } });
+    const transport = createGrpcTransport({ baseUrl: url });
+    const leaving = new AbortController();
+    const waiting = [1, 2].map(() =>
+      createClient(Log, transport).consumeStream({}, { signal: leaving.signal })[Symbol.asyncIterator](),
+    );
+    await Promise.all(waiting.map((stream) => stream.next()));
+    const refused = await callJson(port, "cambium.v1.KVStore/Get", { key: "k" });
+    expect(refused).toMatchObject({
+      status: 429,
+      headers: { "retry-after": "1" },
+      json: {
+        code: "resource_exhausted",
+        message: expect.stringContaining("limits.max_calls"),
+        details: [{ type: "google.rpc.RetryInfo" }],
+      },
+    });
+    const error = ConnectError.from(
+      await createClient(KVStore, transport)
+        .get({ key: "k" })
+        .catch((reason: unknown) => reason),
+    );
+    expect(error.code).toBe(Code.ResourceExhausted);
+    expect(await callJson(port, "grpc.health.v1.Health/Check", {})).toMatchObject({ status: 200 });
+    const survey = await callJson(port, "cambium.v1.Replication/Survey", {});
+    expect(survey.status).not.toBe(429);
+    leaving.abort();
+    await expect.poll(async () => (await callJson(port, "cambium.v1.KVStore/Get", { key: "k" })).status).toBe(200);
+  });
+
+  test("of connections of one address cuts off those beyond it, and counts those that are gone no more", async () => {
+    const warnings: string[] = [];
+    const target = await start({
+      serverLimits: { connectionsPerAddressMax: 3 },
+      logger: {
+        debug: () => undefined,
+        info: () => undefined,
+        warn: (message, fields) => void warnings.push(`${message} ${JSON.stringify(fields)}`),
+        error: (message) => expect.fail(message),
+      },
+    });
+    const open = [1, 2, 3].map(() => connectHttp2(target.url));
+    await Promise.all(open.map((session) => new Promise((resolve) => session.once("remoteSettings", resolve))));
+    await expect(normalCall(target)).rejects.toThrow(/answered with nothing|ECONNRESET|EPIPE|closed/);
+    expect(warnings).toEqual([expect.stringContaining('"connections_per_address_max":3')]);
+    for (const session of open) session.destroy();
+    await expect
+      .poll(() =>
+        normalCall(target).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+  });
+
+  test("of calls on one connection is announced, and holds", async () => {
+    const { url } = await start({ serverLimits: { streamsMax: 7 } });
+    const session = connectHttp2(url);
+    cleanups.push(() => session.destroy());
+    const settings = await new Promise((resolve) => session.once("remoteSettings", resolve));
+    expect(settings).toMatchObject({ maxConcurrentStreams: 7 });
+  });
+
+  test("of idleness ends a connection of HTTP/2 with nothing on it, and none with a call", async () => {
+    const { url } = await start({ serverLimits: { idleTimeoutMs: 1000 } });
+    const [idle, busy] = [connectHttp2(url), connectHttp2(url)];
+    cleanups.push(() => busy.destroy());
+    const stream = busy.request({
+      ":method": "POST",
+      ":path": "/grpc.health.v1.Health/Watch",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    stream.resume().end(Buffer.alloc(5));
+    const isClosed = new Promise((resolve) => idle.once("close", resolve));
+    await isClosed;
+    expect(busy.closed).toBe(false);
+  });
+});

@@ -1,0 +1,41 @@
+/** Much noise on the port of a real process: it stays up, answers, and its memory comes back. */
+import { mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { expect, onTestFinished, test } from "vitest";
+import { normalCall } from "../../internal/rpc/testing/abuse.js";
+import { fuzz } from "../../internal/rpc/testing/fuzz.js";
+import { TestNode } from "../harness/node.js";
+import { until } from "../harness/until.js";
+import { processOf, residentBytes } from "./support/node-processes.js";
+
+const RUNS = 5000;
+const AT_ONCE = 16;
+const GROWTH_BYTES_MAX = 150 * 1024 * 1024;
+
+test.each(Object.entries(fuzz))("%s", async (_name, { input, send }) => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "cambium-fuzz-"));
+  const config = { limits: { request_timeout: "1s", header_timeout: "1s" } };
+  const node = new TestNode({ program: "master", directory, config });
+  onTestFinished(async () => {
+    if (node.running) await node.kill();
+    await rm(directory, { recursive: true, force: true });
+  });
+  await node.start();
+  const target = { host: "127.0.0.1", port: node.port };
+  await normalCall(target);
+  const before = await residentBytes(await processOf(node));
+  await fc.assert(
+    fc.asyncProperty(fc.array(input, { minLength: AT_ONCE, maxLength: AT_ONCE }), async (all) => {
+      await Promise.all(all.map((bytes) => send(target, bytes)));
+      expect(node.running).toBe(true);
+    }),
+    { numRuns: RUNS / AT_ONCE, endOnFailure: true },
+  );
+  await normalCall(target);
+  const pid = await processOf(node);
+  await until("memory comes back", async () => (await residentBytes(pid)) - before < GROWTH_BYTES_MAX);
+  expect(node.log.filter(({ level }) => level === "error")).toEqual([]);
+  expect(await node.stop()).toBe(0);
+});
