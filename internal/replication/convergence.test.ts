@@ -253,7 +253,7 @@ class Watched {
       store.tellWritten();
       store.tellKept();
     }
-    for (let tries = 0; tries < 4; tries++) {
+    for (let tries = 0; tries < 8; tries++) {
       await cluster.pass(16_000, 400);
       const [master, second] = EVERYBODY.map((address) => cluster.node(address)).filter(
         ({ replicator, store }) => replicator.survey({ nodeId: store.nodeId }).isMaster,
@@ -261,14 +261,17 @@ class Watched {
       if (master && !second) {
         // Whose state is wrong has had the time to find out. A master does not, nor who found out within the hour.
         for (const address of EVERYBODY) cluster.node(address).store.disk.rotten = false;
-        await this.#readmit(master);
+        // A mastership that was asked for before may begin only now.
+        if (!(await this.#readmit(master))) continue;
         await cluster.pass(10_000, 400);
         this.check();
         await this.#settleAsked();
         return master;
       }
-      for (const address of EVERYBODY) {
-        this.#ask(() => cluster.node(address).replicator.promote({ force: this.#kind.isForced && tries > 1 }));
+      const force = this.#kind.isForced && tries > 1;
+      // By force anybody wins, and were all asked, each would depose the one before.
+      for (const address of force ? [must(EVERYBODY[tries % EVERYBODY.length], "one of them")] : EVERYBODY) {
+        this.#ask(() => cluster.node(address).replicator.promote({ force }));
         await cluster.pass(8000, 400);
       }
     }
@@ -341,15 +344,21 @@ class Watched {
     );
   }
 
-  /** An operator brings back whoever was wiped, removed, or left out. */
-  async #readmit({ address: own, replicator, store }: TestNode): Promise<void> {
+  /** An operator brings back whoever was wiped, removed, or left out; whether the master was there for it. */
+  async #readmit({ address: own, replicator, store }: TestNode): Promise<boolean> {
     for (const address of EVERYBODY) {
       const { nodeId } = this.cluster.node(address).store;
       const member = store.members.find((other) => other.nodeId === nodeId && !other.removed);
       if (address === own || (member && (member.voter || !this.#kind.isListed))) continue;
-      await this.cluster.outcome(replicator.addReplica(address));
+      try {
+        await this.cluster.outcome(replicator.addReplica(address));
+      } catch (error) {
+        if (error instanceof ReplicationError && error.code === "not_master") return false;
+        throw error;
+      }
       await this.cluster.pass(4000, 400);
     }
+    return true;
   }
 
   /** All disks that are to be reached work, and time passes. */
