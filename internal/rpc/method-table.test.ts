@@ -1,7 +1,7 @@
 /** Every method of every service, called by everybody that there is: exactly the table below, and nothing beside it. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Code } from "@connectrpc/connect";
-import { create, type DescService } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescMethod, type DescService, type MessageInitShape } from "@bufbuild/protobuf";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
@@ -36,7 +36,16 @@ const expected: Readonly<Record<string, string>> = {
   "cambium.v1.KVStore/Set": "wap",
   "cambium.v1.KVStore/Delete": "wap",
   "cambium.v1.KVStore/Write": "wap",
+  "cambium.v1.KVStore/DeleteRange": "wap",
+  "cambium.v1.KVStore/Touch": "wap",
+  "cambium.v1.KVStore/Increment": "wap",
+  "cambium.v1.KVStore/Txn": "wap",
+  "cambium.v1.KVStore/ScanStream": "rwa",
   "cambium.v1.KVStore/GetUpdates": "rwa",
+  "cambium.v1.KVStore/Watch": "rwa",
+  "cambium.v1.KVStore/WatchMany": "rwa",
+  "cambium.v1.KVStore/AddWatch": "rwa",
+  "cambium.v1.KVStore/RemoveWatch": "rwa",
   "cambium.v1.Log/Produce": "wap",
   "cambium.v1.Log/Consume": "rwa",
   "cambium.v1.Log/ProduceStream": "wa",
@@ -84,7 +93,7 @@ describe("a request", () => {
   /** Methods whose requests have texts that could be keys. */
   const keyed = services.flatMap((service) =>
     service.methods.filter(({ input }) =>
-      input.fields.some(({ name }) => /^(keys?|prefix|start|operations)$/.test(name)),
+      input.fields.some(({ name }) => /^(keys?|prefix|start|operations|compares|scan|watch|watches)$/.test(name)),
     ),
   );
 
@@ -96,6 +105,38 @@ describe("a request", () => {
       expect(reach).not.toBe("none");
     },
   );
+
+  test("that names keys anywhere is about all of them", () => {
+    const reachOf = <I extends DescMessage>(
+      method: DescMethod & { readonly input: I },
+      request: MessageInitShape<I>,
+    ): unknown => methodTable.get(methodName(method))?.reach(create(method.input, request));
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((key) => ({ kind: "key", key }));
+    const kv = KVStore.method;
+    const txn = {
+      compares: [{ key: "a" }],
+      then: [{ operation: { case: "get" as const, value: { key: "b" } } }],
+      else: [
+        { operation: { case: "increment" as const, value: { key: "c" } } },
+        { operation: { case: "touch" as const, value: { key: "d" } } },
+      ],
+    };
+    expect(reachOf(kv.txn, txn)).toEqual([a, b, c, d]);
+    expect(reachOf(kv.touch, { key: "a" })).toEqual([a]);
+    expect(reachOf(kv.increment, { key: "a" })).toEqual([a]);
+    const range = { kind: "range", start: "a", end: "b" };
+    const prefix = { kind: "prefix", prefix: "a" };
+    expect(reachOf(kv.deleteRange, { start: "a", end: "b" })).toEqual([range]);
+    expect(reachOf(kv.deleteRange, { all: true })).toBe("all");
+    expect(reachOf(kv.scanStream, { scan: { prefix: "a" } })).toEqual([prefix]);
+    expect(reachOf(kv.getUpdates, { prefix: "a" })).toEqual([prefix]);
+    expect(reachOf(kv.watch, { key: "a" })).toEqual([a]);
+    const watches = [{ watch: { key: "a" } }, { watch: { prefix: "a" } }];
+    expect(reachOf(kv.watchMany, { watches })).toEqual([a, prefix]);
+    expect(reachOf(kv.watchMany, { watches: [...watches, { watch: {} }] })).toBe("all");
+    expect(reachOf(kv.addWatch, { watch: { watch: { start: "a", end: "b" } } })).toEqual([range]);
+    expect(reachOf(kv.addWatch, { watch: { watch: {} } })).toBe("all");
+  });
 
   test("of the record log and of a backup is about everything", () => {
     for (const name of methods.filter((method) => /\.Log\/|\/Backup$/.test(method))) {

@@ -6,7 +6,8 @@ import { afterEach, describe, expect, test } from "vitest";
 import { EventType, KVStore, type WatchManyResponse, WatchEndedSchema } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { LimitExceededSchema, LogRangeSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { epoch, epochMs, seq } from "../base/position.js";
-import { peerAuthorization } from "../identity/peer-proof.js";
+import { bearerToken, bearerTokenHash } from "../identity/bearer-token.js";
+import { Identities } from "../identity/identities.js";
 import { StoreError, type UpdateEvent } from "../store/store.js";
 import { type WatchBatch, WatchError } from "../watch/watch-types.js";
 import type { FakeWatch, FakeWatches } from "./testing/fake-watches.js";
@@ -373,20 +374,26 @@ describe("a stream of many watches", () => {
   });
 
   test("is there for nobody else, whoever guesses its id, and for nobody once it has ended", async () => {
-    const running = await start();
+    const tokens = [1, 2].map((byte) => bearerToken(new Uint8Array(32).fill(byte)));
+    const entries = tokens.map((token, i) => ({
+      name: `caller ${i}`,
+      roles: ["reader" as const],
+      credential: { kind: "token", sha256: bearerTokenHash(token) } as const,
+    }));
+    const running = await start({ identities: new Identities(entries, () => 0) });
     const kv = client(running);
-    const secret = { authorization: peerAuthorization(new Uint8Array(32)) };
-    const { streamId, leave } = await open(running, {}, { headers: secret });
+    const [secret, another] = tokens.map((token) => ({ authorization: `Bearer ${token}` }));
+    const { streamId, leave } = await open(running, {}, { headers: secret! });
     const add = (id: Uint8Array, headers = {}) =>
       kv
         .addWatch({ streamId: new Uint8Array(id), watch: { watchId: 1n, watch: {} } }, { headers })
         .then(() => "added")
         .catch((error: unknown) => Code[ConnectError.from(error).code]);
-    expect(await add(streamId, { authorization: "another" })).toBe("NotFound");
-    expect(await add(streamId)).toBe("NotFound");
+    expect(await add(streamId, another)).toBe("NotFound");
+    expect(await add(streamId)).toBe("Unauthenticated");
     expect(await add(new Uint8Array(16), secret)).toBe("NotFound");
     expect(await add(streamId, secret)).toBe("added");
-    expect((await open(running)).streamId).not.toEqual(streamId);
+    expect((await open(running, {}, { headers: another! })).streamId).not.toEqual(streamId);
     leave();
     await until(() => running.watches.openCount === 0);
     expect(await add(streamId, secret)).toBe("NotFound");
