@@ -346,6 +346,8 @@ export class Adapter {
     const text = `the request did not arrive within ${this.#options.limits.requestTimeoutMs} ms; send it again`;
     answerRefusal(request, response, 408, new ConnectError(text, Code.DeadlineExceeded));
     discardRest(request, response);
+    // Its other calls may end in peace. Without this a caller that goes on to send keeps the connection, which is never idle.
+    if ("stream" in response) response.stream.session?.close();
   }
 
   #discardRest(request: HttpRequest, response: HttpResponse): void {

@@ -45,27 +45,41 @@ export function headersBlock(path = "/cambium.v1.KVStore/Get"): Buffer {
   ]);
 }
 
+/** Those that are being made at the same time: beyond what the system queues, it takes connections for made that nobody has. */
+const CONNECTING_MAX = 100;
+
 /** Opens sockets and does to each of them what the attack consists of. */
 export function attack(count: number, { host, port }: Target, act: (socket: Socket) => void): Attack {
   const sockets = new Set<Socket>();
+  let left = count;
   let finish = (): void => undefined;
   const ended = new Promise<void>((resolve) => (finish = resolve));
-  for (let n = 0; n < count; n++) {
-    const socket = connectSocket(port, host, () => act(socket));
+  const open = (): void => {
+    if (left === 0) return;
+    left--;
+    const socket = connectSocket(port, host);
     sockets.add(socket);
+    let isConnected = false;
+    socket.once("connect", () => {
+      isConnected = true;
+      act(socket);
+      open();
+    });
     socket.on("error", () => undefined);
     socket.on("close", () => {
       sockets.delete(socket);
-      if (sockets.size === 0) finish();
+      if (!isConnected) open();
+      if (sockets.size === 0 && left === 0) finish();
     });
-  }
-  if (count === 0) finish();
+  };
+  for (let n = 0; n < Math.min(count, CONNECTING_MAX); n++) open();
   return {
     get open() {
-      return sockets.size;
+      return sockets.size + left;
     },
     ended,
     end: () => {
+      left = 0;
       for (const socket of sockets) socket.destroy();
     },
   };
