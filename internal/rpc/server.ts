@@ -283,6 +283,7 @@ export class RpcServer {
       protocols,
       handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
       accept: (socket) => {
+        if (!this.#countAddress(socket)) return;
         this.#sockets.add(socket);
         socket.once("close", () => void this.#sockets.delete(socket));
         if (this.#readiness.isDraining) socket.destroy();
@@ -494,7 +495,8 @@ export class RpcServer {
   }
 
   #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
-    if (!this.#countAddress(socket)) return;
+    // With TLS it is counted once its handshake is done: only then is the end of a connection certain to be told.
+    if (!tls && !this.#countAddress(socket)) return;
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);

@@ -128,6 +128,14 @@ describe("the port with TLS", () => {
     expect(await get(port)).toBe("ECONNREFUSED");
   });
 
+  test("counts the connections of an address no more when they are gone, or never came about", async () => {
+    const { port } = await start({ tls, serverLimits: { connectionsPerAddressMax: 3 } });
+    for (let n = 0; n < 8; n++) {
+      if (n % 2 === 0) await sendRaw(port, "no handshake at all\r\n\r\n");
+      await expect.poll(() => get(port)).toBe(200);
+    }
+  });
+
   test("renews its certificate, and connections go on with the one they have", async () => {
     const { port, server } = await start({ tls });
     const serial = async (): Promise<string> =>
