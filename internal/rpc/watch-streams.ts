@@ -129,7 +129,12 @@ export class WatchStream {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const watchId of this.#running.keys()) this.remove(watchId);
+    const [running, ready] = [[...this.#running.values()], this.#ready];
+    // All at once: one after the other, each would look through what the others have to tell.
+    this.#running.clear();
+    this.#ready = [];
+    for (const { end } of running) end.abort();
+    for (const { taken } of ready) taken();
     this.#wake?.();
     this.#onClose();
   }
