@@ -267,3 +267,22 @@ function placeOf(store: Store): Pick<WatchBatch, "position" | "token"> {
   const { position, token } = store.readPoint();
   return { position, token };
 }
+
+test("a record that many ranges share is told by turns, whole, and those who come meanwhile get all of it too", async () => {
+  const { clock, store, hub, open, quiet } = await bench();
+  const readers = Array.from({ length: 300 }, (_, i) =>
+    reader(open({ filter: { range: { start: bytes(`k${String(i).padStart(4, "0")}`) } } })),
+  );
+  await quiet();
+  const keys = Array.from({ length: 100 }, (_, i) => `z${String(i).padStart(3, "0")}`);
+  await store.write(keys.map((key) => ({ kind: "set", key: bytes(key), value: bytes("1") })));
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+  // Nobody has it yet: what they share is far more than one turn's work.
+  expect(readers.flatMap(({ batches }) => keysOf(batches))).toEqual([]);
+  const late = reader(open({ after: { seq: seq(1) } }));
+  for (let i = 0; i < 30; i++) await quiet();
+  for (const { batches } of readers) expect(keysOf(batches)).toEqual(keys);
+  expect(keysOf(late.batches)).toEqual(keys);
+  await hub.close();
+  clock.advance(0);
+});

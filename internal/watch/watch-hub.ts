@@ -19,7 +19,7 @@ import {
   type WatchLimits,
   type WatchRequest,
 } from "./watch-types.js";
-import { type Wanted, WatchIndex } from "./watch-index.js";
+import { copied, type Group, type Wanted, WatchIndex } from "./watch-index.js";
 
 export type WatchedFeed = Pick<
   LogFeed,
@@ -40,6 +40,8 @@ export type WatchedFeed = Pick<
   | "previousValues"
 >;
 
+type Matched = Map<Group<HubWatch>, LoggedEvent[]>;
+
 export interface WatchHubOptions {
   readonly store: { readonly feed: WatchedFeed };
   readonly clock: Clock;
@@ -58,6 +60,8 @@ export const AHEAD_MS_MAX = 10_000;
 const SLICE_BYTES = 64 * 1024;
 /** Watches that are told something in one turn: what their readers do then belongs to the same turn. */
 const TOLD_AT_ONCE = 100;
+/** Events that are given to groups, or to watches, in one turn. */
+const EVENTS_AT_ONCE = 5000;
 /** Watches that read pages at the same time. */
 const READERS_MAX = 4;
 const PAGE_EVENTS = 1000;
@@ -322,25 +326,56 @@ export class WatchHub implements Watches {
     }
   }
 
-  /** Gives a run to the live watches that want some of it, a hundred at a turn; unless it is cut off meanwhile. */
+  /** Gives a run to the live watches that want some of it, so many at a turn; unless it is cut off meanwhile. */
   async #tell({ events, next }: EventRun, generation: number): Promise<void> {
-    const matched = this.#index.match(events);
     this.#isTelling = true;
     try {
-      let told = 0;
+      const matching = this.#matched(events, generation);
+      const matched = matching instanceof Promise ? await matching : matching;
+      if (!matched) return;
+      let [told, given] = [0, 0];
       for (const [group, wanted] of matched) {
         const parts = partsOf(wanted, next, this.#places);
         for (const watch of group.members) {
           watch.tell(parts, next);
-          if (++told % this.#toldAtOnce > 0) continue;
+          given += wanted.length;
+          if (++told % this.#toldAtOnce > 0 && given < EVENTS_AT_ONCE) continue;
+          given = 0;
           await this.#turn();
           if (generation !== this.#generation) return;
         }
+        // What falls due early is not held until the last has been told.
+        matched.delete(group);
       }
       this.#toldSeq = next;
     } finally {
       this.#isTelling = false;
     }
+  }
+
+  /** What each group wants of the events; undefined: some was cut off meanwhile. Mostly it takes one turn, and no waiting. */
+  #matched(events: readonly LoggedEvent[], generation: number): Matched | Promise<Matched | undefined> {
+    const matched: Matched = new Map();
+    let count = 0;
+    for (const [i, event] of events.entries()) {
+      count += this.#index.match(event, matched);
+      // The log's memory is not to be relied on in later turns.
+      if (count >= EVENTS_AT_ONCE) return this.#matchedOn(events.slice(i + 1).map(copied), matched, generation);
+    }
+    return matched;
+  }
+
+  async #matchedOn(events: readonly LoggedEvent[], matched: Matched, generation: number): Promise<Matched | undefined> {
+    let count = EVENTS_AT_ONCE;
+    for (const event of events) {
+      if (count >= EVENTS_AT_ONCE) {
+        count = 0;
+        await this.#turn();
+        if (generation !== this.#generation) return undefined;
+      }
+      count += this.#index.match(event, matched);
+    }
+    return matched;
   }
 
   /** Applied records were cut off: what has seen some of them ends, the others read on from where they stand. */

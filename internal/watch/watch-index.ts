@@ -55,32 +55,34 @@ export class WatchIndex<Member> {
     this.#end(group);
   }
 
-  /** The events of a run that each group wants, as copies: they outlive the log's memory, and groups share them. */
-  match(events: readonly LoggedEvent[]): Map<Group<Member>, LoggedEvent[]> {
-    const matched = new Map<Group<Member>, LoggedEvent[]>();
-    if (this.#groups.size === 0) return matched;
-    for (const event of events) {
-      let copy: LoggedEvent | undefined;
-      const found = (group: Group<Member>): void => {
-        copy ??= copied(event);
-        const part = clipped(copy, group.wanted.filter);
-        if (!part) return;
-        const shown = group.wanted.keysOnly && part.value.length > 0 ? { ...part, value: NO_VALUE } : part;
-        const wanted = matched.get(group);
-        if (wanted) wanted.push(shown);
-        else matched.set(group, [shown]);
-      };
-      const key = textOf(event.key);
-      if (event.type === "delete-range") {
-        const end = event.rangeEnd && textOf(event.rangeEnd);
-        this.#keys.overlapping(key, end, false, found);
-        this.#ranges.overlapping(key, end, false, found);
-      } else {
-        this.#byKey.get(key)?.forEach(found);
-        if (this.#ranges.size > 0) this.#ranges.overlapping(key, key, true, found);
-      }
+  /**
+   * Adds an event to those that each group wants; gives how many want it. They get one copy together, which outlives the log's
+   * memory.
+   */
+  match(event: LoggedEvent, matched: Map<Group<Member>, LoggedEvent[]>): number {
+    if (this.#groups.size === 0) return 0;
+    let count = 0;
+    let copy: LoggedEvent | undefined;
+    const found = (group: Group<Member>): void => {
+      copy ??= copied(event);
+      const part = clipped(copy, group.wanted.filter);
+      if (!part) return;
+      const shown = group.wanted.keysOnly && part.value.length > 0 ? { ...part, value: NO_VALUE } : part;
+      const wanted = matched.get(group);
+      if (wanted) wanted.push(shown);
+      else matched.set(group, [shown]);
+      count++;
+    };
+    const key = textOf(event.key);
+    if (event.type === "delete-range") {
+      const end = event.rangeEnd && textOf(event.rangeEnd);
+      this.#keys.overlapping(key, end, false, found);
+      this.#ranges.overlapping(key, end, false, found);
+    } else {
+      this.#byKey.get(key)?.forEach(found);
+      if (this.#ranges.size > 0) this.#ranges.overlapping(key, key, true, found);
     }
-    return matched;
+    return count;
   }
 
   #begin(group: Group<Member>): void {
@@ -130,7 +132,8 @@ function nameOf({ filter, wantPrevious, keysOnly }: Wanted): string {
   return `${flags}:range:${start.length}:${textOf(start)}${end ? `:${textOf(end)}` : ""}`;
 }
 
-function copied(event: LoggedEvent): LoggedEvent {
+/** An event that outlives the log's memory. */
+export function copied(event: LoggedEvent): LoggedEvent {
   const { key, value, rangeEnd, replaced } = event;
   return {
     ...event,
