@@ -57,6 +57,29 @@ describe("on a full disk", () => {
     await store.close();
   });
 
+  test("what was made before is remembered, also while what is kept back is lent", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const store = await soleMaster(fileSystem);
+    const commands = [{ kind: "set", key: bytes("key"), value: bytes("x".repeat(10)) }] as const;
+    const [record] = [bytes("x".repeat(10))];
+    const as = (clientSeq: number) => ({ retry: { clientId: "me", clientSeq } });
+    const first = await store.write(commands, as(1));
+    const produced = await store.produce([record], as(2));
+    await fill(store, fileSystem);
+    const held = reserved(fileSystem);
+    const deletions = Promise.all([remove(store, "key"), remove(store, "filler")]);
+    await until(() => reserved(fileSystem) < held);
+    const repeats = Promise.all([store.write(commands, as(1)), store.produce([record], as(2))]);
+    const fresh = store.write(commands, as(3));
+    await expect(fresh).rejects.toMatchObject({ code: "disk_full" });
+    expect(await repeats).toEqual([
+      { ...first, repeated: true },
+      { ...produced, repeated: true },
+    ]);
+    await deletions;
+    await store.close();
+  });
+
   test("the record log can be truncated", async () => {
     const fileSystem = new MemoryFileSystem();
     const store = await soleMaster(fileSystem);

@@ -138,11 +138,9 @@ export class WritePath {
   ): Promise<R> {
     const answer = this.#answer(options);
     const attempt = attemptOf(options?.retry, kind.requestOf(wish));
-    if (kind.operationsOf(wish).every(makesSmaller)) {
-      return this.#withReserve(() => this.#carryOut(kind, wish, answer, attempt, options));
-    }
-    this.#assertRoom();
-    return this.#carryOut(kind, wish, answer, attempt, options);
+    const grows = !kind.operationsOf(wish).every(makesSmaller);
+    const carryOut = (): Promise<R> => this.#carryOut(kind, wish, { answer, attempt, grows, options });
+    return grows ? carryOut() : this.#withReserve(carryOut);
   }
 
   /**
@@ -152,9 +150,18 @@ export class WritePath {
   async #carryOut<K extends "write" | "txn", W, E extends Evaluation, R>(
     kind: Kind<K, W, E, R>,
     wish: W,
-    answer: Answer,
-    attempt: Attempt<K> | undefined,
-    options: WriteOptions | undefined,
+    {
+      answer,
+      attempt,
+      grows,
+      options,
+    }: {
+      readonly answer: Answer;
+      readonly attempt: Attempt<K> | undefined;
+      /** See `#assertRoom`. */
+      readonly grows: boolean;
+      readonly options: WriteOptions | undefined;
+    },
   ): Promise<R> {
     const { applier } = this.#options;
     for (;;) {
@@ -167,6 +174,7 @@ export class WritePath {
         continue;
       }
       if (known) return kind.receiptOf(known.answer, { ...placeOf(known.seq, mastership), repeated: true });
+      if (grows) this.#assertRoom();
       const timestampMs = this.#recordTime(mastership);
       const evaluation = kind.judge(wish, {
         engine: applier.engine,
@@ -222,7 +230,6 @@ export class WritePath {
     attempt: Attempt<"produce"> | undefined,
   ): Promise<ProduceReceipt> {
     let mastership = this.#options.mastership();
-    this.#assertRoom();
     if (this.#pause) {
       const byteLength = records.reduce((sum, record) => sum + record.length, 0);
       mastership = await this.#pauseOver(this.#pause, byteLength, answer);
@@ -233,6 +240,7 @@ export class WritePath {
       return this.#produce(records, answer, attempt);
     }
     if (known) return { ...placeOf(known.seq, mastership), firstOffset: known.answer.firstOffset, repeated: true };
+    this.#assertRoom();
     const { produced, lineage } = mastership;
     if (produced.unwrittenBytes > this.#options.pendingBytesMax) {
       const message = "the disk has no room for the record log; nothing was changed; free some and try again";
