@@ -34,7 +34,7 @@ export class HubWatch implements Watch {
     this.wanted = { ...(filter && { filter }), ...(wantPrevious && { wantPrevious }), ...(keysOnly && { keysOnly }) };
     this.#lastMs = hub.nowMs;
     const begin = hub.beginOf(request);
-    this.#state = begin && new WatchState(begin);
+    this.#state = begin && new WatchState(begin, hub.held);
     request.signal.addEventListener("abort", this.#abort, { once: true });
   }
 
@@ -74,6 +74,8 @@ export class HubWatch implements Watch {
     if (!state?.isLive) return;
     const isFirst = state.head === undefined;
     if (!state.tell(parts, next)) this.#hub.leave(this);
+    // All watches together hold too much, and nobody waits for this one: it finds it in the log.
+    else if (!this.#wake && this.#hub.isFull) this.fallBehind(next);
     if (this.#wake) this.wake();
     // What nobody waits for begins to wait now.
     else if (isFirst) this.#hub.setAttended(this, false);
@@ -119,6 +121,7 @@ export class HubWatch implements Watch {
 
   async #step(): Promise<IteratorResult<WatchBatch, undefined>> {
     this.#hub.setAttended(this, true);
+    this.#state?.takeBack();
     try {
       const batch = await this.#nextBatch();
       if (!batch) return DONE;
@@ -173,7 +176,7 @@ export class HubWatch implements Watch {
     const begin = this.#hub.isRebuilding ? undefined : this.#hub.beginOf(this.#request);
     if (!begin) return undefined;
     this.#hub.begun(this);
-    this.#state = new WatchState(begin);
+    this.#state = new WatchState(begin, this.#hub.held);
     return this.#state;
   }
 

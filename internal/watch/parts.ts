@@ -8,10 +8,41 @@ export interface LoggedBatch extends WatchBatch {
   readonly events: readonly LoggedEvent[];
 }
 
-/** A batch that waits for its watches. */
-export interface Part {
-  readonly batch: LoggedBatch;
+/** A batch, and about how many bytes it takes. */
+export interface Weighed {
+  readonly batch: WatchBatch;
   readonly bytes: number;
+}
+
+/** A batch that waits for its watches. */
+export interface Part extends Weighed {
+  readonly batch: LoggedBatch;
+}
+
+/** Counts the bytes of the parts that watches hold, each once, however many hold it. */
+export class HeldParts {
+  readonly #holders = new Map<Weighed, number>();
+  #bytes = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  hold(part: Weighed): void {
+    const holders = this.#holders.get(part) ?? 0;
+    if (holders === 0) this.#bytes += part.bytes;
+    this.#holders.set(part, holders + 1);
+  }
+
+  release(part: Weighed): void {
+    const holders = must(this.#holders.get(part), "what is released was held");
+    if (holders > 1) {
+      this.#holders.set(part, holders - 1);
+      return;
+    }
+    this.#holders.delete(part);
+    this.#bytes -= part.bytes;
+  }
 }
 
 /** Names places in the log. */
@@ -92,6 +123,7 @@ export function splitPart(
   return { batch: { events: given, position: places.positionAt((last.seq - 1) as Seq), more: true }, rest };
 }
 
-function partOf(batch: LoggedBatch): Part {
+/** A batch, and what it counts for. */
+export function partOf<Batch extends WatchBatch>(batch: Batch): { readonly batch: Batch; readonly bytes: number } {
   return { batch, bytes: batch.events.reduce((sum, event) => sum + bytesOfEvent(event), 0) };
 }

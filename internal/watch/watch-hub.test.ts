@@ -18,12 +18,14 @@ interface Bench {
   readonly quiet: () => Promise<void>;
 }
 
-async function bench(options: { watchesMax?: number; segmentBytesMax?: number } = {}): Promise<Bench> {
-  const { watchesMax = 20_000, segmentBytesMax = 1 << 20 } = options;
+async function bench(
+  options: { watchesMax?: number; segmentBytesMax?: number; heldBytesMax?: number } = {},
+): Promise<Bench> {
+  const { watchesMax = 20_000, segmentBytesMax = 1 << 20, heldBytesMax } = options;
   const clock = new FakeClock();
   const store = await openStore({ clock, segmentBytesMax, pendingBytesMax: 1 << 26 });
   await beginSoleMastership(store);
-  const hub = new WatchHub({ store, clock, limits: { watchesMax } });
+  const hub = new WatchHub({ store, clock, limits: { watchesMax }, ...(heldBytesMax && { heldBytesMax }) });
   return {
     clock,
     store,
@@ -285,4 +287,28 @@ test("a record that many ranges share is told by turns, whole, and those who com
   expect(keysOf(late.batches)).toEqual(keys);
   await hub.close();
   clock.advance(0);
+});
+
+test("watches that nobody reads hold no more than is allowed to all of them, and lose nothing by that", async () => {
+  const heldBytesMax = 100_000;
+  const { hub, open, set, quiet } = await bench({ heldBytesMax });
+  const watches = Array.from({ length: 40 }, (_, i) => open({ filter: { range: { start: bytes(`a${i}`) } } }));
+  for (const watch of watches) await watch.next();
+  // Each asks once more, and then not: it is live, and has been given something.
+  const second = watches.map((watch) => watch.next());
+  await quiet();
+  const keys = Array.from({ length: 60 }, (_, i) => `z${String(i).padStart(2, "0")}`);
+  for (const key of keys) {
+    await set(key, "x".repeat(500));
+    await quiet();
+    expect(hub.held.bytes).toBeLessThan(heldBytesMax + 40 * 1000);
+  }
+  for (const [i, watch] of watches.entries()) {
+    const first = await second[i]!;
+    const rest = reader(watch);
+    for (let turn = 0; turn < 20; turn++) await quiet();
+    expect([...keysOf([first.value!]), ...keysOf(rest.batches)]).toEqual(keys);
+  }
+  await hub.close();
+  expect(hub.held.bytes).toBe(0);
 });

@@ -8,7 +8,7 @@ import type { Seq } from "../base/position.js";
 import { type EventRun, type LogFeed, type LoggedEvent, StoreError, WalError } from "../store/store.js";
 import { DueList } from "./due-list.js";
 import { HubWatch } from "./hub-watch.js";
-import { type Part, PART_BYTES_MAX, partsOf, type Places } from "./parts.js";
+import { HeldParts, type Part, PART_BYTES_MAX, partsOf, type Places } from "./parts.js";
 import { PreviousBatches } from "./previous-batches.js";
 import {
   type ResumePoint,
@@ -48,6 +48,8 @@ export interface WatchHubOptions {
   readonly limits: WatchLimits;
   /** Watches that are told something in one turn of the event loop; 100 when absent. */
   readonly toldAtOnce?: number;
+  /** `HELD_BYTES_MAX` when absent. */
+  readonly heldBytesMax?: number;
 }
 
 /** How often a watch to which nothing happens is told how far the log was read. */
@@ -65,12 +67,16 @@ const EVENTS_AT_ONCE = 5000;
 /** Watches that read pages at the same time. */
 const READERS_MAX = 4;
 const PAGE_EVENTS = 1000;
+/** What all watches hold together, about: from there on live ones that nobody reads read the log instead, and pages are small. */
+export const HELD_BYTES_MAX = 128 * 1024 * 1024;
+const SMALL_PAGE = { limit: 16, maxBytes: 4096 };
 
 export class WatchHub implements Watches {
   readonly #feed: WatchedFeed;
   readonly #clock: Clock;
   readonly #limits: WatchLimits;
   readonly #toldAtOnce: number;
+  readonly #heldBytesMax: number;
   readonly #watches = new Set<HubWatch>();
   readonly #index = new WatchIndex<HubWatch>();
   /** Wait for the pump, or for the log to move. */
@@ -95,11 +101,14 @@ export class WatchHub implements Watches {
   #closed: Promise<void> | undefined;
   readonly #unlisten: () => void;
   #progress: WatchBatch | undefined;
+  /** What waits for watches, and what is in their readers' hands. */
+  readonly held = new HeldParts();
   readonly previous: PreviousBatches;
   readonly #places: Places;
 
-  constructor({ store, clock, limits, toldAtOnce = TOLD_AT_ONCE }: WatchHubOptions) {
+  constructor({ store, clock, limits, toldAtOnce = TOLD_AT_ONCE, heldBytesMax = HELD_BYTES_MAX }: WatchHubOptions) {
     this.#toldAtOnce = toldAtOnce;
+    this.#heldBytesMax = heldBytesMax;
     this.#feed = store.feed;
     this.#clock = clock;
     this.#limits = limits;
@@ -130,6 +139,11 @@ export class WatchHub implements Watches {
     let bytes = 0;
     for (const watch of this.#watches) bytes += watch.queuedBytes;
     return bytes;
+  }
+
+  /** Whether watches hold as much as they may together. */
+  get isFull(): boolean {
+    return this.held.bytes >= this.#heldBytesMax;
   }
 
   get generation(): number {
@@ -253,12 +267,14 @@ export class WatchHub implements Watches {
     await this.#readerTurn();
     try {
       if (this.#closed || generation !== this.#generation) return undefined;
-      const limits = { after, upTo, limit: PAGE_EVENTS, maxBytes: PART_BYTES_MAX };
+      const size = this.isFull ? SMALL_PAGE : { limit: PAGE_EVENTS, maxBytes: PART_BYTES_MAX };
+      const limits = { after, upTo, ...size };
       const run = await this.#feed.page({ ...limits, ...(wanted.filter && { filter: wanted.filter }) }, signal);
       if (!run || generation !== this.#generation) return undefined;
       // The log gives nothing although there should be some: this node is about to find out why.
       if (run.next === after) await this.#turn();
-      const events = wanted.keysOnly ? run.events.map(withoutValue) : run.events;
+      // Copies: the few that a filter lets through must not hold on to all that was read for them.
+      const events = run.events.map((event) => copied(wanted.keysOnly ? withoutValue(event) : event));
       return { parts: partsOf(events, run.next, this.#places), next: run.next };
     } catch (error) {
       if (generation !== this.#generation) return undefined;

@@ -7,7 +7,7 @@
  */
 import { assert } from "../base/assert.js";
 import type { Position, Seq } from "../base/position.js";
-import { firstSeqOf, lastSeqOf, type Part } from "./parts.js";
+import { firstSeqOf, type HeldParts, lastSeqOf, type Part, partOf, type Weighed } from "./parts.js";
 import type { ResumePoint, WatchBatch } from "./watch-types.js";
 
 /** What waits for one watch, at most, but one record at least. */
@@ -15,6 +15,10 @@ export const QUEUE_BYTES_MAX = 1024 * 1024;
 export const QUEUE_PARTS_MAX = 64;
 
 export class WatchState {
+  /** Counts what waits, and what was given last, for all watches together. */
+  readonly #held: HeldParts;
+  /** Given, and in its reader's hands. */
+  #lent: Weighed | undefined;
   #queue: Part[] = [];
   #queuedBytes = 0;
   #isLive = false;
@@ -26,7 +30,8 @@ export class WatchState {
   /** The record after `given` was given in part. */
   #isWithinRecord = false;
 
-  constructor(begin: ResumePoint) {
+  constructor(begin: ResumePoint, held: HeldParts) {
+    this.#held = held;
     this.#given = begin;
     this.#readSeq = this.#shownSeq = begin.seq;
   }
@@ -85,9 +90,21 @@ export class WatchState {
     const part = this.#queue.shift();
     assert(part, "what is given has waited");
     this.#queuedBytes -= part.bytes;
+    // What was added to it on the way counts too.
+    this.#lend(batch === part.batch ? part : partOf(batch));
+    this.#held.release(part);
     this.#queue.unshift(...rest);
-    for (const { bytes } of rest) this.#queuedBytes += bytes;
+    for (const left of rest) {
+      this.#queuedBytes += left.bytes;
+      this.#held.hold(left);
+    }
     this.#note(batch);
+  }
+
+  /** Its reader is done with what was given last. */
+  takeBack(): void {
+    if (this.#lent) this.#held.release(this.#lent);
+    this.#lent = undefined;
   }
 
   /** It was told how far the log was read, which is at most `readSeq`, while nothing waits. */
@@ -114,6 +131,8 @@ export class WatchState {
 
   /** Nothing is given any more. */
   drop(): void {
+    this.takeBack();
+    for (const part of this.#queue) this.#held.release(part);
     this.#queue = [];
     this.#queuedBytes = 0;
     this.#isLive = false;
@@ -123,7 +142,14 @@ export class WatchState {
     for (const part of parts) {
       this.#queue.push(part);
       this.#queuedBytes += part.bytes;
+      this.#held.hold(part);
     }
+  }
+
+  #lend(part: Weighed): void {
+    this.takeBack();
+    this.#lent = part;
+    this.#held.hold(part);
   }
 
   #note(batch: WatchBatch): void {
@@ -137,7 +163,7 @@ export class WatchState {
     const keep = this.#isWithinRecord ? this.#queue.findIndex(({ batch }) => !batch.more) + 1 : 0;
     const forgotten = this.#queue[keep];
     if (forgotten) this.#readSeq = (firstSeqOf(forgotten) - 1) as Seq;
-    this.#queue.length = keep;
+    for (const part of this.#queue.splice(keep)) this.#held.release(part);
     this.#queuedBytes = this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#isLive = false;
   }
