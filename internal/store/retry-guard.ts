@@ -118,7 +118,8 @@ export class RetryGuard {
     const { table, proposals, bytesMax } = this.#options;
     const growth = table.growthBy(remember);
     const over = table.bytes + (proposals.growth.retryBytes ?? 0) + growth - bytesMax;
-    if (growth <= 0 || over <= 0) return { changes: [...changes, remember], retryBytes: growth };
+    // What an answer pushes out is counted once it is gone: others of the client in flight push out the same.
+    if (growth <= 0 || over <= 0) return { changes: [...changes, remember], retryBytes: Math.max(0, growth) };
     const { clientIds, freedBytes } = this.#idle(over, clientId);
     if (freedBytes < over) {
       const passed = { limit: "retries.max_bytes", maximum: bytesMax, actual: bytesMax + over };

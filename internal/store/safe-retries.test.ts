@@ -551,6 +551,28 @@ describe("when no more may be remembered", () => {
     await store.close();
   });
 
+  test("what a client's own writes in flight push out makes room once only", async () => {
+    const clock = new FakeClock();
+    const store = await master({ clock, segmentBytesMax: 1 << 20, retries: { ...retries, bytesMax: 400_000 } });
+    await store.write([set("large", "x".repeat(200_000)), set("middle", "x".repeat(100_000))]);
+    const reading = (key: string): Txn => ({
+      compares: [],
+      then: [
+        { kind: "get", key: bytes(key) },
+        { kind: "set", key: bytes("a"), value: bytes("v") },
+      ],
+      else: [],
+    });
+    await store.transact(reading("large"), as("hoarder", 1));
+    const own = Array.from({ length: 20 }, (_, i) => store.transact(reading("middle"), as("hoarder", i + 2)));
+    const others = Array.from({ length: 20 }, (_, i) => store.transact(reading("middle"), as(client(i), 1)));
+    const outcomes = await Promise.allSettled(others);
+    await Promise.all(own);
+    const made = outcomes.filter(({ status }) => status === "fulfilled");
+    expect(made.length * 100_000).toBeLessThan(400_000);
+    await store.close();
+  });
+
   test("since the limit was lowered, those go that have not written for a minute", async () => {
     const clock = new FakeClock();
     const fileSystem = new MemoryFileSystem();
