@@ -553,7 +553,12 @@ describe("when no more may be remembered", () => {
 
   test("what a client's own writes in flight push out makes room once only", async () => {
     const clock = new FakeClock();
-    const store = await master({ clock, segmentBytesMax: 1 << 20, retries: { ...retries, bytesMax: 400_000 } });
+    const store = await master({
+      clock,
+      segmentBytesMax: 1 << 20,
+      pendingBytesMax: 1 << 24,
+      retries: { ...retries, bytesMax: 400_000 },
+    });
     await store.write([set("large", "x".repeat(200_000)), set("middle", "x".repeat(100_000))]);
     const reading = (key: string): Txn => ({
       compares: [],
