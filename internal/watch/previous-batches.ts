@@ -17,18 +17,34 @@ export interface CompletePart {
 /** What is kept for watches that come a little later. */
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
 const KEPT_COUNT_MAX = 256;
+/** Batches that are made at the same time: each holds a record of the log meanwhile. */
+const MAKING_MAX = 4;
+/** Looking up, for all batches together, keeps nobody waiting longer than this, about. */
+const SLICE_MS_MAX = 2;
 
 export class PreviousBatches {
   readonly #options: {
     readonly finder: () => PreviousFinder;
     readonly places: Places;
     readonly turn: () => Promise<void>;
+    readonly nowMs: () => number;
   };
   /** The oldest first. */
   readonly #made = new Map<Part, { readonly result: Promise<CompletePart | undefined>; bytes: number }>();
   #keptBytes = 0;
+  /** Batches that are being made, and those that wait for that. */
+  #makingCount = 0;
+  readonly #waiting: (() => void)[] = [];
+  /** When others had their turn last. */
+  #sinceMs = 0;
 
-  constructor(options: { finder: () => PreviousFinder; places: Places; turn: () => Promise<void> }) {
+  /** `turn` resolves on a later turn of the event loop, a turn for each that waits; `nowMs` is the monotonic clock. */
+  constructor(options: {
+    finder: () => PreviousFinder;
+    places: Places;
+    turn: () => Promise<void>;
+    nowMs: () => number;
+  }) {
     this.#options = options;
   }
 
@@ -36,7 +52,7 @@ export class PreviousBatches {
   complete(part: Part): Promise<CompletePart | undefined> {
     const known = this.#made.get(part);
     if (known) return known.result;
-    const made = { result: this.#make(part), bytes: part.bytes };
+    const made = { result: this.#makeInTurn(part), bytes: part.bytes };
     this.#made.set(part, made);
     this.#keptBytes += made.bytes;
     made.result.then(
@@ -53,22 +69,41 @@ export class PreviousBatches {
     return made.result;
   }
 
+  async #makeInTurn(part: Part): Promise<CompletePart | undefined> {
+    if (this.#makingCount === MAKING_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else if (this.#makingCount++ === 0) this.#sinceMs = this.#options.nowMs();
+    try {
+      return await this.#make(part);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#makingCount--;
+    }
+  }
+
   async #make(part: Part): Promise<CompletePart | undefined> {
     const finder = this.#options.finder();
     const events: LoggedEvent[] = [];
     let bytes = 0;
     const { batch } = part;
-    for (const [i, event] of batch.events.entries()) {
+    for (const event of batch.events) {
+      await this.#othersTurn();
       const found = await finder.of(event);
       if (!found) return undefined;
       const complete = { ...event, ...found };
       bytes += bytesOfEvent(complete);
       if (events.length > 0 && bytes > PART_BYTES_MAX) return splitPart(part, events, this.#options.places);
       events.push(complete);
-      // Each may have read a large record.
-      if (i % 64 === 63) await this.#options.turn();
     }
     return { batch: { ...batch, events }, rest: [] };
+  }
+
+  /** Waits while others are due: each value may be in another large record. */
+  async #othersTurn(): Promise<void> {
+    const { nowMs, turn } = this.#options;
+    if (nowMs() - this.#sinceMs < SLICE_MS_MAX) return;
+    await turn();
+    this.#sinceMs = nowMs();
   }
 
   #trim(): void {

@@ -126,6 +126,7 @@ export class WatchHub implements Watches {
       finder: () => this.#feed.previousValues(),
       places: this.#places,
       turn: () => this.#feed.turn(),
+      nowMs: () => clock.monotonicMs(),
     });
     this.#unlisten = this.#feed.onMoved(() => this.#look());
   }
