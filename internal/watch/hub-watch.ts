@@ -187,7 +187,7 @@ export class HubWatch implements Watch {
       return part.batch;
     }
     const { generation } = this.#hub;
-    const complete = await this.#meanwhile(() => this.#hub.previous.complete(part));
+    const complete = await this.#meanwhile(() => this.#hub.previous.complete(part, () => !this.#hasEnded));
     if (!complete) {
       assert(
         this.#hasEnded || generation !== this.#hub.generation,

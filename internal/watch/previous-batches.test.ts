@@ -37,7 +37,7 @@ test("however many batches are asked for, a few are made at a time, and others h
       };
     },
   });
-  const made = Promise.all(Array.from({ length: 50 }, () => batches.complete(partOf(10))));
+  const made = Promise.all(Array.from({ length: 50 }, () => batches.complete(partOf(10), () => true)));
   let isDone = false;
   void made.then(() => (isDone = true));
   while (!isDone) {
@@ -50,4 +50,27 @@ test("however many batches are asked for, a few are made at a time, and others h
   }
   expect(mostFinders).toBe(4);
   expect(mostMs).toBeLessThanOrEqual(6);
+});
+
+test("what nobody waits for any more is not looked up, and whoever asks after that gets it", async () => {
+  let looks = 0;
+  let isWaiting = true;
+  const batches = new PreviousBatches({
+    places,
+    nowMs: () => 0,
+    turn: () => Promise.resolve(),
+    finder: () => ({
+      of: () => {
+        looks++;
+        isWaiting = looks !== 3;
+        return Promise.resolve({});
+      },
+    }),
+  });
+  const part = partOf(10);
+  expect(await batches.complete(part, () => isWaiting)).toBeUndefined();
+  expect(looks).toBe(3);
+  expect((await batches.complete(part, () => true))?.batch.events).toHaveLength(10);
+  const [left, stayed] = [batches.complete(partOf(5), () => false), batches.complete(part, () => true)];
+  expect([await left, (await stayed)?.batch.events.length]).toEqual([undefined, 10]);
 });

@@ -14,6 +14,13 @@ export interface CompletePart {
   readonly rest: readonly Part[];
 }
 
+interface Made {
+  readonly result: Promise<CompletePart | undefined>;
+  /** Of each that has asked, whether it still waits; none any more once it is made. */
+  askers: (() => boolean)[] | undefined;
+  bytes: number;
+}
+
 /** What is kept for watches that come a little later. */
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
 const KEPT_COUNT_MAX = 256;
@@ -30,7 +37,7 @@ export class PreviousBatches {
     readonly nowMs: () => number;
   };
   /** The oldest first. */
-  readonly #made = new Map<Part, { readonly result: Promise<CompletePart | undefined>; bytes: number }>();
+  readonly #made = new Map<Part, Made>();
   #keptBytes = 0;
   /** Batches that are being made, and those that wait for that. */
   #makingCount = 0;
@@ -48,32 +55,40 @@ export class PreviousBatches {
     this.#options = options;
   }
 
-  /** undefined: the log has been cut meanwhile. */
-  complete(part: Part): Promise<CompletePart | undefined> {
+  /** undefined: the log has been cut meanwhile, or nobody who has asked still waits. */
+  complete(part: Part, isWaiting: () => boolean): Promise<CompletePart | undefined> {
     const known = this.#made.get(part);
-    if (known) return known.result;
-    const made = { result: this.#makeInTurn(part), bytes: part.bytes };
+    if (known) {
+      known.askers?.push(isWaiting);
+      return known.result;
+    }
+    const askers = [isWaiting];
+    const made: Made = { result: this.#makeInTurn(part, askers), askers, bytes: part.bytes };
     this.#made.set(part, made);
     this.#keptBytes += made.bytes;
     made.result.then(
       (complete) => {
-        if (this.#made.get(part) !== made || !complete) return this.#forget(part);
+        made.askers = undefined;
+        if (this.#made.get(part) !== made) return;
+        if (!complete) return this.#forget(part);
         const bytes = complete.batch.events.reduce((sum, event) => sum + bytesOfEvent(event), 0);
         this.#keptBytes += bytes - made.bytes;
         made.bytes = bytes;
         this.#trim();
       },
-      () => this.#forget(part),
+      () => {
+        if (this.#made.get(part) === made) this.#forget(part);
+      },
     );
     this.#trim();
     return made.result;
   }
 
-  async #makeInTurn(part: Part): Promise<CompletePart | undefined> {
+  async #makeInTurn(part: Part, askers: readonly (() => boolean)[]): Promise<CompletePart | undefined> {
     if (this.#makingCount === MAKING_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else if (this.#makingCount++ === 0) this.#sinceMs = this.#options.nowMs();
     try {
-      return await this.#make(part);
+      return await this.#make(part, askers);
     } finally {
       const next = this.#waiting.shift();
       if (next) next();
@@ -81,13 +96,18 @@ export class PreviousBatches {
     }
   }
 
-  async #make(part: Part): Promise<CompletePart | undefined> {
+  async #make(part: Part, askers: readonly (() => boolean)[]): Promise<CompletePart | undefined> {
     const finder = this.#options.finder();
     const events: LoggedEvent[] = [];
     let bytes = 0;
     const { batch } = part;
     for (const event of batch.events) {
       await this.#othersTurn();
+      if (!askers.some((isWaiting) => isWaiting())) {
+        // Whoever asks from now on does so anew.
+        this.#forget(part);
+        return undefined;
+      }
       const found = await finder.of(event);
       if (!found) return undefined;
       const complete = { ...event, ...found };
