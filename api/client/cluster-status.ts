@@ -72,6 +72,12 @@ export interface NodeStatus {
   readonly accountedBytes: number;
   /** How far the clock of its machine was ahead when it started, where that is more than `clock.max_jump`; else 0. */
   readonly clockAheadMs: number;
+  /** Watches that are open on the node. */
+  readonly watches: number;
+  /** Clients whose writes are remembered, so that one that is sent again is not done again. */
+  readonly retryClients: number;
+  /** What remembering them takes on each node, about, of `retries.max_bytes`. */
+  readonly retryBytes: number;
 }
 
 /** What goes when there is no room: no key, the one not used for longest, the one used least, any, the one that expires soonest. */
@@ -140,6 +146,9 @@ export function toClusterStatus(status: StatusResponse): ClusterStatus {
       storageLimits: toStorageLimits(node.storageLimits),
       accountedBytes: fromWire(node.accountedBytes, "accounted_bytes"),
       clockAheadMs: fromWire(node.clockAheadMs, "clock_ahead_ms"),
+      watches: fromWire(node.watches, "watches"),
+      retryClients: fromWire(node.retryClients, "retry_clients"),
+      retryBytes: fromWire(node.retryBytes, "retry_bytes"),
     },
     members: status.members.map(toMemberStatus),
   };

@@ -53,6 +53,9 @@ const NODE: ClusterStatus["node"] = {
   storageLimits: { maxEntries: 0, maxBytes: 0, evictionPolicy: "noeviction" },
   accountedBytes: 0,
   clockAheadMs: 0,
+  watches: 0,
+  retryClients: 0,
+  retryBytes: 0,
 };
 
 const OLD_MASTER =

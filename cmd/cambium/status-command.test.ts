@@ -39,6 +39,9 @@ function statusOf(
       storageLimits: { maxEntries: 0, maxBytes: 0, evictionPolicy: "noeviction" },
       accountedBytes: 0,
       clockAheadMs: 0,
+      watches: 0,
+      retryClients: 0,
+      retryBytes: 0,
       ...node,
     },
   };

@@ -8,7 +8,7 @@ import { toWire64 } from "../base/position.js";
 import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
 import { backupMessages } from "./backup-messages.js";
-import type { RpcBackups, RpcReplicator, RpcStore } from "./ports.js";
+import type { RpcBackups, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
 import { storageLimitsFromWire, storageLimitsToWire } from "./storage-limits.js";
@@ -17,6 +17,7 @@ export interface ClusterOptions {
   readonly store: RpcStore;
   readonly backups: RpcBackups;
   readonly replicator: RpcReplicator;
+  readonly watches: Pick<RpcWatches, "count">;
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly version: string;
@@ -24,7 +25,7 @@ export interface ClusterOptions {
 }
 
 export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
-  const { store, backups, replicator, readiness, clock, version, advertisedAddress } = options;
+  const { store, backups, replicator, watches, readiness, clock, version, advertisedAddress } = options;
   const startedMs = clock.monotonicMs();
   return {
     status() {
@@ -67,6 +68,9 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
           storageLimits: storageLimitsToWire(status.settings.limits),
           accountedBytes: toWire64(status.accountedBytes),
           clockAheadMs: toWire64(status.clockAheadMs),
+          watches: toWire64(watches.count),
+          retryClients: toWire64(status.retryClients),
+          retryBytes: toWire64(status.retryBytes),
         }),
         members: replicator.members().map(memberToWire),
       };

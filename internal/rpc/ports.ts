@@ -25,7 +25,7 @@ export type RpcStore = Pick<
 };
 
 /** Who is told of which events of a store. */
-export type RpcWatches = Pick<Watches, "open">;
+export type RpcWatches = Pick<Watches, "open" | "count">;
 
 export type RpcReplicator = Pick<
   Replicator,

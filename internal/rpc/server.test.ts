@@ -307,8 +307,9 @@ describe("Cluster", () => {
     expect(replicator.view).toHaveLength(0);
   });
 
-  test("tells of promises, lag, what was cut or set aside, and the room on the disk", async () => {
-    const { url, store, replicator } = await start();
+  test("tells of promises, lag, what was cut or set aside, what it holds for clients, and the room on the disk", async () => {
+    const { url, store, replicator, watches } = await start();
+    watches.open({ after: "now", signal: new AbortController().signal });
     const client = createClient(Cluster, createConnectTransport({ baseUrl: url, httpVersion: "1.1" }));
     replicator.lagRecords = 12;
     replicator.isCandidate = true;
@@ -322,6 +323,9 @@ describe("Cluster", () => {
       diskFreeBytes: 5_000_000_000n,
       isCandidate: true,
       commit: "majority",
+      watches: 1n,
+      retryClients: 3n,
+      retryBytes: 1234n,
     });
     replicator.lagRecords = undefined;
     store.diskFreeBytes = undefined;

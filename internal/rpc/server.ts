@@ -468,7 +468,16 @@ export class RpcServer {
     router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(
       Cluster,
-      clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
+      clusterHandlers({
+        store,
+        backups,
+        replicator,
+        watches,
+        readiness: this.#readiness,
+        clock,
+        version,
+        advertisedAddress,
+      }),
     );
     routeReplication(router, replicationHandlers({ replicator, logger: this.#options.logger }));
     const served = [KVStore, Log, Cluster, Replication];

@@ -513,6 +513,8 @@ describe("when no more may be remembered", () => {
     const store = await master({ clock, retries });
     const count = await fill(store);
     expect(count).toBeGreaterThan(10);
+    const { retryClients, retryBytes } = store.status();
+    expect([retryClients, retryBytes > 9000 && retryBytes <= 10_000]).toEqual([count, true]);
     expect(read(store, "a")).toBe(`${count - 1}`);
     for (let i = 0; i < count; i++) {
       expect(await store.write([set("a", `${i}`)], as(client(i), 1))).toMatchObject({ repeated: true });

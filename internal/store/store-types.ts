@@ -153,6 +153,9 @@ export interface StoreStatus {
   readonly setAside: string;
   /** How far ahead the wall clock was at the start, where it was not believed; else 0. */
   readonly clockAheadMs: number;
+  /** Clients whose writes are remembered, and what that takes, about. */
+  readonly retryClients: number;
+  readonly retryBytes: number;
   /** Absent when the system does not tell. */
   readonly diskFreeBytes: number | undefined;
 }

@@ -829,6 +829,8 @@ export class Store {
       divergedRecords: this.#ground.diverged.count,
       setAside: this.#ground.setAside,
       clockAheadMs: this.#clockAheadMs,
+      retryClients: this.#applier.retries.clientCount,
+      retryBytes: this.#applier.retries.bytes,
       diskFreeBytes: fileSystem.freeBytes?.(),
     };
   }

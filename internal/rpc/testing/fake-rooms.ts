@@ -216,6 +216,8 @@ export class FakeStore implements RpcStore {
       diskFreeBytes: this.diskFreeBytes,
       settings: { commit: "majority", voters: "listed", ...(this.limits && { limits: this.limits }) },
       clockAheadMs: 0,
+      retryClients: 3,
+      retryBytes: 1234,
     };
   }
 }

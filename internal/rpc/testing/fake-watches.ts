@@ -74,6 +74,10 @@ export class FakeWatches implements RpcWatches {
     return watch;
   }
 
+  get count(): number {
+    return this.openCount;
+  }
+
   /** Those that nobody has ended. */
   get openCount(): number {
     return this.opened.filter(({ isEnded }) => !isEnded).length;
