@@ -170,7 +170,7 @@ export class KvOracle {
   #hasMade({ request, answer, error }: Call, seq: number, before: OracleState, nowMs: number): boolean {
     // Who got no answer may have made any record that is such as it would have made.
     if (error) return error.outcomeUnknown && this.#judge(request, before, nowMs, seq).changes.length > 0;
-    if (answer?.seq !== seq || answer.repeated) return false;
+    if (answer?.seq !== seq) return false;
     const judged = this.#judge(request, before, nowMs, seq);
     return judged.changes.length > 0 && !judged.refusal && this.#isAnswer(request, answer, judged, nowMs);
   }
@@ -181,7 +181,7 @@ export class KvOracle {
     states: readonly { readonly seq: number; readonly state: OracleState }[],
     nowMs: number,
   ): void {
-    if (answer?.repeated || error?.outcomeUnknown) return;
+    if (error?.outcomeUnknown) return;
     const last = answer ? states.findLastIndex(({ seq }) => seq <= answer.seq) : states.length - 1;
     const possible = answer ? states.slice(last, last + 1) : states;
     const isExplained = possible.some(({ state, seq }) => {
