@@ -1,6 +1,7 @@
 /**
- * One HTTP/2 connection to a node, made when it is first needed and again when it is gone. It replaces connect-node's own
- * manager, whose ping timer can throw into the void and end the process, and which leaves the flow-control windows at 64 KiB.
+ * The HTTP/2 connection to a node, made when it is first needed and again when it is gone, and more of them where more calls are
+ * open than the node takes on one. It replaces connect-node's own manager, which has one only, whose ping timer can throw into
+ * the void and end the process, and which leaves the flow-control windows at 64 KiB.
  */
 import http2 from "node:http2";
 import type { ConnectTransportOptions } from "@connectrpc/connect-node";
@@ -16,14 +17,19 @@ const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
 /** Node takes no answer on a connection where more than this waits to be sent: by default those to ten calls of a megabyte. */
 const SESSION_MEMORY_MIB_MAX = 4096;
 
+/** A connection, and the calls that are open on it. */
+interface Connection {
+  readonly session: http2.ClientHttp2Session;
+  /** Settles when it is connected and knows how many calls the node takes on it, or never will be. */
+  readonly connected: Promise<void>;
+  streams: number;
+}
+
 export class Http2Session implements SessionManager {
   readonly authority: string;
   readonly #tls: http2.SecureClientSessionOptions;
-  #session: http2.ClientHttp2Session | undefined;
-  /** Settles when `#session` is connected, or never will be. */
-  #connected: Promise<http2.ClientHttp2Session> | undefined;
-  /** Open calls of each connection; the ones before the present may still end in peace. */
-  readonly #streams = new WeakMap<http2.ClientHttp2Session, number>();
+  /** Those that take new calls; the ones before may still end theirs in peace. */
+  readonly #connections = new Set<Connection>();
 
   /** `tls`: for an `https` URL. */
   constructor(baseUrl: string, tls: http2.SecureClientSessionOptions = {}) {
@@ -37,44 +43,56 @@ export class Http2Session implements SessionManager {
     headers: http2.OutgoingHttpHeaders,
     options: Omit<http2.ClientSessionRequestOptions, "signal">,
   ): Promise<http2.ClientHttp2Stream> {
-    const session = await this.#ready();
-    const stream = session.request({ ...headers, ":method": method, ":path": path }, options);
+    let connection = this.#free();
+    for (;;) {
+      await connection.connected;
+      // Others may have waited for the same one.
+      if (mayTake(connection)) break;
+      connection = this.#free();
+    }
+    const stream = connection.session.request({ ...headers, ":method": method, ":path": path }, options);
     // An idle connection does not keep the process alive, one with open calls does.
-    this.#countStreams(session, 1);
-    stream.once("close", () => this.#countStreams(session, -1));
+    this.#countStreams(connection, 1);
+    stream.once("close", () => this.#countStreams(connection, -1));
     return stream;
   }
 
   /** Pings go by the connection's own idle timeout, which counts received bytes already. */
   notifyResponseByteRead(): void {}
 
-  /** Ends the connection with all its streams. */
+  /** Ends the connections with all their streams. */
   abort(reason?: Error): void {
-    this.#session?.destroy(reason, http2.constants.NGHTTP2_CANCEL);
-    this.#session = undefined;
+    for (const { session } of this.#connections) session.destroy(reason, http2.constants.NGHTTP2_CANCEL);
+    this.#connections.clear();
   }
 
-  #countStreams(session: http2.ClientHttp2Session, change: 1 | -1): void {
-    const streams = (this.#streams.get(session) ?? 0) + change;
-    this.#streams.set(session, streams);
+  #countStreams(connection: Connection, change: 1 | -1): void {
+    connection.streams += change;
+    const { session, streams } = connection;
     if (session.destroyed) return;
-    if (streams === 0) session.unref();
-    else session.ref();
+    if (streams > 0) {
+      session.ref();
+      return;
+    }
+    session.unref();
+    if ([...this.#connections].some((other) => other !== connection && mayTake(other))) session.close();
   }
 
-  /** A connection that takes new streams. Throws the system's error where none can be made. */
-  #ready(): Promise<http2.ClientHttp2Session> {
-    const current = this.#session;
-    if (current && this.#connected && !current.closed && !current.destroyed) return this.#connected;
+  /** A connection that takes a new call, or that will tell; another one where all are full. */
+  #free(): Connection {
+    for (const connection of this.#connections) if (mayTake(connection)) return connection;
+    return this.#open();
+  }
+
+  #open(): Connection {
     const session = http2.connect(this.authority, {
       ...this.#tls,
       settings: { initialWindowSize: STREAM_WINDOW_BYTES },
       maxSessionMemory: SESSION_MEMORY_MIB_MAX,
     });
-    this.#session = session;
-    const forget = (): void => {
-      if (this.#session === session) this.#session = undefined;
-    };
+    const connection: Connection = { session, connected: connected(session), streams: 0 };
+    this.#connections.add(connection);
+    const forget = (): void => void this.#connections.delete(connection);
     session.once("connect", () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
     // Streams get the error themselves; without a listener it would end the process.
     session.on("error", forget);
@@ -82,14 +100,18 @@ export class Http2Session implements SessionManager {
     // After GOAWAY the open streams end in peace, new ones need a new connection.
     session.on("goaway", forget);
     session.setTimeout(PING_INTERVAL_MS, () => probe(session));
-    this.#connected = connected(session);
-    return this.#connected;
+    return connection;
   }
 }
 
-function connected(session: http2.ClientHttp2Session): Promise<http2.ClientHttp2Session> {
+/** Node keeps calls beyond the number that the other end takes waiting, for as long as the others are open. */
+function mayTake({ session, streams }: Connection): boolean {
+  return !session.closed && !session.destroyed && streams < (session.remoteSettings.maxConcurrentStreams ?? Infinity);
+}
+
+function connected(session: http2.ClientHttp2Session): Promise<void> {
   return new Promise((resolve, reject) => {
-    session.once("connect", () => resolve(session));
+    session.once("remoteSettings", () => resolve());
     session.once("error", reject);
     session.once("close", () => reject(failure("ECONNRESET", "the connection was closed while it was being made")));
   });

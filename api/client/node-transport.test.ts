@@ -2,7 +2,7 @@ import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { afterEach, expect, test } from "vitest";
-import { createClient } from "./node.js";
+import { type CambiumClient, createClient } from "./node.js";
 import { FakeCluster } from "./testing/fake-cluster.js";
 
 const closers: (() => void | Promise<unknown>)[] = [];
@@ -16,8 +16,8 @@ interface Http2Node {
   connections: number;
 }
 
-async function listen(cluster: FakeCluster): Promise<Http2Node> {
-  const server = http2.createServer(connectNodeAdapter({ routes: cluster.addNode().routes }));
+async function listen(cluster: FakeCluster, settings: http2.Settings = {}): Promise<Http2Node> {
+  const server = http2.createServer({ settings }, connectNodeAdapter({ routes: cluster.addNode().routes }));
   const node: Http2Node = { endpoint: "", sessions: new Set(), connections: 0 };
   server.on("session", (session) => {
     node.connections++;
@@ -79,4 +79,44 @@ test("over HTTP/2 more can wait on the one connection than Node by itself lets",
   const value = new Uint8Array(1024 * 1024);
   await Promise.all(Array.from({ length: 40 }, (_, n) => kv.set(`k${n}`, value)));
   expect(cluster.seq).toBe(41n);
+});
+
+/** Opens watches, each on a stream of its own; resolves once a node has taken all of them. */
+async function openWatches(kv: CambiumClient, count: number): Promise<void> {
+  const watches = Array.from({ length: count }, () => kv.watch().batches());
+  await Promise.all(watches.map((watch) => watch.next()));
+}
+
+test("over HTTP/2 more streams stay open than a node takes on one connection, and calls get through", async () => {
+  const cluster = new FakeCluster();
+  const node = await listen(cluster, { maxConcurrentStreams: 5 });
+  const kv = createClient({ endpoints: [node.endpoint], httpVersion: "2", timeoutMs: 5000 });
+  closers.push(() => kv.close());
+  // From the first call on the node's limit is known.
+  await kv.set("k", "1");
+  await openWatches(kv, 12);
+  await kv.set("k", "2");
+  expect(await kv.getText("k")).toBe("2");
+  expect(node.connections).toBe(3);
+});
+
+test("over HTTP/2 also those get through that come before the node has told how many it takes", async () => {
+  const cluster = new FakeCluster();
+  const node = await listen(cluster, { maxConcurrentStreams: 5 });
+  const kv = createClient({ endpoints: [node.endpoint], httpVersion: "2", timeoutMs: 5000 });
+  closers.push(() => kv.close());
+  await openWatches(kv, 12);
+  await kv.set("k", "1");
+});
+
+test("over HTTP/1.1 streams that stay open take no connection from calls", async () => {
+  const cluster = new FakeCluster();
+  const node = cluster.addNode();
+  await node.listen();
+  closers.push(() => cluster.close());
+  const kv = createClient({ endpoints: [node.address], connectionsMax: 2, timeoutMs: 5000 });
+  closers.push(() => kv.close());
+  await openWatches(kv, 12);
+  await kv.set("k", "1");
+  expect(await kv.getText("k")).toBe("1");
 });

@@ -6,9 +6,12 @@ import { Http2Session } from "./http2-session.js";
 import type { NodeTransport, TransportFactory } from "./transport.js";
 
 export interface NodeTransportOptions {
-  /** `1.1`, the default: a pool of connections, the cheapest for small calls. `2`: one connection for all calls. */
+  /**
+   * `1.1`, the default: a pool of connections, the cheapest for small calls, and one for each stream. `2`: one connection for as
+   * many calls and streams as the node takes on one.
+   */
   readonly httpVersion?: "1.1" | "2";
-  /** Connections to one node over HTTP/1.1; calls beyond wait for one. Default 64. */
+  /** Connections to one node over HTTP/1.1, without those of streams; calls beyond wait for one. Default 64. */
   readonly connectionsMax?: number;
   /** Certificates of the authorities that the nodes' certificates are signed by, as PEM. Default: those that Node knows. */
   readonly ca?: string | undefined;
@@ -38,11 +41,20 @@ export function nodeTransport(options: NodeTransportOptions = {}): TransportFact
         close: () => session.abort(),
       };
     }
-    const keep = { keepAlive: true, maxSockets: connectionsMax, timeout: IDLE_CONNECTION_MS };
-    const agent = baseUrl.startsWith("https:") ? new https.Agent({ ...keep, ...tls }) : new http.Agent(keep);
+    const agentOf = (maxSockets: number): http.Agent => {
+      const keep = { keepAlive: true, maxSockets, timeout: IDLE_CONNECTION_MS };
+      return baseUrl.startsWith("https:") ? new https.Agent({ ...keep, ...tls }) : new http.Agent(keep);
+    };
+    const [agent, streamAgent] = [agentOf(connectionsMax), agentOf(Infinity)];
+    const calls = createConnectTransport({ ...common, httpVersion, nodeOptions: { agent } });
+    // A stream that stays open, such as a watch, keeps its connection: calls would wait for it without end.
+    const streams = createConnectTransport({ ...common, httpVersion, nodeOptions: { agent: streamAgent } });
     return {
-      transport: createConnectTransport({ ...common, httpVersion, nodeOptions: { agent } }),
-      close: () => agent.destroy(),
+      transport: { unary: (...call) => calls.unary(...call), stream: (...call) => streams.stream(...call) },
+      close: () => {
+        agent.destroy();
+        streamAgent.destroy();
+      },
     };
   };
 }

@@ -3,6 +3,7 @@
  * voter, watches, and the handlers of the API, all on a clock that the test turns. The client reaches it through the protocol
  * library's transport in memory, which encodes and decodes every message as a socket would carry it.
  */
+import { setMaxListeners } from "node:events";
 import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
 import type { NodeTransport } from "../../api/client/node.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -103,6 +104,8 @@ export class Service {
     });
     const hub = new WatchHub({ store, clock, limits: { watchesMax: 1000 } });
     const shutdown = new AbortController();
+    // Every call in flight listens to it.
+    setMaxListeners(0, shutdown.signal);
     await replicator.start();
     const close = async (): Promise<void> => {
       this.#rooms = undefined;

@@ -4,6 +4,7 @@
  * again; reads of all kinds; watches that begin anywhere; time that passes; snapshots, after which the log is gone; restarts and
  * crashes.
  */
+import { setMaxListeners } from "node:events";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
@@ -140,9 +141,12 @@ class Trial {
   #floor = 0;
   readonly #followers: Follower[] = [];
   #nextClientSeq = 1;
+  #others = 0;
   #readUpTo = 0;
 
   async run(steps: readonly Step[]): Promise<void> {
+    // Every watch listens to it.
+    setMaxListeners(0, this.#stopped.signal);
     await this.#settled(this.#service.start());
     try {
       await this.#explain([]);
@@ -225,7 +229,7 @@ class Trial {
     const clientSeq = numbers[which % numbers.length]!;
     const { request, answer } = this.#written.get(clientSeq)!;
     const sent: Request = isAnother
-      ? { kind: "one", operation: { kind: "set", key: "a", value: `another ${clientSeq}` } }
+      ? { kind: "one", operation: { kind: "set", key: "a", value: `another ${this.#others++}` } }
       : request;
     let repeat: Answer | undefined;
     let error: CambiumError | undefined;
