@@ -107,6 +107,7 @@ test("over HTTP/2 also those get through that come before the node has told how 
   closers.push(() => kv.close());
   await openWatches(kv, 12);
   await kv.set("k", "1");
+  expect(node.connections).toBe(3);
 });
 
 test("over HTTP/1.1 streams that stay open take no connection from calls", async () => {

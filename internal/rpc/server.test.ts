@@ -831,3 +831,20 @@ describe("draining", () => {
     expect(await write).toBeInstanceOf(Error);
   });
 });
+
+test("a caller that is busy for seconds between connecting and asking gets its answer, and one that stays silent is cut off", async () => {
+  const clock = new FakeClock();
+  const { port } = await start({ clock });
+  const [busy, silent] = [0, 1].map(() => connectSocket(port, "127.0.0.1").setEncoding("latin1"));
+  const isCut = new Promise<boolean>((resolve) => silent!.resume().on("close", () => resolve(true)));
+  // Connections are taken in their order: both of those have been when this one has its answer.
+  await send(port, "/livez", { method: "GET" });
+  clock.advance(9000);
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  const answer = new Promise<string>((resolve) => busy!.once("data", resolve));
+  busy!.write("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
+  expect(await answer).toContain("200 OK");
+  clock.advance(1000);
+  expect(await isCut).toBe(true);
+  busy!.destroy();
+});

@@ -69,8 +69,8 @@ export type { ClientAuth, TlsMaterial } from "./tls.js";
 export type { PeerTls } from "./peer-session.js";
 export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 
-/** How long a new connection may take to say anything. */
-const SNIFF_TIMEOUT_MS = 1000;
+/** How long a new connection may take to say anything: a caller whose process is busy connects long before it sends. */
+const SNIFF_TIMEOUT_MS = 10_000;
 /** How often the timeouts of HTTP/1.1 are looked at. */
 const CHECK_INTERVAL_MS = 2500;
 /** How often the log says so. */

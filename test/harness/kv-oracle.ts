@@ -84,7 +84,7 @@ export class KvOracle {
   visible(nowMs: number): Visible[] {
     return [...this.state]
       .filter(([, { expiresAtMs = Infinity }]) => expiresAtMs > nowMs)
-      .map(([key, entry]) => ({ key, ...entry }))
+      .map(([key, entry]) => Object.assign({ key }, entry))
       .sort((a, b) => order(a.key, b.key));
   }
 
@@ -306,6 +306,6 @@ function json(value: unknown): string {
   if (value === undefined) return "nothing";
   return JSON.stringify(plain(value), (_, inner: unknown) => {
     if (typeof inner === "bigint") return `${inner}n`;
-    return inner instanceof Error ? { ...inner, message: inner.message } : inner;
+    return inner instanceof Error ? Object.assign({ message: inner.message }, inner) : inner;
   });
 }

@@ -398,7 +398,7 @@ export function textRange(range: {
 }
 
 function toRange(range: DeletedRange): { start: Uint8Array; end?: Uint8Array } {
-  const { start, end } = textRange("all" in range && range.all ? {} : (range as object));
+  const { start, end } = textRange("all" in range && range.all ? {} : range);
   return { start: bytes(start), ...(end !== undefined && { end: bytes(end) }) };
 }
 

@@ -278,9 +278,15 @@ class Trial {
     expect(found.map(({ valueBytes }) => valueBytes)).toEqual(wanted.map(({ value }) => Buffer.byteLength(value)));
     expect(await this.#settled(client.count(range))).toBe(within.length);
     const all = await this.#settled(client.batchGet([...KEYS]));
-    expect([...all].map(([key, { value, modSeq, ttlMs }]) => ({ key, value: text(value), modSeq, ttlMs }))).toEqual(
-      KEYS.flatMap((key) => shown.filter((entry) => entry.key === key)).map(({ createSeq: _, ...rest }) => rest),
-    );
+    expect(
+      [...all].map(([key, { value, createSeq, modSeq, ttlMs }]) => ({
+        key,
+        value: text(value),
+        createSeq,
+        modSeq,
+        ttlMs,
+      })),
+    ).toEqual(KEYS.flatMap((key) => shown.filter((entry) => entry.key === key)));
     for (const key of KEYS.slice(0, pageSize)) {
       const entry = await this.#settled(client.get(key));
       const expected = shown.find((each) => each.key === key);
