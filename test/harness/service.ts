@@ -4,7 +4,7 @@
  * library's transport in memory, which encodes and decodes every message as a socket would carry it.
  */
 import { setMaxListeners } from "node:events";
-import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, createRouterTransport, type Interceptor, type Transport } from "@connectrpc/connect";
 import type { NodeTransport } from "../../api/client/node.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { FakeClock } from "../../internal/base/clock.js";
@@ -15,7 +15,9 @@ import { ReadGate } from "../../internal/replication/read-gate.js";
 import { Replicator } from "../../internal/replication/replicator.js";
 import { MemoryNetwork } from "../../internal/replication/testing/memory-network.js";
 import { AcknowledgedWrites } from "../../internal/rpc/acknowledged.js";
+import { identityKey } from "../../internal/rpc/adapter.js";
 import { callGuard } from "../../internal/rpc/call-guard.js";
+import { audiences, methodName } from "../../internal/rpc/method-table.js";
 import { ErrorMap } from "../../internal/rpc/errors.js";
 import { FreshReads } from "../../internal/rpc/fresh-reads.js";
 import { JsonBytes, jsonOptionsWith } from "../../internal/rpc/json-bytes.js";
@@ -33,6 +35,7 @@ import { WatchHub } from "../../internal/watch/watch-hub.js";
 
 const ADDRESS = "127.0.0.1:1";
 const WRITE_TIMEOUT_MS = 10_000;
+const UNREAD_BYTES_MAX = 1 << 24;
 const LIMITS = { keyBytesMax: 4096, valueBytesMax: 1 << 20, messageBytesMax: 4 << 20 };
 
 interface Rooms {
@@ -142,7 +145,7 @@ export class Service {
     const encoding = { jsonBytes, jsonOptions: jsonOptionsWith(jsonBytes) };
     const gate = new ReadGate({ store, replicator, clock, maxWaitMs: 5000 });
     const reads = new FreshReads({ store, replicator, gate });
-    const turns = new Turns();
+    const turns = new Turns(UNREAD_BYTES_MAX);
     const handlers = kvHandlers({
       store,
       replicator,
@@ -156,9 +159,15 @@ export class Service {
       scanEncoder: new ScanEncoder(encoding),
       errors,
     });
-    const access = new Access({ protectedMode: false });
+    const access = new Access({ audiences, protectedMode: false });
+    // The adapter does it where there is a socket.
+    const admit: Interceptor = (next) => (request) => {
+      const here = { address: "127.0.0.1", authorization: undefined };
+      request.contextValues.set(identityKey, access.admit(methodName(request.method), here));
+      return next(request);
+    };
     return createRouterTransport((router) => void router.service(KVStore, handlers), {
-      router: { shutdownSignal, interceptors: [callGuard({ access, errors, jsonBytes })] },
+      router: { shutdownSignal, interceptors: [admit, callGuard({ access, errors, jsonBytes })] },
     });
   }
 }
