@@ -33,7 +33,7 @@ const peer: readonly Role[] = ["peer"];
 /** A replica may pass them on to its master. */
 const clientOrPeer: readonly Role[] = ["client", "peer"];
 
-/** `package.Service/Method` → the roles that may call it. */
+/** `package.Service/Method`, or the path of a page → the roles that may call it. */
 export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.KVStore/Get", client],
   ["cambium.v1.KVStore/BatchGet", client],
@@ -65,6 +65,8 @@ export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["cambium.v1.Cluster/SetStorageLimits", client],
   ["cambium.v1.Cluster/CreateSnapshot", client],
   ["cambium.v1.Cluster/Backup", client],
+  ["cambium.v1.Cluster/SetLogLevel", client],
+  ["cambium.v1.Cluster/SlowLog", client],
   ["cambium.v1.Replication/Push", peer],
   ["cambium.v1.Replication/Register", peer],
   ["cambium.v1.Replication/Survey", peer],
@@ -75,6 +77,8 @@ export const accessTable: ReadonlyMap<string, readonly Role[]> = new Map([
   ["grpc.health.v1.Health/List", client],
   ["grpc.reflection.v1.ServerReflection/ServerReflectionInfo", client],
   ["grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", client],
+  // A page, by its path.
+  ["/metrics", client],
 ]);
 
 export interface AccessOptions {

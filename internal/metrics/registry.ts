@@ -62,10 +62,17 @@ const LABEL_NAME = /^[a-z]+(?:_[a-z]+)*$/;
 
 export class Registry {
   readonly #metrics = new Map<string, Metric>();
+  readonly #others: readonly Registry[];
+
+  /** `others`: what they tell is told after this one's; they have no name in common. */
+  constructor(...others: readonly Registry[]) {
+    this.#others = others;
+  }
 
   /** What there is, in the order in which it is rendered. */
   get infos(): readonly MetricInfo[] {
-    return [...this.#metrics.values()].map(({ name, help, type, labels }) => ({ name, help, type, labels }));
+    const own = [...this.#metrics.values()].map(({ name, help, type, labels }) => ({ name, help, type, labels }));
+    return [...own, ...this.#others.flatMap(({ infos }) => infos)];
   }
 
   counter(options: MetricOptions): Counter {
@@ -130,7 +137,8 @@ export class Registry {
       lines.push(`# TYPE ${metric.name} ${metric.type}`);
       metric.write(lines);
     }
-    return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
+    const own = lines.length === 0 ? "" : `${lines.join("\n")}\n`;
+    return own + this.#others.map((other) => other.render()).join("");
   }
 
   #family<Instrument>(

@@ -13,6 +13,8 @@ import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
+import type { Registry } from "../metrics/registry.js";
+import { callKey, type CallLog, type Outcome } from "./call-log.js";
 import type { Cors } from "./cors.js";
 import {
   answerCall,
@@ -31,6 +33,7 @@ import {
 import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
 import type { Readiness } from "./readiness.js";
+import { answerMetrics, METRICS_PATH } from "./metrics-page.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
 /** Who makes the call, for those who guard the handlers. */
@@ -60,6 +63,10 @@ export interface AdapterOptions {
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
+  readonly calls: CallLog;
+  readonly registry: Registry;
+  /** Why a caller may not see the metrics; undefined where it may. */
+  readonly metricsRefusal: (caller: Caller) => ConnectError | undefined;
   /** Why a caller may not call a method; undefined where it may. Asked before anything of the message is read. */
   readonly refusal: (method: DescMethod, caller: Caller) => ConnectError | undefined;
   readonly logger: Logger;
@@ -175,6 +182,11 @@ export class Adapter {
       return;
     }
     if (this.#options.cors.handle(request, response)) return;
+    if (path === METRICS_PATH) {
+      const { registry, metricsRefusal } = this.#options;
+      answerMetrics(request, response, { registry, refusal: metricsRefusal(callerOf(request)) });
+      return;
+    }
     const handler = this.#handlers.get(path);
     if (!handler) {
       const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
@@ -193,9 +205,14 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
-    const caller = { address: request.socket.remoteAddress, authorization: request.headers.authorization };
+    const caller = callerOf(request);
+    const { calls } = this.#options;
+    const requestId = calls.requestIdOf(request.headers["x-request-id"]);
+    response.setHeader("x-request-id", requestId);
+    const noted = calls.begin(handler.method, requestId, caller.address);
     const refusal = this.#options.refusal(handler.method, caller);
     if (refusal) {
+      calls.end(handler.method, noted, refusal.code);
       answerRefusal(request, response, 403, refusal);
       this.#discardRest(request, response);
       return;
@@ -207,11 +224,13 @@ export class Adapter {
     // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
     const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
-    const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
+    const arrival: Arrival = { sinceMs: noted.startedAtMs, request, response, isOverdue: false };
+    // The library refuses by itself what it cannot read.
+    let otherwise: Outcome = Code.InvalidArgument;
     // Over HTTP/1.1 the server sees to it that requests arrive.
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
-      const values = createContextValues().set(callerKey, caller).set(connectionKey, connection);
+      const values = createContextValues().set(callerKey, caller).set(connectionKey, connection).set(callKey, noted);
       if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
@@ -219,14 +238,18 @@ export class Adapter {
       const answer = await handler({ ...call, body });
       if (!arrival.isOverdue) await this.#answer(handler, answer, request, response);
     } catch (error) {
+      otherwise = Code.Canceled;
       if (response.destroyed || arrival.isOverdue) return;
+      otherwise = Code.Internal;
       this.#options.logger.error("an answer could not be written", {
         path: handler.requestPath,
+        request_id: requestId,
         error: error instanceof Error ? (error.stack ?? error.message) : String(error),
       });
       if (response.headersSent) response.destroy();
       else answerText(response, 500, "this node could not write the answer");
     } finally {
+      calls.end(handler.method, noted, arrival.isOverdue ? Code.DeadlineExceeded : otherwise);
       this.#arriving.delete(arrival);
       this.#calls.delete(response);
       intake?.end();
@@ -387,6 +410,10 @@ class AnswersOfConnection implements Connection {
 }
 
 const ignore = (): void => undefined;
+
+function callerOf(request: HttpRequest): Caller {
+  return { address: request.socket.remoteAddress, authorization: request.headers.authorization };
+}
 
 /** Answers a request whose method or content type no handler takes. */
 function refuseForm(handler: UniversalHandler, status: number, request: HttpRequest, response: HttpResponse): void {

@@ -4,6 +4,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { type Cluster, NodeStatusSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { NodeId } from "../base/ids.js";
+import type { LogControl, LogLevel } from "../base/logger.js";
 import { toWire64 } from "../base/position.js";
 import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
@@ -11,6 +12,7 @@ import { backupMessages } from "./backup-messages.js";
 import type { RpcBackups, RpcReplicator, RpcStore } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
+import type { SlowCalls } from "./slow-calls.js";
 import { storageLimitsFromWire, storageLimitsToWire } from "./storage-limits.js";
 
 export interface ClusterOptions {
@@ -21,10 +23,12 @@ export interface ClusterOptions {
   readonly clock: Clock;
   readonly version: string;
   readonly advertisedAddress: () => string;
+  readonly logControl: LogControl;
+  readonly slowCalls: () => SlowCalls;
 }
 
 export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
-  const { store, backups, replicator, readiness, clock, version, advertisedAddress } = options;
+  const { store, backups, replicator, readiness, clock, version, advertisedAddress, logControl, slowCalls } = options;
   const startedMs = clock.monotonicMs();
   return {
     status() {
@@ -115,10 +119,39 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
       };
     },
 
+    setLogLevel({ level }) {
+      const found = LOG_LEVELS.find((each) => each === level);
+      if (found === undefined) {
+        const text = `level is ${JSON.stringify(level.slice(0, 80))}; it is one of ${LOG_LEVELS.join(", ")}`;
+        throw new RequestError("invalid", text);
+      }
+      const levelBefore = logControl.level;
+      logControl.level = found;
+      return { levelBefore };
+    },
+
+    slowLog() {
+      const slow = slowCalls();
+      return {
+        calls: slow.list().map((call) => ({
+          ...call,
+          startedMs: toWire64(call.startedMs),
+          durationMs: toWire64(Math.ceil(call.durationMs)),
+          keys: toWire64(call.keys),
+          keyBytes: toWire64(call.keyBytes),
+          valueBytes: toWire64(call.valueBytes),
+        })),
+        thresholdMs: toWire64(slow.thresholdMs),
+        total: toWire64(slow.total),
+      };
+    },
+
     backup: (_request, { signal }) => backupMessages({ stream: backups.backup(), clock, signal }),
   };
 }
 
+/** Rising. */
+const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 
 /** A member as an operator names it; by neither, where that is allowed. */

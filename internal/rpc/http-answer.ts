@@ -53,12 +53,13 @@ export function answerRefusal(request: HttpRequest, response: HttpResponse, stat
   } else answerError(response, status, error);
 }
 
-function answerWhole(
+/** Answers with a whole body, which nobody may keep. */
+export function answerWhole(
   response: HttpResponse,
   status: number,
   type: string,
   body: string,
-  headers: OutgoingHttpHeaders | undefined,
+  headers?: OutgoingHttpHeaders,
 ): void {
   writeHead(response, status, {
     "content-type": type,

@@ -9,7 +9,6 @@ import { createServer as createHttp1, type Server as Http1Server } from "node:ht
 import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectError, createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -18,17 +17,20 @@ import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
-import { assert } from "../base/assert.js";
+import { assert, must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import type { Logger } from "../base/logger.js";
+import type { LogControl, Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
+import { Registry } from "../metrics/registry.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter } from "./adapter.js";
-import { callGuard, methodName } from "./call-guard.js";
+import { callGuard } from "./call-guard.js";
+import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
+import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
@@ -40,6 +42,8 @@ import { logHandlers } from "./log-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
+import { METRICS_PATH } from "./metrics-page.js";
+import { methodName } from "./method-name.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
@@ -111,6 +115,12 @@ export interface RpcServerOptions {
   readonly readyMaxStalenessMs: number;
   /** How long `close` waits for calls in flight. */
   readonly drainTimeoutMs: number;
+  /** What `/metrics` tells; the server adds what it counts itself. Absent: that alone. */
+  readonly registry?: Registry;
+  /** Of this program's log, for `Cluster.SetLogLevel`. */
+  readonly logControl: LogControl;
+  /** Calls that take longer are kept for `Cluster.SlowLog`; 0: none are. */
+  readonly slowThresholdMs: number;
   /** Told of a failed assertion in a call. By default it is thrown where nothing catches it, which ends the process. */
   readonly onBug?: (error: Error) => void;
 }
@@ -127,6 +137,7 @@ export class RpcServer {
   readonly #sniffer: ProtocolSniffer;
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
   #closed: Promise<void> | undefined;
@@ -145,13 +156,34 @@ export class RpcServer {
     });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
+    const { registry = new Registry() } = options;
+    this.#connectionMetrics = connectionMetrics(registry, { sockets: this.#sockets, sessions: this.#sessions });
+    registry.gauge({ name: "cambium_ready", help: "Whether /readyz says that this node is ready." }, () =>
+      Number(this.#readiness.reason() === ""),
+    );
+    const reasons = registry.counters({
+      name: "cambium_rpc_errors_total",
+      help: "Errors that callers were told of, by what went wrong, where that has a name.",
+      labels: ["reason"],
+    });
+    // Who watches for these must be able to see the first one.
+    for (const reason of ["storage_full", "disk_full", "overloaded"]) reasons.with(reason);
     const errors = new ErrorMap({
+      count: (reason) => reasons.with(reason).increment(),
       logger: options.logger,
       masterAddress: () => replicator.masterAddress,
       onBug: options.onBug ?? throwLater,
     });
     const access = new Access({ protectedMode: options.protectedMode, ...(clusterSecret && { clusterSecret }) });
-    const router = this.#createRouter(access, errors);
+    let calls: CallLog | undefined;
+    const router = this.#createRouter(access, errors, () => must(calls, "the router is made before any call comes"));
+    calls = new CallLog({
+      methods: router.handlers.map(({ method }) => method),
+      registry,
+      clock,
+      logger: options.logger,
+      slowThresholdMs: options.slowThresholdMs,
+    });
     this.#adapter = new Adapter({
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
@@ -159,7 +191,10 @@ export class RpcServer {
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
-      refusal: (method, caller) => refusalOf(access, errors, method, caller),
+      calls,
+      registry,
+      metricsRefusal: (caller) => refusalOf(access, errors, METRICS_PATH, caller),
+      refusal: (method, caller) => refusalOf(access, errors, methodName(method), caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
@@ -293,7 +328,7 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap): ConnectRouter {
+  #createRouter(access: Access, errors: ErrorMap, calls: () => CallLog): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
@@ -327,7 +362,17 @@ export class RpcServer {
     router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(
       Cluster,
-      clusterHandlers({ store, backups, replicator, readiness: this.#readiness, clock, version, advertisedAddress }),
+      clusterHandlers({
+        store,
+        backups,
+        replicator,
+        readiness: this.#readiness,
+        clock,
+        version,
+        advertisedAddress,
+        logControl: this.#options.logControl,
+        slowCalls: () => calls().slow,
+      }),
     );
     routeReplication(router, replicationHandlers({ replicator, logger: this.#options.logger }));
     const served = [KVStore, Log, Cluster, Replication];
@@ -346,6 +391,7 @@ export class RpcServer {
   }
 
   #tellOfDropped(): void {
+    this.#connectionMetrics.dropped();
     const { clock, logger } = this.#options;
     if (this.#hasToldOfDropped) return;
     this.#hasToldOfDropped = true;
@@ -355,7 +401,11 @@ export class RpcServer {
 
   #keepSocket(socket: Socket): void {
     this.#sockets.add(socket);
-    socket.once("close", () => void this.#sockets.delete(socket));
+    this.#connectionMetrics.accepted();
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      this.#connectionMetrics.closed(socket);
+    });
     this.#sniffer.sniff(socket);
   }
 
@@ -391,9 +441,8 @@ function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Re
   router.rpc(readIndex, handlers.readIndex, question);
 }
 
-/** Why a caller may not call a method, as it is told. */
-function refusalOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): ConnectError | undefined {
-  const name = methodName(method);
+/** Why a caller may not call a method, or see a page, as it is told. */
+function refusalOf(access: Access, errors: ErrorMap, name: string, caller: Caller): ConnectError | undefined {
   try {
     access.check(name, caller);
     return undefined;

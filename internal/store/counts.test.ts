@@ -74,6 +74,8 @@ test("what is remembered for safe retries, the newest snapshot and the log that 
   expect(store.counts()).toEqual({
     expiredKeys: 0,
     evictedKeys: 0,
+    pendingWrites: 0,
+    pendingBytes: 0,
     retryBytes: 0,
     retryClients: 0,
     snapshotBytes: 0,

@@ -170,6 +170,9 @@ export interface StoreCounts {
   /** Keys that were removed since the store was opened because their time was over, and to make room. */
   readonly expiredKeys: number;
   readonly evictedKeys: number;
+  /** Writes that were proposed and are not applied yet, and the bytes of their records. */
+  readonly pendingWrites: number;
+  readonly pendingBytes: number;
   /** What is remembered for safe retries. */
   readonly retryBytes: number;
   readonly retryClients: number;

@@ -841,6 +841,8 @@ export class Store {
     return {
       expiredKeys: removed.expire,
       evictedKeys: removed.evict,
+      pendingWrites: this.#proposals.size,
+      pendingBytes: this.#proposals.byteLength,
       retryBytes: retries.bytes,
       retryClients: retries.clientCount,
       snapshotBytes: this.#directory?.snapshots.newestBytes ?? 0,

@@ -79,6 +79,7 @@ export class WatchHub implements Watches {
   readonly #ahead: DueList<HubWatch>;
   readonly #readerQueue: (() => void)[] = [];
   #readers = 0;
+  #eventsGiven = 0;
   /** Live watches have been told everything up to here, but for those that are just being told. */
   #toldSeq = 0 as Seq;
   #isTelling = false;
@@ -126,6 +127,11 @@ export class WatchHub implements Watches {
     let bytes = 0;
     for (const watch of this.#watches) bytes += watch.queuedBytes;
     return bytes;
+  }
+
+  /** Events that watches were given, each counted for every watch. */
+  get eventsGiven(): number {
+    return this.#eventsGiven;
   }
 
   get generation(): number {
@@ -254,6 +260,7 @@ export class WatchHub implements Watches {
       if (!run || generation !== this.#generation) return undefined;
       // The log gives nothing although there should be some: this node is about to find out why.
       if (run.next === after) await this.#turn();
+      this.#eventsGiven += run.events.length;
       const events = wanted.keysOnly ? run.events.map(withoutValue) : run.events;
       return { parts: partsOf(events, run.next, this.#places), next: run.next };
     } catch (error) {
@@ -332,6 +339,7 @@ export class WatchHub implements Watches {
         const parts = partsOf(wanted, next, this.#places);
         for (const watch of group.members) {
           watch.tell(parts, next);
+          this.#eventsGiven += wanted.length;
           if (++told % this.#toldAtOnce > 0) continue;
           await this.#turn();
           if (generation !== this.#generation) return;

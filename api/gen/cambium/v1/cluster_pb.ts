@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/cluster.proto.
  */
 export const file_cambium_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIvAFCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAkSMQoOc3RvcmFnZV9saW1pdHMYGyABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMSFwoPYWNjb3VudGVkX2J5dGVzGBwgASgEEhYKDmNsb2NrX2FoZWFkX21zGB0gASgEQg8KDV9zdGFsZW5lc3NfbXNCDgoMX2xhZ19yZWNvcmRzQhIKEF9kaXNrX2ZyZWVfYnl0ZXMibAoNU3RvcmFnZUxpbWl0cxITCgttYXhfZW50cmllcxgBIAEoBBIRCgltYXhfYnl0ZXMYAiABKAQSMwoPZXZpY3Rpb25fcG9saWN5GAMgASgOMhouY2FtYml1bS52MS5FdmljdGlvblBvbGljeSKeAQoXU2V0U3RvcmFnZUxpbWl0c1JlcXVlc3QSGAoLbWF4X2VudHJpZXMYASABKARIAIgBARIWCgltYXhfYnl0ZXMYAiABKARIAYgBARIzCg9ldmljdGlvbl9wb2xpY3kYAyABKA4yGi5jYW1iaXVtLnYxLkV2aWN0aW9uUG9saWN5Qg4KDF9tYXhfZW50cmllc0IMCgpfbWF4X2J5dGVzIkUKGFNldFN0b3JhZ2VMaW1pdHNSZXNwb25zZRIpCgZsaW1pdHMYASABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMi7gEKDE1lbWJlclN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFdm90ZXIYAyABKAgSKAoGc291cmNlGAQgASgOMhguY2FtYml1bS52MS5NZW1iZXJTb3VyY2USJgoFc3RhdGUYBSABKA4yFy5jYW1iaXVtLnYxLk1lbWJlclN0YXRlEhEKCW1hdGNoX3NlcRgGIAEoBBITCgthcHBsaWVkX3NlcRgHIAEoBBITCgtsYWdfcmVjb3JkcxgIIAEoBBIOCgZsYWdfbXMYCSABKAQSDgoGZGV0YWlsGAogASgJIiQKEUFkZFJlcGxpY2FSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkiPgoSQWRkUmVwbGljYVJlc3BvbnNlEigKBm1lbWJlchgBIAEoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIjgKFFJlbW92ZVJlcGxpY2FSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSIXChVSZW1vdmVSZXBsaWNhUmVzcG9uc2UiFwoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0Im8KFkNyZWF0ZVNuYXBzaG90UmVzcG9uc2USEAoIZnJvbV9zZXEYASABKAQSDgoGdG9fc2VxGAIgASgEEg8KB2VudHJpZXMYAyABKAQSDQoFYnl0ZXMYBCABKAQSEwoLZHVyYXRpb25fbXMYBSABKAQiDwoNQmFja3VwUmVxdWVzdCJJCg5CYWNrdXBSZXNwb25zZRIoCgZoZWFkZXIYASABKAsyGC5jYW1iaXVtLnYxLkJhY2t1cEhlYWRlchINCgVjaHVuaxgCIAEoDCJ6CgxCYWNrdXBIZWFkZXISEgoKY2x1c3Rlcl9pZBgBIAEoCRImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SFgoOZm9ybWF0X3ZlcnNpb24YAyABKA0SFgoOYnl0ZXNfZXN0aW1hdGUYBCABKAQiHwoOUHJvbW90ZVJlcXVlc3QSDQoFZm9yY2UYASABKAgiaAoPUHJvbW90ZVJlc3BvbnNlEiYKCHBvc2l0aW9uGAEgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIRCgl1bnJlYWNoZWQYAiADKAkSGgoSa25vd25fbG9zdF9yZWNvcmRzGAMgASgEIjMKD1RyYW5zZmVyUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiVQoQVHJhbnNmZXJSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFZXBvY2gYAyABKAQSEAoIcGF1c2VfbXMYBCABKAQqUgoITm9kZVJvbGUSGQoVTk9ERV9ST0xFX1VOU1BFQ0lGSUVEEAASFAoQTk9ERV9ST0xFX01BU1RFUhABEhUKEU5PREVfUk9MRV9SRVBMSUNBEAIquAEKDkV2aWN0aW9uUG9saWN5Eh8KG0VWSUNUSU9OX1BPTElDWV9VTlNQRUNJRklFRBAAEh4KGkVWSUNUSU9OX1BPTElDWV9OT0VWSUNUSU9OEAESFwoTRVZJQ1RJT05fUE9MSUNZX0xSVRACEhcKE0VWSUNUSU9OX1BPTElDWV9MRlUQAxIaChZFVklDVElPTl9QT0xJQ1lfUkFORE9NEAQSFwoTRVZJQ1RJT05fUE9MSUNZX1RUTBAFKtABCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFNRU1CRVJfU1RBVEVfU0VMRhABEh0KGU1FTUJFUl9TVEFURV9ESVNDT05ORUNURUQQAhIYChRNRU1CRVJfU1RBVEVfUFJPQklORxADEhoKFk1FTUJFUl9TVEFURV9TVFJFQU1JTkcQBBIYChRNRU1CRVJfU1RBVEVfUkVGVVNFRBAFEh0KGU1FTUJFUl9TVEFURV9UUkFOU0ZFUlJJTkcQBiqZAQoMTWVtYmVyU291cmNlEh0KGU1FTUJFUl9TT1VSQ0VfVU5TUEVDSUZJRUQQABIZChVNRU1CRVJfU09VUkNFX0ZPVU5ERVIQARIYChRNRU1CRVJfU09VUkNFX0xJU1RFRBACEhcKE01FTUJFUl9TT1VSQ0VfQURERUQQAxIcChhNRU1CRVJfU09VUkNFX1JFR0lTVEVSRUQQBDKJBQoHQ2x1c3RlchJECgZTdGF0dXMSGS5jYW1iaXVtLnYxLlN0YXR1c1JlcXVlc3QaGi5jYW1iaXVtLnYxLlN0YXR1c1Jlc3BvbnNlIgOQAgESTQoKQWRkUmVwbGljYRIdLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlcXVlc3QaHi5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXNwb25zZSIAElYKDVJlbW92ZVJlcGxpY2ESIC5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXF1ZXN0GiEuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVzcG9uc2UiABJECgdQcm9tb3RlEhouY2FtYml1bS52MS5Qcm9tb3RlUmVxdWVzdBobLmNhbWJpdW0udjEuUHJvbW90ZVJlc3BvbnNlIgASRwoIVHJhbnNmZXISGy5jYW1iaXVtLnYxLlRyYW5zZmVyUmVxdWVzdBocLmNhbWJpdW0udjEuVHJhbnNmZXJSZXNwb25zZSIAEmIKEFNldFN0b3JhZ2VMaW1pdHMSIy5jYW1iaXVtLnYxLlNldFN0b3JhZ2VMaW1pdHNSZXF1ZXN0GiQuY2FtYml1bS52MS5TZXRTdG9yYWdlTGltaXRzUmVzcG9uc2UiA5ACAhJZCg5DcmVhdGVTbmFwc2hvdBIhLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXF1ZXN0GiIuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlIgASQwoGQmFja3VwEhkuY2FtYml1bS52MS5CYWNrdXBSZXF1ZXN0GhouY2FtYml1bS52MS5CYWNrdXBSZXNwb25zZSIAMAFiBnByb3RvMw", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIvAFCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAkSMQoOc3RvcmFnZV9saW1pdHMYGyABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMSFwoPYWNjb3VudGVkX2J5dGVzGBwgASgEEhYKDmNsb2NrX2FoZWFkX21zGB0gASgEQg8KDV9zdGFsZW5lc3NfbXNCDgoMX2xhZ19yZWNvcmRzQhIKEF9kaXNrX2ZyZWVfYnl0ZXMibAoNU3RvcmFnZUxpbWl0cxITCgttYXhfZW50cmllcxgBIAEoBBIRCgltYXhfYnl0ZXMYAiABKAQSMwoPZXZpY3Rpb25fcG9saWN5GAMgASgOMhouY2FtYml1bS52MS5FdmljdGlvblBvbGljeSKeAQoXU2V0U3RvcmFnZUxpbWl0c1JlcXVlc3QSGAoLbWF4X2VudHJpZXMYASABKARIAIgBARIWCgltYXhfYnl0ZXMYAiABKARIAYgBARIzCg9ldmljdGlvbl9wb2xpY3kYAyABKA4yGi5jYW1iaXVtLnYxLkV2aWN0aW9uUG9saWN5Qg4KDF9tYXhfZW50cmllc0IMCgpfbWF4X2J5dGVzIkUKGFNldFN0b3JhZ2VMaW1pdHNSZXNwb25zZRIpCgZsaW1pdHMYASABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMi7gEKDE1lbWJlclN0YXR1cxIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDQoFdm90ZXIYAyABKAgSKAoGc291cmNlGAQgASgOMhguY2FtYml1bS52MS5NZW1iZXJTb3VyY2USJgoFc3RhdGUYBSABKA4yFy5jYW1iaXVtLnYxLk1lbWJlclN0YXRlEhEKCW1hdGNoX3NlcRgGIAEoBBITCgthcHBsaWVkX3NlcRgHIAEoBBITCgtsYWdfcmVjb3JkcxgIIAEoBBIOCgZsYWdfbXMYCSABKAQSDgoGZGV0YWlsGAogASgJIiQKEUFkZFJlcGxpY2FSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkiPgoSQWRkUmVwbGljYVJlc3BvbnNlEigKBm1lbWJlchgBIAEoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIjgKFFJlbW92ZVJlcGxpY2FSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSIXChVSZW1vdmVSZXBsaWNhUmVzcG9uc2UiFwoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0Im8KFkNyZWF0ZVNuYXBzaG90UmVzcG9uc2USEAoIZnJvbV9zZXEYASABKAQSDgoGdG9fc2VxGAIgASgEEg8KB2VudHJpZXMYAyABKAQSDQoFYnl0ZXMYBCABKAQSEwoLZHVyYXRpb25fbXMYBSABKAQiIwoSU2V0TG9nTGV2ZWxSZXF1ZXN0Eg0KBWxldmVsGAEgASgJIisKE1NldExvZ0xldmVsUmVzcG9uc2USFAoMbGV2ZWxfYmVmb3JlGAEgASgJIhAKDlNsb3dMb2dSZXF1ZXN0IlsKD1Nsb3dMb2dSZXNwb25zZRIjCgVjYWxscxgBIAMoCzIULmNhbWJpdW0udjEuU2xvd0NhbGwSFAoMdGhyZXNob2xkX21zGAIgASgEEg0KBXRvdGFsGAMgASgEIsYBCghTbG93Q2FsbBIOCgZtZXRob2QYASABKAkSEgoKc3RhcnRlZF9tcxgCIAEoBBITCgtkdXJhdGlvbl9tcxgDIAEoBBIMCgRjb2RlGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkSFgoOY2FsbGVyX2FkZHJlc3MYBiABKAkSDAoEa2V5cxgHIAEoBBIRCglrZXlfYnl0ZXMYCCABKAQSEwoLdmFsdWVfYnl0ZXMYCSABKAQSEQoJZmlyc3Rfa2V5GAogASgJIg8KDUJhY2t1cFJlcXVlc3QiSQoOQmFja3VwUmVzcG9uc2USKAoGaGVhZGVyGAEgASgLMhguY2FtYml1bS52MS5CYWNrdXBIZWFkZXISDQoFY2h1bmsYAiABKAwiegoMQmFja3VwSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhYKDmZvcm1hdF92ZXJzaW9uGAMgASgNEhYKDmJ5dGVzX2VzdGltYXRlGAQgASgEIh8KDlByb21vdGVSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIImgKD1Byb21vdGVSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SEQoJdW5yZWFjaGVkGAIgAygJEhoKEmtub3duX2xvc3RfcmVjb3JkcxgDIAEoBCIzCg9UcmFuc2ZlclJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIlUKEFRyYW5zZmVyUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCHBhdXNlX21zGAQgASgEKlIKCE5vZGVSb2xlEhkKFU5PREVfUk9MRV9VTlNQRUNJRklFRBAAEhQKEE5PREVfUk9MRV9NQVNURVIQARIVChFOT0RFX1JPTEVfUkVQTElDQRACKrgBCg5FdmljdGlvblBvbGljeRIfChtFVklDVElPTl9QT0xJQ1lfVU5TUEVDSUZJRUQQABIeChpFVklDVElPTl9QT0xJQ1lfTk9FVklDVElPThABEhcKE0VWSUNUSU9OX1BPTElDWV9MUlUQAhIXChNFVklDVElPTl9QT0xJQ1lfTEZVEAMSGgoWRVZJQ1RJT05fUE9MSUNZX1JBTkRPTRAEEhcKE0VWSUNUSU9OX1BPTElDWV9UVEwQBSrQAQoLTWVtYmVyU3RhdGUSHAoYTUVNQkVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRTUVNQkVSX1NUQVRFX1NFTEYQARIdChlNRU1CRVJfU1RBVEVfRElTQ09OTkVDVEVEEAISGAoUTUVNQkVSX1NUQVRFX1BST0JJTkcQAxIaChZNRU1CRVJfU1RBVEVfU1RSRUFNSU5HEAQSGAoUTUVNQkVSX1NUQVRFX1JFRlVTRUQQBRIdChlNRU1CRVJfU1RBVEVfVFJBTlNGRVJSSU5HEAYqmQEKDE1lbWJlclNvdXJjZRIdChlNRU1CRVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASGQoVTUVNQkVSX1NPVVJDRV9GT1VOREVSEAESGAoUTUVNQkVSX1NPVVJDRV9MSVNURUQQAhIXChNNRU1CRVJfU09VUkNFX0FEREVEEAMSHAoYTUVNQkVSX1NPVVJDRV9SRUdJU1RFUkVEEAQypwYKB0NsdXN0ZXISRAoGU3RhdHVzEhkuY2FtYml1bS52MS5TdGF0dXNSZXF1ZXN0GhouY2FtYml1bS52MS5TdGF0dXNSZXNwb25zZSIDkAIBEk0KCkFkZFJlcGxpY2ESHS5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXF1ZXN0Gh4uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVzcG9uc2UiABJWCg1SZW1vdmVSZXBsaWNhEiAuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVxdWVzdBohLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlc3BvbnNlIgASRAoHUHJvbW90ZRIaLmNhbWJpdW0udjEuUHJvbW90ZVJlcXVlc3QaGy5jYW1iaXVtLnYxLlByb21vdGVSZXNwb25zZSIAEkcKCFRyYW5zZmVyEhsuY2FtYml1bS52MS5UcmFuc2ZlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlRyYW5zZmVyUmVzcG9uc2UiABJiChBTZXRTdG9yYWdlTGltaXRzEiMuY2FtYml1bS52MS5TZXRTdG9yYWdlTGltaXRzUmVxdWVzdBokLmNhbWJpdW0udjEuU2V0U3RvcmFnZUxpbWl0c1Jlc3BvbnNlIgOQAgISWQoOQ3JlYXRlU25hcHNob3QSIS5jYW1iaXVtLnYxLkNyZWF0ZVNuYXBzaG90UmVxdWVzdBoiLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXNwb25zZSIAEkMKBkJhY2t1cBIZLmNhbWJpdW0udjEuQmFja3VwUmVxdWVzdBoaLmNhbWJpdW0udjEuQmFja3VwUmVzcG9uc2UiADABElMKC1NldExvZ0xldmVsEh4uY2FtYml1bS52MS5TZXRMb2dMZXZlbFJlcXVlc3QaHy5jYW1iaXVtLnYxLlNldExvZ0xldmVsUmVzcG9uc2UiA5ACAhJHCgdTbG93TG9nEhouY2FtYml1bS52MS5TbG93TG9nUmVxdWVzdBobLmNhbWJpdW0udjEuU2xvd0xvZ1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.StatusRequest
@@ -570,6 +570,170 @@ export const CreateSnapshotResponseSchema: GenMessage<CreateSnapshotResponse> = 
   messageDesc(file_cambium_v1_cluster, 12);
 
 /**
+ * @generated from message cambium.v1.SetLogLevelRequest
+ */
+export type SetLogLevelRequest = Message<"cambium.v1.SetLogLevelRequest"> & {
+  /**
+   * The least important lines that are written: `debug`, `info`, `warn` or `error`.
+   *
+   * @generated from field: string level = 1;
+   */
+  level: string;
+};
+
+/**
+ * Describes the message cambium.v1.SetLogLevelRequest.
+ * Use `create(SetLogLevelRequestSchema)` to create a new message.
+ */
+export const SetLogLevelRequestSchema: GenMessage<SetLogLevelRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 13);
+
+/**
+ * @generated from message cambium.v1.SetLogLevelResponse
+ */
+export type SetLogLevelResponse = Message<"cambium.v1.SetLogLevelResponse"> & {
+  /**
+   * What it was.
+   *
+   * @generated from field: string level_before = 1;
+   */
+  levelBefore: string;
+};
+
+/**
+ * Describes the message cambium.v1.SetLogLevelResponse.
+ * Use `create(SetLogLevelResponseSchema)` to create a new message.
+ */
+export const SetLogLevelResponseSchema: GenMessage<SetLogLevelResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 14);
+
+/**
+ * @generated from message cambium.v1.SlowLogRequest
+ */
+export type SlowLogRequest = Message<"cambium.v1.SlowLogRequest"> & {
+};
+
+/**
+ * Describes the message cambium.v1.SlowLogRequest.
+ * Use `create(SlowLogRequestSchema)` to create a new message.
+ */
+export const SlowLogRequestSchema: GenMessage<SlowLogRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 15);
+
+/**
+ * @generated from message cambium.v1.SlowLogResponse
+ */
+export type SlowLogResponse = Message<"cambium.v1.SlowLogResponse"> & {
+  /**
+   * 128 at most.
+   *
+   * @generated from field: repeated cambium.v1.SlowCall calls = 1;
+   */
+  calls: SlowCall[];
+
+  /**
+   * What a call must take to be among them; 0: none is.
+   *
+   * @generated from field: uint64 threshold_ms = 2;
+   */
+  thresholdMs: bigint;
+
+  /**
+   * How many there were since the node started.
+   *
+   * @generated from field: uint64 total = 3;
+   */
+  total: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.SlowLogResponse.
+ * Use `create(SlowLogResponseSchema)` to create a new message.
+ */
+export const SlowLogResponseSchema: GenMessage<SlowLogResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 16);
+
+/**
+ * A call that took long, from the arrival of its head to the end of its answer.
+ *
+ * @generated from message cambium.v1.SlowCall
+ */
+export type SlowCall = Message<"cambium.v1.SlowCall"> & {
+  /**
+   * Such as `cambium.v1.KVStore/Set`.
+   *
+   * @generated from field: string method = 1;
+   */
+  method: string;
+
+  /**
+   * When it began, in milliseconds since 1970, by the node's clock.
+   *
+   * @generated from field: uint64 started_ms = 2;
+   */
+  startedMs: bigint;
+
+  /**
+   * @generated from field: uint64 duration_ms = 3;
+   */
+  durationMs: bigint;
+
+  /**
+   * How it ended: `ok`, or the code of its error, such as `unavailable`.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * As the answer's `x-request-id` had it.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Where it came from; empty when the connection was gone.
+   *
+   * @generated from field: string caller_address = 6;
+   */
+  callerAddress: string;
+
+  /**
+   * Keys and ranges that the request names.
+   *
+   * @generated from field: uint64 keys = 7;
+   */
+  keys: bigint;
+
+  /**
+   * Of those keys, and of the values and records in the request.
+   *
+   * @generated from field: uint64 key_bytes = 8;
+   */
+  keyBytes: bigint;
+
+  /**
+   * @generated from field: uint64 value_bytes = 9;
+   */
+  valueBytes: bigint;
+
+  /**
+   * The first 64 characters of the first key; empty when there is none.
+   *
+   * @generated from field: string first_key = 10;
+   */
+  firstKey: string;
+};
+
+/**
+ * Describes the message cambium.v1.SlowCall.
+ * Use `create(SlowCallSchema)` to create a new message.
+ */
+export const SlowCallSchema: GenMessage<SlowCall> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 17);
+
+/**
  * @generated from message cambium.v1.BackupRequest
  */
 export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
@@ -580,7 +744,7 @@ export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
  * Use `create(BackupRequestSchema)` to create a new message.
  */
 export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 13);
+  messageDesc(file_cambium_v1_cluster, 18);
 
 /**
  * @generated from message cambium.v1.BackupResponse
@@ -606,7 +770,7 @@ export type BackupResponse = Message<"cambium.v1.BackupResponse"> & {
  * Use `create(BackupResponseSchema)` to create a new message.
  */
 export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 14);
+  messageDesc(file_cambium_v1_cluster, 19);
 
 /**
  * @generated from message cambium.v1.BackupHeader
@@ -646,7 +810,7 @@ export type BackupHeader = Message<"cambium.v1.BackupHeader"> & {
  * Use `create(BackupHeaderSchema)` to create a new message.
  */
 export const BackupHeaderSchema: GenMessage<BackupHeader> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 15);
+  messageDesc(file_cambium_v1_cluster, 20);
 
 /**
  * @generated from message cambium.v1.PromoteRequest
@@ -667,7 +831,7 @@ export type PromoteRequest = Message<"cambium.v1.PromoteRequest"> & {
  * Use `create(PromoteRequestSchema)` to create a new message.
  */
 export const PromoteRequestSchema: GenMessage<PromoteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 16);
+  messageDesc(file_cambium_v1_cluster, 21);
 
 /**
  * @generated from message cambium.v1.PromoteResponse
@@ -700,7 +864,7 @@ export type PromoteResponse = Message<"cambium.v1.PromoteResponse"> & {
  * Use `create(PromoteResponseSchema)` to create a new message.
  */
 export const PromoteResponseSchema: GenMessage<PromoteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 17);
+  messageDesc(file_cambium_v1_cluster, 22);
 
 /**
  * @generated from message cambium.v1.TransferRequest
@@ -725,7 +889,7 @@ export type TransferRequest = Message<"cambium.v1.TransferRequest"> & {
  * Use `create(TransferRequestSchema)` to create a new message.
  */
 export const TransferRequestSchema: GenMessage<TransferRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 18);
+  messageDesc(file_cambium_v1_cluster, 23);
 
 /**
  * @generated from message cambium.v1.TransferResponse
@@ -763,7 +927,7 @@ export type TransferResponse = Message<"cambium.v1.TransferResponse"> & {
  * Use `create(TransferResponseSchema)` to create a new message.
  */
 export const TransferResponseSchema: GenMessage<TransferResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 19);
+  messageDesc(file_cambium_v1_cluster, 24);
 
 /**
  * @generated from enum cambium.v1.NodeRole
@@ -1060,6 +1224,29 @@ export const Cluster: GenService<{
     methodKind: "server_streaming";
     input: typeof BackupRequestSchema;
     output: typeof BackupResponseSchema;
+  },
+  /**
+   * Changes which lines this node writes to its log, until it ends; at its next start `log.level` of the configuration counts
+   * again. Served by every node, at any time after it listens; it concerns that node only.
+   * Errors: INVALID_ARGUMENT for another level.
+   *
+   * @generated from rpc cambium.v1.Cluster.SetLogLevel
+   */
+  setLogLevel: {
+    methodKind: "unary";
+    input: typeof SetLogLevelRequestSchema;
+    output: typeof SetLogLevelResponseSchema;
+  },
+  /**
+   * Tells which calls took longer than `log.slow_threshold` on this node of late, the newest first. Streams are not among
+   * them. It tells the beginnings of keys, and never values. Served by every node, at any time after it listens.
+   *
+   * @generated from rpc cambium.v1.Cluster.SlowLog
+   */
+  slowLog: {
+    methodKind: "unary";
+    input: typeof SlowLogRequestSchema;
+    output: typeof SlowLogResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cambium_v1_cluster, 0);
