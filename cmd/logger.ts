@@ -29,16 +29,18 @@ export function createLogger(options: LoggerOptions): ProgramLogger {
     },
     destination,
   );
+  // Whoever may change the level must not be able to hide that.
+  const audit = sink.child({}, { level: "debug" });
   destination.on("error", (error: NodeJS.ErrnoException) => {
     // Whoever read the log has gone. A node does not stop for that; without the reader, lines would gather in memory.
     if (error.code !== "EPIPE") throw error;
     isRead = false;
-    sink.level = "silent";
+    sink.level = audit.level = "silent";
   });
   const at =
     (of: LogLevel) =>
     (message: string, fields: LogFields = {}): void =>
-      sink[of](fields, message);
+      (fields["audit"] === true ? audit : sink)[of](fields, message);
   return {
     debug: at("debug"),
     info: at("info"),

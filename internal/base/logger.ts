@@ -19,7 +19,7 @@ export interface LogControl {
 
 /**
  * What marks a line as one of the audit: who may do what, who belongs to the cluster, who leads it, and how it is set has changed, or somebody
- * has asked for that.
+ * has asked for that. They are written whatever the level is.
  */
 export const AUDIT = { audit: true } as const;
 

@@ -11,7 +11,7 @@ import { AUDIT, type Logger } from "../base/logger.js";
 import type { Counter, Family, Histogram, Registry } from "../metrics/registry.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
-import { SlowCalls } from "./slow-calls.js";
+import type { SlowCalls } from "./slow-calls.js";
 
 /** From a tenth of a millisecond, where reads are, to the ten seconds after which writes give up. */
 const CALL_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -53,22 +53,21 @@ export interface CallLogOptions {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Calls that take longer are slow; 0: none are. */
-  readonly slowThresholdMs: number;
+  readonly slowCalls: SlowCalls;
 }
 
 export class CallLog {
-  readonly slow: SlowCalls;
+  readonly #slow: SlowCalls;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #methods: ReadonlyMap<DescMethod, MethodLog>;
   readonly #idPrefix = `${randomBytes(6).toString("hex")}-`;
   #idCount = 0;
 
-  constructor({ methods, registry, clock, logger, slowThresholdMs }: CallLogOptions) {
+  constructor({ methods, registry, clock, logger, slowCalls }: CallLogOptions) {
     this.#clock = clock;
     this.#logger = logger;
-    this.slow = new SlowCalls(slowThresholdMs);
+    this.#slow = slowCalls;
     const labels = ["service", "method", "code"];
     const durations = registry.histograms({
       name: "cambium_rpc_duration_seconds",
@@ -90,7 +89,7 @@ export class CallLog {
         help: "Unary calls that took longer than log.slow_threshold.",
         type: "counter",
       },
-      () => this.slow.total,
+      () => this.#slow.total,
     );
   }
 
@@ -113,7 +112,7 @@ export class CallLog {
     const durationMs = this.#clock.monotonicMs() - call.startedAtMs;
     log.inFlight--;
     log.ended(outcome, durationMs / 1000);
-    if (!log.isStream && this.slow.isSlow(durationMs)) this.#noteSlow(log, call, outcome, durationMs);
+    if (!log.isStream && this.#slow.isSlow(durationMs)) this.#noteSlow(log, call, outcome, durationMs);
     if (log.isAudited) {
       this.#logger.info("an operator's call", {
         ...AUDIT,
@@ -126,7 +125,7 @@ export class CallLog {
   }
 
   #noteSlow(log: MethodLog, call: Call, outcome: Outcome, durationMs: number): void {
-    this.slow.add({
+    this.#slow.add({
       method: log.fullName,
       startedMs: Math.floor(this.#clock.wallMs() - durationMs),
       durationMs,

@@ -1,7 +1,7 @@
 /** `Cluster`: what an operator asks of a node. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type Cluster, NodeStatusSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
+import { type Cluster, NodeStatusSchema, type SlowCallSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { NodeId } from "../base/ids.js";
 import type { LogControl, LogLevel } from "../base/logger.js";
@@ -12,7 +12,7 @@ import { backupMessages } from "./backup-messages.js";
 import type { RpcBackups, RpcReplicator, RpcStore } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
-import type { SlowCalls } from "./slow-calls.js";
+import type { SlowCall, SlowCalls } from "./slow-calls.js";
 import { storageLimitsFromWire, storageLimitsToWire } from "./storage-limits.js";
 
 export interface ClusterOptions {
@@ -24,7 +24,7 @@ export interface ClusterOptions {
   readonly version: string;
   readonly advertisedAddress: () => string;
   readonly logControl: LogControl;
-  readonly slowCalls: () => SlowCalls;
+  readonly slowCalls: SlowCalls;
 }
 
 export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
@@ -131,18 +131,10 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
     },
 
     slowLog() {
-      const slow = slowCalls();
       return {
-        calls: slow.list().map((call) => ({
-          ...call,
-          startedMs: toWire64(call.startedMs),
-          durationMs: toWire64(Math.ceil(call.durationMs)),
-          keys: toWire64(call.keys),
-          keyBytes: toWire64(call.keyBytes),
-          valueBytes: toWire64(call.valueBytes),
-        })),
-        thresholdMs: toWire64(slow.thresholdMs),
-        total: toWire64(slow.total),
+        calls: slowCalls.list().map((call) => slowCallToWire(call)),
+        thresholdMs: toWire64(slowCalls.thresholdMs),
+        total: toWire64(slowCalls.total),
       };
     },
 
@@ -163,5 +155,17 @@ function memberOf({ nodeId, address }: { readonly nodeId: string; readonly addre
   return {
     ...(nodeId !== "" && { nodeId: nodeIdFromText(nodeId, "node_id") }),
     ...(address !== "" && { address }),
+  };
+}
+
+function slowCallToWire(call: SlowCall): MessageInitShape<typeof SlowCallSchema> {
+  const { startedMs, durationMs, keys, keyBytes, valueBytes, ...words } = call;
+  return {
+    ...words,
+    startedMs: toWire64(startedMs),
+    durationMs: toWire64(Math.ceil(durationMs)),
+    keys: toWire64(keys),
+    keyBytes: toWire64(keyBytes),
+    valueBytes: toWire64(valueBytes),
   };
 }

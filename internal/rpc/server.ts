@@ -17,7 +17,7 @@ import { Replication } from "../../api/gen/cambium/v1/replication_pb.js";
 import { Health } from "../../api/gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
-import { assert, must } from "../base/assert.js";
+import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { LogControl, Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
@@ -52,6 +52,7 @@ import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { ScanEncoder } from "./scan-encoder.js";
+import { SlowCalls } from "./slow-calls.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { Turns } from "./turns.js";
 import { WatchEncoder } from "./watch-encoder.js";
@@ -175,14 +176,14 @@ export class RpcServer {
       onBug: options.onBug ?? throwLater,
     });
     const access = new Access({ protectedMode: options.protectedMode, ...(clusterSecret && { clusterSecret }) });
-    let calls: CallLog | undefined;
-    const router = this.#createRouter(access, errors, () => must(calls, "the router is made before any call comes"));
-    calls = new CallLog({
+    const slowCalls = new SlowCalls(options.slowThresholdMs);
+    const router = this.#createRouter(access, errors, slowCalls);
+    const calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
       clock,
       logger: options.logger,
-      slowThresholdMs: options.slowThresholdMs,
+      slowCalls,
     });
     this.#adapter = new Adapter({
       handlers: router.handlers,
@@ -328,7 +329,7 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap, calls: () => CallLog): ConnectRouter {
+  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
@@ -371,7 +372,7 @@ export class RpcServer {
         version,
         advertisedAddress,
         logControl: this.#options.logControl,
-        slowCalls: () => calls().slow,
+        slowCalls,
       }),
     );
     routeReplication(router, replicationHandlers({ replicator, logger: this.#options.logger }));
