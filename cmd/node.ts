@@ -12,7 +12,7 @@ import { must } from "../internal/base/assert.js";
 import { formatAddress } from "../internal/base/address.js";
 import { SystemClock } from "../internal/base/clock.js";
 import type { RandomSource } from "../internal/base/ids.js";
-import type { Logger } from "../internal/base/logger.js";
+import { AUDIT, type Logger } from "../internal/base/logger.js";
 import {
   addressOf,
   cautions,
@@ -25,6 +25,7 @@ import {
 import { WatchHub } from "../internal/watch/watch-hub.js";
 import { SlabEngine } from "../internal/engine/slab-engine.js";
 import { protectedModeWarning } from "../internal/identity/access.js";
+import { Registry } from "../internal/metrics/registry.js";
 import { RetentionLoop } from "../internal/records/retention-loop.js";
 import { Replicator } from "../internal/replication/replicator.js";
 import { ConnectPeerNetwork } from "../internal/rpc/peer-network.js";
@@ -34,7 +35,9 @@ import { NodeFileSystem } from "../internal/wal/node-file-system.js";
 import { CredentialError, Credentials, type Renewable } from "./credentials.js";
 import { dataDirectoryWarning, makeDataDirectory } from "./data-directory.js";
 import type { LeaveSignal, LeaveSignals } from "./leave-signals.js";
-import { createLogger } from "./logger.js";
+import { createLogger, type ProgramLogger } from "./logger.js";
+import { addNodeMetrics, storeObserver } from "./node-metrics.js";
+import { processMetrics } from "./process-metrics.js";
 import { VERSION } from "./version.js";
 
 /** Another one after each boot of the machine; on Linux only. */
@@ -79,6 +82,7 @@ export async function runServer(program: { kind: NodeKind; program: string; sign
     kind: program.kind,
     logger,
     credentials,
+    processMetrics: processMetrics(),
     ...(flags.recover && { recover: flags.recover }),
   });
   drainOnSignals(node, program.signals, logger, config.server.drainTimeoutMs);
@@ -96,8 +100,10 @@ export async function runServer(program: { kind: NodeKind; program: string; sign
 export interface NodeOptions {
   readonly config: NodeConfig;
   readonly kind: NodeKind;
-  readonly logger: Logger;
+  readonly logger: ProgramLogger;
   readonly credentials: Credentials;
+  /** What the process tells of itself, for the node to tell. */
+  readonly processMetrics: Registry;
   readonly recover?: "truncate-tail";
 }
 
@@ -195,6 +201,8 @@ async function buildRooms(
   const { config, kind, logger, credentials, restart, closing } = options;
   closing.throwIfAborted();
   const clock = new SystemClock();
+  // What is counted begins anew with the rooms, as at a start.
+  const registry = new Registry(options.processMetrics);
   const random: RandomSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
   for (const sentence of [...cautions(config), ...credentials.cautions()]) logger.warn(sentence);
   const exposed = credentials.identities ? undefined : protectedModeWarning(config.server);
@@ -222,6 +230,7 @@ async function buildRooms(
     ...(config.clock.jumpMsMax !== undefined && { clockJumpMsMax: config.clock.jumpMsMax }),
     ...bootIdOfMachine(),
     ...(options.recover && { recover: options.recover }),
+    observer: storeObserver(registry, clock),
   });
   if (store.role !== kind) {
     logger.warn("the data directory decides the role, not the program", { program: kind, role: store.role });
@@ -267,6 +276,8 @@ async function buildRooms(
     truncateBelow: (offset) => store.truncateRecords(offset),
   });
   const watches = new WatchHub({ store, clock, limits: { watchesMax: config.limits.watchesMax } });
+  addNodeMetrics(registry, { store, replicator, watches, version: VERSION });
+  auditChanges(store, logger);
   const closeRooms = async (): Promise<void> => {
     const retentionEnded = retention.close();
     await watches.close();
@@ -314,6 +325,9 @@ async function buildRooms(
             material: credentials.peers,
           },
         }),
+      registry,
+      logControl: logger,
+      slowThresholdMs: config.log.slowThresholdMs,
       ...secret,
     });
     const address = formatAddress({ host: config.server.host, port: server.port });
@@ -347,6 +361,29 @@ async function buildRooms(
   } finally {
     closing.removeEventListener("abort", leave);
   }
+}
+
+/** Says who belongs to the cluster and how it is set, whenever that changes, whoever has asked for it. */
+function auditChanges(store: Store, logger: Logger): void {
+  store.listen({
+    membersChanged: () => {
+      const members = store.members.filter(({ removed }) => !removed);
+      const named = members.map(({ nodeId, address, voter }) => `${nodeId} ${address}${voter ? " voter" : ""}`);
+      logger.info("the members are", { ...AUDIT, seq: store.appliedSeq, members: named.join(", ") });
+    },
+    settingsChanged: () => {
+      const { commit, voters, limits } = store.settings;
+      logger.info("the replicated settings are", {
+        ...AUDIT,
+        seq: store.appliedSeq,
+        commit,
+        voters,
+        max_entries: limits?.entriesMax,
+        max_bytes: limits?.bytesMax,
+        eviction_policy: limits?.policy,
+      });
+    },
+  });
 }
 
 function drainOnSignals(node: RunningNode, signals: LeaveSignals, logger: Logger, drainTimeoutMs: number): void {

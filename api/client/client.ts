@@ -6,6 +6,7 @@
  * is sent. Only where no answer comes in its time it fails with `outcomeUnknown`. An absent key is a value (`undefined`), not
  * an error.
  */
+import { type LogLevel, type SlowLog, toLogLevel, toSlowLog } from "./node-log.js";
 import { type Backup, type SnapshotReceipt, toBackup, toSnapshotReceipt } from "./backup.js";
 import { CambiumError } from "./cambium-error.js";
 import {
@@ -658,6 +659,25 @@ export class CambiumClient {
   async createSnapshot(options: CallOptions = {}): Promise<SnapshotReceipt> {
     return this.#pool.read(
       async (endpoint, call) => toSnapshotReceipt(endpoint.url, await endpoint.cluster.createSnapshot({}, call)),
+      this.#call(options),
+    );
+  }
+
+  /** Changes which lines the first node that answers writes to its log, until it ends. Resolves to the level before. */
+  async setLogLevel(
+    level: LogLevel,
+    options: CallOptions = {},
+  ): Promise<{ readonly endpoint: string; readonly levelBefore: LogLevel }> {
+    return this.#pool.read(async (endpoint, call) => {
+      const { levelBefore } = await endpoint.cluster.setLogLevel({ level }, call);
+      return { endpoint: endpoint.url, levelBefore: toLogLevel(levelBefore, endpoint.url) };
+    }, this.#call(options));
+  }
+
+  /** The calls that took long on the first node that answers. */
+  async slowLog(options: CallOptions = {}): Promise<SlowLog> {
+    return this.#pool.read(
+      async (endpoint, call) => toSlowLog(endpoint.url, await endpoint.cluster.slowLog({}, call)),
       this.#call(options),
     );
   }

@@ -3,6 +3,7 @@
  * only Node has.
  */
 export type { Backup, SnapshotReceipt } from "./backup.js";
+export type { LogLevel, SlowCall, SlowLog } from "./node-log.js";
 export { CambiumError, type CambiumErrorCode, type CambiumErrorDetails } from "./cambium-error.js";
 export {
   type CallOptions,

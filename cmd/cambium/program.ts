@@ -8,12 +8,14 @@ import { addExportCommand } from "./export-command.js";
 import { addImportCommand } from "./import-command.js";
 import { addKeyCommands } from "./key-commands.js";
 import { addLogCommand } from "./log-command.js";
+import { addLogLevelCommand } from "./log-level-command.js";
 import { addMastershipCommands } from "./mastership-commands.js";
 import { addMemberCommands } from "./member-commands.js";
 import { addRestoreCommand } from "./restore-command.js";
 import { addScanCommand } from "./scan-command.js";
 import { addLimitsCommand } from "./limits-command.js";
 import { addSnapshotCommand } from "./snapshot-command.js";
+import { addSlowlogCommand } from "./slowlog-command.js";
 import { addStatusCommand } from "./status-command.js";
 import { colorsFor, type Terminal, write } from "./terminal.js";
 import { addTxnCommand } from "./txn-command.js";
@@ -73,6 +75,8 @@ function createProgram(terminal: Terminal): Command {
   addRestoreCommand(program, terminal);
   addWalCommand(program, terminal);
   addTokenCommand(program, terminal);
+  addSlowlogCommand(program, terminal);
+  addLogLevelCommand(program, terminal);
   program.addHelpText(
     "after",
     "\nExamples:\n  $ cambium set greeting hello\n  $ cambium get greeting --endpoints 127.0.0.1:8081\n" +

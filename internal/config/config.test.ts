@@ -113,7 +113,7 @@ test("the directory is all that must be given", () => {
       writeTimeoutMs: 10_000,
     },
     cluster: { nodes: [] },
-    log: { level: "info", format: "auto" },
+    log: { level: "info", format: "auto", slowThresholdMs: 100 },
     settings: config.settings,
   });
   expect(parse(minimal, "replica").server.port).toBe(8081);

@@ -172,6 +172,8 @@ export interface LogConfig {
   readonly level: "debug" | "info" | "warn" | "error";
   /** `auto`: pretty on a terminal. */
   readonly format: "json" | "pretty" | "auto";
+  /** Calls that take longer are kept for `Cluster.SlowLog`; 0: none are. */
+  readonly slowThresholdMs: number;
 }
 
 /** The configuration of these values. */
@@ -261,7 +263,7 @@ export function toNodeConfig(options: {
       ...peerListener(replication),
     },
     cluster: clusterConfig(cluster, secret),
-    log: { level: log.level, format: log.format },
+    log: { level: log.level, format: log.format, slowThresholdMs: log.slow_threshold },
     settings,
   });
 }

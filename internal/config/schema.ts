@@ -386,6 +386,12 @@ function buildSchema(kind: NodeKind) {
       format: choice(["json", "pretty", "auto"], {
         description: "json: a JSON object a line. pretty: for people. auto: pretty on a terminal, json elsewhere.",
       }).prefault("auto"),
+      slow_threshold: duration({
+        min: "0s",
+        max: "1h",
+        description:
+          "Calls that take longer are kept for `cambium slowlog`: the newest 128, with the beginning of a key and without values. 0s: none are.",
+      }).prefault("100ms"),
     }),
   });
   // Sections that are right each by themselves are judged together, whatever is wrong with the others.

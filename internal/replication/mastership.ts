@@ -1,7 +1,7 @@
 /** A mastership of this node, from its epoch's first record to its end: when it serves, and what waits for it. */
 import { AssertionError } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import type { Logger } from "../base/logger.js";
+import { AUDIT, type Logger } from "../base/logger.js";
 import type { Epoch, Seq } from "../base/position.js";
 import { StoreError } from "../store/store.js";
 import type { Won } from "./core/candidacy.js";
@@ -102,7 +102,7 @@ export class Mastership {
     if (store.appliedSeq < this.firstSeq) await this.#applied.wait(this.firstSeq);
     await markCaughtUp();
     if (this.#ended) throw this.#ended;
-    logger.info("this node is master", { epoch: this.epoch, first_seq: this.firstSeq });
+    logger.info("this node is master", { ...AUDIT, epoch: this.epoch, first_seq: this.firstSeq });
     serves();
     await this.roster.start();
   }
@@ -110,7 +110,7 @@ export class Mastership {
 
 function tell({ promise, forced, unreached, knownLostRecords, stripped }: Won, firstSeq: Seq, logger: Logger): void {
   const { epoch, epochId } = promise;
-  logger.info("a mastership begins", { epoch, epoch_id: epochId, first_seq: firstSeq, forced });
+  logger.info("a mastership begins", { ...AUDIT, epoch, epoch_id: epochId, first_seq: firstSeq, forced });
   if (unreached.length === 0 && knownLostRecords === 0) return;
   logger.warn("the mastership was forced; a master that is merely out of reach may still take writes", {
     unreached: unreached.join(", "),

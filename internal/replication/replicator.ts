@@ -6,7 +6,7 @@
 import { unreachable } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { NodeId, RandomSource } from "../base/ids.js";
-import type { Logger } from "../base/logger.js";
+import { AUDIT, type Logger } from "../base/logger.js";
 import { type Epoch, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import { normalAddress } from "./address.js";
 import { assertPromotable, bidOf, Campaigns } from "./campaigns.js";
@@ -387,7 +387,7 @@ export class Replicator {
     }
     assertPromotable(this.#state.role, this.#store, force);
     const campaigned = this.#campaigns.outcome();
-    this.#options.logger.info("this node was asked to become master", { force });
+    this.#options.logger.info("this node was asked to become master", { ...AUDIT, force });
     this.#driver.dispatch({ kind: "campaign", cause: "promoted", forced: force });
     const outcome = await campaigned;
     if (outcome.kind === "failed") throw new ReplicationError(outcome.code, outcome.detail);
@@ -420,6 +420,7 @@ export class Replicator {
       );
       const { logger } = this.#options;
       logger.info("the mastership was handed over", {
+        ...AUDIT,
         address: result.address,
         node_id: result.nodeId,
         old_epoch: epoch,
@@ -567,7 +568,7 @@ export class Replicator {
     if (conflict) {
       const message = "two masterships have one epoch; this node does nothing more until an operator promotes a node";
       logger.error(message, { reason: detail });
-    } else if (mastership) logger.warn("this node's mastership has ended", { reason: detail });
+    } else if (mastership) logger.warn("this node's mastership has ended", { ...AUDIT, reason: detail });
     mastership?.end(error);
     this.#store.endMastership();
     this.#reads.end(error);
@@ -646,7 +647,12 @@ export class Replicator {
         this.#complaints.settle(MASTER);
         this.#masterAddress = report.address;
         this.#registration.followed(report.address);
-        logger.info("following a master", { address: report.address, node_id: report.nodeId, epoch: report.epoch });
+        logger.info("following a master", {
+          ...AUDIT,
+          address: report.address,
+          node_id: report.nodeId,
+          epoch: report.epoch,
+        });
         return;
       case "orphaned":
         this.#registration.orphaned();

@@ -3,7 +3,6 @@
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
 import type { Duplex } from "node:stream";
-import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -16,6 +15,8 @@ import { FailureBrake } from "../identity/failure-brake.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
 import type { Identity } from "../identity/role.js";
+import type { Registry } from "../metrics/registry.js";
+import { callKey, type CallLog, type Outcome } from "./call-log.js";
 import type { Cors } from "./cors.js";
 import {
   answerCall,
@@ -35,6 +36,8 @@ import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
 import { overloaded, RETRY_AFTER } from "./overload.js";
 import type { Readiness } from "./readiness.js";
+import { answerMetrics, METRICS_PATH } from "./metrics-page.js";
+import { methodName } from "./method-name.js";
 import type { ServerLimits } from "./server-limits.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
 
@@ -64,8 +67,10 @@ export interface AdapterOptions {
   readonly clock: Clock;
   readonly turns: Turns;
   readonly limits: ServerLimits;
-  /** Who calls, where it may call the method, else why not. Asked before anything of the message is read. */
-  readonly admit: (method: DescMethod, caller: Caller) => Admission;
+  readonly calls: CallLog;
+  readonly registry: Registry;
+  /** Who calls, where it may call the method, or see the page, of this name, else why not. Asked before anything of the message is read. */
+  readonly admit: (name: string, caller: Caller) => Admission;
   /** What the connection of a request tells of who calls. */
   readonly origin: (request: HttpRequest) => Omit<Caller, "authorization">;
   readonly logger: Logger;
@@ -192,6 +197,10 @@ export class Adapter {
     }
     const isOwnName = (authority: string): boolean => this.#options.hostNames().allows(authority);
     if (this.#options.cors.handle(request, response, isOwnName)) return;
+    if (path === METRICS_PATH) {
+      this.#answerMetrics(request, response);
+      return;
+    }
     const handler = this.#handlers.get(path);
     if (!handler) {
       const known = [...new Set([...this.#handlers.values()].map(({ service }) => service.typeName))].join(", ");
@@ -210,33 +219,47 @@ export class Adapter {
   }
 
   async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
-    const caller = { ...this.#options.origin(request), authorization: request.headers.authorization };
-    const admission = this.#options.admit(handler.method, caller);
+    const caller = this.#callerOf(request);
+    const { method } = handler;
+    const { calls } = this.#options;
+    const requestId = calls.requestIdOf(request.headers["x-request-id"]);
+    response.setHeader("x-request-id", requestId);
+    const noted = calls.begin(method, requestId, caller.address);
+    const admission = this.#options.admit(methodName(method), caller);
     if ("refusal" in admission) {
+      calls.end(method, noted, admission.refusal.code);
       this.#refuse(admission, caller.address, request, response);
       return;
     }
+    noted.identity = admission.identity.name;
     // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
     const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const isCounted = !isBetweenNodes && handler.service.typeName !== Health.typeName;
     const { callsMax } = this.#options.limits;
     if (isCounted && this.#callCount >= callsMax) {
       const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
-      answerRefusal(request, response, 429, overloaded(text), RETRY_AFTER);
+      const refusal = overloaded(text);
+      calls.end(method, noted, refusal.code);
+      answerRefusal(request, response, 429, refusal, RETRY_AFTER);
       this.#discardRest(request, response);
       return;
     }
     if (isCounted) this.#callCount++;
     this.#calls.add(response);
-    const { methodKind } = handler.method;
+    const { methodKind } = method;
     const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
     const connection = this.#connectionOf(request);
     const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
-    const arrival: Arrival = { sinceMs: this.#options.clock.monotonicMs(), request, response, isOverdue: false };
+    const arrival: Arrival = { sinceMs: noted.startedAtMs, request, response, isOverdue: false };
+    // The library refuses by itself what it cannot read.
+    let otherwise: Outcome = Code.InvalidArgument;
     // Over HTTP/1.1 the server sees to it that requests arrive.
     if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
     try {
-      const values = createContextValues().set(identityKey, admission.identity).set(connectionKey, connection);
+      const values = createContextValues()
+        .set(identityKey, admission.identity)
+        .set(connectionKey, connection)
+        .set(callKey, noted);
       if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
@@ -244,14 +267,18 @@ export class Adapter {
       const answer = await handler({ ...call, body });
       if (!arrival.isOverdue) await this.#answer(handler, answer, request, response);
     } catch (error) {
+      otherwise = Code.Canceled;
       if (response.destroyed || arrival.isOverdue) return;
+      otherwise = Code.Internal;
       this.#options.logger.error("an answer could not be written", {
         path: handler.requestPath,
+        request_id: requestId,
         error: error instanceof Error ? (error.stack ?? error.message) : String(error),
       });
       if (response.headersSent) response.destroy();
       else answerText(response, 500, "this node could not write the answer");
     } finally {
+      calls.end(method, noted, arrival.isOverdue ? Code.DeadlineExceeded : otherwise);
       this.#arriving.delete(arrival);
       this.#calls.delete(response);
       if (isCounted) this.#callCount--;
@@ -383,6 +410,17 @@ export class Adapter {
     }
     const isJsonError = status >= 400 && header?.get("content-type") === "application/json";
     await answerCall(isJsonError ? await correctJson(answer) : answer, response);
+  }
+
+  #callerOf(request: HttpRequest): Caller {
+    return { ...this.#options.origin(request), authorization: request.headers.authorization };
+  }
+
+  #answerMetrics(request: HttpRequest, response: HttpResponse): void {
+    const caller = this.#callerOf(request);
+    const admission = this.#options.admit(METRICS_PATH, caller);
+    if ("refusal" in admission) this.#refuse(admission, caller.address, request, response);
+    else answerMetrics(request, response, this.#options.registry);
   }
 
   /** Outside of the Host check, and for requests without a host too: simple probes send none. */

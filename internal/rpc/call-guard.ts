@@ -1,12 +1,14 @@
 /** Stands before every handler: may the caller call it for these keys, what is it told when it fails, and how do bytes become JSON. */
 import type { Message } from "@bufbuild/protobuf";
-import type { Interceptor } from "@connectrpc/connect";
+import { Code, type ConnectError, type Interceptor } from "@connectrpc/connect";
 import type { Access } from "../identity/access.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { identityKey, jsonKey } from "./adapter.js";
+import { type Call, callKey } from "./call-log.js";
 import type { ErrorMap } from "./errors.js";
 import type { JsonBytes } from "./json-bytes.js";
-import { methodName, methodTable } from "./method-table.js";
+import { methodName } from "./method-name.js";
+import { methodTable } from "./method-table.js";
 
 /**
  * The adapter has found out who calls, and that it may call this method at all, before it read anything of the message; a call
@@ -27,6 +29,13 @@ export function callGuard({
     const prepare = (message: object): void => {
       if (request.contextValues.get(jsonKey)) jsonBytes.prepare(message);
     };
+    const call = request.contextValues.get(callKey);
+    if (call && !request.stream) call.message = request.message;
+    const fail = (error: unknown): ConnectError => {
+      const told = errors.toConnectError(error, method, request.signal, call?.requestId);
+      if (call) call.outcome = told.code;
+      return told;
+    };
     try {
       const identity = request.contextValues.get(identityKey);
       const rule = methodTable.get(method);
@@ -34,55 +43,58 @@ export function callGuard({
       const check = (message: Message): void => {
         if (identity.prefixes) access.checkKeys(method, identity, rule.reach(message));
       };
-      const map = (error: unknown): Error => errors.toConnectError(error, method, request.signal);
       if (!request.stream) check(request.message);
       const answer = await next(
         request.stream
           ? {
               ...request,
-              message: guarded(
-                request.message,
-                (message) => {
-                  access.checkCurrent(identity);
-                  check(message);
-                },
-                (error) => error,
-              ),
+              message: guarded(request.message, (message) => {
+                access.checkCurrent(identity);
+                check(message);
+              }),
             }
           : request,
       );
       if (answer.stream) {
-        return {
-          ...answer,
-          message: guarded(
-            answer.message,
-            (message) => {
-              access.checkCurrent(identity);
-              prepare(message);
-            },
-            map,
-          ),
+        const look = (message: object): void => {
+          access.checkCurrent(identity);
+          prepare(message);
         };
+        return { ...answer, message: guardedAnswers(answer.message, look, fail, call) };
       }
       prepare(answer.message);
+      if (call) call.outcome = 0;
       return answer;
     } catch (error) {
-      throw errors.toConnectError(error, method, request.signal);
+      throw fail(error);
     }
   };
 }
 
-async function* guarded<T extends object>(
+/** Looks at each message before it is passed on. */
+async function* guarded<T extends object>(messages: AsyncIterable<T>, look: (message: T) => void): AsyncGenerator<T> {
+  for await (const message of messages) {
+    look(message);
+    yield message;
+  }
+}
+
+/** The same of answers, and notes how they end. */
+async function* guardedAnswers<T extends object>(
   messages: AsyncIterable<T>,
   look: (message: T) => void,
-  map: (error: unknown) => unknown,
+  fail: (error: unknown) => ConnectError,
+  call: Call | undefined,
 ): AsyncGenerator<T> {
+  // Who leaves in between lets the loop end without a word.
+  if (call) call.outcome = Code.Canceled;
   try {
     for await (const message of messages) {
       look(message);
       yield message;
     }
+    if (call) call.outcome = 0;
   } catch (error) {
-    throw map(error);
+    throw fail(error);
   }
 }

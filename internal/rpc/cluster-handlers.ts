@@ -1,9 +1,10 @@
 /** `Cluster`: what an operator asks of a node. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type Cluster, NodeStatusSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
+import { type Cluster, NodeStatusSchema, type SlowCallSchema } from "../../api/gen/cambium/v1/cluster_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { NodeId } from "../base/ids.js";
+import type { LogControl, LogLevel } from "../base/logger.js";
 import { toWire64 } from "../base/position.js";
 import { memberToWire, nodeIdFromText, positionToWire, roleToWire } from "./convert.js";
 import { checkAddress } from "./limits.js";
@@ -11,6 +12,7 @@ import { backupMessages } from "./backup-messages.js";
 import type { RpcBackups, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import type { Readiness } from "./readiness.js";
 import { RequestError } from "./request-error.js";
+import type { SlowCall, SlowCalls } from "./slow-calls.js";
 import { storageLimitsFromWire, storageLimitsToWire } from "./storage-limits.js";
 
 export interface ClusterOptions {
@@ -22,10 +24,13 @@ export interface ClusterOptions {
   readonly clock: Clock;
   readonly version: string;
   readonly advertisedAddress: () => string;
+  readonly logControl: LogControl;
+  readonly slowCalls: SlowCalls;
 }
 
 export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Cluster> {
   const { store, backups, replicator, watches, readiness, clock, version, advertisedAddress } = options;
+  const { logControl, slowCalls } = options;
   const startedMs = clock.monotonicMs();
   return {
     status() {
@@ -119,10 +124,31 @@ export function clusterHandlers(options: ClusterOptions): ServiceImpl<typeof Clu
       };
     },
 
+    setLogLevel({ level }) {
+      const found = LOG_LEVELS.find((each) => each === level);
+      if (found === undefined) {
+        const text = `level is ${JSON.stringify(level.slice(0, 80))}; it is one of ${LOG_LEVELS.join(", ")}`;
+        throw new RequestError("invalid", text);
+      }
+      const levelBefore = logControl.level;
+      logControl.level = found;
+      return { levelBefore };
+    },
+
+    slowLog() {
+      return {
+        calls: slowCalls.list().map((call) => slowCallToWire(call)),
+        thresholdMs: toWire64(slowCalls.thresholdMs),
+        total: toWire64(slowCalls.total),
+      };
+    },
+
     backup: (_request, { signal }) => backupMessages({ stream: backups.backup(), clock, signal }),
   };
 }
 
+/** Rising. */
+const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 
 /** A member as an operator names it; by neither, where that is allowed. */
@@ -134,5 +160,17 @@ function memberOf({ nodeId, address }: { readonly nodeId: string; readonly addre
   return {
     ...(nodeId !== "" && { nodeId: nodeIdFromText(nodeId, "node_id") }),
     ...(address !== "" && { address }),
+  };
+}
+
+function slowCallToWire(call: SlowCall): MessageInitShape<typeof SlowCallSchema> {
+  const { startedMs, durationMs, keys, keyBytes, valueBytes, ...words } = call;
+  return {
+    ...words,
+    startedMs: toWire64(startedMs),
+    durationMs: toWire64(Math.ceil(durationMs)),
+    keys: toWire64(keys),
+    keyBytes: toWire64(keyBytes),
+    valueBytes: toWire64(valueBytes),
   };
 }

@@ -11,8 +11,8 @@ import { answerRefusal, answerText, type HttpRequest, type HttpResponse, isHttp2
 const MAX_AGE_SECONDS = 7200;
 const METHODS = cors.allowedMethods.join(", ");
 // `if-none-match` is asked for by pages that handle the ETag of Get themselves.
-const REQUEST_HEADERS = [...cors.allowedHeaders, "Authorization", "If-None-Match"].join(", ");
-const ANSWER_HEADERS = [...cors.exposedHeaders, "ETag"].join(", ");
+const REQUEST_HEADERS = [...cors.allowedHeaders, "Authorization", "If-None-Match", "X-Request-Id"].join(", ");
+const ANSWER_HEADERS = [...cors.exposedHeaders, "ETag", "X-Request-Id"].join(", ");
 
 export class Cors {
   readonly #origins: ReadonlySet<string>;

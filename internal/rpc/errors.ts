@@ -38,6 +38,8 @@ export interface ErrorMapOptions {
   readonly masterAddress: () => string | undefined;
   /** Called with what can only be a bug. The process is to end. */
   readonly onBug: (error: Error) => void;
+  /** Told of each error that has a reason of its own, such as `storage_full`. */
+  readonly count?: (reason: string) => void;
 }
 
 export class ErrorMap {
@@ -47,8 +49,9 @@ export class ErrorMap {
     this.#options = options;
   }
 
-  /** What the caller of `method` is told. `signal` is the call's own. */
-  toConnectError(error: unknown, method: string, signal?: AbortSignal): ConnectError {
+  /** What the caller of `method` is told. `signal` and `requestId` are the call's own. */
+  toConnectError(error: unknown, method: string, signal?: AbortSignal, requestId?: string): ConnectError {
+    if (error instanceof Error && "code" in error && typeof error.code === "string") this.#options.count?.(error.code);
     // Only the library throws these here, about this very call; what another node answered is built anew before it gets here.
     if (error instanceof ConnectError) return error;
     if (error instanceof RequestError) return ofRequest(error);
@@ -59,9 +62,9 @@ export class ErrorMap {
     if (error instanceof IdentityError) return ofIdentity(error);
     if (error instanceof WireRangeError) return refuse(Code.InvalidArgument, error.message);
     if (error instanceof NodeClosingError) return refuse(Code.Unavailable, error.message);
-    if (error instanceof WalError) return this.#ofLog(error, method);
+    if (error instanceof WalError) return this.#ofLog(error, method, requestId);
     if (isAbort(error, signal)) return refuse(Code.Canceled, "the caller ended the call");
-    return this.#ofBug(error, method);
+    return this.#ofBug(error, method, requestId);
   }
 
   #ofStore(error: StoreError): ConnectError {
@@ -112,8 +115,13 @@ export class ErrorMap {
   }
 
   /** The rooms below turn what they expect of the log into errors of their own; what is left concerns the operator. */
-  #ofLog(error: WalError, method: string): ConnectError {
-    this.#options.logger.error("a call failed on the log", { method, code: error.code, error: error.message });
+  #ofLog(error: WalError, method: string, requestId: string | undefined): ConnectError {
+    this.#options.logger.error("a call failed on the log", {
+      method,
+      request_id: requestId,
+      code: error.code,
+      error: error.message,
+    });
     return refuse(logCodeOf(error.code), "the log of this node could not be read; ask another node");
   }
 
@@ -129,9 +137,13 @@ export class ErrorMap {
     ]);
   }
 
-  #ofBug(error: unknown, method: string): ConnectError {
+  #ofBug(error: unknown, method: string, requestId: string | undefined): ConnectError {
     const story = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#options.logger.error("a call failed for a reason that is a bug", { method, error: story });
+    this.#options.logger.error("a call failed for a reason that is a bug", {
+      method,
+      request_id: requestId,
+      error: story,
+    });
     if (error instanceof AssertionError) this.#options.onBug(error);
     return refuse(Code.Internal, "this node found a mistake in itself; its log tells the operator more");
   }

@@ -59,12 +59,13 @@ export function answerRefusal(
   } else answerError(response, status, error, headers);
 }
 
-function answerWhole(
+/** Answers with a whole body, which nobody may keep. */
+export function answerWhole(
   response: HttpResponse,
   status: number,
   type: string,
   body: string,
-  headers: OutgoingHttpHeaders | undefined,
+  headers?: OutgoingHttpHeaders,
 ): void {
   writeHead(response, status, {
     "content-type": type,

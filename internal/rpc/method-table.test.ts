@@ -15,7 +15,8 @@ import { bearerToken, bearerTokenHash } from "../identity/bearer-token.js";
 import { Identities } from "../identity/identities.js";
 import { peerAuthorization } from "../identity/peer-proof.js";
 import { allRoles, type Role } from "../identity/role.js";
-import { audiences, methodName, methodTable } from "./method-table.js";
+import { methodName } from "./method-name.js";
+import { audiences, methodTable } from "./method-table.js";
 import { frame, sendHttp2, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const services: readonly DescService[] = [
@@ -60,6 +61,8 @@ const expected: Readonly<Record<string, string>> = {
   "cambium.v1.Cluster/SetStorageLimits": "a",
   "cambium.v1.Cluster/CreateSnapshot": "a",
   "cambium.v1.Cluster/Backup": "a",
+  "cambium.v1.Cluster/SetLogLevel": "a",
+  "cambium.v1.Cluster/SlowLog": "a",
   "cambium.v1.Replication/Push": "p",
   "cambium.v1.Replication/Register": "p",
   "cambium.v1.Replication/Survey": "p",
@@ -138,8 +141,8 @@ describe("a request", () => {
     expect(reachOf(kv.addWatch, { watch: { watch: {} } })).toBe("all");
   });
 
-  test("of the record log and of a backup is about everything", () => {
-    for (const name of methods.filter((method) => /\.Log\/|\/Backup$/.test(method))) {
+  test("of the record log, of the slow log and of a backup is about everything", () => {
+    for (const name of methods.filter((method) => /\.Log\/|\/(SlowLog|Backup)$/.test(method))) {
       const rule = methodTable.get(name);
       expect(rule && rule.reach(create(rule.method.input))).toBe("all");
     }

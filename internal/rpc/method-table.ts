@@ -13,9 +13,8 @@ import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
 import type { KeyPart, KeyReach } from "../identity/key-reach.js";
 import type { Audience, Role } from "../identity/role.js";
-
-/** As refusals and the log name it. */
-export const methodName = ({ parent, name }: DescMethod): string => `${parent.typeName}/${name}`;
+import { METRICS_PATH } from "./metrics-page.js";
+import { methodName } from "./method-name.js";
 
 export interface MethodRule {
   readonly method: DescMethod;
@@ -71,6 +70,9 @@ const rules: readonly MethodRule[] = [
   rule(Cluster.method.setStorageLimits, operates, noKeys),
   rule(Cluster.method.createSnapshot, operates, noKeys),
   rule(Cluster.method.backup, operates, allKeys),
+  rule(Cluster.method.setLogLevel, operates, noKeys),
+  // It tells how keys begin, whosever they are.
+  rule(Cluster.method.slowLog, operates, allKeys),
 
   rule(Replication.method.push, peers, allKeys),
   rule(Replication.method.register, peers, noKeys),
@@ -88,10 +90,11 @@ const rules: readonly MethodRule[] = [
 
 export const methodTable: ReadonlyMap<string, MethodRule> = new Map(rules.map((one) => [methodName(one.method), one]));
 
-/** The half of the table that is asked before a message is read. */
-export const audiences: ReadonlyMap<string, Audience> = new Map(
-  [...methodTable].map(([name, { audience }]) => [name, audience]),
-);
+/** The half of the table that is asked before a message is read, and who may see the page that is no method. */
+export const audiences: ReadonlyMap<string, Audience> = new Map([
+  ...[...methodTable].map(([name, { audience }]): [string, Audience] => [name, audience]),
+  [METRICS_PATH, reads],
+]);
 
 function rule<I extends DescMessage>(
   method: DescMethod & { readonly input: I },

@@ -10,7 +10,6 @@ import { constants, createServer as createHttp2, type Http2Server, type ServerHt
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import type { DescMethod } from "@bufbuild/protobuf";
 import { createConnectRouter, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
@@ -21,18 +20,21 @@ import { ServerReflection } from "../../api/gen/grpc/reflection/v1/reflection_pb
 import { ServerReflection as ServerReflectionAlpha } from "../../api/gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
-import type { Logger } from "../base/logger.js";
+import type { LogControl, Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
 import { addressGroupOf } from "../identity/address-group.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
+import { Registry } from "../metrics/registry.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter, type Admission } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
+import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
+import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
@@ -45,8 +47,9 @@ import { logHandlers } from "./log-handlers.js";
 import { LargeAnswers } from "./large-answers.js";
 import { type Limits, PEER_MESSAGE_BYTES_MAX, PEER_QUESTION_BYTES_MAX } from "./limits.js";
 import { RpcListenError } from "./listen-error.js";
+import { methodName } from "./method-name.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
-import { audiences, methodName } from "./method-table.js";
+import { audiences } from "./method-table.js";
 import type { PeerTls } from "./peer-session.js";
 import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
@@ -56,6 +59,7 @@ import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { ScanEncoder } from "./scan-encoder.js";
+import { SlowCalls } from "./slow-calls.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
 import { defaultServerLimits, type ServerLimits } from "./server-limits.js";
@@ -127,6 +131,12 @@ export interface RpcServerOptions {
   readonly readyMaxStalenessMs: number;
   /** How long `close` waits for calls in flight. */
   readonly drainTimeoutMs: number;
+  /** What `/metrics` tells; the server adds what it counts itself. Absent: that alone. */
+  readonly registry?: Registry;
+  /** Of this program's log, for `Cluster.SetLogLevel`. */
+  readonly logControl: LogControl;
+  /** Calls that take longer are kept for `Cluster.SlowLog`; 0: none are. */
+  readonly slowThresholdMs: number;
   /** Told of a failed assertion in a call. By default it is thrown where nothing catches it, which ends the process. */
   readonly onBug?: (error: Error) => void;
 }
@@ -152,6 +162,7 @@ export class RpcServer {
   /** Connections of each address. */
   readonly #addresses = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
   #closed: Promise<void> | undefined;
@@ -174,7 +185,20 @@ export class RpcServer {
     });
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
+    const { registry = new Registry() } = options;
+    this.#connectionMetrics = connectionMetrics(registry, this.#sessions);
+    registry.gauge({ name: "cambium_ready", help: "Whether /readyz says that this node is ready." }, () =>
+      Number(this.#readiness.reason() === ""),
+    );
+    const reasons = registry.counters({
+      name: "cambium_rpc_errors_total",
+      help: "Errors that callers were told of, by what went wrong, where that has a name.",
+      labels: ["reason"],
+    });
+    // Who watches for these must be able to see the first one.
+    for (const reason of ["storage_full", "disk_full", "overloaded"]) reasons.with(reason);
     const errors = new ErrorMap({
+      count: (reason) => reasons.with(reason).increment(),
       logger: options.logger,
       masterAddress: () => replicator.masterAddress,
       onBug: options.onBug ?? throwLater,
@@ -186,7 +210,15 @@ export class RpcServer {
       ...(options.identities && { identities: options.identities }),
       hasPeerListener: options.peerListener !== undefined,
     });
-    const router = this.#createRouter(access, errors);
+    const slowCalls = new SlowCalls(options.slowThresholdMs);
+    const router = this.#createRouter(access, errors, slowCalls);
+    const calls = new CallLog({
+      methods: router.handlers.map(({ method }) => method),
+      registry,
+      clock,
+      logger: options.logger,
+      slowCalls,
+    });
     this.#adapter = new Adapter({
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
@@ -196,8 +228,10 @@ export class RpcServer {
       clock,
       turns: this.#turns,
       limits,
+      calls,
+      registry,
       origin: (request) => this.#originOf(request),
-      admit: (method, caller) => admissionOf(access, errors, method, caller),
+      admit: (name, caller) => admissionOf(access, errors, name, caller),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
@@ -283,7 +317,7 @@ export class RpcServer {
       protocols,
       handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
       accept: (socket) => {
-        if (!this.#countAddress(socket)) return;
+        if (!this.#countConnection(socket)) return;
         this.#sockets.add(socket);
         socket.once("close", () => void this.#sockets.delete(socket));
         if (this.#readiness.isDraining) socket.destroy();
@@ -434,7 +468,7 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap): ConnectRouter {
+  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
@@ -477,6 +511,8 @@ export class RpcServer {
         clock,
         version,
         advertisedAddress,
+        logControl: this.#options.logControl,
+        slowCalls,
       }),
     );
     routeReplication(router, replicationHandlers({ replicator, logger: this.#options.logger }));
@@ -496,6 +532,7 @@ export class RpcServer {
   }
 
   #tellOfDropped(limit: Readonly<Record<string, string | number>>): void {
+    this.#connectionMetrics.dropped();
     const { clock, logger } = this.#options;
     if (this.#hasToldOfDropped) return;
     this.#hasToldOfDropped = true;
@@ -505,7 +542,7 @@ export class RpcServer {
 
   #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
     // With TLS it is counted once its handshake is done: only then is the end of a connection certain to be told.
-    if (!tls && !this.#countAddress(socket)) return;
+    if (!tls && !this.#countConnection(socket)) return;
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);
@@ -513,7 +550,7 @@ export class RpcServer {
   }
 
   /** Returns false where the address has too many connections already, of which this one is not any more. */
-  #countAddress(socket: Socket): boolean {
+  #countConnection(socket: Socket): boolean {
     const address = addressGroupOf(socket.remoteAddress);
     const count = this.#addresses.get(address) ?? 0;
     const { connectionsPerAddressMax } = this.#limits;
@@ -529,6 +566,7 @@ export class RpcServer {
       if (left > 0) this.#addresses.set(address, left);
       else this.#addresses.delete(address);
     });
+    this.#connectionMetrics.accepted(socket);
     return true;
   }
 
@@ -578,9 +616,8 @@ function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Re
   router.rpc(readIndex, handlers.readIndex, question);
 }
 
-/** Who calls a method, or why it may not, as it is told. */
-function admissionOf(access: Access, errors: ErrorMap, method: DescMethod, caller: Caller): Admission {
-  const name = methodName(method);
+/** Who calls a method, or asks for a page, or why it may not, as it is told. */
+function admissionOf(access: Access, errors: ErrorMap, name: string, caller: Caller): Admission {
   try {
     return { identity: access.admit(name, caller) };
   } catch (error) {

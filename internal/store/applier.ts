@@ -66,6 +66,7 @@ export class Applier {
   #isRebuilding = false;
   readonly #hidden: HiddenRemoval;
   #expected: StateCheck | undefined;
+  #removed = { expire: 0, evict: 0 };
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
 
@@ -87,6 +88,15 @@ export class Applier {
   /** Bytes of log that were applied since the process began. */
   get appliedBytes(): number {
     return this.#appliedBytes;
+  }
+
+  /** Keys that were removed by themselves since `forgetRemoved`. */
+  get removed(): { readonly expire: number; readonly evict: number } {
+    return this.#removed;
+  }
+
+  forgetRemoved(): void {
+    this.#removed = { expire: 0, evict: 0 };
   }
 
   /** Where applied records were cut off, in the order in which it happened: who had seen more has seen what is no history. */
@@ -283,11 +293,17 @@ export class Applier {
       switch (change.kind) {
         case "put":
         case "delete":
-        case "expire":
-        case "evict":
         case "delete-range":
           this.engine.apply(seq, timestampMs, change);
           break;
+        case "expire":
+        case "evict": {
+          const before = this.engine.entryCount;
+          this.engine.apply(seq, timestampMs, change);
+          // One that has changed since stays.
+          this.#removed[change.kind] += before - this.engine.entryCount;
+          break;
+        }
         case "member":
           this.cluster.applyMember(change.member);
           membersChanged = true;

@@ -99,6 +99,7 @@ export class DataDirectory {
         await this.#records.flush();
       },
       compact: () => this.#compact(),
+      taken: (seconds) => options.store.observer?.snapshotTaken(seconds),
     });
     this.backups = new Backups({
       fileSystem,
@@ -395,6 +396,7 @@ async function openLog(
     syncIntervalMs,
     segmentBytesMax,
     listener: options.listener,
+    ...(options.store.observer && { observer: options.store.observer }),
     mustExist: options.mustExist,
     replay: (record) => {
       progress.tick(record.seq);

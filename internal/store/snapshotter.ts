@@ -34,6 +34,8 @@ export interface SnapshotterOptions {
   readonly flushLogs: () => Promise<void>;
   /** Removes the log that nobody needs any more. */
   readonly compact: () => Promise<void>;
+  /** A snapshot was taken, in so long. */
+  readonly taken?: (seconds: number) => void;
 }
 
 /** Writes have ended for now when nothing was applied for this long. */
@@ -153,12 +155,14 @@ export class Snapshotter {
     const content = await capture();
     const summary = await snapshots.create(content, { beforeNaming: flushLogs, signal });
     this.#bytesAtNewest = bytesAtStart;
+    const durationMs = clock.monotonicMs() - startMs;
+    this.#options.taken?.(durationMs / 1000);
     logger.info("snapshot taken", {
       from_seq: summary.header.from.seq,
       to_seq: summary.end.to,
       entries: summary.end.entries,
       bytes: summary.bytes,
-      duration_ms: Math.round(clock.monotonicMs() - startMs),
+      duration_ms: Math.round(durationMs),
     });
     await compact();
     return summary;

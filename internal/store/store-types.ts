@@ -5,7 +5,7 @@ import type { Logger } from "../base/logger.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
 import type { FileSystem } from "../wal/file-system.js";
-import type { Durability } from "../wal/log.js";
+import type { Durability, LogObserver } from "../wal/log.js";
 import type { ClusterSettings } from "./change.js";
 import type { NodeRole } from "./node-file.js";
 import type { RetryLimits } from "./retry-guard.js";
@@ -47,6 +47,14 @@ export interface StoreOptions {
    * knows, and every end of the process that was not in order counts as one of the machine.
    */
   readonly bootId?: string;
+  /** Absent: nobody measures. */
+  readonly observer?: StoreObserver;
+}
+
+/** Told what the store costs, for those who measure it: of its log, and of its snapshots. As `LogObserver`. */
+export interface StoreObserver extends LogObserver {
+  /** A snapshot was taken, in so long. */
+  snapshotTaken(seconds: number): void;
 }
 
 /** Told of the store's progress; every call is made after the fact, on the tick that brought it about. */
@@ -158,4 +166,23 @@ export interface StoreStatus {
   readonly retryBytes: number;
   /** Absent when the system does not tell. */
   readonly diskFreeBytes: number | undefined;
+}
+
+/** What a store counts, and how much it has of what its status does not tell. */
+export interface StoreCounts {
+  /** Keys that were removed since the store was opened because their time was over, and to make room. */
+  readonly expiredKeys: number;
+  readonly evictedKeys: number;
+  /** Writes that were proposed and are not applied yet, and the bytes of their records. */
+  readonly pendingWrites: number;
+  readonly pendingBytes: number;
+  /** What is remembered for safe retries. */
+  readonly retryBytes: number;
+  readonly retryClients: number;
+  /** Of the newest snapshot; 0 when there is none. */
+  readonly snapshotBytes: number;
+  /** Of the files of the log that hold what some member lacks. */
+  readonly lackedBytes: number;
+  /** Of the record log. */
+  readonly recordLogBytes: number;
 }

@@ -59,6 +59,7 @@ import type {
   ProduceReceipt,
   ReadPoint,
   StateCheck,
+  StoreCounts,
   StoreListener,
   StoreOptions,
   StoreStatus,
@@ -835,6 +836,23 @@ export class Store {
     };
   }
 
+  /** For those who measure. */
+  counts(): StoreCounts {
+    const { removed, retries } = this.#applier;
+    const lackedAfter = this.#directory && this.#lackedAfter();
+    return {
+      expiredKeys: removed.expire,
+      evictedKeys: removed.evict,
+      pendingWrites: this.#proposals.size,
+      pendingBytes: this.#proposals.byteLength,
+      retryBytes: retries.bytes,
+      retryClients: retries.clientCount,
+      snapshotBytes: this.#directory?.snapshots.newestBytes ?? 0,
+      lackedBytes: lackedAfter === undefined ? 0 : this.#mustBeJoined().log.bytesOfSegmentsAfter(lackedAfter),
+      recordLogBytes: this.#directory?.records.sizeBytes ?? 0,
+    };
+  }
+
   /** Ends writes in flight, closes the log with a clean mark, and gives the directory back. Idempotent. */
   async close(): Promise<void> {
     if (this.#closing) return;
@@ -887,6 +905,8 @@ export class Store {
       applier.commit(toSeq(Math.min(known, log.lastSeq)));
       await applier.settled();
       this.#applying = undefined;
+      // What a start repeats was counted when it happened.
+      applier.forgetRemoved();
       if (this.#failure) throw this.#failure;
     } catch (error) {
       // The applier knows this log; only another store begins anew.

@@ -30,10 +30,11 @@ import type { Segments } from "./segments.js";
 import type { Durability } from "./sync-policy.js";
 import { Tail } from "./tail.js";
 import { translated, WalError } from "./wal-error.js";
-import { Writer } from "./writer.js";
+import { type LogObserver, Writer } from "./writer.js";
 
 export type { Durability } from "./sync-policy.js";
 export type { LogEnd, LogRecord } from "./record.js";
+export type { LogObserver } from "./writer.js";
 
 const TAIL_BYTES_MAX = 8 * 1024 * 1024;
 /** A segment has its header, a frame's, and room for some records. */
@@ -67,6 +68,8 @@ export interface LogOptions {
   /** Encoded records held in memory for `readTail`; 8 MiB when absent. */
   readonly tailBytesMax?: number;
   readonly listener: LogListener;
+  /** Absent: nobody measures. */
+  readonly observer?: LogObserver;
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /**
@@ -330,6 +333,11 @@ export class Log {
   /** The seq before the first of as many last segments as have `bytes` at most together; the last one always counts. */
   seqBeforeLast(bytes: number): Seq {
     return this.#segments.seqBeforeLast(bytes);
+  }
+
+  /** Bytes of the segments that hold what follows `seq`. */
+  bytesOfSegmentsAfter(seq: Seq): number {
+    return this.#segments.bytesAfter(seq);
   }
 
   /** Resolves when all that is appended is synced, whatever the mode. Rejects with "failed", or "disk_full" when dropped. */

@@ -116,6 +116,13 @@ export class Segments {
     return seq(must(this.#list[first], "a log has a segment").firstSeq - 1);
   }
 
+  /** Bytes of the segments that hold records after `seq`. */
+  bytesAfter(seq: Seq): number {
+    let bytes = 0;
+    for (const segment of this.#list) if (segment.lastSeq > seq) bytes += segment.end;
+    return bytes;
+  }
+
   /**
    * Moves the end of the last segment into a new, synced one: the records from the frame `from` on, up to `lastSeq`, which may
    * be none; what lies after that is dropped. Until the new segment has its name, the old one is whole; from then on the new one

@@ -36,6 +36,18 @@ export interface WriterListener {
   failed(error: WalError): void;
 }
 
+/** Told what the loop costs, for those who measure it. Called from within the loop: be short, and do not throw. */
+export interface LogObserver {
+  /** One write has returned, of so many records in so many bytes. */
+  wrote(records: number, bytes: number): void;
+  /** A sync of the file that is written to has returned, after so long. */
+  synced(seconds: number): void;
+  /** A sync has failed, which is the end of the log. */
+  syncFailed(): void;
+  /** Records were not written for lack of room. */
+  refused(): void;
+}
+
 export interface WriterOptions {
   readonly segments: Segments;
   readonly tail: Tail;
@@ -49,6 +61,7 @@ export interface WriterOptions {
   /** The last frame is the mark of an orderly close. */
   readonly clean: boolean;
   readonly listener: WriterListener;
+  readonly observer?: LogObserver;
 }
 
 interface Waiter {
@@ -245,7 +258,15 @@ export class Writer {
 
   async #sync(): Promise<void> {
     const { active } = this.#segments;
-    await active.datasync();
+    const { clock, observer } = this.#options;
+    const startMs = clock.monotonicMs();
+    try {
+      await active.datasync();
+    } catch (error) {
+      observer?.syncFailed();
+      throw error;
+    }
+    observer?.synced((clock.monotonicMs() - startMs) / 1000);
     this.#noteSynced();
     if (this.#group.byteLength <= PREALLOCATED_GROUP_BYTES_MAX) await active.preallocate(this.#options.segmentBytesMax);
   }
@@ -281,6 +302,7 @@ export class Writer {
       this.#noteSynced();
       return this.#drop(error);
     }
+    this.#options.observer?.wrote(end.seq - this.#written.seq, this.#group.byteLength);
     this.#written = end;
     this.#noteFrame(fields);
     this.#tail.trim(end.seq);
@@ -347,6 +369,7 @@ export class Writer {
   /** Forgets what could not be written for lack of room. */
   #drop(cause: FileSystemError): void {
     const error = walErrorOf(cause, "writing records");
+    this.#options.observer?.refused();
     this.#tail.dropAfter(this.#written.seq);
     const refused = this.#waiters.filter((waiter) => waiter.seq > this.#written.seq);
     this.#waiters = this.#waiters.filter((waiter) => waiter.seq <= this.#written.seq);

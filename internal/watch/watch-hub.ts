@@ -89,6 +89,7 @@ export class WatchHub implements Watches {
   readonly #ahead: DueList<HubWatch>;
   readonly #readerQueue: (() => void)[] = [];
   #readers = 0;
+  #eventsGiven = 0;
   /** Live watches have been told everything up to here, but for those that are just being told. */
   #toldSeq = 0 as Seq;
   #isTelling = false;
@@ -145,6 +146,11 @@ export class WatchHub implements Watches {
   /** Whether watches hold as much as they may together. */
   get isFull(): boolean {
     return this.held.bytes >= this.#heldBytesMax;
+  }
+
+  /** Events that watches were given, each counted for every watch. */
+  get eventsGiven(): number {
+    return this.#eventsGiven;
   }
 
   get generation(): number {
@@ -274,6 +280,7 @@ export class WatchHub implements Watches {
       if (!run || generation !== this.#generation) return undefined;
       // The log gives nothing although there should be some: this node is about to find out why.
       if (run.next === after) await this.#turn();
+      this.#eventsGiven += run.events.length;
       // Copies: the few that a filter lets through must not hold on to all that was read for them.
       const events = run.events.map((event) => copied(wanted.keysOnly ? withoutValue(event) : event));
       return { parts: partsOf(events, run.next, this.#places), next: run.next };
@@ -355,6 +362,7 @@ export class WatchHub implements Watches {
         const parts = partsOf(wanted, next, this.#places);
         for (const watch of group.members) {
           watch.tell(parts, next);
+          this.#eventsGiven += wanted.length;
           given += wanted.length;
           if (++told % this.#toldAtOnce > 0 && given < EVENTS_AT_ONCE) continue;
           given = 0;

@@ -17,7 +17,8 @@ import { MemoryNetwork } from "../../internal/replication/testing/memory-network
 import { AcknowledgedWrites } from "../../internal/rpc/acknowledged.js";
 import { identityKey } from "../../internal/rpc/adapter.js";
 import { callGuard } from "../../internal/rpc/call-guard.js";
-import { audiences, methodName } from "../../internal/rpc/method-table.js";
+import { methodName } from "../../internal/rpc/method-name.js";
+import { audiences } from "../../internal/rpc/method-table.js";
 import { ErrorMap } from "../../internal/rpc/errors.js";
 import { FreshReads } from "../../internal/rpc/fresh-reads.js";
 import { JsonBytes, jsonOptionsWith } from "../../internal/rpc/json-bytes.js";

@@ -14,6 +14,7 @@ import {
   type MemberStatusSchema,
   MemberState,
   NodeRole,
+  type SlowLogResponseSchema,
 } from "../../gen/cambium/v1/cluster_pb.js";
 import { EventType, KVStore, type TxnOperation } from "../../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../gen/cambium/v1/log_pb.js";
@@ -203,6 +204,8 @@ export type FakeMethod =
   | "transfer"
   | "setStorageLimits"
   | "createSnapshot"
+  | "setLogLevel"
+  | "slowLog"
   | "backup";
 
 /** One node of a fake cluster. */
@@ -211,6 +214,8 @@ export class FakeNode {
   readonly nodeId: string;
   /** What this node has applied, when it lags. */
   appliedSeq: bigint | undefined;
+  logLevel = "info";
+  slow: MessageInitShape<typeof SlowLogResponseSchema> = { thresholdMs: 100n };
   /** The record log that this node shows, when it is not the cluster's: one that lags, or another history. */
   ownRecords: FakeRecordLog | undefined;
   /** Called before each method (all writes of keys are `write`): it may throw, or wait. */
@@ -559,6 +564,16 @@ export class FakeNode {
         await enter("createSnapshot", context);
         const entries = BigInt(cluster.stateAt(this.#applied).size);
         return { fromSeq: this.#applied, toSeq: this.#applied, entries, bytes: 2048n, durationMs: 12n };
+      },
+      setLogLevel: async ({ level }, context) => {
+        await enter("setLogLevel", context);
+        const levelBefore = this.logLevel;
+        this.logLevel = level;
+        return { levelBefore };
+      },
+      slowLog: async (_, context) => {
+        await enter("slowLog", context);
+        return this.slow;
       },
       backup: (_, context) => this.#backup(() => enter("backup", context)),
     });

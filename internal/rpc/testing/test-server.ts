@@ -54,6 +54,8 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     forwardWrites: false,
     readyMaxStalenessMs: 0,
     drainTimeoutMs: 5000,
+    logControl: { level: "info" },
+    slowThresholdMs: 100,
     onBug: (error) => bugs.push(error),
     ...options,
   });

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/cluster.proto.
  */
 export const file_cambium_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIq0GCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAkSMQoOc3RvcmFnZV9saW1pdHMYGyABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMSFwoPYWNjb3VudGVkX2J5dGVzGBwgASgEEhYKDmNsb2NrX2FoZWFkX21zGB0gASgEEg8KB3dhdGNoZXMYHiABKAQSFQoNcmV0cnlfY2xpZW50cxgfIAEoBBITCgtyZXRyeV9ieXRlcxggIAEoBEIPCg1fc3RhbGVuZXNzX21zQg4KDF9sYWdfcmVjb3Jkc0ISChBfZGlza19mcmVlX2J5dGVzImwKDVN0b3JhZ2VMaW1pdHMSEwoLbWF4X2VudHJpZXMYASABKAQSEQoJbWF4X2J5dGVzGAIgASgEEjMKD2V2aWN0aW9uX3BvbGljeRgDIAEoDjIaLmNhbWJpdW0udjEuRXZpY3Rpb25Qb2xpY3kingEKF1NldFN0b3JhZ2VMaW1pdHNSZXF1ZXN0EhgKC21heF9lbnRyaWVzGAEgASgESACIAQESFgoJbWF4X2J5dGVzGAIgASgESAGIAQESMwoPZXZpY3Rpb25fcG9saWN5GAMgASgOMhouY2FtYml1bS52MS5FdmljdGlvblBvbGljeUIOCgxfbWF4X2VudHJpZXNCDAoKX21heF9ieXRlcyJFChhTZXRTdG9yYWdlTGltaXRzUmVzcG9uc2USKQoGbGltaXRzGAEgASgLMhkuY2FtYml1bS52MS5TdG9yYWdlTGltaXRzIu4BCgxNZW1iZXJTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBXZvdGVyGAMgASgIEigKBnNvdXJjZRgEIAEoDjIYLmNhbWJpdW0udjEuTWVtYmVyU291cmNlEiYKBXN0YXRlGAUgASgOMhcuY2FtYml1bS52MS5NZW1iZXJTdGF0ZRIRCgltYXRjaF9zZXEYBiABKAQSEwoLYXBwbGllZF9zZXEYByABKAQSEwoLbGFnX3JlY29yZHMYCCABKAQSDgoGbGFnX21zGAkgASgEEg4KBmRldGFpbBgKIAEoCSIkChFBZGRSZXBsaWNhUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJIj4KEkFkZFJlcGxpY2FSZXNwb25zZRIoCgZtZW1iZXIYASABKAsyGC5jYW1iaXVtLnYxLk1lbWJlclN0YXR1cyI4ChRSZW1vdmVSZXBsaWNhUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiFwoVUmVtb3ZlUmVwbGljYVJlc3BvbnNlIhcKFUNyZWF0ZVNuYXBzaG90UmVxdWVzdCJvChZDcmVhdGVTbmFwc2hvdFJlc3BvbnNlEhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIPCgdlbnRyaWVzGAMgASgEEg0KBWJ5dGVzGAQgASgEEhMKC2R1cmF0aW9uX21zGAUgASgEIg8KDUJhY2t1cFJlcXVlc3QiSQoOQmFja3VwUmVzcG9uc2USKAoGaGVhZGVyGAEgASgLMhguY2FtYml1bS52MS5CYWNrdXBIZWFkZXISDQoFY2h1bmsYAiABKAwiegoMQmFja3VwSGVhZGVyEhIKCmNsdXN0ZXJfaWQYASABKAkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhYKDmZvcm1hdF92ZXJzaW9uGAMgASgNEhYKDmJ5dGVzX2VzdGltYXRlGAQgASgEIh8KDlByb21vdGVSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIImgKD1Byb21vdGVSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SEQoJdW5yZWFjaGVkGAIgAygJEhoKEmtub3duX2xvc3RfcmVjb3JkcxgDIAEoBCIzCg9UcmFuc2ZlclJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJIlUKEFRyYW5zZmVyUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBWVwb2NoGAMgASgEEhAKCHBhdXNlX21zGAQgASgEKlIKCE5vZGVSb2xlEhkKFU5PREVfUk9MRV9VTlNQRUNJRklFRBAAEhQKEE5PREVfUk9MRV9NQVNURVIQARIVChFOT0RFX1JPTEVfUkVQTElDQRACKrgBCg5FdmljdGlvblBvbGljeRIfChtFVklDVElPTl9QT0xJQ1lfVU5TUEVDSUZJRUQQABIeChpFVklDVElPTl9QT0xJQ1lfTk9FVklDVElPThABEhcKE0VWSUNUSU9OX1BPTElDWV9MUlUQAhIXChNFVklDVElPTl9QT0xJQ1lfTEZVEAMSGgoWRVZJQ1RJT05fUE9MSUNZX1JBTkRPTRAEEhcKE0VWSUNUSU9OX1BPTElDWV9UVEwQBSrQAQoLTWVtYmVyU3RhdGUSHAoYTUVNQkVSX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRTUVNQkVSX1NUQVRFX1NFTEYQARIdChlNRU1CRVJfU1RBVEVfRElTQ09OTkVDVEVEEAISGAoUTUVNQkVSX1NUQVRFX1BST0JJTkcQAxIaChZNRU1CRVJfU1RBVEVfU1RSRUFNSU5HEAQSGAoUTUVNQkVSX1NUQVRFX1JFRlVTRUQQBRIdChlNRU1CRVJfU1RBVEVfVFJBTlNGRVJSSU5HEAYqmQEKDE1lbWJlclNvdXJjZRIdChlNRU1CRVJfU09VUkNFX1VOU1BFQ0lGSUVEEAASGQoVTUVNQkVSX1NPVVJDRV9GT1VOREVSEAESGAoUTUVNQkVSX1NPVVJDRV9MSVNURUQQAhIXChNNRU1CRVJfU09VUkNFX0FEREVEEAMSHAoYTUVNQkVSX1NPVVJDRV9SRUdJU1RFUkVEEAQyiQUKB0NsdXN0ZXISRAoGU3RhdHVzEhkuY2FtYml1bS52MS5TdGF0dXNSZXF1ZXN0GhouY2FtYml1bS52MS5TdGF0dXNSZXNwb25zZSIDkAIBEk0KCkFkZFJlcGxpY2ESHS5jYW1iaXVtLnYxLkFkZFJlcGxpY2FSZXF1ZXN0Gh4uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVzcG9uc2UiABJWCg1SZW1vdmVSZXBsaWNhEiAuY2FtYml1bS52MS5SZW1vdmVSZXBsaWNhUmVxdWVzdBohLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlc3BvbnNlIgASRAoHUHJvbW90ZRIaLmNhbWJpdW0udjEuUHJvbW90ZVJlcXVlc3QaGy5jYW1iaXVtLnYxLlByb21vdGVSZXNwb25zZSIAEkcKCFRyYW5zZmVyEhsuY2FtYml1bS52MS5UcmFuc2ZlclJlcXVlc3QaHC5jYW1iaXVtLnYxLlRyYW5zZmVyUmVzcG9uc2UiABJiChBTZXRTdG9yYWdlTGltaXRzEiMuY2FtYml1bS52MS5TZXRTdG9yYWdlTGltaXRzUmVxdWVzdBokLmNhbWJpdW0udjEuU2V0U3RvcmFnZUxpbWl0c1Jlc3BvbnNlIgOQAgISWQoOQ3JlYXRlU25hcHNob3QSIS5jYW1iaXVtLnYxLkNyZWF0ZVNuYXBzaG90UmVxdWVzdBoiLmNhbWJpdW0udjEuQ3JlYXRlU25hcHNob3RSZXNwb25zZSIAEkMKBkJhY2t1cBIZLmNhbWJpdW0udjEuQmFja3VwUmVxdWVzdBoaLmNhbWJpdW0udjEuQmFja3VwUmVzcG9uc2UiADABYgZwcm90bzM", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2NsdXN0ZXIucHJvdG8SCmNhbWJpdW0udjEiDwoNU3RhdHVzUmVxdWVzdCJ1Cg5TdGF0dXNSZXNwb25zZRISCgpjbHVzdGVyX2lkGAEgASgJEiQKBG5vZGUYAiABKAsyFi5jYW1iaXVtLnYxLk5vZGVTdGF0dXMSKQoHbWVtYmVycxgDIAMoCzIYLmNhbWJpdW0udjEuTWVtYmVyU3RhdHVzIq0GCgpOb2RlU3RhdHVzEg8KB25vZGVfaWQYASABKAkSIgoEcm9sZRgCIAEoDjIULmNhbWJpdW0udjEuTm9kZVJvbGUSDwoHYWRkcmVzcxgDIAEoCRINCgVyZWFkeRgEIAEoCBIYChBub3RfcmVhZHlfcmVhc29uGAUgASgJEhYKDm1hc3Rlcl9hZGRyZXNzGAYgASgJEiUKB2FwcGxpZWQYByABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEiIKBGxhc3QYCCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhAKCGtlcHRfc2VxGAkgASgEEhIKCmNvbW1pdF9zZXEYCiABKAQSEQoJbWF0Y2hfc2VxGAsgASgEEhMKC2NvbXBhY3Rfc2VxGAwgASgEEgwKBGtleXMYDSABKAQSEgoKZGF0YV9ieXRlcxgOIAEoBBIRCgl3YWxfYnl0ZXMYDyABKAQSEQoJdXB0aW1lX21zGBAgASgEEg8KB3ZlcnNpb24YESABKAkSGQoMc3RhbGVuZXNzX21zGBIgASgESACIAQESEgoKZHVyYWJpbGl0eRgTIAEoCRIYCgtsYWdfcmVjb3JkcxgUIAEoBEgBiAEBEhYKDnByb21pc2VkX2Vwb2NoGBUgASgEEhgKEGRpdmVyZ2VkX3JlY29yZHMYFiABKAQSEQoJc2V0X2FzaWRlGBcgASgJEhwKD2Rpc2tfZnJlZV9ieXRlcxgYIAEoBEgCiAEBEhQKDGlzX2NhbmRpZGF0ZRgZIAEoCBIOCgZjb21taXQYGiABKAkSMQoOc3RvcmFnZV9saW1pdHMYGyABKAsyGS5jYW1iaXVtLnYxLlN0b3JhZ2VMaW1pdHMSFwoPYWNjb3VudGVkX2J5dGVzGBwgASgEEhYKDmNsb2NrX2FoZWFkX21zGB0gASgEEg8KB3dhdGNoZXMYHiABKAQSFQoNcmV0cnlfY2xpZW50cxgfIAEoBBITCgtyZXRyeV9ieXRlcxggIAEoBEIPCg1fc3RhbGVuZXNzX21zQg4KDF9sYWdfcmVjb3Jkc0ISChBfZGlza19mcmVlX2J5dGVzImwKDVN0b3JhZ2VMaW1pdHMSEwoLbWF4X2VudHJpZXMYASABKAQSEQoJbWF4X2J5dGVzGAIgASgEEjMKD2V2aWN0aW9uX3BvbGljeRgDIAEoDjIaLmNhbWJpdW0udjEuRXZpY3Rpb25Qb2xpY3kingEKF1NldFN0b3JhZ2VMaW1pdHNSZXF1ZXN0EhgKC21heF9lbnRyaWVzGAEgASgESACIAQESFgoJbWF4X2J5dGVzGAIgASgESAGIAQESMwoPZXZpY3Rpb25fcG9saWN5GAMgASgOMhouY2FtYml1bS52MS5FdmljdGlvblBvbGljeUIOCgxfbWF4X2VudHJpZXNCDAoKX21heF9ieXRlcyJFChhTZXRTdG9yYWdlTGltaXRzUmVzcG9uc2USKQoGbGltaXRzGAEgASgLMhkuY2FtYml1bS52MS5TdG9yYWdlTGltaXRzIu4BCgxNZW1iZXJTdGF0dXMSDwoHbm9kZV9pZBgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEg0KBXZvdGVyGAMgASgIEigKBnNvdXJjZRgEIAEoDjIYLmNhbWJpdW0udjEuTWVtYmVyU291cmNlEiYKBXN0YXRlGAUgASgOMhcuY2FtYml1bS52MS5NZW1iZXJTdGF0ZRIRCgltYXRjaF9zZXEYBiABKAQSEwoLYXBwbGllZF9zZXEYByABKAQSEwoLbGFnX3JlY29yZHMYCCABKAQSDgoGbGFnX21zGAkgASgEEg4KBmRldGFpbBgKIAEoCSIkChFBZGRSZXBsaWNhUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJIj4KEkFkZFJlcGxpY2FSZXNwb25zZRIoCgZtZW1iZXIYASABKAsyGC5jYW1iaXVtLnYxLk1lbWJlclN0YXR1cyI4ChRSZW1vdmVSZXBsaWNhUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg8KB2FkZHJlc3MYAiABKAkiFwoVUmVtb3ZlUmVwbGljYVJlc3BvbnNlIhcKFUNyZWF0ZVNuYXBzaG90UmVxdWVzdCJvChZDcmVhdGVTbmFwc2hvdFJlc3BvbnNlEhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIPCgdlbnRyaWVzGAMgASgEEg0KBWJ5dGVzGAQgASgEEhMKC2R1cmF0aW9uX21zGAUgASgEIiMKElNldExvZ0xldmVsUmVxdWVzdBINCgVsZXZlbBgBIAEoCSIrChNTZXRMb2dMZXZlbFJlc3BvbnNlEhQKDGxldmVsX2JlZm9yZRgBIAEoCSIQCg5TbG93TG9nUmVxdWVzdCJbCg9TbG93TG9nUmVzcG9uc2USIwoFY2FsbHMYASADKAsyFC5jYW1iaXVtLnYxLlNsb3dDYWxsEhQKDHRocmVzaG9sZF9tcxgCIAEoBBINCgV0b3RhbBgDIAEoBCLGAQoIU2xvd0NhbGwSDgoGbWV0aG9kGAEgASgJEhIKCnN0YXJ0ZWRfbXMYAiABKAQSEwoLZHVyYXRpb25fbXMYAyABKAQSDAoEY29kZRgEIAEoCRISCgpyZXF1ZXN0X2lkGAUgASgJEhYKDmNhbGxlcl9hZGRyZXNzGAYgASgJEgwKBGtleXMYByABKAQSEQoJa2V5X2J5dGVzGAggASgEEhMKC3ZhbHVlX2J5dGVzGAkgASgEEhEKCWZpcnN0X2tleRgKIAEoCSIPCg1CYWNrdXBSZXF1ZXN0IkkKDkJhY2t1cFJlc3BvbnNlEigKBmhlYWRlchgBIAEoCzIYLmNhbWJpdW0udjEuQmFja3VwSGVhZGVyEg0KBWNodW5rGAIgASgMInoKDEJhY2t1cEhlYWRlchISCgpjbHVzdGVyX2lkGAEgASgJEiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIWCg5mb3JtYXRfdmVyc2lvbhgDIAEoDRIWCg5ieXRlc19lc3RpbWF0ZRgEIAEoBCIfCg5Qcm9tb3RlUmVxdWVzdBINCgVmb3JjZRgBIAEoCCJoCg9Qcm9tb3RlUmVzcG9uc2USJgoIcG9zaXRpb24YASABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhEKCXVucmVhY2hlZBgCIAMoCRIaChJrbm93bl9sb3N0X3JlY29yZHMYAyABKAQiMwoPVHJhbnNmZXJSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCSJVChBUcmFuc2ZlclJlc3BvbnNlEg8KB25vZGVfaWQYASABKAkSDwoHYWRkcmVzcxgCIAEoCRINCgVlcG9jaBgDIAEoBBIQCghwYXVzZV9tcxgEIAEoBCpSCghOb2RlUm9sZRIZChVOT0RFX1JPTEVfVU5TUEVDSUZJRUQQABIUChBOT0RFX1JPTEVfTUFTVEVSEAESFQoRTk9ERV9ST0xFX1JFUExJQ0EQAiq4AQoORXZpY3Rpb25Qb2xpY3kSHwobRVZJQ1RJT05fUE9MSUNZX1VOU1BFQ0lGSUVEEAASHgoaRVZJQ1RJT05fUE9MSUNZX05PRVZJQ1RJT04QARIXChNFVklDVElPTl9QT0xJQ1lfTFJVEAISFwoTRVZJQ1RJT05fUE9MSUNZX0xGVRADEhoKFkVWSUNUSU9OX1BPTElDWV9SQU5ET00QBBIXChNFVklDVElPTl9QT0xJQ1lfVFRMEAUq0AEKC01lbWJlclN0YXRlEhwKGE1FTUJFUl9TVEFURV9VTlNQRUNJRklFRBAAEhUKEU1FTUJFUl9TVEFURV9TRUxGEAESHQoZTUVNQkVSX1NUQVRFX0RJU0NPTk5FQ1RFRBACEhgKFE1FTUJFUl9TVEFURV9QUk9CSU5HEAMSGgoWTUVNQkVSX1NUQVRFX1NUUkVBTUlORxAEEhgKFE1FTUJFUl9TVEFURV9SRUZVU0VEEAUSHQoZTUVNQkVSX1NUQVRFX1RSQU5TRkVSUklORxAGKpkBCgxNZW1iZXJTb3VyY2USHQoZTUVNQkVSX1NPVVJDRV9VTlNQRUNJRklFRBAAEhkKFU1FTUJFUl9TT1VSQ0VfRk9VTkRFUhABEhgKFE1FTUJFUl9TT1VSQ0VfTElTVEVEEAISFwoTTUVNQkVSX1NPVVJDRV9BRERFRBADEhwKGE1FTUJFUl9TT1VSQ0VfUkVHSVNURVJFRBAEMqcGCgdDbHVzdGVyEkQKBlN0YXR1cxIZLmNhbWJpdW0udjEuU3RhdHVzUmVxdWVzdBoaLmNhbWJpdW0udjEuU3RhdHVzUmVzcG9uc2UiA5ACARJNCgpBZGRSZXBsaWNhEh0uY2FtYml1bS52MS5BZGRSZXBsaWNhUmVxdWVzdBoeLmNhbWJpdW0udjEuQWRkUmVwbGljYVJlc3BvbnNlIgASVgoNUmVtb3ZlUmVwbGljYRIgLmNhbWJpdW0udjEuUmVtb3ZlUmVwbGljYVJlcXVlc3QaIS5jYW1iaXVtLnYxLlJlbW92ZVJlcGxpY2FSZXNwb25zZSIAEkQKB1Byb21vdGUSGi5jYW1iaXVtLnYxLlByb21vdGVSZXF1ZXN0GhsuY2FtYml1bS52MS5Qcm9tb3RlUmVzcG9uc2UiABJHCghUcmFuc2ZlchIbLmNhbWJpdW0udjEuVHJhbnNmZXJSZXF1ZXN0GhwuY2FtYml1bS52MS5UcmFuc2ZlclJlc3BvbnNlIgASYgoQU2V0U3RvcmFnZUxpbWl0cxIjLmNhbWJpdW0udjEuU2V0U3RvcmFnZUxpbWl0c1JlcXVlc3QaJC5jYW1iaXVtLnYxLlNldFN0b3JhZ2VMaW1pdHNSZXNwb25zZSIDkAICElkKDkNyZWF0ZVNuYXBzaG90EiEuY2FtYml1bS52MS5DcmVhdGVTbmFwc2hvdFJlcXVlc3QaIi5jYW1iaXVtLnYxLkNyZWF0ZVNuYXBzaG90UmVzcG9uc2UiABJDCgZCYWNrdXASGS5jYW1iaXVtLnYxLkJhY2t1cFJlcXVlc3QaGi5jYW1iaXVtLnYxLkJhY2t1cFJlc3BvbnNlIgAwARJTCgtTZXRMb2dMZXZlbBIeLmNhbWJpdW0udjEuU2V0TG9nTGV2ZWxSZXF1ZXN0Gh8uY2FtYml1bS52MS5TZXRMb2dMZXZlbFJlc3BvbnNlIgOQAgISRwoHU2xvd0xvZxIaLmNhbWJpdW0udjEuU2xvd0xvZ1JlcXVlc3QaGy5jYW1iaXVtLnYxLlNsb3dMb2dSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.StatusRequest
@@ -591,6 +591,170 @@ export const CreateSnapshotResponseSchema: GenMessage<CreateSnapshotResponse> = 
   messageDesc(file_cambium_v1_cluster, 12);
 
 /**
+ * @generated from message cambium.v1.SetLogLevelRequest
+ */
+export type SetLogLevelRequest = Message<"cambium.v1.SetLogLevelRequest"> & {
+  /**
+   * The least important lines that are written: `debug`, `info`, `warn` or `error`.
+   *
+   * @generated from field: string level = 1;
+   */
+  level: string;
+};
+
+/**
+ * Describes the message cambium.v1.SetLogLevelRequest.
+ * Use `create(SetLogLevelRequestSchema)` to create a new message.
+ */
+export const SetLogLevelRequestSchema: GenMessage<SetLogLevelRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 13);
+
+/**
+ * @generated from message cambium.v1.SetLogLevelResponse
+ */
+export type SetLogLevelResponse = Message<"cambium.v1.SetLogLevelResponse"> & {
+  /**
+   * What it was.
+   *
+   * @generated from field: string level_before = 1;
+   */
+  levelBefore: string;
+};
+
+/**
+ * Describes the message cambium.v1.SetLogLevelResponse.
+ * Use `create(SetLogLevelResponseSchema)` to create a new message.
+ */
+export const SetLogLevelResponseSchema: GenMessage<SetLogLevelResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 14);
+
+/**
+ * @generated from message cambium.v1.SlowLogRequest
+ */
+export type SlowLogRequest = Message<"cambium.v1.SlowLogRequest"> & {
+};
+
+/**
+ * Describes the message cambium.v1.SlowLogRequest.
+ * Use `create(SlowLogRequestSchema)` to create a new message.
+ */
+export const SlowLogRequestSchema: GenMessage<SlowLogRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 15);
+
+/**
+ * @generated from message cambium.v1.SlowLogResponse
+ */
+export type SlowLogResponse = Message<"cambium.v1.SlowLogResponse"> & {
+  /**
+   * 128 at most.
+   *
+   * @generated from field: repeated cambium.v1.SlowCall calls = 1;
+   */
+  calls: SlowCall[];
+
+  /**
+   * What a call must take to be among them; 0: none is.
+   *
+   * @generated from field: uint64 threshold_ms = 2;
+   */
+  thresholdMs: bigint;
+
+  /**
+   * How many there were since the node started.
+   *
+   * @generated from field: uint64 total = 3;
+   */
+  total: bigint;
+};
+
+/**
+ * Describes the message cambium.v1.SlowLogResponse.
+ * Use `create(SlowLogResponseSchema)` to create a new message.
+ */
+export const SlowLogResponseSchema: GenMessage<SlowLogResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 16);
+
+/**
+ * A call that took long, from the arrival of its head to the end of its answer.
+ *
+ * @generated from message cambium.v1.SlowCall
+ */
+export type SlowCall = Message<"cambium.v1.SlowCall"> & {
+  /**
+   * Such as `cambium.v1.KVStore/Set`.
+   *
+   * @generated from field: string method = 1;
+   */
+  method: string;
+
+  /**
+   * When it began, in milliseconds since 1970, by the node's clock.
+   *
+   * @generated from field: uint64 started_ms = 2;
+   */
+  startedMs: bigint;
+
+  /**
+   * @generated from field: uint64 duration_ms = 3;
+   */
+  durationMs: bigint;
+
+  /**
+   * How it ended: `ok`, or the code of its error, such as `unavailable`.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * As the answer's `x-request-id` had it.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+
+  /**
+   * Where it came from; empty when the connection was gone.
+   *
+   * @generated from field: string caller_address = 6;
+   */
+  callerAddress: string;
+
+  /**
+   * Keys and ranges that the request names.
+   *
+   * @generated from field: uint64 keys = 7;
+   */
+  keys: bigint;
+
+  /**
+   * Of those keys, and of the values and records in the request.
+   *
+   * @generated from field: uint64 key_bytes = 8;
+   */
+  keyBytes: bigint;
+
+  /**
+   * @generated from field: uint64 value_bytes = 9;
+   */
+  valueBytes: bigint;
+
+  /**
+   * The first 64 characters of the first key; empty when there is none.
+   *
+   * @generated from field: string first_key = 10;
+   */
+  firstKey: string;
+};
+
+/**
+ * Describes the message cambium.v1.SlowCall.
+ * Use `create(SlowCallSchema)` to create a new message.
+ */
+export const SlowCallSchema: GenMessage<SlowCall> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_cluster, 17);
+
+/**
  * @generated from message cambium.v1.BackupRequest
  */
 export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
@@ -601,7 +765,7 @@ export type BackupRequest = Message<"cambium.v1.BackupRequest"> & {
  * Use `create(BackupRequestSchema)` to create a new message.
  */
 export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 13);
+  messageDesc(file_cambium_v1_cluster, 18);
 
 /**
  * @generated from message cambium.v1.BackupResponse
@@ -627,7 +791,7 @@ export type BackupResponse = Message<"cambium.v1.BackupResponse"> & {
  * Use `create(BackupResponseSchema)` to create a new message.
  */
 export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 14);
+  messageDesc(file_cambium_v1_cluster, 19);
 
 /**
  * @generated from message cambium.v1.BackupHeader
@@ -667,7 +831,7 @@ export type BackupHeader = Message<"cambium.v1.BackupHeader"> & {
  * Use `create(BackupHeaderSchema)` to create a new message.
  */
 export const BackupHeaderSchema: GenMessage<BackupHeader> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 15);
+  messageDesc(file_cambium_v1_cluster, 20);
 
 /**
  * @generated from message cambium.v1.PromoteRequest
@@ -688,7 +852,7 @@ export type PromoteRequest = Message<"cambium.v1.PromoteRequest"> & {
  * Use `create(PromoteRequestSchema)` to create a new message.
  */
 export const PromoteRequestSchema: GenMessage<PromoteRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 16);
+  messageDesc(file_cambium_v1_cluster, 21);
 
 /**
  * @generated from message cambium.v1.PromoteResponse
@@ -721,7 +885,7 @@ export type PromoteResponse = Message<"cambium.v1.PromoteResponse"> & {
  * Use `create(PromoteResponseSchema)` to create a new message.
  */
 export const PromoteResponseSchema: GenMessage<PromoteResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 17);
+  messageDesc(file_cambium_v1_cluster, 22);
 
 /**
  * @generated from message cambium.v1.TransferRequest
@@ -746,7 +910,7 @@ export type TransferRequest = Message<"cambium.v1.TransferRequest"> & {
  * Use `create(TransferRequestSchema)` to create a new message.
  */
 export const TransferRequestSchema: GenMessage<TransferRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 18);
+  messageDesc(file_cambium_v1_cluster, 23);
 
 /**
  * @generated from message cambium.v1.TransferResponse
@@ -784,7 +948,7 @@ export type TransferResponse = Message<"cambium.v1.TransferResponse"> & {
  * Use `create(TransferResponseSchema)` to create a new message.
  */
 export const TransferResponseSchema: GenMessage<TransferResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_cluster, 19);
+  messageDesc(file_cambium_v1_cluster, 24);
 
 /**
  * @generated from enum cambium.v1.NodeRole
@@ -1081,6 +1245,29 @@ export const Cluster: GenService<{
     methodKind: "server_streaming";
     input: typeof BackupRequestSchema;
     output: typeof BackupResponseSchema;
+  },
+  /**
+   * Changes which lines this node writes to its log, until it ends; at its next start `log.level` of the configuration counts
+   * again. Served by every node, at any time after it listens; it concerns that node only.
+   * Errors: INVALID_ARGUMENT for another level.
+   *
+   * @generated from rpc cambium.v1.Cluster.SetLogLevel
+   */
+  setLogLevel: {
+    methodKind: "unary";
+    input: typeof SetLogLevelRequestSchema;
+    output: typeof SetLogLevelResponseSchema;
+  },
+  /**
+   * Tells which calls took longer than `log.slow_threshold` on this node of late, the newest first. Streams are not among
+   * them. It tells the beginnings of keys, and never values. Served by every node, at any time after it listens.
+   *
+   * @generated from rpc cambium.v1.Cluster.SlowLog
+   */
+  slowLog: {
+    methodKind: "unary";
+    input: typeof SlowLogRequestSchema;
+    output: typeof SlowLogResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_cambium_v1_cluster, 0);
