@@ -7,7 +7,7 @@ import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { attacks, halfHandshakes, neverReading, normalCall } from "./testing/abuse.js";
 import { certificate } from "./testing/certificates.js";
-import { callJson, startTestServer, type TestServer } from "./testing/test-server.js";
+import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -94,6 +94,8 @@ describe("a limit", () => {
     expect(await callJson(port, "grpc.health.v1.Health/Check", {})).toMatchObject({ status: 200 });
     const survey = await callJson(port, "cambium.v1.Replication/Survey", {});
     expect(survey.status).not.toBe(429);
+    const metrics = await send(port, "/metrics", { method: "GET" });
+    expect(metrics.text).toContain('cambium_rpc_errors_total{reason="overloaded"} 2\n');
     leaving.abort();
     await expect.poll(async () => (await callJson(port, "cambium.v1.KVStore/Get", { key: "k" })).status).toBe(200);
   });

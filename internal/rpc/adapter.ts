@@ -73,6 +73,8 @@ export interface AdapterOptions {
   readonly admit: (name: string, caller: Caller) => Admission;
   /** What the connection of a request tells of who calls. */
   readonly origin: (request: HttpRequest) => Omit<Caller, "authorization">;
+  /** Told of each call that there is no room for. */
+  readonly onOverload: () => void;
   readonly logger: Logger;
 }
 
@@ -102,7 +104,7 @@ export class Adapter {
 
   constructor(options: AdapterOptions) {
     this.#options = options;
-    this.#intake = new Intake(options.limits.arrivingBytesMax);
+    this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
@@ -239,6 +241,7 @@ export class Adapter {
     if (isCounted && this.#callCount >= callsMax) {
       const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
       const refusal = overloaded(text);
+      this.#options.onOverload();
       calls.end(method, noted, refusal.code);
       answerRefusal(request, response, 429, refusal, RETRY_AFTER);
       this.#discardRest(request, response);

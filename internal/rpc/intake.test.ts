@@ -20,6 +20,16 @@ describe("what of requests lies about", () => {
     expect(intake.bytes).toBe(0);
   });
 
+  test("is refused beyond what all may have together, which is told to those who count it", () => {
+    let overloads = 0;
+    const intake = new Intake(1000, () => overloads++);
+    const request = intake.begin({ isStream: false });
+    request.add(new Uint8Array(500));
+    expect(overloads).toBe(0);
+    expect(() => request.add(new Uint8Array(500))).toThrow("limits.max_arriving_bytes");
+    expect(overloads).toBe(1);
+  });
+
   test("is nothing of a stream between its messages, in whatever pieces they come, and what is there of one in its middle", () => {
     fc.assert(
       fc.property(

@@ -10,11 +10,13 @@ const PIECE_OVERHEAD_BYTES = 256;
 
 export class Intake {
   readonly #bytesMax: number;
+  readonly #onOverload: () => void;
   #bytes = 0;
 
-  /** `bytesMax`: of all connections together. */
-  constructor(bytesMax: number) {
+  /** `bytesMax`: of all connections together. `onOverload` is told of each request that there is no room for. */
+  constructor(bytesMax: number, onOverload: () => void = () => undefined) {
     this.#bytesMax = bytesMax;
+    this.#onOverload = onOverload;
   }
 
   /** Of messages that are not whole, or whose calls are not answered yet. */
@@ -30,6 +32,7 @@ export class Intake {
   #add(bytes: number): void {
     this.#bytes += bytes;
     if (bytes <= 0 || this.#bytes <= this.#bytesMax) return;
+    this.#onOverload();
     throw overloaded(
       `${this.#bytes} bytes of requests have come to this node and are not dealt with yet, ${this.#bytesMax} are possible (limits.max_arriving_bytes); nothing was changed by this one, try again shortly`,
     );

@@ -197,8 +197,9 @@ export class RpcServer {
     });
     // Who watches for these must be able to see the first one.
     for (const reason of ["storage_full", "disk_full", "overloaded"]) reasons.with(reason);
+    const count = (reason: string): void => reasons.with(reason).increment();
     const errors = new ErrorMap({
-      count: (reason) => reasons.with(reason).increment(),
+      count,
       logger: options.logger,
       masterAddress: () => replicator.masterAddress,
       onBug: options.onBug ?? throwLater,
@@ -232,6 +233,7 @@ export class RpcServer {
       registry,
       origin: (request) => this.#originOf(request),
       admit: (name, caller) => admissionOf(access, errors, name, caller),
+      onOverload: () => count("overloaded"),
       logger: options.logger,
     });
     this.#http1 = createHttp1(
