@@ -31,11 +31,19 @@ export function connectionMetrics(
   });
   const type = "counter";
   registry.gauge(
-    { name: "cambium_network_received_bytes_total", help: "Bytes that came over connections to this node.", type },
+    {
+      name: "cambium_network_received_bytes_total",
+      help: "Bytes that came over connections to this node; with TLS, what was inside.",
+      type,
+    },
     () => sum(receivedBytes, ({ bytesRead }) => bytesRead),
   );
   registry.gauge(
-    { name: "cambium_network_sent_bytes_total", help: "Bytes that went over connections to this node.", type },
+    {
+      name: "cambium_network_sent_bytes_total",
+      help: "Bytes that went over connections to this node; with TLS, what was inside.",
+      type,
+    },
     () => sum(sentBytes, ({ bytesWritten }) => bytesWritten),
   );
   return {

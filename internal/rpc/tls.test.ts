@@ -8,6 +8,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { silentLogger } from "../base/logger.js";
 import { Identities } from "../identity/identities.js";
+import { Registry } from "../metrics/registry.js";
 import { ConnectPeerNetwork } from "./peer-network.js";
 import { certificate, type CertificateName } from "./testing/certificates.js";
 import { CLUSTER, OTHER_NODE } from "./testing/fake-rooms.js";
@@ -97,6 +98,22 @@ describe("the port with TLS", () => {
     expect(status).toBe(200);
     const transport = createGrpcTransport({ baseUrl: `https://127.0.0.1:${port}`, nodeOptions: { ca } });
     expect(await createClient(KVStore, transport).get({ key: "k" })).toMatchObject({ exists: false });
+  });
+
+  test("is told of in the metrics: each connection once, with the bytes inside of it", async () => {
+    const registry = new Registry();
+    const { port } = await start({ tls, registry });
+    const sample = (name: string): number =>
+      Number(new RegExp(`^cambium_${name} (.+)$`, "m").exec(registry.render())?.[1]);
+    const socket = (await handshake(port, { ALPNProtocols: ["http/1.1"] })) as TLSSocket;
+    expect(await get(port)).toBe(200);
+    await expect.poll(() => sample("connections")).toBe(1);
+    expect(sample("connections_accepted_total")).toBe(2);
+    expect(sample("network_received_bytes_total")).toBeGreaterThan(100);
+    expect(sample("network_sent_bytes_total")).toBeGreaterThan(100);
+    socket.destroy();
+    await expect.poll(() => sample("connections")).toBe(0);
+    expect(sample("connections_accepted_total")).toBe(2);
   });
 
   test("speaks nothing else: not without TLS, not of an old version, and not to the wrong authority", async () => {
