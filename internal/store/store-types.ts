@@ -29,6 +29,8 @@ export interface StoreOptions {
   readonly snapshots: SnapshotPolicy;
   /** Bytes of log that are kept, at most, for members that lack them; see `retainLog`. */
   readonly retainedBytesMax: number;
+  /** The newest bytes of log that stay although a snapshot holds what they say, as far as whole segments fit; absent: none. */
+  readonly historyBytes?: number;
   /** Payload bytes of writes that are proposed and not applied yet, at most, and of those that a pause holds back. */
   readonly pendingBytesMax: number;
   /** How much is remembered for safe retries, and for how long; absent: `RETRY_LIMITS`. */
