@@ -41,7 +41,7 @@ storage: { max_entries: 1000000, eviction_policy: "lru" }
     durability: "always",
     syncIntervalMs: 1000,
     segmentBytesMax: 100_000_000,
-    historyBytes: 64 * 1024 * 1024,
+    historyBytes: 0,
   });
   expect(config.storage).toEqual({ entriesMax: 1_000_000, bytesMax: 0, evictionPolicy: "lru", isOrdered: true });
   expect(config.master).toBeUndefined();
@@ -85,7 +85,7 @@ test("the directory is all that must be given", () => {
       durability: "always",
       syncIntervalMs: 1000,
       segmentBytesMax: 100_000_000,
-      historyBytes: 64 * 1024 * 1024,
+      historyBytes: 0,
     },
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
@@ -167,7 +167,7 @@ log: { level: debug, format: json }
       durability: "interval",
       syncIntervalMs: 100,
       segmentBytesMax: 65_536,
-      historyBytes: 64 * 1024 * 1024,
+      historyBytes: 0,
     },
     storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl", isOrdered: true },
     retries: { bytesMax: 2 ** 21, retentionMs: 90_000 },

@@ -147,8 +147,7 @@ export class TestNode {
   #configText(): string {
     const sections: Record<string, Record<string, unknown>> = {
       server: { address: "127.0.0.1", port: this.#port },
-      // What a snapshot holds leaves the log at once, so that tests need not fill it for that.
-      wal: { directory: this.dataDirectory, history_bytes: 0 },
+      wal: { directory: this.dataDirectory },
     };
     for (const [name, section] of Object.entries(this.options.config ?? {})) {
       sections[name] = { ...sections[name], ...section };
