@@ -23,7 +23,6 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
-import { addressGroupOf } from "../identity/address-group.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
@@ -33,6 +32,7 @@ import { Adapter, type Admission } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
+import { ConnectionCount } from "./connection-count.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
@@ -58,7 +58,12 @@ import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { ScanEncoder } from "./scan-encoder.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
-import { defaultServerLimits, type ServerLimits } from "./server-limits.js";
+import {
+  defaultServerLimits,
+  PEER_CONNECTIONS_MAX,
+  PEER_CONNECTIONS_PER_ADDRESS_MAX,
+  type ServerLimits,
+} from "./server-limits.js";
 import { Turns } from "./turns.js";
 import { WatchEncoder } from "./watch-encoder.js";
 import { WriteForwarder } from "./write-forwarder.js";
@@ -149,8 +154,6 @@ export class RpcServer {
   readonly #peerSessions = new WeakSet<object>();
   readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
-  /** Connections of each address. */
-  readonly #addresses = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
@@ -214,8 +217,7 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
-    this.#http1.maxConnections = limits.connectionsMax;
-    this.#http1.on("drop", () => this.#tellOfDropped({ connections_max: limits.connectionsMax }));
+    this.#limitConnections(this.#http1, limits.connectionsMax);
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
@@ -239,7 +241,8 @@ export class RpcServer {
     const [acceptHttp1] = this.#http1.listeners("connection");
     assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
     this.#http1.removeAllListeners("connection");
-    this.#http1.on("connection", (socket) => this.#keepSocket(socket, this.#tls));
+    const callers = new ConnectionCount(limits.connectionsPerAddressMax);
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket, callers, this.#tls));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
@@ -255,7 +258,10 @@ export class RpcServer {
     }
     if (peerListener) {
       const front = this.#frontOf(peerListener.material, "required", ["h2"], (socket) => this.#acceptPeer(socket));
-      this.#peers = { tls: front, server: createNetServer((socket) => this.#keepSocket(socket, front)) };
+      const peers = new ConnectionCount(PEER_CONNECTIONS_PER_ADDRESS_MAX);
+      const server = createNetServer((socket) => this.#keepSocket(socket, peers, front));
+      this.#limitConnections(server, PEER_CONNECTIONS_MAX);
+      this.#peers = { tls: front, server };
     }
   }
 
@@ -283,9 +289,6 @@ export class RpcServer {
       protocols,
       handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
       accept: (socket) => {
-        if (!this.#countAddress(socket)) return;
-        this.#sockets.add(socket);
-        socket.once("close", () => void this.#sockets.delete(socket));
         if (this.#readiness.isDraining) socket.destroy();
         else accept(socket);
       },
@@ -503,33 +506,23 @@ export class RpcServer {
     logger.warn("too many connections: new ones are cut off", limit);
   }
 
-  #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
-    // With TLS it is counted once its handshake is done: only then is the end of a connection certain to be told.
-    if (!tls && !this.#countAddress(socket)) return;
+  #limitConnections(server: NetServer, max: number): void {
+    server.maxConnections = max;
+    server.on("drop", () => this.#tellOfDropped({ connections_max: max }));
+  }
+
+  /** From here on it counts: while nothing of it is known yet, and while its handshake goes on, as much as later. */
+  #keepSocket(socket: Socket, count: ConnectionCount, tls: TlsFront | undefined): void {
+    if (!count.add(socket)) {
+      this.#tellOfDropped({ address: socket.remoteAddress ?? "", connections_per_address_max: count.perAddressMax });
+      socket.on("error", () => undefined);
+      socket.destroy();
+      return;
+    }
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);
     else this.#sniffer.sniff(socket);
-  }
-
-  /** Returns false where the address has too many connections already, of which this one is not any more. */
-  #countAddress(socket: Socket): boolean {
-    const address = addressGroupOf(socket.remoteAddress);
-    const count = this.#addresses.get(address) ?? 0;
-    const { connectionsPerAddressMax } = this.#limits;
-    if (count >= connectionsPerAddressMax) {
-      socket.on("error", () => undefined);
-      socket.destroy();
-      this.#tellOfDropped({ address, connections_per_address_max: connectionsPerAddressMax });
-      return false;
-    }
-    this.#addresses.set(address, count + 1);
-    socket.once("close", () => {
-      const left = (this.#addresses.get(address) ?? 1) - 1;
-      if (left > 0) this.#addresses.set(address, left);
-      else this.#addresses.delete(address);
-    });
-    return true;
   }
 
   #keepSession(session: ServerHttp2Session): void {

@@ -49,6 +49,17 @@ function handshake(port: number, options: ConnectionOptions = {}): Promise<TLSSo
   });
 }
 
+/** The head of a handshake's first record, and no more. */
+function halfHandshake(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(port, "127.0.0.1", () =>
+      socket.write(Buffer.from([0x16, 3, 1, 2, 0]), () => resolve(socket)),
+    );
+    socket.resume().on("error", () => undefined);
+    cleanups.push(() => socket.destroy());
+  });
+}
+
 /** A Get over HTTPS with HTTP/1.1: its status, or the code of the error that ended the connection. */
 function get(port: number, options: https.RequestOptions = {}): Promise<number | string> {
   return new Promise((resolve) => {
@@ -112,15 +123,7 @@ describe("the port with TLS", () => {
 
   test("goes down in order while handshakes are half done, and calls are under way", async () => {
     const { port, server } = await start({ tls });
-    const sockets: Socket[] = [];
-    for (let n = 0; n < 5; n++) {
-      const socket = connectSocket(port, "127.0.0.1");
-      socket.on("error", () => undefined);
-      // The head of a handshake's first record, and no more.
-      socket.write(Buffer.from([0x16, 3, 1, 2, 0]));
-      sockets.push(socket);
-      cleanups.push(() => socket.destroy());
-    }
+    for (let n = 0; n < 5; n++) await halfHandshake(port);
     await handshake(port, { ALPNProtocols: ["h2"] });
     await handshake(port, { ALPNProtocols: ["http/1.1"] });
     expect(await get(port)).toBe(200);
@@ -128,12 +131,50 @@ describe("the port with TLS", () => {
     expect(await get(port)).toBe("ECONNREFUSED");
   });
 
-  test("counts the connections of an address no more when they are gone, or never came about", async () => {
-    const { port } = await start({ tls, serverLimits: { connectionsPerAddressMax: 3 } });
-    for (let n = 0; n < 8; n++) {
-      if (n % 2 === 0) await sendRaw(port, "no handshake at all\r\n\r\n");
-      await expect.poll(() => get(port)).toBe(200);
-    }
+  /** Ways to leave, each at another moment of a connection. Resolves once the caller has left. */
+  const departures: Readonly<Record<string, (port: number) => Promise<unknown>>> = {
+    "as the handshake ends": async (port) => ((await handshake(port)) as TLSSocket).destroy(),
+    "as the handshake ends, with a reset": async (port) => {
+      const socket = connectSocket(port, "127.0.0.1");
+      await handshake(port, { socket });
+      socket.resetAndDestroy();
+    },
+    "as the handshake of HTTP/2 ends": async (port) =>
+      ((await handshake(port, { ALPNProtocols: ["h2"] })) as TLSSocket).destroy(),
+    politely: async (port) => ((await handshake(port)) as TLSSocket).end(),
+    "in the middle of a handshake": async (port) => (await halfHandshake(port)).destroy(),
+    "in the middle of a handshake, with a reset": async (port) => (await halfHandshake(port)).resetAndDestroy(),
+    "in the middle of a handshake, politely": async (port) => (await halfHandshake(port)).end(),
+    "after what is no handshake": (port) => sendRaw(port, "no handshake at all\r\n\r\n"),
+    "because it does not trust the certificate": (port) => handshake(port, { ca: "" }),
+    "after a call": (port) => get(port),
+    "after a call over HTTP/2": async (port) => {
+      const session = connectHttp2(`https://127.0.0.1:${port}`, { ca });
+      await new Promise((resolve, reject) => session.once("remoteSettings", resolve).once("error", reject));
+      session.destroy();
+    },
+  };
+
+  describe.each(["connectionsMax", "connectionsPerAddressMax"] as const)("%s", (limit) => {
+    test.each(Object.entries(departures))("does not count who left %s", async (_way, leave) => {
+      // Out of reach, so that no time limit frees what was not let go.
+      const { port } = await start({ tls, serverLimits: { [limit]: 3, handshakeTimeoutMs: 1_000_000 } });
+      for (let n = 0; n < 8; n++) {
+        await leave(port);
+        await expect.poll(() => get(port), { timeout: 30_000 }).toBe(200);
+      }
+    });
+
+    test("counts handshakes that are half done, and their time is limited, however they trickle", async () => {
+      const { port } = await start({ tls, serverLimits: { [limit]: 3, handshakeTimeoutMs: 1000 } });
+      const sockets = await Promise.all([1, 2, 3].map(() => halfHandshake(port)));
+      const closed = sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+      expect(await get(port)).not.toBe(200);
+      const trickling = setInterval(() => void sockets[0]!.write(Buffer.from([0])), 100);
+      cleanups.push(() => clearInterval(trickling));
+      await Promise.all(closed);
+      await expect.poll(() => get(port), { timeout: 30_000 }).toBe(200);
+    });
   });
 
   test("renews its certificate, and connections go on with the one they have", async () => {
