@@ -12,6 +12,7 @@ import { ConnectPeerNetwork } from "./peer-network.js";
 import { certificate, type CertificateName } from "./testing/certificates.js";
 import { CLUSTER, OTHER_NODE } from "./testing/fake-rooms.js";
 import { sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
+import { PEER_CONNECTIONS_PER_ADDRESS_MAX } from "./server-limits.js";
 import { namesIn, type TlsMaterial } from "./tls.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -306,6 +307,28 @@ describe("between nodes", () => {
     cleanups.push(() => plain.close());
     await expect(survey(plain, address)).rejects.toThrow("call at replication.listen");
     expect(replicator.asked).toHaveLength(1);
+  });
+
+  test("have so many connections there and no more, in all and of an address, with time limits on each", async () => {
+    const peerPort = await freePort();
+    await start({
+      peerListener: { host: "127.0.0.1", port: peerPort, material: certificate("node") },
+      serverLimits: { handshakeTimeoutMs: 1000, headersTimeoutMs: 1000, idleTimeoutMs: 1000 },
+    });
+    const closed: Promise<unknown>[] = [];
+    const isClosed = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.once("close", resolve));
+    // Half a handshake; a whole one, and silence; a connection of HTTP/2, and no call.
+    const silent = (await handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] })) as TLSSocket;
+    closed.push(isClosed(silent.resume()));
+    const idle = connectHttp2(`https://127.0.0.1:${peerPort}`, certificate("node"));
+    closed.push(new Promise((resolve) => idle.once("close", resolve)));
+    await new Promise((resolve, reject) => idle.once("remoteSettings", resolve).once("error", reject));
+    for (let n = 2; n < PEER_CONNECTIONS_PER_ADDRESS_MAX; n++) closed.push(isClosed(await halfHandshake(peerPort)));
+    expect(await handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] })).toBeInstanceOf(Error);
+    await Promise.all(closed);
+    await expect
+      .poll(() => handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] }), { timeout: 30_000 })
+      .not.toBeInstanceOf(Error);
   });
 
   test("a port of the listener for nodes that is taken is told, and nothing stays open", async () => {
