@@ -77,7 +77,7 @@ export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 /** How long a new connection may take to say anything: a caller whose process is busy connects long before it sends. */
 const SNIFF_TIMEOUT_MS = 10_000;
 /** How often the timeouts of HTTP/1.1 are looked at. */
-const CHECK_INTERVAL_MS = 2500;
+const CHECK_INTERVAL_MS = 1000;
 /** How often the log says so. */
 const DROPPED_INTERVAL_MS = 60_000;
 /** How long an answer may stand still on its way while the node drains. */
@@ -199,6 +199,7 @@ export class RpcServer {
       clock,
       turns: this.#turns,
       limits,
+      messageBytesMax: options.limits.messageBytesMax,
       origin: (request) => this.#originOf(request),
       admit: (method, caller) => admissionOf(access, errors, method, caller),
       logger: options.logger,
