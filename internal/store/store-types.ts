@@ -87,6 +87,11 @@ export interface WriteOptions {
   readonly storedBytesMax?: number;
   /** The write may have been sent before: then it is answered as it was the first time. */
   readonly retry?: RetryKey;
+  /**
+   * Asks those who decide whether this node is still master, which a write that changes nothing shows to nobody: its answer is given, or
+   * its refusal, once this resolves; what this rejects with otherwise. Absent, or with `kept`: by this node's own knowledge.
+   */
+  readonly confirm?: () => Promise<unknown>;
 }
 
 /** What makes two calls one and the same write. */
