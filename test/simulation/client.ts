@@ -168,7 +168,7 @@ export class Client {
     this.#callAgain(
       options,
       `write ${described(wish)}`,
-      (node) => service.write(node, wish, options),
+      (node, signal) => service.write(node, wish, options, signal),
       (outcome, wasSentAgain) => {
         this.#asked = [];
         const { nowMs } = world;

@@ -251,8 +251,14 @@ export class Service {
 
   // ---- writes ----------------------------------------------------------------------------------------------------------
 
-  async write(node: SimNode, wish: Wish, options: WriteOptions): Promise<WriteReceipt | TxnReceipt> {
-    const { store } = node.mustRooms;
+  async write(
+    node: SimNode,
+    wish: Wish,
+    wanted: WriteOptions,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<WriteReceipt | TxnReceipt> {
+    const { store, replicator } = node.mustRooms;
+    const options = { ...wanted, confirm: () => replicator.linearizableSeq(signal) };
     const before = this.#watch.appliedOn(node);
     const { top } = this.#watch.ledger;
     const writing = wish.kind === "write" ? store.write(wish.commands, options) : store.transact(wish.txn, options);
@@ -270,7 +276,7 @@ export class Service {
       const answer = answerText(receipt);
       this.#expectSameAnswer(node, record, before, options, receipt, answer);
       this.#expectAnswer(node, wish, record, answer, hasChanged(wish, receipt));
-      if (!receipt.repeated) this.#expectSees(node, record, top);
+      if (!receipt.repeated && wanted.acknowledge !== "kept") this.#expectSees(node, record, top);
     }
     return receipt;
   }
