@@ -508,6 +508,8 @@ export class Service {
     const records: LedgerRecord[] = [];
     for (let at = end; at.seq > after.seq && at.prev; at = at.prev) records.unshift(at);
     const wanted = records.flatMap((at) => eventsIn(at, view).map((event) => ({ at, event })));
+    const isPart = wanted.map(({ at, event }) => !at.events.includes(event));
+    this.#counts.note("ranges given in part", isPart.filter(Boolean).length);
     const expected = wanted.map(({ at, event }, i) => {
       const { previous } = event;
       // What the log no longer holds is said to be missing, and only that.

@@ -115,6 +115,7 @@ export class Watch {
   #noteRemovals({ events }: LedgerRecord): void {
     for (const { type, key, value } of events) {
       if (type === "expire") this.#counts.note("keys expired");
+      if (type === "delete-range") this.#counts.note("ranges removed");
       if (type !== "evict" || value === undefined) continue;
       this.#counts.note("keys evicted");
       const when = { invokedMs: this.#world.nowMs, returnedMs: Infinity };
