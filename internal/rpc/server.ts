@@ -529,24 +529,32 @@ export class RpcServer {
   #keepSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    const timer = this.#options.clock.after(this.#limits.headersTimeoutMs, () => session.destroy());
+    const { clock } = this.#options;
+    const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
+    const timer = clock.after(headersTimeoutMs, () => session.destroy());
     session.once("remoteSettings", () => timer.cancel());
     let streams = 0;
-    const resets = new ResetCount(this.#options.clock);
+    let idleSinceMs = clock.monotonicMs();
+    const resets = new ResetCount(clock);
     session.on("stream", (stream) => {
       streams++;
       stream.once("close", () => {
-        streams--;
+        if (--streams === 0) idleSinceMs = clock.monotonicMs();
         // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
       });
     });
-    // In peace: whoever begins a call at this moment is told that it was not taken.
-    session.setTimeout(this.#limits.idleTimeoutMs, () => {
-      if (streams === 0) session.close();
-    });
+    // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
+    const look = (): void => {
+      const leftMs = streams > 0 ? idleTimeoutMs : idleSinceMs + idleTimeoutMs - clock.monotonicMs();
+      if (leftMs > 0) idle = clock.after(leftMs, look);
+      // In peace: whoever begins a call at this moment is told that it was not taken.
+      else session.close();
+    };
+    let idle = clock.after(idleTimeoutMs, look);
     session.once("close", () => {
       timer.cancel();
+      idle.cancel();
       this.#sessions.delete(session);
     });
     // A connection accepted just before draining began.

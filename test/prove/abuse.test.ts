@@ -27,7 +27,7 @@ const P99_MS_MAX = 1000;
 /** Fewer say nothing about the slowest of a hundred. */
 const CALLS_MIN = 100;
 /** Of what lives after the garbage is gone, from the end of one round of an attack to the end of the next: there is no leak. */
-const LIVE_GROWTH_BYTES_MAX = 16 * 1024 * 1024;
+const LIVE_GROWTH_BYTES_MAX = 8 * 1024 * 1024;
 /** The same as the system sees it, which does not get back at once what the process once needed. */
 const RESIDENT_GROWTH_BYTES_MAX = 128 * 1024 * 1024;
 
