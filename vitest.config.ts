@@ -15,7 +15,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["{api,cmd,internal}/**/*.test.ts", "test/{fixtures,harness,house,simulation}/**/*.test.ts"],
+          include: ["{api,cmd,internal}/**/*.test.ts", "test/{fixtures,harness,house,model,simulation}/**/*.test.ts"],
         },
       },
       {

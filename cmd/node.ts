@@ -226,6 +226,7 @@ async function buildRooms(
     retries: config.retries,
     snapshots: config.snapshots,
     retainedBytesMax: config.replication.retainedBytesMax,
+    historyBytes: config.wal.historyBytes,
     reserveBytes: RESERVE_BYTES,
     ...(config.clock.jumpMsMax !== undefined && { clockJumpMsMax: config.clock.jumpMsMax }),
     ...bootIdOfMachine(),

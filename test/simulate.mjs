@@ -21,8 +21,11 @@ const shims = {
       ["internal/replication/core/voting.js", "voting.ts"],
       ["internal/replication/core/history.js", "history.ts"],
       ["internal/store/applier.js", "applier.ts"],
+      ["internal/store/evaluate.js", "evaluate.ts"],
+      ["internal/store/previous-values.js", "previous-values.ts"],
       ["internal/store/retries.js", "retries.ts"],
       ["internal/store/retries-in-flight.js", "retries-in-flight.ts"],
+      ["internal/store/update-events.js", "update-events.ts"],
     ]);
     build.onResolve({ filter: /^\.\.?\// }, ({ path: specifier, resolveDir }) => {
       const target = path.relative(root, path.join(resolveDir, specifier)).split(path.sep).join("/");

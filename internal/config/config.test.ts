@@ -41,6 +41,7 @@ storage: { max_entries: 1000000, eviction_policy: "lru" }
     durability: "always",
     syncIntervalMs: 1000,
     segmentBytesMax: 100_000_000,
+    historyBytes: 0,
   });
   expect(config.storage).toEqual({ entriesMax: 1_000_000, bytesMax: 0, evictionPolicy: "lru", isOrdered: true });
   expect(config.master).toBeUndefined();
@@ -79,7 +80,13 @@ test("the directory is all that must be given", () => {
       forwardWrites: false,
       readyMaxStalenessMs: 0,
     },
-    wal: { directory: path.resolve("/data"), durability: "always", syncIntervalMs: 1000, segmentBytesMax: 100_000_000 },
+    wal: {
+      directory: path.resolve("/data"),
+      durability: "always",
+      syncIntervalMs: 1000,
+      segmentBytesMax: 100_000_000,
+      historyBytes: 0,
+    },
     snapshots: { intervalMs: 600_000, logBytes: 2 ** 22, keep: 1 },
     records: { retentionAgeMs: 0, retentionBytes: 0, segmentBytesMax: 100_000_000 },
     clock: { jumpMsMax: 30 * 86_400_000 },
@@ -155,7 +162,13 @@ log: { level: debug, format: json }
       readyMaxStalenessMs: 500,
     },
     master: { address: "[2001:db8::1]:8080", heartbeatIntervalMs: 250 },
-    wal: { directory: path.resolve("data"), durability: "interval", syncIntervalMs: 100, segmentBytesMax: 65_536 },
+    wal: {
+      directory: path.resolve("data"),
+      durability: "interval",
+      syncIntervalMs: 100,
+      segmentBytesMax: 65_536,
+      historyBytes: 0,
+    },
     storage: { entriesMax: 5, bytesMax: 2 ** 30, evictionPolicy: "ttl", isOrdered: true },
     retries: { bytesMax: 2 ** 21, retentionMs: 90_000 },
     limits: {

@@ -70,6 +70,8 @@ export interface WalConfig {
   readonly durability: "always" | "interval" | "os";
   readonly syncIntervalMs: number;
   readonly segmentBytesMax: number;
+  /** Of the log, what stays although a snapshot holds it. */
+  readonly historyBytes: number;
 }
 
 export interface SnapshotsConfig {
@@ -214,6 +216,7 @@ export function toNodeConfig(options: {
       durability: wal.durability,
       syncIntervalMs: wal.sync_interval,
       segmentBytesMax: wal.max_file_size,
+      historyBytes: wal.history_bytes,
     },
     snapshots: {
       intervalMs: snapshots.interval,

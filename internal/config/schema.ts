@@ -118,6 +118,11 @@ function buildSchema(kind: NodeKind) {
           max: "4GiB",
           description: "The size at which a log file is closed and the next one begun.",
         }).prefault("100MB"),
+        history_bytes: size({
+          min: "0B",
+          description:
+            "The newest bytes of log that stay although a snapshot holds what they say, as far as whole files fit: watches that were away, or are slow, go on from there. 0: none, which keeps the directory small.",
+        }).prefault(0),
       })
       .meta({ description: "The write-ahead log: the data on disk." }),
     snapshots: section("Copies of the whole state, so that the log before them can go and a start is short.", {

@@ -1,5 +1,5 @@
 /** Hostile callers, a few of each; `test/prove/abuse.test.ts` has thousands of them. */
-import { connect as connectHttp2 } from "node:http2";
+import { type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
 import { createClient, ConnectError, Code } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
@@ -64,6 +64,27 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     await attack.ended;
     expect(session.closed).toBe(false);
   });
+});
+
+test("a length that is promised takes no memory before there is something of that length", async () => {
+  const { url } = await start();
+  const session = connectHttp2(url);
+  cleanups.push(() => session.destroy());
+  const call = (headers: Record<string, string>): ClientHttp2Stream =>
+    session
+      .request({
+        ":method": "POST",
+        ":path": "/cambium.v1.KVStore/Get",
+        "content-type": "application/json",
+        ...headers,
+      })
+      .on("error", () => undefined);
+  await new Promise((resolve) => call({}).resume().once("close", resolve).end('{"key":"k"}'));
+  const before = process.memoryUsage().arrayBuffers;
+  for (let n = 0; n < 100; n++) call({ "content-length": String(4 * 1024 * 1024) }).write("{");
+  // What came before it on the connection has been begun once it is answered.
+  await new Promise((resolve) => call({}).resume().once("close", resolve).end('{"key":"k"}'));
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(20 * 1024 * 1024);
 });
 
 describe("a limit", () => {

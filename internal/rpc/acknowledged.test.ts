@@ -1,15 +1,23 @@
 /** When writes are answered, as callers ask for it, and what they are told when that takes too long. */
-import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import {
+  type Client,
+  Code,
+  ConnectError,
+  createClient,
+  type HandlerContext,
+  type Transport,
+} from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { Acknowledge, OutcomeUnknownSchema } from "../../api/gen/cambium/v1/types_pb.js";
-import { AssertionError } from "../base/assert.js";
+import { AssertionError, must } from "../base/assert.js";
 import { FakeClock } from "../base/clock.js";
-import { epoch, seq } from "../base/position.js";
+import { epoch, type Seq, seq } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError } from "../store/store.js";
+import { AcknowledgedWrites } from "./acknowledged.js";
 import { callJson, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -140,6 +148,53 @@ describe.each(writes)("%s", (_name, write) => {
   });
 });
 
+describe("a write that changes nothing", () => {
+  /** What the store asks when it has made no record, and who is asked. */
+  async function ask(clock: FakeClock, caller = new AbortController()) {
+    const asked: { readonly signal: AbortSignal; readonly yes: () => void }[] = [];
+    const linearizableSeq = (signal: AbortSignal): Promise<Seq> =>
+      new Promise((resolve, reject) => {
+        asked.push({ signal, yes: () => resolve(seq(1)) });
+        signal.addEventListener("abort", () => reject(signal.reason as Error));
+      });
+    const replicator = { linearizableSeq, whenReplicated: () => Promise.resolve() };
+    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 });
+    const context = { signal: caller.signal, timeoutMs: () => undefined } as HandlerContext;
+    const receipt = { position: { epoch: epoch(1), seq: seq(1) } };
+    const written = writes.write("committed", context, async ({ confirm }) => {
+      clock.advance(400);
+      await confirm?.();
+      return receipt;
+    });
+    await expect.poll(() => asked.length).toBe(1);
+    return { written, receipt, asked: must(asked[0], "somebody is asked") };
+  }
+
+  test("is answered once it is confirmed that this node is master", async () => {
+    const { written, receipt, asked } = await ask(new FakeClock());
+    asked.yes();
+    expect(await written).toBe(receipt);
+  });
+
+  test("is told so where nobody confirms it within the time of a write", async () => {
+    const clock = new FakeClock();
+    const { written } = await ask(clock);
+    clock.advance(600);
+    await expect(written).rejects.toMatchObject({
+      code: "timeout",
+      message: expect.stringContaining("nothing was changed") as string,
+    });
+  });
+
+  test("and whose caller leaves asks nobody any longer", async () => {
+    const caller = new AbortController();
+    const { written, asked } = await ask(new FakeClock(), caller);
+    caller.abort(new Error("gone"));
+    await expect(written).rejects.toThrow("gone");
+    expect(asked.signal.aborted).toBe(true);
+  });
+});
+
 test("a batch is answered as a whole: an operation in it that says when is refused, and nothing is done", async () => {
   const running = await start();
   const client = createClient(KVStore, http1(running.url));
@@ -167,7 +222,7 @@ test("a truncation, and each record of a stream, has the time of a write and is 
     yield { record: value };
   }
   for await (const { offset } of client.produceStream(records())) expect(offset).toBe(2n);
-  expect(running.records.writeOptions).toEqual([
+  expect(running.records.writeOptions).toMatchObject([
     { acknowledge: "committed", timeoutMs: 10_000 },
     { acknowledge: "committed", timeoutMs: 10_000 },
   ]);

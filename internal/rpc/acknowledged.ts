@@ -12,7 +12,7 @@ import { RequestError } from "./request-error.js";
 export type Acknowledge = "kept" | "committed" | "replicated";
 
 export interface AcknowledgedOptions {
-  readonly replicator: Pick<RpcReplicator, "whenReplicated">;
+  readonly replicator: Pick<RpcReplicator, "whenReplicated" | "linearizableSeq">;
   readonly clock: Clock;
   /** `replication.write_timeout`. */
   readonly timeoutMs: number;
@@ -40,6 +40,7 @@ export class AcknowledgedWrites {
     const receipt = await propose({
       acknowledge: acknowledge === "kept" ? "kept" : "committed",
       timeoutMs: timeMs,
+      confirm: () => this.#confirmed(context, timeMs - (clock.monotonicMs() - startMs)),
     });
     if (acknowledge === "replicated") {
       await this.#replicated(receipt.position, context, timeMs - (clock.monotonicMs() - startMs));
@@ -47,15 +48,18 @@ export class AcknowledgedWrites {
     return receipt;
   }
 
+  /** Resolves when a majority has said, after the call, that this node is master. */
+  async #confirmed(context: HandlerContext, leftMs: number): Promise<void> {
+    const { replicator } = this.#options;
+    const message = "it was not confirmed in time that this node is master; nothing was changed; try again";
+    await this.#inTime(context, leftMs, message, (signal) => replicator.linearizableSeq(signal));
+  }
+
   async #replicated(position: Position, context: HandlerContext, leftMs: number): Promise<void> {
-    const { replicator, clock } = this.#options;
-    const late = new AbortController();
-    const timer = clock.after(leftMs, () =>
-      late.abort(new ReplicationError("timeout", "they have not answered in time")),
-    );
+    const { replicator } = this.#options;
     try {
-      await whileWanted(context, (wanted) =>
-        replicator.whenReplicated(position.seq, AbortSignal.any([wanted, late.signal])),
+      await this.#inTime(context, leftMs, "they have not answered in time", (signal) =>
+        replicator.whenReplicated(position.seq, signal),
       );
     } catch (error) {
       if (!(error instanceof ReplicationError || error instanceof StoreError)) throw error;
@@ -65,6 +69,19 @@ export class AcknowledgedWrites {
         `the write is committed at seq ${position.seq}, but not every connected node is known to keep it: ${error.message}; do not write it again`,
         { position, cause: error },
       );
+    }
+  }
+
+  async #inTime(
+    context: HandlerContext,
+    leftMs: number,
+    message: string,
+    work: (signal: AbortSignal) => Promise<unknown>,
+  ): Promise<void> {
+    const late = new AbortController();
+    const timer = this.#options.clock.after(leftMs, () => late.abort(new ReplicationError("timeout", message)));
+    try {
+      await whileWanted(context, (wanted) => work(AbortSignal.any([wanted, late.signal])));
     } finally {
       timer.cancel();
     }

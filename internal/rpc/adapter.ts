@@ -53,7 +53,7 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** How often it is looked whether requests arrive, and answers are taken. */
-const LOOK_INTERVAL_MS = 2500;
+const LOOK_INTERVAL_MS = 1000;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -67,6 +67,8 @@ export interface AdapterOptions {
   readonly clock: Clock;
   readonly turns: Turns;
   readonly limits: ServerLimits;
+  /** Of a client; a longer one is refused. */
+  readonly messageBytesMax: number;
   readonly calls: CallLog;
   readonly registry: Registry;
   /** Who calls, where it may call the method, or see the page, of this name, else why not. Asked before anything of the message is read. */
@@ -266,6 +268,11 @@ export class Adapter {
       if (wantsJson(request)) values.set(jsonKey, true);
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
+      // The library would take as much memory at once as it says, of which nothing may ever come. That all of it comes, and no
+      // more, is seen to by Node; what is too long is refused by it at once.
+      if (Number(call.header.get("content-length")) <= this.#options.messageBytesMax) {
+        call.header.delete("content-length");
+      }
       const body = this.#bodyOf(request, { intake, connection, signal: call.signal, isStream, arrival });
       const answer = await handler({ ...call, body });
       if (!arrival.isOverdue) await this.#answer(handler, answer, request, response);
@@ -330,7 +337,7 @@ export class Adapter {
       bytes += chunk.byteLength;
       intake?.add(chunk);
       // What comes is a piece of a larger block, which all of its pieces keep in memory: also those of other callers.
-      yield bytes > chunk.byteLength || bytes > LARGE_BYTES ? new Uint8Array(chunk) : chunk;
+      yield new Uint8Array(chunk);
     }
     this.#arriving.delete(arrival);
     if (!isStream && bytes > LARGE_BYTES) await this.#options.turns.take(connection, signal);

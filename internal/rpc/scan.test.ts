@@ -29,7 +29,8 @@ async function start(limits = roomy) {
   const store = await openStore({ clock, pendingBytesMax: 64 << 20 });
   closers.push(() => store.close());
   await beginSoleMastership(store);
-  const replicator = { stalenessMs: () => 0, whenReplicated: () => Promise.resolve() };
+  const confirmed = (): Promise<never> => Promise.reject(new Error("nobody asks"));
+  const replicator = { stalenessMs: () => 0, whenReplicated: () => Promise.resolve(), linearizableSeq: confirmed };
   // Nothing is written, and nothing watched, in these tests.
   const transact = () => Promise.reject(new Error("no transactions here"));
   const jsonBytes = new JsonBytes();

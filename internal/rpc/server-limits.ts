@@ -38,3 +38,8 @@ export const defaultServerLimits: ServerLimits = {
   idleTimeoutMs: 65_000,
   unreadTimeoutMs: 60_000,
 };
+
+/** At the listener for nodes: many times what the nodes of a cluster need, and no more than they can do without. */
+export const PEER_CONNECTIONS_MAX = 1000;
+/** Nodes may share an address; no address may keep all others out. */
+export const PEER_CONNECTIONS_PER_ADDRESS_MAX = 200;

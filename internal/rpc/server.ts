@@ -22,7 +22,6 @@ import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { LogControl, Logger } from "../base/logger.js";
 import { Access, type Caller } from "../identity/access.js";
-import { addressGroupOf } from "../identity/address-group.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
@@ -34,6 +33,7 @@ import { callGuard } from "./call-guard.js";
 import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
+import { ConnectionCount } from "./connection-count.js";
 import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
@@ -62,7 +62,12 @@ import { ScanEncoder } from "./scan-encoder.js";
 import { SlowCalls } from "./slow-calls.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 import { certificateNamesOf, type ClientAuth, TlsFront, type TlsMaterial } from "./tls.js";
-import { defaultServerLimits, type ServerLimits } from "./server-limits.js";
+import {
+  defaultServerLimits,
+  PEER_CONNECTIONS_MAX,
+  PEER_CONNECTIONS_PER_ADDRESS_MAX,
+  type ServerLimits,
+} from "./server-limits.js";
 import { Turns } from "./turns.js";
 import { WatchEncoder } from "./watch-encoder.js";
 import { WriteForwarder } from "./write-forwarder.js";
@@ -76,7 +81,7 @@ export { RpcListenError, type RpcListenErrorCode } from "./listen-error.js";
 /** How long a new connection may take to say anything: a caller whose process is busy connects long before it sends. */
 const SNIFF_TIMEOUT_MS = 10_000;
 /** How often the timeouts of HTTP/1.1 are looked at. */
-const CHECK_INTERVAL_MS = 2500;
+const CHECK_INTERVAL_MS = 1000;
 /** How often the log says so. */
 const DROPPED_INTERVAL_MS = 60_000;
 /** How long an answer may stand still on its way while the node drains. */
@@ -159,8 +164,6 @@ export class RpcServer {
   readonly #peerSessions = new WeakSet<object>();
   readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
-  /** Connections of each address. */
-  readonly #addresses = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
   #hostNames: HostNames | undefined;
@@ -231,6 +234,7 @@ export class RpcServer {
       limits,
       calls,
       registry,
+      messageBytesMax: options.limits.messageBytesMax,
       origin: (request) => this.#originOf(request),
       admit: (name, caller) => admissionOf(access, errors, name, caller),
       onOverload: () => count("overloaded"),
@@ -250,8 +254,7 @@ export class RpcServer {
       },
       this.#adapter.handle,
     );
-    this.#http1.maxConnections = limits.connectionsMax;
-    this.#http1.on("drop", () => this.#tellOfDropped({ connections_max: limits.connectionsMax }));
+    this.#limitConnections(this.#http1, limits.connectionsMax);
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
@@ -275,7 +278,8 @@ export class RpcServer {
     const [acceptHttp1] = this.#http1.listeners("connection");
     assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
     this.#http1.removeAllListeners("connection");
-    this.#http1.on("connection", (socket) => this.#keepSocket(socket, this.#tls));
+    const callers = new ConnectionCount(limits.connectionsPerAddressMax);
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket, callers, this.#tls));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
@@ -291,7 +295,10 @@ export class RpcServer {
     }
     if (peerListener) {
       const front = this.#frontOf(peerListener.material, "required", ["h2"], (socket) => this.#acceptPeer(socket));
-      this.#peers = { tls: front, server: createNetServer((socket) => this.#keepSocket(socket, front)) };
+      const peers = new ConnectionCount(PEER_CONNECTIONS_PER_ADDRESS_MAX);
+      const server = createNetServer((socket) => this.#keepSocket(socket, peers, front));
+      this.#limitConnections(server, PEER_CONNECTIONS_MAX);
+      this.#peers = { tls: front, server };
     }
   }
 
@@ -319,9 +326,6 @@ export class RpcServer {
       protocols,
       handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
       accept: (socket) => {
-        if (!this.#countConnection(socket)) return;
-        this.#sockets.add(socket);
-        socket.once("close", () => void this.#sockets.delete(socket));
         if (this.#readiness.isDraining) socket.destroy();
         else accept(socket);
       },
@@ -542,57 +546,55 @@ export class RpcServer {
     logger.warn("too many connections: new ones are cut off", limit);
   }
 
-  #keepSocket(socket: Socket, tls: TlsFront | undefined): void {
-    // With TLS it is counted once its handshake is done: only then is the end of a connection certain to be told.
-    if (!tls && !this.#countConnection(socket)) return;
+  #limitConnections(server: NetServer, max: number): void {
+    server.maxConnections = max;
+    server.on("drop", () => this.#tellOfDropped({ connections_max: max }));
+  }
+
+  /** From here on it counts: while nothing of it is known yet, and while its handshake goes on, as much as later. */
+  #keepSocket(socket: Socket, count: ConnectionCount, tls: TlsFront | undefined): void {
+    if (!count.add(socket)) {
+      this.#tellOfDropped({ address: socket.remoteAddress ?? "", connections_per_address_max: count.perAddressMax });
+      socket.on("error", () => undefined);
+      socket.destroy();
+      return;
+    }
+    this.#connectionMetrics.accepted(socket);
     this.#sockets.add(socket);
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);
     else this.#sniffer.sniff(socket);
   }
 
-  /** Returns false where the address has too many connections already, of which this one is not any more. */
-  #countConnection(socket: Socket): boolean {
-    const address = addressGroupOf(socket.remoteAddress);
-    const count = this.#addresses.get(address) ?? 0;
-    const { connectionsPerAddressMax } = this.#limits;
-    if (count >= connectionsPerAddressMax) {
-      socket.on("error", () => undefined);
-      socket.destroy();
-      this.#tellOfDropped({ address, connections_per_address_max: connectionsPerAddressMax });
-      return false;
-    }
-    this.#addresses.set(address, count + 1);
-    socket.once("close", () => {
-      const left = (this.#addresses.get(address) ?? 1) - 1;
-      if (left > 0) this.#addresses.set(address, left);
-      else this.#addresses.delete(address);
-    });
-    this.#connectionMetrics.accepted(socket);
-    return true;
-  }
-
   #keepSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    const timer = this.#options.clock.after(this.#limits.headersTimeoutMs, () => session.destroy());
+    const { clock } = this.#options;
+    const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
+    const timer = clock.after(headersTimeoutMs, () => session.destroy());
     session.once("remoteSettings", () => timer.cancel());
     let streams = 0;
-    const resets = new ResetCount(this.#options.clock);
+    let idleSinceMs = clock.monotonicMs();
+    const resets = new ResetCount(clock);
     session.on("stream", (stream) => {
       streams++;
       stream.once("close", () => {
-        streams--;
+        if (--streams === 0) idleSinceMs = clock.monotonicMs();
         // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
       });
     });
-    // In peace: whoever begins a call at this moment is told that it was not taken.
-    session.setTimeout(this.#limits.idleTimeoutMs, () => {
-      if (streams === 0) session.close();
-    });
+    // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
+    const look = (): void => {
+      const leftMs = streams > 0 ? idleTimeoutMs : idleSinceMs + idleTimeoutMs - clock.monotonicMs();
+      if (leftMs > 0) idle = clock.after(leftMs, look);
+      // In peace: whoever begins a call at this moment is told that it was not taken.
+      else session.close();
+    };
+    let idle = clock.after(idleTimeoutMs, look);
     session.once("close", () => {
       timer.cancel();
+      idle.cancel();
       this.#sessions.delete(session);
     });
     // A connection accepted just before draining began.

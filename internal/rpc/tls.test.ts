@@ -13,6 +13,7 @@ import { ConnectPeerNetwork } from "./peer-network.js";
 import { certificate, type CertificateName } from "./testing/certificates.js";
 import { CLUSTER, OTHER_NODE } from "./testing/fake-rooms.js";
 import { sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
+import { PEER_CONNECTIONS_PER_ADDRESS_MAX } from "./server-limits.js";
 import { namesIn, type TlsMaterial } from "./tls.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -46,6 +47,17 @@ function handshake(port: number, options: ConnectionOptions = {}): Promise<TLSSo
   return new Promise((resolve) => {
     const socket = connectTls({ host: "127.0.0.1", port, ca, ...options }, () => resolve(socket));
     socket.on("error", resolve);
+    cleanups.push(() => socket.destroy());
+  });
+}
+
+/** The head of a handshake's first record, and no more. */
+function halfHandshake(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(port, "127.0.0.1", () =>
+      socket.write(Buffer.from([0x16, 3, 1, 2, 0]), () => resolve(socket)),
+    );
+    socket.resume().on("error", () => undefined);
     cleanups.push(() => socket.destroy());
   });
 }
@@ -129,15 +141,7 @@ describe("the port with TLS", () => {
 
   test("goes down in order while handshakes are half done, and calls are under way", async () => {
     const { port, server } = await start({ tls });
-    const sockets: Socket[] = [];
-    for (let n = 0; n < 5; n++) {
-      const socket = connectSocket(port, "127.0.0.1");
-      socket.on("error", () => undefined);
-      // The head of a handshake's first record, and no more.
-      socket.write(Buffer.from([0x16, 3, 1, 2, 0]));
-      sockets.push(socket);
-      cleanups.push(() => socket.destroy());
-    }
+    for (let n = 0; n < 5; n++) await halfHandshake(port);
     await handshake(port, { ALPNProtocols: ["h2"] });
     await handshake(port, { ALPNProtocols: ["http/1.1"] });
     expect(await get(port)).toBe(200);
@@ -145,12 +149,50 @@ describe("the port with TLS", () => {
     expect(await get(port)).toBe("ECONNREFUSED");
   });
 
-  test("counts the connections of an address no more when they are gone, or never came about", async () => {
-    const { port } = await start({ tls, serverLimits: { connectionsPerAddressMax: 3 } });
-    for (let n = 0; n < 8; n++) {
-      if (n % 2 === 0) await sendRaw(port, "no handshake at all\r\n\r\n");
-      await expect.poll(() => get(port)).toBe(200);
-    }
+  /** Ways to leave, each at another moment of a connection. Resolves once the caller has left. */
+  const departures: Readonly<Record<string, (port: number) => Promise<unknown>>> = {
+    "as the handshake ends": async (port) => ((await handshake(port)) as TLSSocket).destroy(),
+    "as the handshake ends, with a reset": async (port) => {
+      const socket = connectSocket(port, "127.0.0.1");
+      await handshake(port, { socket });
+      socket.resetAndDestroy();
+    },
+    "as the handshake of HTTP/2 ends": async (port) =>
+      ((await handshake(port, { ALPNProtocols: ["h2"] })) as TLSSocket).destroy(),
+    politely: async (port) => ((await handshake(port)) as TLSSocket).end(),
+    "in the middle of a handshake": async (port) => (await halfHandshake(port)).destroy(),
+    "in the middle of a handshake, with a reset": async (port) => (await halfHandshake(port)).resetAndDestroy(),
+    "in the middle of a handshake, politely": async (port) => (await halfHandshake(port)).end(),
+    "after what is no handshake": (port) => sendRaw(port, "no handshake at all\r\n\r\n"),
+    "because it does not trust the certificate": (port) => handshake(port, { ca: "" }),
+    "after a call": (port) => get(port),
+    "after a call over HTTP/2": async (port) => {
+      const session = connectHttp2(`https://127.0.0.1:${port}`, { ca });
+      await new Promise((resolve, reject) => session.once("remoteSettings", resolve).once("error", reject));
+      session.destroy();
+    },
+  };
+
+  describe.each(["connectionsMax", "connectionsPerAddressMax"] as const)("%s", (limit) => {
+    test.each(Object.entries(departures))("does not count who left %s", async (_way, leave) => {
+      // Out of reach, so that no time limit frees what was not let go.
+      const { port } = await start({ tls, serverLimits: { [limit]: 3, handshakeTimeoutMs: 1_000_000 } });
+      for (let n = 0; n < 8; n++) {
+        await leave(port);
+        await expect.poll(() => get(port), { timeout: 30_000 }).toBe(200);
+      }
+    });
+
+    test("counts handshakes that are half done, and their time is limited, however they trickle", async () => {
+      const { port } = await start({ tls, serverLimits: { [limit]: 3, handshakeTimeoutMs: 1000 } });
+      const sockets = await Promise.all([1, 2, 3].map(() => halfHandshake(port)));
+      const closed = sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+      expect(await get(port)).not.toBe(200);
+      const trickling = setInterval(() => void sockets[0]!.write(Buffer.from([0])), 100);
+      cleanups.push(() => clearInterval(trickling));
+      await Promise.all(closed);
+      await expect.poll(() => get(port), { timeout: 30_000 }).toBe(200);
+    });
   });
 
   test("renews its certificate, and connections go on with the one they have", async () => {
@@ -282,6 +324,28 @@ describe("between nodes", () => {
     cleanups.push(() => plain.close());
     await expect(survey(plain, address)).rejects.toThrow("call at replication.listen");
     expect(replicator.asked).toHaveLength(1);
+  });
+
+  test("have so many connections there and no more, in all and of an address, with time limits on each", async () => {
+    const peerPort = await freePort();
+    await start({
+      peerListener: { host: "127.0.0.1", port: peerPort, material: certificate("node") },
+      serverLimits: { handshakeTimeoutMs: 1000, headersTimeoutMs: 1000, idleTimeoutMs: 1000 },
+    });
+    const closed: Promise<unknown>[] = [];
+    const isClosed = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.once("close", resolve));
+    // Half a handshake; a whole one, and silence; a connection of HTTP/2, and no call.
+    const silent = (await handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] })) as TLSSocket;
+    closed.push(isClosed(silent.resume()));
+    const idle = connectHttp2(`https://127.0.0.1:${peerPort}`, certificate("node"));
+    closed.push(new Promise((resolve) => idle.once("close", resolve)));
+    await new Promise((resolve, reject) => idle.once("remoteSettings", resolve).once("error", reject));
+    for (let n = 2; n < PEER_CONNECTIONS_PER_ADDRESS_MAX; n++) closed.push(isClosed(await halfHandshake(peerPort)));
+    expect(await handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] })).toBeInstanceOf(Error);
+    await Promise.all(closed);
+    await expect
+      .poll(() => handshake(peerPort, { ...certificate("node"), ALPNProtocols: ["h2"] }), { timeout: 30_000 })
+      .not.toBeInstanceOf(Error);
   });
 
   test("a port of the listener for nodes that is taken is told, and nothing stays open", async () => {

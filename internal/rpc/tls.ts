@@ -46,18 +46,18 @@ export class TlsFront {
     this.#server.on("secureConnection", (socket) => {
       // Each costs us more than it costs the caller, and nobody needs it.
       socket.disableRenegotiation();
-      socket.once("close", () => endBare(socket));
       accept(socket);
     });
     this.#server.on("tlsClientError", (error, socket) => {
       failed(error);
       socket.destroy();
-      endBare(socket);
     });
   }
 
-  /** Takes over a new connection. */
+  /** Takes over a new connection, which closes when what is inside it does. */
   handshake(socket: Socket): void {
+    // Or else a caller that leaves before it has said all would keep the connection until its time is over.
+    socket.allowHalfOpen = false;
     this.#server.emit("connection", socket);
   }
 
@@ -65,12 +65,6 @@ export class TlsFront {
   renew(material: TlsMaterial): void {
     this.#server.setSecureContext(contextOf(material));
   }
-}
-
-/** The socket below, which Node keeps under this name: by itself it would never tell its server that it is closed. */
-function endBare(socket: TLSSocket): void {
-  const { _parent: bare } = socket as { readonly _parent?: Socket };
-  bare?.destroy();
 }
 
 function contextOf({ cert, key, ca }: TlsMaterial): SecureContextOptions {

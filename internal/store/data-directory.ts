@@ -359,14 +359,17 @@ export class DataDirectory {
     };
   }
 
-  /** Removes the segments that no snapshot and no member needs. */
+  /** Removes the segments that no snapshot and no member needs, nor the history that is to stay. */
   async #compact(): Promise<void> {
     const { log, snapshots, produced, pins } = this;
     const { store, lackedAfter } = this.#options;
     const { oldestFrom } = snapshots;
     if (oldestFrom === undefined) return;
     const lacked = Math.max(lackedAfter() ?? oldestFrom, log.seqBeforeLast(store.retainedBytesMax));
-    const neededAfter = Math.min(oldestFrom, lacked, pins.logSeq);
+    // Who follows the log and was away for a while, or is slow, goes on there.
+    const { historyBytes } = store;
+    const history = historyBytes === undefined ? oldestFrom : log.seqBeforeLast(historyBytes);
+    const neededAfter = Math.min(oldestFrom, lacked, pins.logSeq, history);
     const before = log.compactSeq;
     await log.truncateBelow(toSeq(neededAfter));
     this.cluster.forgetBefore(oldestFrom);

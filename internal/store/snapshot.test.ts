@@ -50,6 +50,26 @@ describe("a snapshot", () => {
     await again.close();
   });
 
+  test("leaves as much of the log before it as is to stay, for those who follow it, also over a restart", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const historyBytes = 20_000;
+    const store = await soleMaster({ fileSystem, historyBytes });
+    await writeMany(store, 1000);
+    await store.createSnapshot();
+    const { compactSeq, appliedSeq } = store;
+    expect(compactSeq).toBeGreaterThan(100);
+    expect(compactSeq).toBeLessThan(appliedSeq - 100);
+    expect(store.status().walBytes).toBeLessThan(historyBytes + 4096);
+    await store.close();
+    const again = await soleMaster({ fileSystem, historyBytes });
+    expect(again.compactSeq).toBe(compactSeq);
+    const { signal } = new AbortController();
+    const page = await again.updates({ after: compactSeq, limit: 1, maxBytes: 1, waitMs: 0, signal });
+    expect(page.events.map(({ position }) => position.seq)).toEqual([compactSeq + 1]);
+    expect(content(again)).toEqual(content(store));
+    await again.close();
+  });
+
   test("keeps members, deadlines and the seqs of keys", async () => {
     const fileSystem = new MemoryFileSystem();
     const clock = new FakeClock();

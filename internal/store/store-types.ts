@@ -29,6 +29,8 @@ export interface StoreOptions {
   readonly snapshots: SnapshotPolicy;
   /** Bytes of log that are kept, at most, for members that lack them; see `retainLog`. */
   readonly retainedBytesMax: number;
+  /** The newest bytes of log that stay although a snapshot holds what they say, as far as whole segments fit; absent: none. */
+  readonly historyBytes?: number;
   /** Payload bytes of writes that are proposed and not applied yet, at most, and of those that a pause holds back. */
   readonly pendingBytesMax: number;
   /** How much is remembered for safe retries, and for how long; absent: `RETRY_LIMITS`. */
@@ -93,6 +95,11 @@ export interface WriteOptions {
   readonly storedBytesMax?: number;
   /** The write may have been sent before: then it is answered as it was the first time. */
   readonly retry?: RetryKey;
+  /**
+   * Asks those who decide whether this node is still master, which a write that changes nothing shows to nobody: its answer is given, or
+   * its refusal, once this resolves; what this rejects with otherwise. Absent, or with `kept`: by this node's own knowledge.
+   */
+  readonly confirm?: () => Promise<unknown>;
 }
 
 /** What makes two calls one and the same write. */

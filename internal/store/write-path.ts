@@ -203,6 +203,11 @@ export class WritePath {
         // What was judged holds there; what is written while it waits may change that.
         const position = applier.applied.seq >= seenSeq ? applier.applied : lineage.positionAt(seenSeq);
         if (!(await this.#seen(seenSeq, answer))) continue;
+        // A node that does not know yet that another one is master would answer from the past.
+        if (options?.confirm && !answer.isDoneWhenKept) {
+          await options.confirm();
+          if (this.#options.mastership() !== mastership) continue;
+        }
         if (refusal) throw refusal;
         return kind.receiptOf(kind.answerOf(evaluation), { position, token: lineage.tokenAt(position) });
       } finally {

@@ -25,8 +25,8 @@ const TIMEOUT_MS = 60_000;
 const TOGETHER = 40;
 
 const bursts = fc.array(fc.array(requests({ ttlsMs: [HOUR_MS], seqMax: 60 }), { minLength: 1, maxLength: 4 }), {
-  minLength: 12,
-  maxLength: 12,
+  minLength: 8,
+  maxLength: 8,
 });
 
 const increment: Request = { kind: "one", operation: { kind: "increment", key: COUNTER } };

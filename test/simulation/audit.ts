@@ -4,13 +4,14 @@
  */
 import { must } from "../../internal/base/assert.js";
 import { seq as toSeq } from "../../internal/base/position.js";
+import type { Engine } from "../../internal/engine/engine.js";
 import { NO_LIMITS } from "../../internal/store/room.js";
 import type { StateCheck } from "../../internal/store/store.js";
-import { KEYS } from "./client.js";
-import { forkOf, isPartOf, type LedgerRecord, show, votersOf } from "./ledger.js";
+import { forkOf, isPartOf, type LedgerRecord, type ModelEntry, show, votersOf } from "./ledger.js";
 import { checkRegister, type RegisterOperation } from "./linearizability.js";
 import type { SimNode } from "./sim-node.js";
 import type { Simulation } from "./simulation.js";
+import { REGISTERS } from "./wishes.js";
 
 /** Virtual time within which a healed cluster must be whole again. */
 const HEALING_MS = 180_000;
@@ -189,10 +190,11 @@ export class Audit {
     world.after(0, process, "marker", () => {
       if (!master.rooms) return;
       const value = new TextEncoder().encode(`${world.nowMs}`);
+      const wish = { kind: "write", commands: [{ kind: "set", key: MARKER, value }] } as const;
       const { store } = master.rooms;
       // The operator sees to it that there is room for it.
       const room = store.electorate.settings.limits ? store.changeLimits(NO_LIMITS) : Promise.resolve();
-      const write = room.then(() => service.write(master, [{ kind: "set", key: MARKER, value }], { timeoutMs: 5000 }));
+      const write = room.then(() => service.write(master, wish, { timeoutMs: 5000 }));
       void write.then(
         ({ position }) => {
           patience.cancel();
@@ -270,9 +272,7 @@ export class Audit {
     const { store, engine } = node.mustRooms;
     const record = must(watch.appliedOn(node), "a whole node has applied what it has");
     const found = [...walk(engine)].sort();
-    const expected = [...record.state]
-      .map(([key, { value, modSeq, expiresAtMs }]) => `${key}=${value} @${modSeq} ${expiresAtMs ?? ""}`)
-      .sort();
+    const expected = [...record.state].map(([key, entry]) => entryText(key, entry)).sort();
     if (found.join() !== expected.join()) {
       world.violate(
         "equal records, equal states",
@@ -326,16 +326,16 @@ export class Audit {
     const { world, watch, clients, counts } = this.#simulation;
     // From a mastership on that was allowed to lose, there is no one history any more; before it, there must be.
     const endMs = watch.firstLossyMs;
-    for (const key of KEYS) {
+    for (const key of REGISTERS) {
       const operations = [...clients.flatMap(({ history }) => history), ...watch.unasked]
         .filter((operation) => operation.key === key)
         .flatMap((operation): RegisterOperation[] => {
           if (operation.invokedMs >= endMs) return [];
           if (operation.returnedMs < endMs || operation.returnedMs === Infinity) return [operation];
           // Its answer came from a history that may have been another one already.
-          return operation.leaves === undefined
-            ? []
-            : [{ invokedMs: operation.invokedMs, returnedMs: Infinity, leaves: operation.leaves }];
+          const { invokedMs, leaves, adds } = operation;
+          if (leaves !== undefined) return [{ invokedMs, returnedMs: Infinity, leaves }];
+          return adds === undefined ? [] : [{ invokedMs, returnedMs: Infinity, adds }];
         });
       const verdict = checkRegister(operations);
       counts.note("register operations judged", operations.length);
@@ -343,27 +343,34 @@ export class Audit {
       const { longest, stuckAt } = verdict;
       world.violate(
         "what clients saw is linearizable",
-        `key ${key}: nothing explains ${JSON.stringify(stuckAt)} after ${JSON.stringify(longest.slice(-8))}`,
+        `key ${key}: nothing explains ${shown(stuckAt)} after ${shown(longest.slice(-8))}`,
       );
       return;
     }
   }
 }
 
+const shown = (what: unknown): string =>
+  JSON.stringify(what, (_key, value: unknown) => (typeof value === "bigint" ? `${value}` : value));
+
 /** A whole node has removed what was deleted. */
 function mustCheck(store: { stateCheck(): StateCheck | undefined }): StateCheck {
   return must(store.stateCheck(), "the state of a whole node can be compared");
 }
 
-function* walk(engine: {
-  walk(
-    upTo: ReturnType<typeof toSeq>,
-  ): Iterator<{ key: Uint8Array; value: Uint8Array; modSeq: number; expiresAtMs?: number }, undefined>;
-}): Generator<string> {
+function* walk(engine: Engine): Generator<string> {
   const text = new TextDecoder();
   const entries = engine.walk(toSeq(Number.MAX_SAFE_INTEGER));
   for (let next = entries.next(); !next.done; next = entries.next()) {
-    const { key, value, modSeq, expiresAtMs } = next.value;
-    yield `${text.decode(key)}=${text.decode(value)} @${modSeq} ${expiresAtMs ?? ""}`;
+    const { key, value } = next.value;
+    yield entryText(text.decode(key), { ...next.value, value: text.decode(value) });
   }
+}
+
+function entryText(
+  key: string,
+  entry: Pick<ModelEntry, "value" | "createSeq" | "modSeq"> & { readonly expiresAtMs?: number | undefined },
+): string {
+  const { value, createSeq, modSeq, expiresAtMs } = entry;
+  return `${key}=${value} @${createSeq}, ${modSeq} ${expiresAtMs ?? ""}`;
 }

@@ -4,17 +4,26 @@
  */
 import { ReplicationError } from "../../internal/replication/replication-error.js";
 import type { ReadConsistency } from "../../internal/replication/read-gate.js";
-import { StoreError, type WriteCommand } from "../../internal/store/store.js";
+import { StoreError } from "../../internal/store/store.js";
 import type { Counts } from "./counts.js";
+import type { ModelRange } from "./ledger.js";
 import type { RegisterOperation } from "./linearizability.js";
 import type { Random } from "./random.js";
 import type { Service, WriteOptions } from "./service.js";
 import type { SimNode } from "./sim-node.js";
+import {
+  described,
+  EXPIRING_KEYS,
+  hasChanged,
+  type KeyEffect,
+  refused,
+  REGISTERS,
+  type Seen,
+  WishMaker,
+  type WishKind,
+} from "./wishes.js";
+import type { Wish } from "./oracle.js";
 import type { World } from "./world.js";
-
-export const KEYS: readonly string[] = ["a", "b", "c", "d", "e", "f"];
-/** Keys that are only ever set with a deadline; they are no registers. */
-export const EXPIRING_KEYS: readonly string[] = ["x", "y"];
 
 /** What was asked of a key, and what came of it. */
 export interface KeyOperation extends RegisterOperation {
@@ -24,15 +33,13 @@ export interface KeyOperation extends RegisterOperation {
 }
 
 export type OperationKind =
-  | "set"
-  | "setExpiring"
-  | "delete"
-  | "batch"
+  | WishKind
   | "getLocal"
   | "getAtLeast"
   | "getBounded"
   | "getLinearizable"
   | "scan"
+  | "count"
   | "produce"
   | "consume"
   | "truncate";
@@ -85,9 +92,12 @@ export class Client {
   /** What the client calls itself: another name now and then, as a program that is started anew. */
   #names = 0;
   #clientSeq = 0;
+  readonly #seen = new Map<string, Seen>();
+  readonly #wishes: WishMaker;
 
   constructor(options: ClientOptions) {
     this.#options = options;
+    this.#wishes = new WishMaker(options.random, () => this.#value(), this.#seen);
   }
 
   /** Of registers, with their times. What has no answer yet may have happened. */
@@ -116,14 +126,6 @@ export class Client {
     const kind = this.#options.random.weighted(this.#options.weights);
     this.#options.counts.note(`client ${kind}`);
     switch (kind) {
-      case "set":
-        return this.#write([this.#set()]);
-      case "setExpiring":
-        return this.#setExpiring();
-      case "delete":
-        return this.#write([{ kind: "delete", key: this.#options.random.pick(KEYS) }]);
-      case "batch":
-        return this.#batch();
       case "getLocal":
         return this.#get({});
       case "getAtLeast":
@@ -134,21 +136,20 @@ export class Client {
         return this.#get({ linearizable: true });
       case "scan":
         return this.#scan();
+      case "count":
+        return this.#count();
       case "produce":
         return this.#produce();
       case "consume":
         return this.#consume();
       case "truncate":
         return this.#truncate();
+      default:
+        return this.#write(this.#wishes.make(kind));
     }
   }
 
   // ---- operations ------------------------------------------------------------------------------------------------------
-
-  #set(): { kind: "set"; key: string; value: string } {
-    const { random } = this.#options;
-    return { kind: "set", key: random.pick(KEYS), value: this.#value() };
-  }
 
   /** Never the same twice. */
   #value(): string {
@@ -157,94 +158,64 @@ export class Client {
     return random.chance(0.2) ? name.padEnd(random.between(name.length, valueBytesMax), ".") : name;
   }
 
-  #batch(): void {
-    const { random } = this.#options;
-    const keys = random.shuffled(KEYS).slice(0, random.between(2, 3));
-    this.#write(
-      keys.map((key) => (random.chance(0.7) ? { kind: "set", key, value: this.#value() } : { kind: "delete", key })),
-    );
-  }
-
-  #write(wishes: readonly ({ kind: "set"; key: string; value: string } | { kind: "delete"; key: string })[]): void {
-    const { service, world, index, random, writeTimeoutMs } = this.#options;
+  #write(wish: Wish): void {
+    const { service, world, random, writeTimeoutMs } = this.#options;
     const invokedMs = world.nowMs;
-    const commands = wishes.map((wish): WriteCommand =>
-      wish.kind === "set"
-        ? { kind: "set", key: bytesOf(wish.key), value: bytesOf(wish.value) }
-        : { kind: "delete", key: bytesOf(wish.key) },
-    );
     const acknowledge = random.chance(0.1) ? "kept" : "committed";
     const options: WriteOptions = { acknowledge, timeoutMs: writeTimeoutMs, ...this.#retry() };
-    this.#asked = wishes.map((wish) => ({
-      client: index,
-      key: wish.key,
-      what: wish.kind,
-      invokedMs,
-      returnedMs: Infinity,
-      leaves: wish.kind === "set" ? wish.value : null,
-    }));
+    const hoped = this.#timed(this.#wishes.hoped(wish), invokedMs, Infinity);
+    this.#asked = hoped;
     this.#callAgain(
       options,
-      `write ${wishes.map((wish) => `${wish.key}=${wish.kind === "set" ? wish.value : "(deleted)"}`).join(" ")}`,
-      (node) => service.write(node, commands, options),
+      `write ${described(wish)}`,
+      (node, signal) => service.write(node, wish, options, signal),
       (outcome, wasSentAgain) => {
         this.#asked = [];
-        if (outcome.kind === "refused") return;
-        // Nothing remembers what changed nothing: what is still on its way may change something.
-        if (outcome.kind === "answered" && wasSentAgain && !outcome.value.results.some(({ existed }) => existed)) {
-          if (wishes.every(({ kind }) => kind === "delete")) {
-            for (const { key, kind } of wishes)
-              this.#told.push({ client: index, key, what: kind, invokedMs, returnedMs: Infinity, leaves: null });
-          }
+        const { nowMs } = world;
+        if (outcome.kind === "refused") {
+          if (outcome.error instanceof StoreError)
+            this.#told.push(...this.#timed(refused(wish, outcome.error), invokedMs, nowMs));
+        } else if (outcome.kind === "unknown" || acknowledge === "kept") {
+          // What only the master keeps may still be lost: for the register it may have happened, no more.
+          this.#told.push(...hoped);
+        } else {
+          const { value } = outcome;
+          const effects = this.#wishes.told(wish, value);
+          this.#told.push(...this.#timed(effects, invokedMs, nowMs));
+          // Nothing remembers what changed nothing: what is still on its way may change something.
+          const hasMadeRecord = hasChanged(wish, value);
+          if (wasSentAgain && !hasMadeRecord) this.#told.push(...hoped);
+          this.#token = value.token;
+          if (hasMadeRecord) this.#remember(effects, value.position.seq, value.token);
         }
-        // What only the master keeps may still be lost: for the register it may have happened, no more.
-        const counts = outcome.kind === "answered" && acknowledge === "committed";
-        for (const [i, wish] of wishes.entries()) {
-          const existed = counts ? outcome.value.results[i]?.existed : undefined;
-          this.#told.push({
-            client: index,
-            key: wish.key,
-            what: wish.kind,
-            invokedMs,
-            returnedMs: counts ? world.nowMs : Infinity,
-            leaves: wish.kind === "set" ? wish.value : null,
-            ...(existed !== undefined && { existed }),
-          });
-        }
-        if (outcome.kind === "answered" && counts) this.#token = outcome.value.token;
       },
     );
   }
 
-  #setExpiring(): void {
-    const { service, random, writeTimeoutMs } = this.#options;
-    const command: WriteCommand = {
-      kind: "set",
-      key: bytesOf(random.pick(EXPIRING_KEYS)),
-      value: bytesOf(this.#value()),
-      ttlMs: random.between(1, 2000),
-    };
-    this.#call(
-      this.#masterOrAny(),
-      "set a key that expires",
-      (node) => service.write(node, [command], { timeoutMs: writeTimeoutMs }),
-      (outcome) => {
-        if (outcome.kind === "answered") this.#token = outcome.value.token;
-      },
-    );
+  #timed(effects: readonly KeyEffect[], invokedMs: number, returnedMs: number): readonly KeyOperation[] {
+    return effects.map((effect) => ({ client: this.#options.index, ...effect, invokedMs, returnedMs }));
+  }
+
+  /** What a record of this client has left. */
+  #remember(effects: readonly KeyEffect[], modSeq: number, token: Uint8Array): void {
+    for (const { key, leaves } of effects) {
+      if (typeof leaves === "string") this.#seen.set(key, { value: leaves, modSeq, token });
+      else if (leaves === null) this.#seen.delete(key);
+    }
   }
 
   #get(consistency: ReadConsistency): void {
     const { service, world, index, random } = this.#options;
     const invokedMs = world.nowMs;
-    const key = random.chance(0.1) ? random.pick(EXPIRING_KEYS) : random.pick(KEYS);
+    const key = random.chance(0.1) ? random.pick(EXPIRING_KEYS) : random.pick(REGISTERS);
     this.#call(
       this.#any(),
       `get ${key} ${Object.keys(consistency).join()}`,
       (node, signal) => service.get(node, key, consistency, signal),
       (outcome) => {
         if (outcome.kind !== "answered") return;
-        const { value, point } = outcome.value;
+        const { value, modSeq, point } = outcome.value;
+        if (value !== null) this.#seen.set(key, { value, modSeq });
         // What was seen once is to be seen from now on.
         this.#token = point.token;
         if (consistency.linearizable !== true || EXPIRING_KEYS.includes(key)) return;
@@ -256,13 +227,31 @@ export class Client {
   #scan(): void {
     const { service, random } = this.#options;
     const consistency = random.chance(0.3) ? { linearizable: true } : {};
-    const limit = random.between(1, 10);
+    const request = { ...this.#range(), limit: random.between(1, 10), reverse: random.chance(0.4) };
     this.#call(
       this.#any(),
       "scan",
-      (node, signal) => service.scan(node, limit, consistency, signal),
+      (node, signal) => service.scan(node, request, consistency, signal),
       () => undefined,
     );
+  }
+
+  #count(): void {
+    const { service, random } = this.#options;
+    const consistency = random.chance(0.3) ? { linearizable: true } : {};
+    const range = this.#range();
+    this.#call(
+      this.#any(),
+      "count",
+      (node, signal) => service.count(node, range, consistency, signal),
+      () => undefined,
+    );
+  }
+
+  #range(): ModelRange {
+    const { random } = this.#options;
+    const start = random.pick(["", "", "b", "d", "n"]);
+    return { start, end: random.pick([undefined, undefined, "e", "o", "y"].filter((end) => !end || end > start)) };
   }
 
   #produce(): void {
@@ -479,6 +468,3 @@ export class Client {
     }
   }
 }
-
-const encoder = new TextEncoder();
-const bytesOf = (text: string): Uint8Array => encoder.encode(text);

@@ -6,7 +6,7 @@ import { StoreError } from "../../internal/store/store.js";
 import type { Counts } from "./counts.js";
 import { isPartOf, type LedgerRecord } from "./ledger.js";
 import type { Random } from "./random.js";
-import type { Service } from "./service.js";
+import type { EventView, Service } from "./service.js";
 import type { SimNode } from "./sim-node.js";
 import type { Watch } from "./watch.js";
 import type { World } from "./world.js";
@@ -21,6 +21,22 @@ export interface FollowerOptions {
   readonly nodes: () => readonly SimNode[];
   readonly delayMs: number;
   readonly loss: number;
+}
+
+/** Another one for each call: the places of a log are the same for all. */
+export function eventView(random: Random): EventView {
+  const flags = { wantPrevious: random.chance(0.4), keysOnly: random.chance(0.2) };
+  switch (random.below(3)) {
+    case 0:
+      return { ...flags, key: random.pick(["a", "b", "e", "n", "x"]) };
+    case 1: {
+      const start = random.pick(["", "b", "d"]);
+      const end = random.pick([undefined, "e", "n", "z"]);
+      return { ...flags, range: { start, end } };
+    }
+    default:
+      return flags;
+  }
 }
 
 interface Place {
@@ -73,6 +89,7 @@ export class Follower {
     const impatience = world.after(3000, undefined, "follower gives up", () => finish(() => this.#again(10)));
     if (random.chance(loss)) return;
     const place = this.#place;
+    const view = eventView(random);
     const limit = random.between(1, 20);
     const waitMs = random.pick([0, 50, 500]);
     world.after(random.delay(delayMs), undefined, "request", () => {
@@ -84,7 +101,7 @@ export class Follower {
       };
       world.after(0, process, "request", () => {
         if (!node.rooms) return answer(() => this.#again(50));
-        void this.#options.service.updates(node, place, limit, waitMs, new AbortController().signal).then(
+        void this.#options.service.updates(node, place, view, limit, waitMs, new AbortController().signal).then(
           ({ record, nextToken, events }) =>
             answer(() => {
               this.#place = { token: nextToken, seq: record.seq, record };

@@ -10,11 +10,17 @@ import type { Effect } from "../../internal/replication/core/effect.js";
 import type { Event, LogView } from "../../internal/replication/core/event.js";
 import type { CoreState } from "../../internal/replication/core/state.js";
 import type { Objection } from "../../internal/replication/core/voting.js";
+import type { Evaluation, EvaluationView, TxnEvaluation } from "../../internal/store/evaluate.js";
+import type { KeyFilter, UpdateEvent } from "../../internal/store/update-events.js";
+import type { Txn, WriteCommand } from "../../internal/store/write-command.js";
 
 export type Step = (state: CoreState, event: Event) => Effect[];
 type CommittedSeq = (ballot: Ballot) => Seq | undefined;
 type ObjectionTo = (state: CoreState, request: PromiseRequest) => Objection | undefined;
 type AgreementWith = (log: LogView, peer: { history: EpochHistory; lastSeq: Seq }) => Seq | undefined;
+type Evaluate = (commands: readonly WriteCommand[], view: EvaluationView) => Evaluation;
+type EvaluateTxn = (txn: Txn, view: EvaluationView) => TxnEvaluation;
+type Clipped = (event: UpdateEvent, filter: KeyFilter | undefined) => UpdateEvent | undefined;
 
 /** Each takes the place of the function of its name, which it is given. */
 export interface Hooks {
@@ -34,6 +40,11 @@ export interface Hooks {
   readonly restoresNoAnswers?: boolean;
   /** A write that is sent again is not looked for among those in flight. */
   readonly findsNothingInFlight?: boolean;
+  readonly evaluate?: (real: Evaluate, commands: readonly WriteCommand[], view: EvaluationView) => Evaluation;
+  readonly evaluateTxn?: (real: EvaluateTxn, txn: Txn, view: EvaluationView) => TxnEvaluation;
+  readonly clipped?: (real: Clipped, event: UpdateEvent, filter: KeyFilter | undefined) => UpdateEvent | undefined;
+  /** The value before of an event is said to be the one that it put. */
+  readonly showsTheValueAfter?: boolean;
 }
 
 /** Of the simulation that is running; there is one at a time. */

@@ -16,6 +16,7 @@ import { decodeRecords, type LogRecord as RawRecord } from "../../internal/wal/r
 /** What a key holds. */
 export interface ModelEntry {
   readonly value: string;
+  readonly createSeq: number;
   readonly modSeq: number;
   readonly expiresAtMs: number | undefined;
 }
@@ -42,9 +43,23 @@ export interface ModelEvent {
   /** Of a range, `key` is its start. */
   readonly type: "put" | "delete" | "expire" | "evict" | "delete-range";
   readonly key: string;
+  /** Of a range: where it ends, without this key; undefined: after the last one. */
+  readonly rangeEnd: string | undefined;
   /** What was put, or what was there when the key went; undefined: nothing was. */
   readonly value: string | undefined;
+  readonly expiresAtMs: number | undefined;
+  /** What the event replaced, as its master saw it; undefined: nothing, or a range. */
+  readonly previous: ModelEntry | undefined;
 }
+
+/** Keys from `start` on, up to `end` without it. */
+export interface ModelRange {
+  readonly start: string;
+  readonly end: string | undefined;
+}
+
+export const isWithin = (key: string, { start, end }: ModelRange): boolean =>
+  key >= start && (end === undefined || key < end);
 
 /** The record log after a record: the payloads by offset, shared between records; only `end` of them belong to this one. */
 export interface ModelProduced {
@@ -57,6 +72,8 @@ export interface LedgerRecord {
   readonly seq: number;
   readonly epoch: number;
   readonly chain: number;
+  /** By the master's time. */
+  readonly timestampMs: number;
   readonly prev: LedgerRecord | undefined;
   /** The newest epoch's first record, on this branch. */
   readonly start: LedgerRecord | undefined;
@@ -83,6 +100,7 @@ export class Ledger {
     seq: 0,
     epoch: 0,
     chain: 0,
+    timestampMs: 0,
     prev: undefined,
     start: undefined,
     begins: undefined,
@@ -216,9 +234,12 @@ function recordAfter(
       case "put": {
         const key = text.decode(change.key);
         const value = text.decode(change.value);
-        assertReplaces(key, change.previousSeq, state.get(key), timestampMs);
-        changeState().set(key, { value, modSeq: seq, expiresAtMs: change.expiresAtMs });
-        events.push({ type: "put", key, value });
+        const { previousSeq, expiresAtMs } = change;
+        const entry = state.get(key);
+        assertReplaces(key, previousSeq, entry, timestampMs);
+        const previous = previousSeq === 0 ? undefined : entry;
+        changeState().set(key, { value, createSeq: previous?.createSeq ?? seq, modSeq: seq, expiresAtMs });
+        events.push({ type: "put", key, rangeEnd: undefined, value, expiresAtMs, previous });
         break;
       }
       case "delete":
@@ -235,15 +256,16 @@ function recordAfter(
           if (change.kind === "expire" && (entry?.expiresAtMs ?? 0) > timestampMs)
             nonsense(`${key} expires early at ${seq}`);
         }
-        events.push({ type: change.kind, key, value: entry?.value });
+        const [value, previous] = [entry?.value, entry];
+        events.push({ type: change.kind, key, rangeEnd: undefined, value, expiresAtMs: undefined, previous });
         changeState().delete(key);
         break;
       }
       case "delete-range": {
-        const [start, end] = [text.decode(change.start), change.end && text.decode(change.end)];
-        const isWithin = (key: string): boolean => key >= start && (end === undefined || key < end);
-        for (const key of [...state.keys()].filter(isWithin)) changeState().delete(key);
-        events.push({ type: "delete-range", key: start, value: undefined });
+        const range = { start: text.decode(change.start), end: change.end && text.decode(change.end) };
+        for (const key of [...state.keys()].filter((name) => isWithin(name, range))) changeState().delete(key);
+        const about = { type: change.kind, key: range.start, rangeEnd: range.end };
+        events.push({ ...about, value: undefined, expiresAtMs: undefined, previous: undefined });
         break;
       }
       case "produce": {
@@ -282,6 +304,7 @@ function recordAfter(
     seq,
     epoch,
     chain,
+    timestampMs,
     prev,
     start: prev.start,
     begins,

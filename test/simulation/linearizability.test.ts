@@ -57,6 +57,22 @@ test("whether a write found something is held against the order too", () => {
   expect(isLinearizable(setFound(0, 10, "a", true), setFound(0, 10, "b", false))).toBe(true);
 });
 
+test("what is added to a number is found in it, once; to what is no number nothing is added", () => {
+  const add = (invokedMs: number, returnedMs: number, adds: bigint, found?: string | null): RegisterOperation => ({
+    invokedMs,
+    returnedMs,
+    adds,
+    ...(found !== undefined && { found }),
+  });
+  expect(isLinearizable(add(0, 1, 5n, null), add(2, 3, -7n, "5"), read(4, 5, "-2"))).toBe(true);
+  expect(isLinearizable(add(0, 9, 5n), add(1, 8, 7n), read(10, 11, "12"))).toBe(true);
+  expect(isLinearizable(add(0, 1, 5n), read(2, 3, "10"))).toBe(false);
+  expect(isLinearizable(add(0, Infinity, 5n), add(1, 2, 7n), read(3, 4, "7"), read(5, 6, "12"))).toBe(true);
+  expect(isLinearizable(add(0, Infinity, 5n), add(1, 2, 7n), read(3, 4, "7"), read(5, 6, "17"))).toBe(false);
+  expect(isLinearizable(write(0, 1, "a"), add(2, 3, 5n))).toBe(false);
+  expect(isLinearizable(write(0, 1, "a"), add(2, Infinity, 5n), read(3, 4, "a"))).toBe(true);
+});
+
 test("a register may begin with a value", () => {
   expect(checkRegister([read(0, 1, "a")], "a").linearizable).toBe(true);
   expect(checkRegister([read(0, 1, null)], "a").linearizable).toBe(false);
@@ -97,12 +113,13 @@ function bruteForce(history: readonly RegisterOperation[]): boolean {
 }
 
 function randomHistory(random: Random): RegisterOperation[] {
-  const values = ["a", "b", "c", null];
+  const values = ["1", "2", "c", null];
   return Array.from({ length: random.between(1, 7) }, () => {
     const invokedMs = random.below(20);
     const returnedMs = random.chance(0.15) ? Infinity : invokedMs + random.below(8);
     const value = random.pick(values);
     if (random.chance(0.5)) return { invokedMs, returnedMs, found: value };
+    if (random.chance(0.3)) return { invokedMs, returnedMs, adds: 1n };
     return { invokedMs, returnedMs, leaves: value, ...(random.chance(0.3) && { existed: random.chance(0.5) }) };
   });
 }

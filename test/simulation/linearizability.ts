@@ -19,6 +19,8 @@ export interface RegisterOperation {
   readonly existed?: boolean;
   /** What the register holds afterwards; absent: what it held before. null: nothing. */
   readonly leaves?: string | null;
+  /** Instead of `leaves`: what is added to the number that the register must hold. Nothing counts as 0. */
+  readonly adds?: bigint;
 }
 
 /** The answer that cannot be explained, or that the history is linearizable. */
@@ -99,13 +101,16 @@ export function checkRegister(operations: readonly RegisterOperation[], initial:
 
 /** What the register holds after the operation; undefined when the operation cannot have found what it holds. */
 export function outcome(
-  { found, existed, leaves }: RegisterOperation,
+  { found, existed, leaves, adds }: RegisterOperation,
   value: string | null,
 ): string | null | undefined {
   if (found !== undefined && found !== value) return undefined;
   if (existed !== undefined && existed !== (value !== null)) return undefined;
+  if (adds !== undefined) return value === null || isNumber(value) ? `${BigInt(value ?? 0) + adds}` : undefined;
   return leaves === undefined ? value : leaves;
 }
+
+const isNumber = (value: string): boolean => /^-?\d+$/.test(value);
 
 /** Calls and answers by their times; at equal times calls come first, since the operations then overlap. */
 function momentsOf(operations: readonly RegisterOperation[]): Moment {

@@ -8,7 +8,9 @@ import type { Effect } from "../../internal/replication/core/effect.js";
 import type { Event } from "../../internal/replication/core/event.js";
 import type { CoreState } from "../../internal/replication/core/state.js";
 import type { Replicator } from "../../internal/replication/replicator.js";
-import type { Store } from "../../internal/store/store.js";
+import type { EvaluationView } from "../../internal/store/evaluate.js";
+import { Overlay } from "../../internal/store/overlay.js";
+import type { Store, TxnOperation, WriteCommand, WriteOptions } from "../../internal/store/store.js";
 import { recordEnd } from "../../internal/wal/record.js";
 import type { Hooks, Step } from "./hooks.js";
 import type { Alterations } from "./sim-node.js";
@@ -36,6 +38,15 @@ function withAcks(effects: readonly Effect[], matchSeq: (matchSeq: Seq) => Seq):
     const { message } = effect;
     return Object.assign({}, effect, { message: Object.assign({}, message, { matchSeq: matchSeq(message.matchSeq) }) });
   });
+}
+
+/** As if nothing were in flight. */
+const withoutOverlay = (view: EvaluationView): EvaluationView => ({ ...view, overlay: new Overlay() });
+
+function withoutCondition(command: WriteCommand): WriteCommand {
+  if (!("condition" in command)) return command;
+  const { condition: _, ...rest } = command;
+  return rest;
 }
 
 /** By name; made anew for each seed. */
@@ -273,6 +284,122 @@ export const plantedFaults: Readonly<Record<string, () => Planted>> = {
   "loses what it answered with a snapshot": () => ({ hooks: { restoresNoAnswers: true } }),
 
   "does not look for a write in flight": () => ({ hooks: { findsNothingInFlight: true } }),
+
+  "judges conditions without what is in flight": () => ({
+    hooks: {
+      evaluate: (real, commands, view) => {
+        const judged = real(commands, withoutOverlay(view));
+        return judged.refusal ? judged : real(commands.map(withoutCondition), view);
+      },
+    },
+  }),
+
+  "counts up without what is in flight": () => ({
+    hooks: {
+      evaluate: (real, commands, view) => {
+        const right = real(commands, view);
+        if (commands.some(({ kind }) => kind !== "increment")) return right;
+        const { changes, results } = real(commands, withoutOverlay(view));
+        const [change, stale] = [right.changes[0], changes[0]];
+        if (change?.kind !== "put" || stale?.kind !== "put") return right;
+        return { ...right, results, changes: [{ ...change, value: stale.value }] };
+      },
+    },
+  }),
+
+  "answers by what is in flight before that is committed": () => ({
+    hooks: { evaluate: (real, commands, view) => ({ ...real(commands, view), seenSeq: seq(0) }) },
+  }),
+
+  "compares by what is in flight before that is committed": () => ({
+    hooks: { evaluateTxn: (real, txn, view) => ({ ...real(txn, view), seenSeq: seq(0) }) },
+  }),
+
+  "reads in a transaction after all its writes": () => ({
+    hooks: {
+      evaluateTxn: (real, txn, view) => {
+        const orderOf = (operations: readonly TxnOperation[]): number[] => {
+          const places = operations.map((_, i) => i);
+          const reads = places.filter((i) => operations[i]?.kind === "get");
+          return [...places.filter((i) => operations[i]?.kind !== "get"), ...reads];
+        };
+        const [then, others] = [orderOf(txn.then), orderOf(txn.else)];
+        const moved = {
+          compares: txn.compares,
+          then: then.map((i) => txn.then[i]!),
+          else: others.map((i) => txn.else[i]!),
+        };
+        const evaluation = real(moved, view);
+        const order = evaluation.succeeded ? then : others;
+        return { ...evaluation, results: evaluation.results.map((_, i) => evaluation.results[order.indexOf(i)]!) };
+      },
+    },
+  }),
+
+  "leaves a key behind when it removes a range": () => ({
+    alterations: {
+      engine: (engine) => {
+        const real = engine.apply.bind(engine);
+        engine.apply = (at, nowMs, operation) =>
+          operation.kind === "delete-range"
+            ? real(at, nowMs, { ...operation, start: Buffer.concat([operation.start, Buffer.from([0])]) })
+            : real(at, nowMs, operation);
+      },
+    },
+  }),
+
+  "makes a write again that another master has made": () => {
+    /** By write: the epoch in which it was sent first. */
+    const epochs = new Map<string, number>();
+    return inStore((store) => {
+      const forgetful = (options: WriteOptions | undefined): WriteOptions | undefined => {
+        if (!options?.retry) return options;
+        const { retry, ...rest } = options;
+        const name = `${retry.clientId} ${retry.clientSeq}`;
+        const first = epochs.get(name) ?? store.last.epoch;
+        epochs.set(name, first);
+        return store.last.epoch > first ? rest : options;
+      };
+      const write = store.write.bind(store);
+      store.write = (commands, options) => write(commands, forgetful(options));
+      const transact = store.transact.bind(store);
+      store.transact = (txn, options) => transact(txn, forgetful(options));
+    });
+  },
+
+  "gives the value after for the value before": () => ({ hooks: { showsTheValueAfter: true } }),
+
+  "tells who watches one key nothing of ranges": () => ({
+    hooks: {
+      clipped: (real, event, filter) =>
+        event.type === "delete-range" && filter && "key" in filter ? undefined : real(event, filter),
+    },
+  }),
+
+  "tells who watches a range of all that was removed": () => ({
+    hooks: {
+      clipped: (real, event, filter) =>
+        event.type === "delete-range" && real(event, filter) ? event : real(event, filter),
+    },
+  }),
+
+  "leaves out a key when it scans downwards": () =>
+    inStore((store) => {
+      const real = store.scan.bind(store);
+      store.scan = (request) => {
+        const page = real(request);
+        return request.reverse && page.entries.length > 1 ? { ...page, entries: page.entries.slice(1) } : page;
+      };
+    }),
+
+  "counts what is past its deadline": () => ({
+    alterations: {
+      engine: (engine) => {
+        const real = engine.count.bind(engine);
+        engine.count = (range, _nowMs, from, looksMax) => real(range, epochMs(0), from, looksMax);
+      },
+    },
+  }),
 
   "skips an event when a watch goes from behind to live": () => ({
     alterations: {

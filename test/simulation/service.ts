@@ -12,18 +12,34 @@ import {
   type RetryKey,
   type UpdateEvent,
   type UpdatesPage,
-  type WriteCommand,
+  type KeyFilter,
+  type TxnReceipt,
   type WriteReceipt,
 } from "../../internal/store/store.js";
-import { forkOf, isPartOf, type LedgerRecord, recordOn, retryName, show } from "./ledger.js";
+import {
+  forkOf,
+  isPartOf,
+  isWithin,
+  type LedgerRecord,
+  type ModelEntry,
+  type ModelEvent,
+  type ModelRange,
+  recordOn,
+  retryName,
+  show,
+} from "./ledger.js";
 import type { Counts } from "./counts.js";
+import { agrees, answerText, eventText, judge, refusalText, type Ruling, type Wish } from "./oracle.js";
 import type { Rooms, SimNode } from "./sim-node.js";
 import type { Watch } from "./watch.js";
+import { described, hasChanged } from "./wishes.js";
 import type { World } from "./world.js";
 
 export interface KeyValue {
   readonly key: string;
   readonly value: string | null;
+  /** 0: there is none. */
+  readonly modSeq: number;
   readonly point: ReadPoint;
 }
 
@@ -31,6 +47,21 @@ export interface WriteOptions {
   readonly acknowledge?: "kept" | "committed";
   readonly timeoutMs?: number;
   readonly retry?: RetryKey;
+}
+
+/** Where a follower stands. */
+interface Place {
+  readonly token?: Uint8Array;
+  readonly seq: number;
+  readonly record?: LedgerRecord | undefined;
+}
+
+/** Of which events a follower wants to know, and what of them. Neither `key` nor `range`: all. */
+export interface EventView {
+  readonly key?: string;
+  readonly range?: ModelRange;
+  readonly wantPrevious: boolean;
+  readonly keysOnly: boolean;
 }
 
 const bytesOf = (text: string): Uint8Array => encoder.encode(text);
@@ -59,46 +90,73 @@ export class Service {
     const { store } = await this.#admit(node, consistency, signal);
     const point = store.readPoint();
     const entry = store.get(bytesOf(key));
-    const value = entry ? textOf(entry.value) : null;
+    const found = entry ? `${textOf(entry.value)} @${entry.createSeq}, ${entry.modSeq}` : "nothing";
     const record = this.#expectFresh(node, point, consistency, top);
     if (record) {
-      const expected = visible(record, key, point.nowMs);
-      if (expected !== value) {
+      const model = visible(record, key, point.nowMs);
+      const expected = model ? `${model.value} @${model.createSeq}, ${model.modSeq}` : "nothing";
+      if (expected !== found) {
         this.#world.violate(
           "a read shows the state of its position",
-          `${node.name} shows ${key} = ${value} at ${show(record)}, where it is ${expected}`,
+          `${node.name} shows ${key} = ${found} at ${show(record)}, where it is ${expected}`,
         );
       }
     }
-    return { key, value, point };
+    return { key, value: entry ? textOf(entry.value) : null, modSeq: entry?.modSeq ?? 0, point };
   }
 
   async scan(
     node: SimNode,
-    limit: number,
+    { start, end, limit, reverse }: ModelRange & { readonly limit: number; readonly reverse: boolean },
     consistency: ReadConsistency,
     signal: AbortSignal,
   ): Promise<{ readonly keys: number; readonly point: ReadPoint }> {
     const { top } = this.#watch.ledger;
     const { store } = await this.#admit(node, consistency, signal);
-    const page = store.scan({ start: new Uint8Array(0), limit, maxBytes: 1 << 20, keysOnly: false });
+    const range = { start: bytesOf(start), ...(end !== undefined && { end: bytesOf(end) }) };
+    const page = store.scan({ ...range, limit, maxBytes: 1 << 20, keysOnly: false, reverse });
     const { point } = page;
     const found = page.entries.map(({ key, value }) => `${textOf(key)}=${textOf(value)}`);
     const record = this.#expectFresh(node, point, consistency, top);
     if (record) {
-      const all = [...record.state.keys()].sort().flatMap((key) => {
-        const value = visible(record, key, point.nowMs);
-        return value === null ? [] : [`${key}=${value}`];
-      });
-      const expected = all.slice(0, limit);
-      if (found.join() !== expected.join()) {
+      const all = keysWithin(record, { start, end }, point.nowMs);
+      if (reverse) all.reverse();
+      const expected = all.slice(0, limit).map((key) => `${key}=${record.state.get(key)?.value}`);
+      if (found.join() !== expected.join() || (page.next === undefined) !== all.length <= limit) {
+        const rest = page.next ? `, and goes on at ${textOf(page.next)}` : "";
         this.#world.violate(
           "a read shows the state of its position",
-          `${node.name} scans ${found.join()} at ${show(record)}, where there is ${expected.join()}`,
+          `${node.name} scans ${found.join()}${rest} at ${show(record)}, where there is ${expected.join()} of ${all.length}`,
         );
       }
     }
     return { keys: found.length, point };
+  }
+
+  async count(
+    node: SimNode,
+    { start, end }: ModelRange,
+    consistency: ReadConsistency,
+    signal: AbortSignal,
+  ): Promise<{ readonly count: number; readonly point: ReadPoint }> {
+    const { top } = this.#watch.ledger;
+    const { store } = await this.#admit(node, consistency, signal);
+    const range = { start: bytesOf(start), ...(end !== undefined && { end: bytesOf(end) }) };
+    // So few keys are counted on the tick of the call.
+    const counting = store.count(range, undefined, signal);
+    const applied = this.#watch.appliedOn(node);
+    const { count, point } = await counting;
+    const record = this.#expectFresh(node, point, consistency, top, applied);
+    if (record) {
+      const expected = keysWithin(record, { start, end }, point.nowMs).length;
+      if (count !== expected) {
+        this.#world.violate(
+          "a read shows the state of its position",
+          `${node.name} counts ${count} keys from ${start} to ${end} at ${show(record)}, where there are ${expected}`,
+        );
+      }
+    }
+    return { count, point };
   }
 
   async #admit(node: SimNode, consistency: ReadConsistency, signal: AbortSignal): Promise<Rooms> {
@@ -128,28 +186,17 @@ export class Service {
     point: ReadPoint,
     consistency: ReadConsistency,
     top: LedgerRecord,
+    applied = this.#watch.appliedOn(node),
   ): LedgerRecord | undefined {
     const record = this.#watch.recordAt(node, point.position);
-    if (!record || record !== this.#watch.appliedOn(node)) {
+    if (!record || record !== applied) {
       this.#world.violate(
         "a read names the position that it shows",
         `${node.name} names (${point.position.epoch}, ${point.position.seq}), and has applied ${node.rooms?.store.appliedSeq}`,
       );
       return undefined;
     }
-    if (consistency.linearizable === true) {
-      const { commit } = record.cluster;
-      if (
-        (commit === "majority" || this.#watch.lossy.size === 0) &&
-        !isPartOf(top, record) &&
-        !this.#mayMiss(record, top)
-      ) {
-        this.#world.violate(
-          "a linearizable read sees what was committed before it came",
-          `${node.name} shows ${show(record)}, ${show(top)} had been committed`,
-        );
-      }
-    }
+    if (consistency.linearizable === true) this.#expectSees(node, record, top);
     const seen = consistency.atLeast && this.#records.get(consistency.atLeast);
     if (seen && !isPartOf(seen, record)) {
       this.#world.violate(
@@ -167,6 +214,17 @@ export class Service {
     }
     if (maxStalenessMs !== undefined) this.#expectYoung(node, record, maxStalenessMs);
     return record;
+  }
+
+  /** What is linearizable sees what had been committed when it came. */
+  #expectSees(node: SimNode, record: LedgerRecord, top: LedgerRecord): void {
+    const { commit } = record.cluster;
+    if (commit === "master" && this.#watch.lossy.size > 0) return;
+    if (isPartOf(top, record) || this.#mayMiss(record, top)) return;
+    this.#world.violate(
+      "a linearizable answer sees what was committed before it was asked for",
+      `${node.name} shows ${show(record)}, ${show(top)} had been committed`,
+    );
   }
 
   /** What was committed so long ago must be in what is shown, as far as the node's own master knew of it. */
@@ -193,16 +251,86 @@ export class Service {
 
   // ---- writes ----------------------------------------------------------------------------------------------------------
 
-  async write(node: SimNode, commands: readonly WriteCommand[], options: WriteOptions): Promise<WriteReceipt> {
-    const { store } = node.mustRooms;
+  async write(
+    node: SimNode,
+    wish: Wish,
+    wanted: WriteOptions,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<WriteReceipt | TxnReceipt> {
+    const { store, replicator } = node.mustRooms;
+    const options = { ...wanted, confirm: () => replicator.linearizableSeq(signal) };
     const before = this.#watch.appliedOn(node);
-    const receipt = await this.#alive(node, store.write(commands, options));
+    const { top } = this.#watch.ledger;
+    const writing = wish.kind === "write" ? store.write(wish.commands, options) : store.transact(wish.txn, options);
+    let receipt: WriteReceipt | TxnReceipt;
+    try {
+      receipt = await this.#alive<WriteReceipt | TxnReceipt>(node, writing);
+    } catch (error) {
+      const refusal = refusalText(error);
+      if (refusal !== undefined) this.#expectRefusal(node, wish, before, refusal);
+      throw error;
+    }
     const record = this.#acknowledged(node, receipt.position, options);
     if (record) {
       this.#records.set(receipt.token, record);
-      this.#expectSameAnswer(node, record, before, options, receipt, JSON.stringify(receipt.results));
+      const answer = answerText(receipt);
+      this.#expectSameAnswer(node, record, before, options, receipt, answer);
+      this.#expectAnswer(node, wish, record, answer, hasChanged(wish, receipt));
+      if (!receipt.repeated && wanted.acknowledge !== "kept") this.#expectSees(node, record, top);
     }
     return receipt;
+  }
+
+  /** What an answer says is fully determined by the state before its record; where it made none, by the state that its place names. */
+  #expectAnswer(node: SimNode, wish: Wish, record: LedgerRecord, answer: string, hasMadeRecord: boolean): void {
+    const { prev, timestampMs } = record;
+    this.#counts.note(`answers of a ${wish.kind} judged${hasMadeRecord ? "" : " that changed nothing"}`);
+    const rulings =
+      hasMadeRecord && prev ? [this.#judge(wish, prev, timestampMs, record.seq)] : this.#judgeAt(wish, record);
+    const made = record.events.filter(({ type }) => type !== "expire" && type !== "evict").map(eventText);
+    const explains = (ruling: Ruling): boolean =>
+      agrees(ruling, answer) && (hasMadeRecord ? ruling.events.join() === made.join() : ruling.events.length === 0);
+    if (rulings.some(explains)) return;
+    const [ruling] = rulings;
+    const what = hasMadeRecord ? `, by a record that says ${made.join()}` : "";
+    this.#world.violate(
+      "an answer is what the state at its place says",
+      `${node.name} answers ${described(wish)} with ${answer} at ${show(record)}${what}; it should be ${ruling?.answer} by ${ruling?.events.join()}`,
+    );
+  }
+
+  /** A refusal names no place: it has to be right at one between the call and the answer. */
+  #expectRefusal(node: SimNode, wish: Wish, before: LedgerRecord | undefined, refusal: string): void {
+    const after = this.#watch.appliedOn(node);
+    if (!before || !after || !isPartOf(before, after)) return;
+    this.#counts.note("refusals judged");
+    let at = after;
+    for (;;) {
+      if (this.#judgeAt(wish, at).some((ruling) => agrees(ruling, refusal))) return;
+      if (at === before || !at.prev) break;
+      at = at.prev;
+    }
+    const [ruling] = this.#judgeAt(wish, after);
+    this.#world.violate(
+      "a refusal is right at some place after its call",
+      `${node.name} refuses ${described(wish)} with ${refusal}; it should be ${ruling?.answer} at ${show(after)}, and nowhere since ${show(before)} it is that`,
+    );
+  }
+
+  #judge(wish: Wish, base: LedgerRecord, nowMs: number, ownSeq = base.seq + 1): Ruling {
+    const { state } = base;
+    const seqOf = (token: Uint8Array): number | undefined => {
+      const record = this.#records.get(token);
+      return record && isPartOf(record, base) ? record.seq : undefined;
+    };
+    return judge(wish, { state, nowMs, ownSeq, seqOf });
+  }
+
+  /** By all moments at which the state of a record may have been looked at: deadlines pass without a record. */
+  #judgeAt(wish: Wish, record: LedgerRecord): readonly Ruling[] {
+    const deadlines = [...record.state.values()].flatMap(({ expiresAtMs }) => expiresAtMs ?? []);
+    const times = [record.timestampMs, ...deadlines.filter((deadline) => deadline > record.timestampMs)];
+    return times.map((timeMs) => this.#judge(wish, record, timeMs));
   }
 
   async produce(
@@ -324,30 +452,35 @@ export class Service {
   /** A page of updates after a token, or after the beginning; checked to be all that there is up to where it ends. */
   async updates(
     node: SimNode,
-    after: { readonly token?: Uint8Array; readonly seq: number; readonly record?: LedgerRecord | undefined },
+    after: Place,
+    view: EventView,
     limit: number,
     waitMs: number,
     signal: AbortSignal,
   ): Promise<UpdatesPage & { readonly record: LedgerRecord }> {
+    const { filter, wantPrevious } = eventsWanted(view);
     const page = await this.#alive(
       node,
       node.mustRooms.store.updates({
         after: toSeq(after.seq),
         ...(after.token && { afterToken: after.token }),
+        ...(filter && { filter }),
+        ...(wantPrevious && { wantPrevious }),
         limit,
         maxBytes: PAGE_BYTES,
         waitMs,
         signal,
       }),
     );
-    const record = this.checkEvents(node, after, page.events, page.next);
+    const record = this.checkEvents(node, after, { ...view, keysOnly: false }, page.events, page.next);
     return { ...page, record: record ?? this.#watch.ledger.root };
   }
 
   /** Checks that events are all that the node's history has from one place to another; gives the record of that, if it has one. */
   checkEvents(
     node: SimNode,
-    after: { readonly seq: number; readonly record?: LedgerRecord | undefined },
+    after: Pick<Place, "seq" | "record">,
+    view: EventView,
     events: readonly UpdateEvent[],
     next: Position,
   ): LedgerRecord | undefined {
@@ -369,23 +502,43 @@ export class Service {
         `${node.name} goes on from ${show(after.record)} to ${show(end)}`,
       );
     }
-    const expected: string[] = [];
-    for (let at = end; at.seq > after.seq && at.prev; at = at.prev) {
-      expected.unshift(
-        ...at.events.map(
-          ({ type, key, value }) => `${at.epoch}/${at.seq} ${type} ${key}=${type === "put" ? value : ""}`,
-        ),
-      );
-    }
-    const found = events.map(
-      ({ position, key, value, type }) => `${position.epoch}/${position.seq} ${type} ${textOf(key)}=${textOf(value)}`,
-    );
+    const compactSeq = node.watched?.store.compactSeq ?? 0;
+    const isCompacted = events.map(({ previousCompacted }) => previousCompacted === true);
+    this.#counts.note("values before that were compacted", isCompacted.filter(Boolean).length);
+    const records: LedgerRecord[] = [];
+    for (let at = end; at.seq > after.seq && at.prev; at = at.prev) records.unshift(at);
+    const wanted = records.flatMap((at) => eventsIn(at, view).map((event) => ({ at, event })));
+    const isPart = wanted.map(({ at, event }) => !at.events.includes(event));
+    this.#counts.note("ranges given in part", isPart.filter(Boolean).length);
+    const expected = wanted.map(({ at, event }, i) => {
+      const { previous } = event;
+      // What the log no longer holds is said to be missing, and only that.
+      const mayBeMissing = previous !== undefined && previous.modSeq <= compactSeq && isCompacted[i] === true;
+      const before = !view.wantPrevious || !previous ? "" : mayBeMissing ? " compacted" : ` was ${previous.value}`;
+      const shown = view.keysOnly && event.type === "put" ? { ...event, value: "" } : event;
+      return `${at.epoch}/${at.seq} ${eventText(shown)}${before}`;
+    });
+    const found = events.map((event) => {
+      const { position, key, value, type, rangeEnd, expiresAtMs, previous, previousCompacted } = event;
+      const about = {
+        type,
+        key: textOf(key),
+        value: textOf(value),
+        rangeEnd: rangeEnd && textOf(rangeEnd),
+        expiresAtMs,
+      };
+      const before = previous ? ` was ${textOf(previous)}` : previousCompacted ? " compacted" : "";
+      return `${position.epoch}/${position.seq} ${eventText(about)}${before}`;
+    });
     if (found.join() !== expected.join()) {
       this.#world.violate(
         "updates are complete and in order",
-        `${node.name} gives ${found.join()} after seq ${after.seq} up to ${show(end)}, where there is ${expected.join()}`,
+        `${node.name} gives ${found.join()} after seq ${after.seq} up to ${show(end)}, where there is ${expected.join()} (${JSON.stringify(view)})`,
       );
     }
+    this.#counts.note("events given", found.length);
+    if (view.range) this.#counts.note("events given through a filter", found.length);
+    if (view.wantPrevious) this.#counts.note("values before that were given", events.filter((e) => e.previous).length);
     return end;
   }
 
@@ -410,7 +563,46 @@ export class Service {
 }
 
 /** What a read at the master's time sees. */
-function visible(record: LedgerRecord, key: string, nowMs: number): string | null {
+function visible(record: LedgerRecord, key: string, nowMs: number): ModelEntry | undefined {
   const entry = record.state.get(key);
-  return entry && !(entry.expiresAtMs !== undefined && entry.expiresAtMs <= nowMs) ? entry.value : null;
+  return entry && (entry.expiresAtMs === undefined || entry.expiresAtMs > nowMs) ? entry : undefined;
+}
+
+function keysWithin(record: LedgerRecord, range: ModelRange, nowMs: number): string[] {
+  return [...record.state.keys()].filter((key) => isWithin(key, range) && visible(record, key, nowMs)).sort();
+}
+
+/** What is wanted of events, in the words of the store. */
+export function eventsWanted({ key, range, wantPrevious, keysOnly }: EventView): {
+  readonly filter?: KeyFilter;
+  readonly wantPrevious?: true;
+  readonly keysOnly?: true;
+} {
+  const filter =
+    key !== undefined
+      ? { key: bytesOf(key) }
+      : range && { range: { start: bytesOf(range.start), ...(range.end && { end: bytesOf(range.end) }) } };
+  return {
+    ...(filter && { filter }),
+    ...(wantPrevious && { wantPrevious }),
+    ...(keysOnly && { keysOnly }),
+  };
+}
+
+/** The events of a record that a view lets through; of a removed range, what lies within it. */
+function eventsIn({ events }: LedgerRecord, { key, range }: EventView): readonly ModelEvent[] {
+  if (key === undefined && !range) return events;
+  return events.flatMap((event): ModelEvent[] => {
+    const isRange = event.type === "delete-range";
+    const removed = { start: event.key, end: event.rangeEnd };
+    if (key !== undefined) {
+      if (!isRange) return event.key === key ? [event] : [];
+      return isWithin(key, removed) ? [{ ...event, type: "delete", key, rangeEnd: undefined }] : [];
+    }
+    if (!range) return [event];
+    if (!isRange) return isWithin(event.key, range) ? [event] : [];
+    const start = event.key > range.start ? event.key : range.start;
+    const ends = [event.rangeEnd, range.end].filter((end) => end !== undefined).sort();
+    return ends[0] === undefined || start < ends[0] ? [{ ...event, key: start, rangeEnd: ends[0] }] : [];
+  });
 }

@@ -48,7 +48,10 @@ test("faults that are planted into the production code are found", { timeout: PA
     "counts copies of records of older epochs",
     "forgets its promise when it is started again",
     "goes by the replica's own high-water mark",
+    "judges conditions without what is in flight",
+    "makes a write again that another master has made",
     "promises an epoch to a candidate that is behind",
+    "reads in a transaction after all its writes",
     "serves a snapshot that is half loaded",
     "shows a state that is being made anew",
   ];

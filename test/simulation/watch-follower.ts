@@ -5,8 +5,9 @@
 import { type Watch as KeyWatch, type WatchBatch, WatchError } from "../../internal/watch/watch-types.js";
 import { seq as toSeq } from "../../internal/base/position.js";
 import { StoreError } from "../../internal/store/store.js";
-import type { FollowerOptions } from "./follower.js";
+import { eventView, type FollowerOptions } from "./follower.js";
 import { isPartOf, type LedgerRecord } from "./ledger.js";
+import { type EventView, eventsWanted } from "./service.js";
 import type { SimNode } from "./sim-node.js";
 
 interface Place {
@@ -53,6 +54,7 @@ export class WatchFollower {
       act();
     };
     const controller = new AbortController();
+    const view = eventView(random);
     // It leaves after a while, or when the process is gone, of which nobody tells it.
     const impatience = world.after(random.pick([20, 300, 3000]), undefined, "watch follower leaves", () =>
       finish(() => {
@@ -67,18 +69,20 @@ export class WatchFollower {
       let watch: KeyWatch;
       try {
         const after = token ? { token } : { seq: toSeq(seq) };
-        watch = node.rooms.hub.open({ after, signal: controller.signal });
+        watch = node.rooms.hub.open({ after, ...eventsWanted(view), signal: controller.signal });
       } catch (error) {
         return finish(() => this.#refused(error, node, true));
       }
-      void this.#take(node, watch, () => over).then(
+      void this.#take(node, watch, view, () => over).then(
         () => finish(() => this.#again(10)),
-        (error: unknown) => finish(() => this.#refused(error, node, false)),
+        // The ledger learns of a mastership after the event that begins it, and this may be that event.
+        (error: unknown) =>
+          void world.after(0, undefined, "watch ends", () => finish(() => this.#refused(error, node, false))),
       );
     });
   }
 
-  async #take(node: SimNode, watch: KeyWatch, isOver: () => boolean): Promise<void> {
+  async #take(node: SimNode, watch: KeyWatch, view: EventView, isOver: () => boolean): Promise<void> {
     const { random, world, counts, watch: watched } = this.#options;
     for (;;) {
       const step = await watch.next();
@@ -92,7 +96,7 @@ export class WatchFollower {
         counts.note("batches of watches that were cut off at once");
         return;
       }
-      this.#received(node, step.value);
+      this.#received(node, view, step.value);
       // A slow reader, now and then.
       if (random.chance(0.2)) {
         await new Promise<void>((resolve) => world.after(random.pick([5, 200]), undefined, "slow reader", resolve));
@@ -101,11 +105,11 @@ export class WatchFollower {
     }
   }
 
-  #received(node: SimNode, batch: WatchBatch): void {
+  #received(node: SimNode, view: EventView, batch: WatchBatch): void {
     const { service } = this.#options;
     this.batches++;
     if (!batch.token) return this.#options.world.violate("a batch of small records is whole", node.name);
-    const record = service.checkEvents(node, this.#place, batch.events, batch.position);
+    const record = service.checkEvents(node, this.#place, view, batch.events, batch.position);
     if (record) this.#place = { token: batch.token, seq: batch.position.seq, record };
   }
 

@@ -8,10 +8,11 @@ import { type Position, seq as toSeq } from "../../internal/base/position.js";
 import type { CoreState } from "../../internal/replication/core/state.js";
 import type { Ack } from "../../internal/replication/core/message.js";
 import type { PromiseReply, PromiseRequest } from "../../internal/replication/peer.js";
-import { forkOf, isPartOf, Ledger, type LedgerRecord, show, votersOf } from "./ledger.js";
+import { forkOf, isPartOf, isWithin, Ledger, type LedgerRecord, show, votersOf } from "./ledger.js";
 import type { KeyOperation } from "./client.js";
 import type { Counts } from "./counts.js";
 import type { Rooms, SimNode } from "./sim-node.js";
+import { REGISTERS } from "./wishes.js";
 import type { World } from "./world.js";
 
 /** What is known of one node id: of one data directory, from its birth to its wiping. */
@@ -101,10 +102,12 @@ export class Watch {
         return;
       }
       this.#counts.note("writes made again after their client was forgotten");
-      for (const { type, key, value } of record.events) {
+      for (const { type, key, value, rangeEnd: end } of record.events) {
         if (type === "expire" || type === "evict") continue;
         const leaves = type === "put" ? (value ?? null) : null;
-        this.unasked.push({ client: -1, key, what: "again", invokedMs: 0, returnedMs: Infinity, leaves });
+        const keys = type === "delete-range" ? REGISTERS.filter((each) => isWithin(each, { start: key, end })) : [key];
+        for (const each of keys)
+          this.unasked.push({ client: -1, key: each, what: "again", invokedMs: 0, returnedMs: Infinity, leaves });
       }
     }
   }
@@ -112,6 +115,7 @@ export class Watch {
   #noteRemovals({ events }: LedgerRecord): void {
     for (const { type, key, value } of events) {
       if (type === "expire") this.#counts.note("keys expired");
+      if (type === "delete-range") this.#counts.note("ranges removed");
       if (type !== "evict" || value === undefined) continue;
       this.#counts.note("keys evicted");
       const when = { invokedMs: this.#world.nowMs, returnedMs: Infinity };

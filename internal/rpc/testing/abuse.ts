@@ -11,6 +11,8 @@ export interface Target {
 export interface Attack {
   /** Those that the server has not closed. */
   readonly open: number;
+  /** Of those that it has closed, how long the longest stood. */
+  readonly longestMs: number;
   /** Resolves once the server has closed them all. */
   readonly ended: Promise<void>;
   /** Gives up. */
@@ -52,6 +54,7 @@ const CONNECTING_MAX = 100;
 export function attack(count: number, { host, port }: Target, act: (socket: Socket) => void): Attack {
   const sockets = new Set<Socket>();
   let left = count;
+  let longestMs = 0;
   let finish = (): void => undefined;
   const ended = new Promise<void>((resolve) => (finish = resolve));
   const open = (): void => {
@@ -59,16 +62,17 @@ export function attack(count: number, { host, port }: Target, act: (socket: Sock
     left--;
     const socket = connectSocket(port, host);
     sockets.add(socket);
-    let isConnected = false;
+    let sinceMs: number | undefined;
     socket.once("connect", () => {
-      isConnected = true;
+      sinceMs = performance.now();
       act(socket);
       open();
     });
     socket.on("error", () => undefined);
     socket.on("close", () => {
       sockets.delete(socket);
-      if (!isConnected) open();
+      if (sinceMs === undefined) open();
+      else longestMs = Math.max(longestMs, performance.now() - sinceMs);
       if (sockets.size === 0 && left === 0) finish();
     });
   };
@@ -76,6 +80,9 @@ export function attack(count: number, { host, port }: Target, act: (socket: Sock
   return {
     get open() {
       return sockets.size + left;
+    },
+    get longestMs() {
+      return longestMs;
     },
     ended,
     end: () => {

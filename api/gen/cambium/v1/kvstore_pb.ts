@@ -2068,7 +2068,9 @@ export const EventTypeSchema: GenEnum<EventType> = /*@__PURE__*/
  * Errors common to all writes: FAILED_PRECONDITION with NotMaster; RESOURCE_EXHAUSTED (disk full, storage limits, too many
  * writes in flight; nothing was changed); UNAVAILABLE with OutcomeUnknown, also when the quorum did not answer in time
  * (`replication.write_timeout`); with a condition (`if_absent`, `if_seq`, `if_token`) FAILED_PRECONDITION with
- * ConditionFailed, and ABORTED with LineageLost for a token whose history was lost.
+ * ConditionFailed, and ABORTED with LineageLost for a token whose history was lost. What changes nothing (a condition that fails,
+ * the removal of an absent key, a transaction that only reads) is answered once a majority of the voters has confirmed the
+ * master, as a linearizable read is; UNAVAILABLE when none does in time, and nothing was changed.
  *
  * Safe retries: every write may carry a `client_id` and a `client_seq`. The answer of a write that made a record is
  * remembered, in the replicated state, under both; the same write sent again with the same two, to whichever node is master

@@ -287,7 +287,8 @@ export type ConditionFailed = Message<"cambium.v1.ConditionFailed"> & {
   exists: boolean;
 
   /**
-   * The seq of the record that last changed it; 0 when it is absent.
+   * The seq of the record that last changed it; 0 when it is absent. Where an earlier operation of the same write would have
+   * changed it, the seq that this record would have had: read the key before you go by it.
    *
    * @generated from field: uint64 mod_seq = 3;
    */

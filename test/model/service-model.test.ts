@@ -29,7 +29,7 @@ import {
 } from "../harness/kv-requests.js";
 import { Service } from "../harness/service.js";
 
-const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 60);
+const RUNS = Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 40);
 /** Against hanging only. */
 const TIMEOUT_MS = Math.max(120_000, RUNS * 1000);
 
