@@ -33,7 +33,7 @@ export function connectionMetrics(
   registry.gauge(
     {
       name: "cambium_network_received_bytes_total",
-      help: "Bytes that came over connections to this node; with TLS, what was inside.",
+      help: "Bytes that came over connections to this node; with TLS, as they were on the wire.",
       type,
     },
     () => sum(receivedBytes, ({ bytesRead }) => bytesRead),
@@ -41,7 +41,7 @@ export function connectionMetrics(
   registry.gauge(
     {
       name: "cambium_network_sent_bytes_total",
-      help: "Bytes that went over connections to this node; with TLS, what was inside.",
+      help: "Bytes that went over connections to this node; with TLS, as they were on the wire.",
       type,
     },
     () => sum(sentBytes, ({ bytesWritten }) => bytesWritten),

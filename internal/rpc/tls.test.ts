@@ -112,7 +112,7 @@ describe("the port with TLS", () => {
     expect(await createClient(KVStore, transport).get({ key: "k" })).toMatchObject({ exists: false });
   });
 
-  test("is told of in the metrics: each connection once, with the bytes inside of it", async () => {
+  test("is told of in the metrics: each connection once, with the bytes that went over the wire", async () => {
     const registry = new Registry();
     const { port } = await start({ tls, registry });
     const sample = (name: string): number =>
@@ -121,8 +121,9 @@ describe("the port with TLS", () => {
     expect(await get(port)).toBe(200);
     await expect.poll(() => sample("connections")).toBe(1);
     expect(sample("connections_accepted_total")).toBe(2);
-    expect(sample("network_received_bytes_total")).toBeGreaterThan(100);
-    expect(sample("network_sent_bytes_total")).toBeGreaterThan(100);
+    // The handshakes alone have more than the request and its answer.
+    expect(sample("network_received_bytes_total")).toBeGreaterThan(500);
+    expect(sample("network_sent_bytes_total")).toBeGreaterThan(1000);
     socket.destroy();
     await expect.poll(() => sample("connections")).toBe(0);
     expect(sample("connections_accepted_total")).toBe(2);
