@@ -33,10 +33,10 @@ import { ChunkCodec } from "./chunk-codec.js";
 import type { RememberedClient } from "./retries.js";
 
 export const SNAPSHOT_HEADER_BYTES = 80;
-/** Contents grow no larger than this, but for one entry that alone is. */
-export const CHUNK_BYTES = 256 * 1024;
+/** Contents grow no larger than this, but for one entry that alone is: making a chunk must not hold up the event loop. */
+export const CHUNK_BYTES = 64 * 1024;
 
-/** The same of what is remembered, whose parts are small and many: making a chunk must not hold up the event loop. */
+/** The same of what is remembered, whose parts are small and many. */
 export const RETRIES_CHUNK_BYTES = 64 * 1024;
 
 const MAGIC = Buffer.from("CAMBSNAP");
