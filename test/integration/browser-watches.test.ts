@@ -1,13 +1,13 @@
 /** A page in a real browser, over HTTP/1.1, that watches more than a browser opens connections for. */
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import path from "node:path";
-import { build } from "esbuild";
 import type { Browser, Page as BrowserPage } from "playwright-core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { createClient, type UpdateEvent } from "../../api/client/node.js";
 import { launchBrowser } from "../harness/browser.js";
 import { CountedWay } from "../harness/counted-way.js";
 import { TestNode } from "../harness/node.js";
+import { servePage } from "../harness/page-server.js";
 import { until } from "../harness/until.js";
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
@@ -26,20 +26,7 @@ let way: CountedWay;
 let origin: string;
 
 beforeAll(async () => {
-  const bundle = await build({
-    entryPoints: [path.join(import.meta.dirname, "page", "watches.ts")],
-    bundle: true,
-    write: false,
-    format: "iife",
-    platform: "browser",
-  });
-  const script = bundle.outputFiles[0]!.text;
-  server = createServer((request, response) => {
-    if (request.url === "/page.js") response.setHeader("content-type", "text/javascript").end(script);
-    else response.setHeader("content-type", "text/html").end("<!doctype html><script src=/page.js></script>");
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  origin = `http://127.0.0.1:${(server.address() as { port: number }).port}`;
+  ({ server, origin } = await servePage("watches.ts"));
   directory = await mkdtemp(path.join(os.tmpdir(), "cambium-"));
   master = new TestNode({
     program: "master",

@@ -1,11 +1,10 @@
 /** A real browser that loads a page from one origin and talks to the nodes, which are others, with no gateway between. */
-import { createServer, type Server } from "node:http";
-import path from "node:path";
-import { build } from "esbuild";
+import type { Server } from "node:http";
 import type { Browser, Page as BrowserPage } from "playwright-core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { launchBrowser } from "../harness/browser.js";
 import { TestCluster } from "../harness/cluster.js";
+import { servePage } from "../harness/page-server.js";
 import { get } from "../harness/rpc.js";
 
 /** A name that its owner has made to mean this machine. */
@@ -19,22 +18,9 @@ let origin: string;
 let strangeOrigin: string;
 
 beforeAll(async () => {
-  const bundle = await build({
-    entryPoints: [path.join(import.meta.dirname, "page", "page.ts")],
-    bundle: true,
-    write: false,
-    format: "iife",
-    // Fails where anything of Node is in the way, as a web project's own bundler would.
-    platform: "browser",
-  });
-  const script = bundle.outputFiles[0]!.text;
-  server = createServer((request, response) => {
-    if (request.url === "/page.js") response.setHeader("content-type", "text/javascript").end(script);
-    else response.setHeader("content-type", "text/html").end("<!doctype html><script src=/page.js></script>");
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  origin = `http://127.0.0.1:${port}`;
+  const page = await servePage("page.ts");
+  const { port } = page;
+  ({ server, origin } = page);
   strangeOrigin = `http://localhost:${port}`;
   const cors = { server: { cors_origins: [origin] } };
   [browser, cluster] = await Promise.all([
