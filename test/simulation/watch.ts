@@ -102,7 +102,8 @@ export class Watch {
         return;
       }
       this.#counts.note("writes made again after their client was forgotten");
-      for (const { type, key, value, rangeEnd: end } of record.events) {
+      // Its caller may have been told of either.
+      for (const { type, key, value, rangeEnd: end } of [...other.events, ...record.events]) {
         if (type === "expire" || type === "evict") continue;
         const leaves = type === "put" ? (value ?? null) : null;
         const keys = type === "delete-range" ? REGISTERS.filter((each) => isWithin(each, { start: key, end })) : [key];
