@@ -18,6 +18,7 @@ import type { Identity } from "../identity/role.js";
 import type { Registry } from "../metrics/registry.js";
 import { callKey, type CallLog, type Outcome } from "./call-log.js";
 import type { Cors } from "./cors.js";
+import { framesKey } from "./direct-frames.js";
 import {
   answerCall,
   answerError,
@@ -30,6 +31,7 @@ import {
   isFull,
   isHttp2,
   unsentBytes,
+  writeFrame,
   writeHead,
 } from "./http-answer.js";
 import { Intake, type IntakeOfRequest } from "./intake.js";
@@ -266,6 +268,9 @@ export class Adapter {
         .set(connectionKey, connection)
         .set(callKey, noted);
       if (wantsJson(request)) values.set(jsonKey, true);
+      if (methodKind === "server_streaming") {
+        values.set(framesKey, { write: (frame) => writeFrame(response, frame) });
+      }
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       dropEndlessTimeouts(call.header);
       // The library would take as much memory at once as it says, of which nothing may ever come. That all of it comes, and no

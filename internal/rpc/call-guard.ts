@@ -5,6 +5,7 @@ import type { Access } from "../identity/access.js";
 import { IdentityError } from "../identity/identity-error.js";
 import { identityKey, jsonKey } from "./adapter.js";
 import { type Call, callKey } from "./call-log.js";
+import { framesKey } from "./direct-frames.js";
 import type { ErrorMap } from "./errors.js";
 import type { JsonBytes } from "./json-bytes.js";
 import { methodName } from "./method-name.js";
@@ -44,6 +45,15 @@ export function callGuard({
         if (identity.prefixes) access.checkKeys(method, identity, rule.reach(message));
       };
       if (!request.stream) check(request.message);
+      const frames = request.contextValues.get(framesKey);
+      if (frames) {
+        request.contextValues.set(framesKey, {
+          write(frame) {
+            access.checkCurrent(identity);
+            return frames.write(frame);
+          },
+        });
+      }
       const answer = await next(
         request.stream
           ? {

@@ -1,13 +1,16 @@
 /** What counts as a credential on the wire, what does not, and what becomes of those who try many. */
 import { connect as connectHttp2 } from "node:http2";
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
+import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { FakeClock } from "../base/clock.js";
+import { epoch, seq } from "../base/position.js";
 import { bearerToken, bearerTokenHash } from "../identity/bearer-token.js";
 import { Identities } from "../identity/identities.js";
 import type { IdentityEntry } from "../identity/identity-file.js";
+import type { WatchBatch } from "../watch/watch-types.js";
 import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -135,6 +138,21 @@ test("a stream ends when its identity is revoked, and others go on", async () =>
       for (;;) if ((await stream.next()).done === true) return "ended";
     })(),
   ).rejects.toMatchObject({ rawMessage: expect.stringContaining("expired or was revoked") });
+});
+
+test("a watch, whose frames go past the protocol library, ends like that too", async () => {
+  const { url, watches, identities } = await start();
+  const position = (at: number): WatchBatch => ({ events: [], position: { epoch: epoch(1), seq: seq(at) } });
+  const headers = { authorization: `Bearer ${reader}` };
+  const kv = createClient(KVStore, createConnectTransport({ baseUrl: url, httpVersion: "2" }));
+  const stream = kv.watch({}, { headers })[Symbol.asyncIterator]();
+  watches.onOpen = (watch) => void watch.give(position(1), position(2));
+  for (const at of [1n, 2n]) expect((await stream.next()).value).toMatchObject({ position: { seq: at } });
+  identities.replace(entries.filter(({ name }) => name !== "r"));
+  watches.opened[0]!.give(position(3));
+  const refusal = { code: Code.Unauthenticated, rawMessage: expect.stringContaining("expired or was revoked") };
+  await expect(stream.next()).rejects.toMatchObject(refusal);
+  expect(watches.openCount).toBe(0);
 });
 
 test("whoever tries many credentials waits for the answers, is cut off in the end, and holds up nobody with a good one", async () => {

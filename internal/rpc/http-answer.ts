@@ -97,7 +97,8 @@ export async function answerCall(answer: UniversalServerResponse, response: Http
     if (body) {
       for (; chunk && chunk.done !== true; chunk = await body.next()) {
         const frame = correct ? correct(chunk.value) : chunk.value;
-        if (!(response as ServerResponse).write(frame)) await drainedOrLeft(response);
+        const taken = writeFrame(response, frame);
+        if (taken) await taken;
         if (hasLeft(response)) return;
       }
       if (hasLeft(response)) return;
@@ -149,6 +150,12 @@ export function unsentBytes(response: HttpResponse): number {
 export function breakOff(response: HttpResponse): void {
   if ("stream" in response) (response.stream.session ?? response.stream).destroy();
   else (response.socket ?? response).destroy();
+}
+
+/** Undefined when more may be written at once; else a promise, which resolves when the caller has taken enough, or has left. */
+export function writeFrame(response: HttpResponse, frame: Uint8Array): Promise<void> | undefined {
+  if (hasLeft(response) || (response as ServerResponse).write(frame)) return undefined;
+  return drainedOrLeft(response);
 }
 
 function hasLeft(response: HttpResponse): boolean {

@@ -14,6 +14,7 @@ import { PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import type { UpdateEvent } from "../store/store.js";
 import type { WatchBatch } from "../watch/watch-types.js";
 import { bytesOfEvent, bytesToWire, eventToWire, positionToWire } from "./convert.js";
+import { frameOf } from "./direct-frames.js";
 import { type JsonBytes, type JsonFrame, jsonFrameOf } from "./json-bytes.js";
 
 const { events: EVENTS, position: POSITION, token: TOKEN, more: MORE } = WatchResponseSchema.field;
@@ -30,6 +31,7 @@ export class WatchEncoder {
   readonly #events = new WeakMap<UpdateEvent, Uint8Array>();
   readonly #texts = new WeakMap<WatchBatch, Uint8Array>();
   readonly #eventTexts = new WeakMap<UpdateEvent, Uint8Array>();
+  readonly #frames = { binary: new WeakMap<WatchBatch, Uint8Array>(), json: new WeakMap<WatchBatch, Uint8Array>() };
 
   constructor(options: { readonly jsonBytes: JsonBytes; readonly jsonOptions: Partial<JsonWriteOptions> }) {
     this.#jsonBytes = options.jsonBytes;
@@ -48,6 +50,21 @@ export class WatchEncoder {
     let message = this.#batches.get(batch);
     if (!message) this.#batches.set(batch, (message = this.#binary(batch)));
     return message;
+  }
+
+  /** The message of a batch as it is written to everybody who watches the same. */
+  frame(batch: WatchBatch, form: "binary" | "json"): Uint8Array {
+    const frames = this.#frames[form];
+    let frame = frames.get(batch);
+    if (!frame) {
+      const message = this.encode(batch, form);
+      const isJson = form === "json";
+      if (isJson) this.#jsonBytes.prepare(message);
+      const text = isJson ? toJsonString(WatchResponseSchema, message, this.#jsonOptions) : "";
+      frame = frameOf(isJson ? this.#jsonBytes.encode(text) : toBinary(WatchResponseSchema, message));
+      frames.set(batch, frame);
+    }
+    return frame;
   }
 
   #binary(batch: WatchBatch): WatchResponse {

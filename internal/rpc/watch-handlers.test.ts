@@ -132,6 +132,24 @@ describe.each(transports)("over %s", (_name, transportTo) => {
     expect(messages[1]!.events[2]!.previous).toBeUndefined();
   });
 
+  test("a watch gives small and large batches in turn, in order, and says at last how it ended", async () => {
+    const running = await start();
+    const sizes = Array.from({ length: 40 }, (_, at) => (at % 3 === 2 ? 20_000 : at));
+    const batches = sizes.map((size, at) => batch(at + 1, put(at + 1, `k${at}`, { value: bytes("v".repeat(size)) })));
+    running.watches.onOpen = (watch) => {
+      const resume = { seq: seq(40), token: tokenAt(40) };
+      watch.give(batch(0), ...batches).fail(new WatchError("too_slow", "slow", { resume }));
+    };
+    const got: string[] = [];
+    const failure = (async () => {
+      for await (const { events } of client(running, transportTo(running.url)).watch({})) {
+        got.push(...events.map(({ key, value }) => `${key} ${value.length}`));
+      }
+    })();
+    await expect(failure).rejects.toMatchObject({ code: Code.ResourceExhausted });
+    expect(got).toEqual(sizes.map((size, at) => `k${at} ${size}`));
+  });
+
   test("a stream of many watches gives the same, and says whose it is", async () => {
     const running = await start();
     giveAll(running.watches, batch(3), batch(7, ...events));

@@ -16,6 +16,8 @@ import {
 import { LineageLostSchema, LogRangeSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { type ResumePoint, WatchError } from "../watch/watch-types.js";
 import { identityKey, jsonKey } from "./adapter.js";
+import { COMPRESS_BYTES_MIN } from "./compression.js";
+import { framesKey } from "./direct-frames.js";
 import type { ErrorMap } from "./errors.js";
 import type { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
@@ -61,12 +63,22 @@ async function* watch(
   context: HandlerContext,
   { watches, limits, large, encoder }: WatchHandlerOptions,
 ): AsyncGenerator<WatchResponse> {
-  const { signal } = context;
+  const { signal, values } = context;
+  const form = formOf(context);
+  const frames = values.get(framesKey);
+  let hasBegun = false;
   let given: ResumePoint | undefined;
   for await (const batch of watches.open({ ...checkedWatch(request, "", limits), signal })) {
-    const turn = large.turnFor(encoder.bytesOf(batch), context);
+    const bytes = encoder.bytesOf(batch);
+    const turn = large.turnFor(bytes, context);
     if (turn) await turn;
-    yield encoder.encode(batch, formOf(context));
+    // Large ones the library may compress.
+    const frame = frames && hasBegun && bytes < COMPRESS_BYTES_MIN && encoder.frame(batch, form);
+    if (frame) {
+      const taken = frames.write(frame);
+      if (taken) await taken;
+    } else yield encoder.encode(batch, form);
+    hasBegun = true;
     if (batch.token) given = { seq: batch.position.seq, token: batch.token };
   }
   throw endOf(signal, given);
