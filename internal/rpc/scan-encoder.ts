@@ -1,9 +1,10 @@
 /**
- * Large pages of a scan, encoded a slice at a time, with whatever else there is to do in between: the library would take a tenth
- * of a second for the largest. It is given the slices as bytes that it writes as they are; see `watch-encoder.ts`.
+ * Pages of a scan on their way to the wire. In binary a page is encoded on the tick on which it is read. As JSON that would take
+ * tens of milliseconds, so that only copies are made then, and of these the text a slice at a time, with whatever else there is to
+ * do in between. Either way the library is given bytes that it writes as they are; see `watch-encoder.ts`.
  */
 import { setImmediate } from "node:timers/promises";
-import { create, type JsonWriteOptions, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { create, type JsonWriteOptions, toJsonString } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
 import {
   type ScanEntry,
@@ -12,9 +13,14 @@ import {
   ScanResponseSchema,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { assert } from "../base/assert.js";
+import { type EpochMs, toWire64 } from "../base/position.js";
+import type { ScanPage } from "../store/store.js";
+import { keyToWire } from "./convert.js";
+import { aboutToWire, copyOf } from "./entries.js";
 import { type JsonBytes, type JsonFrame, jsonFrameOf } from "./json-bytes.js";
+import { entriesToBytes } from "./scan-bytes.js";
 
-/** Entries that are encoded in one turn of the event loop. */
+/** Entries of which the text is made in one turn of the event loop. */
 const SLICE = 500;
 
 const ENTRIES = ScanResponseSchema.field.entries;
@@ -36,36 +42,47 @@ export class ScanEncoder {
     );
   }
 
-  /** Puts the entries into a page that has none, to be sent on the tick on which it resolves. */
+  /** Puts the entries, which are valid on this tick, into a page that has none; it is to be sent on the tick on which it resolves. */
   async fill(
     page: ScanResponse,
-    entries: readonly ScanEntry[],
-    { form, signal }: { readonly form: "binary" | "json"; readonly signal: AbortSignal },
+    entries: ScanPage["entries"],
+    {
+      form,
+      nowMs,
+      keysOnly,
+      signal,
+    }: {
+      readonly form: "binary" | "json";
+      readonly nowMs: EpochMs;
+      readonly keysOnly: boolean;
+      readonly signal: AbortSignal;
+    },
   ): Promise<void> {
-    if (entries.length <= SLICE) {
-      page.entries = [...entries];
+    if (entries.length === 0) return;
+    if (form === "binary") {
+      const data = entriesToBytes(entries, nowMs, keysOnly).subarray(TAG_BYTES);
+      page.$unknown = [{ no: ENTRIES.number, wireType: WireType.LengthDelimited, data }];
+      return;
+    }
+    const messages = entries.map((entry) =>
+      create(ScanEntrySchema, {
+        key: keyToWire(entry.key),
+        ...(!keysOnly && { value: copyOf(entry.value) }),
+        ...aboutToWire(entry, nowMs),
+        valueBytes: toWire64(entry.value.byteLength),
+      }),
+    );
+    if (messages.length <= SLICE) {
+      page.entries = messages;
       return;
     }
     const slices: Uint8Array[] = [];
-    for (let at = 0; at < entries.length; at += SLICE) {
+    for (let at = 0; at < messages.length; at += SLICE) {
       if (at > 0) await setImmediate();
       signal.throwIfAborted();
-      const slice = entries.slice(at, at + SLICE);
-      slices.push(
-        form === "json"
-          ? this.#json(slice)
-          : toBinary(ScanResponseSchema, create(ScanResponseSchema, { entries: slice })),
-      );
+      slices.push(COMMA, this.#json(messages.slice(at, at + SLICE)));
     }
-    if (form === "binary") {
-      page.$unknown = slices.map((slice) => ({
-        no: ENTRIES.number,
-        wireType: WireType.LengthDelimited,
-        data: slice.subarray(TAG_BYTES),
-      }));
-      return;
-    }
-    const json = Buffer.concat(slices.flatMap((slice) => [COMMA, slice]).slice(1));
+    const json = Buffer.concat(slices.slice(1));
     page.entries = [create(ScanEntrySchema, { key: this.#jsonBytes.standInFor({ json, ...this.#frame }) })];
   }
 

@@ -3,7 +3,6 @@ import { create } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   type KVStore,
-  ScanEntrySchema,
   type ScanRequest as WireRequest,
   ScanRequestSchema,
   type ScanResponse,
@@ -14,8 +13,8 @@ import {
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { toWire64 } from "../base/position.js";
 import type { ReadPoint, ScanRequest } from "../store/store.js";
-import { keyToWire, positionToWire, stalenessToWire } from "./convert.js";
-import { aboutToWire, ANSWER_OVERHEAD_BYTES, copyOf } from "./entries.js";
+import { positionToWire, stalenessToWire } from "./convert.js";
+import { ANSWER_OVERHEAD_BYTES, copyOf } from "./entries.js";
 import { jsonKey } from "./adapter.js";
 import type { FreshReads } from "./fresh-reads.js";
 import type { LargeAnswers } from "./large-answers.js";
@@ -102,21 +101,14 @@ async function scanPage(
   { store, replicator, scanEncoder }: ScanHandlerOptions,
 ): Promise<{ readonly page: ScanResponse; readonly count: number }> {
   const { entries, next, point } = store.scan(range);
-  const found = entries.map((entry) =>
-    create(ScanEntrySchema, {
-      key: keyToWire(entry.key),
-      ...(!range.keysOnly && { value: copyOf(entry.value) }),
-      ...aboutToWire(entry, point.nowMs),
-      valueBytes: toWire64(entry.value.byteLength),
-    }),
-  );
   const page = create(ScanResponseSchema, {
     ...(next && { nextPageToken: pageTokenOf(next, range.reverse === true) }),
     ...aboutRead(point, replicator),
   });
-  await scanEncoder.fill(page, found, { form: values.get(jsonKey) ? "json" : "binary", signal });
+  const form = values.get(jsonKey) ? "json" : "binary";
+  await scanEncoder.fill(page, entries, { form, nowMs: point.nowMs, keysOnly: range.keysOnly === true, signal });
   // The page itself may have them as bytes.
-  return { page, count: found.length };
+  return { page, count: entries.length };
 }
 
 function aboutRead({ position, token }: ReadPoint, replicator: Pick<RpcReplicator, "stalenessMs">) {
