@@ -106,7 +106,7 @@ async function scanPage(
     ...aboutRead(point, replicator),
   });
   const form = values.get(jsonKey) ? "json" : "binary";
-  await scanEncoder.fill(page, entries, { form, nowMs: point.nowMs, keysOnly: range.keysOnly === true, signal });
+  await scanEncoder.fill(page, entries, { form, nowMs: point.nowMs, keysOnly: range.keysOnly, signal });
   // The page itself may have them as bytes.
   return { page, count: entries.length };
 }
