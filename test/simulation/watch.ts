@@ -363,6 +363,8 @@ export class Watch {
 
   /** Committed records went; what took their place must have been allowed to. */
   #judgeCut(view: View, cutOff: LedgerRecord, end: LedgerRecord): void {
+    // The same records are on their way back, as after a loss of the whole directory.
+    if (end !== cutOff && isPartOf(end, cutOff)) return;
     view.cutOff = undefined;
     if (isPartOf(cutOff, end)) return;
     const fork = forkOf(cutOff, end);
