@@ -245,6 +245,19 @@ describe("with eviction", () => {
     await Promise.all([again.close(), replica.close()]);
   });
 
+  test("what goes by itself while a write asks for room goes once", async () => {
+    const store = await limited({ entriesMax: 3, policy: "lru" });
+    for (const key of ["a", "b", "c"]) await store.write([set(key)]);
+    const limits = { entriesMax: 2, bytesMax: 0, policy: "lru" } as const;
+    const lowered = store.proposeSettings({ ...store.settings, limits });
+    // From when the new limits hold, the one that is too many is in flight on its way out.
+    for (; store.settings.limits?.entriesMax !== 2;) await applied(store, store.appliedSeq + 1);
+    await store.write([set("d")]);
+    await lowered;
+    expect(await events(store)).toEqual(["2 put a", "3 put b", "4 put c", "6 evict a", "7 evict b", "7 put d"]);
+    await store.close();
+  });
+
   test("whatever is written, the limits hold at every record, on the master and in a state that is rebuilt", async () => {
     const key = fc.integer({ min: 0, max: 30 }).map((n) => `k${n}`);
     const command = fc.oneof(

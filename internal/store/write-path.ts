@@ -5,6 +5,7 @@
 import { assert } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
+import { accountedBytesOf } from "../engine/engine.js";
 import type { Log } from "../wal/log.js";
 import type { Answer as RememberedAnswer, Request } from "./answers.js";
 import type { Applier } from "./applier.js";
@@ -300,8 +301,18 @@ export class WritePath {
     await this.#withReserve(async () => {
       let mastership = this.#options.mastership();
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
-      const changes = removals.filter((removal) => this.#findsItsKey(removal));
-      if (changes.length > 0) await this.#propose(mastership, this.#plain(mastership, changes), WHEN_COMMITTED);
+      const changes: Removal[] = [];
+      const growth = { entries: 0, bytes: 0 };
+      for (const removal of removals) {
+        const bytes = this.#bytesOfVersion(removal);
+        if (bytes === undefined) continue;
+        changes.push(removal);
+        growth.entries--;
+        growth.bytes -= bytes;
+      }
+      if (changes.length === 0) return;
+      // What is on its way out makes no write choose others to go.
+      await this.#propose(mastership, { ...this.#plain(mastership, changes), growth }, WHEN_COMMITTED);
     });
   }
 
@@ -319,9 +330,11 @@ export class WritePath {
     });
   }
 
-  #findsItsKey({ key, modSeq }: Removal): boolean {
-    if (this.#proposals.overlay.look(keyName(key))) return false;
-    return this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES)?.modSeq === modSeq;
+  /** What the key's version counts for; undefined where there is another one by now, or will be. */
+  #bytesOfVersion({ key, modSeq }: Removal): number | undefined {
+    if (this.#proposals.overlay.look(keyName(key))) return undefined;
+    const entry = this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES);
+    return entry?.modSeq === modSeq ? accountedBytesOf(key.length, entry.value.length) : undefined;
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
