@@ -398,6 +398,31 @@ describe("what may not have reached the disk", () => {
     expect(texts).toEqual([text, "after"]);
   });
 
+  test("is written again where it stays before what is copied: nothing that comes after it there would write it", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const { log, clock } = await openLog({ fileSystem });
+    // The frame that proves it, without records, ends with its sector.
+    const text = "x".repeat(512 - 80 - 40 - 40 - 40);
+    appendText(log, text);
+    await log.flush();
+    clock.advance(50);
+    await until(() => fileSystem.bytes(FIRST).indexOf(0, 512 - 40) > 0 && log.sizeBytes === 512);
+    fileSystem.failNext("datasync", "EIO");
+    appendText(log, "lost");
+    await expect(log.flush()).rejects.toMatchObject({ code: "failed" });
+    await log.close();
+
+    const next = fileSystem.copy();
+    const again = await openLog({ fileSystem: next });
+    expect(next.paths()).toContain(`wal/${segmentName(seq(2))}`);
+    // What was copied goes, and the old segment is the last once more.
+    await again.log.cutAfter(seq(1));
+    appendText(again.log, "after");
+    await again.log.flush();
+    expect(next.paths()).not.toContain(`wal/${segmentName(seq(2))}`);
+    expect((await recovered(next.crash())).texts).toEqual([text, "after"]);
+  });
+
   test.each([
     ["within a segment", 100_000],
     ["a whole segment", 6000],

@@ -176,7 +176,8 @@ class Repair {
 /**
  * Brings the end of the last segment to the disk, and opens it. A sync that failed in the run before may have left pages
  * that read well and are nowhere but in memory, and that no later sync writes. So records which are not proven to be synced are
- * copied into a new, synced segment; frames after them without records are written again in place, the same bytes.
+ * copied into a new, synced segment; frames without records after those that are proven are written again in place, the same
+ * bytes: what is written after them later would else stand behind a gap.
  */
 async function secureEnd(options: RecoveryOptions, survey: Survey, segments: Segments): Promise<void> {
   const { cursor } = survey;
@@ -191,6 +192,7 @@ async function secureEnd(options: RecoveryOptions, survey: Survey, segments: Seg
     firstSeq: must(scan.unproven.seqs[first], "the frame was found"),
     offset: must(scan.unproven.offsets[first], "the frame was found"),
   };
+  await segments.active.rewrite(must(scan.unproven.recordEnds[first], "the frame was found"), from.offset);
   options.logger.info("records that may not have reached the disk are copied into a new segment", {
     segment: segmentName(seq(from.firstSeq)),
     last_seq: cursor.seq,

@@ -77,8 +77,15 @@ export interface ScanResult {
   readonly index: SegmentIndex;
   /** End of the last frame that has records; the header's end when there is none. */
   readonly recordsEnd: number;
-  /** The frames that no later one proves to be synced, oldest first: first seq and offset of each. */
-  readonly unproven: { readonly seqs: readonly number[]; readonly offsets: readonly number[] };
+  /**
+   * The frames with records that no later one proves to be synced, oldest first: first seq and offset of each, and where the
+   * records before it end. Between that and its offset lie frames without records.
+   */
+  readonly unproven: {
+    readonly seqs: readonly number[];
+    readonly offsets: readonly number[];
+    readonly recordEnds: readonly number[];
+  };
 }
 
 export interface ScanOptions {
@@ -99,9 +106,10 @@ export async function scanSegment(options: ScanOptions): Promise<ScanResult> {
   const index = new SegmentIndex();
   const seqs: number[] = [];
   const offsets: number[] = [];
+  const recordEnds: number[] = [];
   let recordsEnd = SEGMENT_HEADER_BYTES;
   let offset = SEGMENT_HEADER_BYTES;
-  const result = (end: ScanEnd): ScanResult => ({ end, index, recordsEnd, unproven: { seqs, offsets } });
+  const result = (end: ScanEnd): ScanResult => ({ end, index, recordsEnd, unproven: { seqs, offsets, recordEnds } });
 
   for (;;) {
     if (options.takenOverAfter !== undefined && cursor.seq >= options.takenOverAfter) {
@@ -133,11 +141,12 @@ export async function scanSegment(options: ScanOptions): Promise<ScanResult> {
       await options.onFrame({ offset, header, firstSeq: firstSeq as Seq, body: window.view(body, header.bodyLength) });
     }
 
-    if (cursor.syncedSeq >= firstSeq - 1) seqs.length = offsets.length = 0;
+    if (cursor.syncedSeq >= firstSeq - 1) seqs.length = offsets.length = recordEnds.length = 0;
     if (header.recordCount > 0) {
       index.note(firstSeq, offset);
       seqs.push(firstSeq);
       offsets.push(offset);
+      recordEnds.push(recordsEnd);
       recordsEnd = frameEnd;
     }
     offset = frameEnd;

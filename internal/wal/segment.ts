@@ -176,12 +176,12 @@ export class Segment {
     await this.datasync();
   }
 
-  /** Writes the data at `offset`..end once more and syncs: a sync that failed earlier may have left it in memory only. */
-  async rewrite(offset: number): Promise<void> {
+  /** Writes the data at `offset`..`end` once more and syncs: a sync that failed earlier may have left it in memory only. */
+  async rewrite(offset: number, end = this.#end): Promise<void> {
     const file = this.#writable();
     await file.lend(async (readable) => {
-      const window = new ByteWindow(readable, this.#end, READ_CHUNK_BYTES_MAX);
-      for (let at = offset; at < this.#end;) {
+      const window = new ByteWindow(readable, end, READ_CHUNK_BYTES_MAX);
+      for (let at = offset; at < end;) {
         await window.fill(at, 1);
         const length = window.available(at);
         assert(length > 0, "what was scanned can be read again");
