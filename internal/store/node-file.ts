@@ -68,6 +68,8 @@ export interface SettingAside {
 export interface NodeRun {
   readonly bootId?: string | undefined;
   readonly durability: Durability;
+  /** It ended in order, with all of its log synced, and no other has had the log since. Not noted under `always`. */
+  readonly isOver?: true;
 }
 
 /** A data directory that this version must not touch. */
@@ -253,7 +255,13 @@ function parseLaterFields(
     ...(typeof setAside === "string" && { setAside }),
     ...(fields["masterCommit"] === "majority" && { masterCommit: "majority" }),
     ...(typeof timeMs === "number" && { timeMs: epochMs(timeMs) }),
-    ...(durability && { run: { durability, ...(typeof bootId === "string" && { bootId }) } }),
+    ...(durability && {
+      run: {
+        durability,
+        ...(typeof bootId === "string" && { bootId }),
+        ...(run?.["isOver"] === true && { isOver: true }),
+      },
+    }),
   };
 }
 

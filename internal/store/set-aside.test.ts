@@ -339,7 +339,7 @@ describe("a boot of the machine", () => {
     expect(replica.mustCatchUp).toBe(false);
     const killed = disk.copy();
     await replica.close();
-    const found = options.end === "kill" ? killed : disk;
+    const found = options.end === "kill" ? killed : disk.crash();
     const again = await openStore({ fileSystem: found, durability: nextDurability, ...boot(secondBoot) });
     const { mustCatchUp } = again;
     // What is kept is served all the same.
@@ -367,8 +367,34 @@ describe("a boot of the machine", () => {
     },
   );
 
+  test.each(["interval", "os"] as const)(
+    "counts although the log ends with the mark of an orderly close, when a later run under %s left nothing on the disk",
+    async (durability) => {
+      const store = await master();
+      await fill(store);
+      const disk = new MemoryFileSystem();
+      const replica = await joinReplica(store, { fileSystem: disk, durability, bootId: "one" });
+      await follow(store, replica);
+      await replica.markCaughtUp();
+      await replica.close();
+      const clock = new FakeClock();
+      const again = await openStore({ fileSystem: disk, durability, clock, bootId: "one" });
+      await store.write([set("late")]);
+      await follow(store, again);
+      const { last } = again;
+      // Nothing of it is synced, since no time passes.
+      const lost = disk.crash();
+      await again.close();
+      const third = await openStore({ fileSystem: lost, durability, bootId: "two" });
+      expect(third.last.seq).toBeLessThan(last.seq);
+      expect(third.mustCatchUp).toBe(true);
+      await Promise.all([store.close(), third.close()]);
+    },
+  );
+
   test("takes nothing from a log that was closed in order, or synced always, nor does the end of the process alone", async () => {
     expect(await outcome({ durability: "interval", boots: ["one", "two"], end: "close" })).toBe(false);
+    expect(await outcome({ durability: "os", boots: ["one", "two"], end: "close" })).toBe(false);
     expect(await outcome({ durability: "interval", boots: ["one", "one"], end: "kill" })).toBe(false);
     expect(await outcome({ durability: "always", boots: ["one", "two"], end: "kill" })).toBe(false);
     expect(

@@ -40,7 +40,7 @@ import { LogFeed } from "./log-feed.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
 import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
-import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
+import { type EpochPromise, NodeFile, type NodeRole, type NodeRun } from "./node-file.js";
 import { mayHaveLost } from "./node-run.js";
 import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
@@ -865,7 +865,7 @@ export class Store {
     try {
       if (this.#directory) {
         await this.#directory.close(closingError());
-        if (!this.#failure) await this.#noteTime();
+        if (!this.#failure) await this.#noteEnd();
       }
       await this.#node.settled();
       await this.#ground.reserve.close();
@@ -943,14 +943,28 @@ export class Store {
     });
   }
 
-  async #noteTime(): Promise<void> {
+  #noteTime(): Promise<void> {
+    return this.#tryNote({ timeMs: this.#time.now() });
+  }
+
+  /** The log is closed, and all of it synced. */
+  #noteEnd(): Promise<void> {
+    const { run } = this.#node.state;
+    const isUnsynced = run !== undefined && run.durability !== "always";
+    return this.#tryNote({ timeMs: this.#time.now(), ...(isUnsynced && { run: { ...run, isOver: true } as const }) });
+  }
+
+  async #tryNote(noted: { readonly timeMs: EpochMs; readonly run?: NodeRun }): Promise<void> {
     try {
-      await this.#node.save({ timeMs: this.#time.now() });
+      await this.#node.save(noted);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      this.#options.logger.warn("the time could not be written down; the next start may not believe the clock", {
-        reason,
-      });
+      this.#options.logger.warn(
+        "the time and the end of this run could not be written down; the next start may not believe the clock, or that the log is whole",
+        {
+          reason,
+        },
+      );
     }
   }
 
@@ -959,7 +973,7 @@ export class Store {
     const { durability, bootId, logger } = this.#options;
     const { hasLog, run: before } = this.#node.state;
     const run = { durability, ...(bootId !== undefined && { bootId }) };
-    const hasLost = mayHaveLost(before, run, recovery);
+    const hasLost = mayHaveLost(before, run);
     if (hasLost) {
       logger.warn(
         "the machine may have lost what was acknowledged and not synced; this node must catch up with a master",
@@ -969,7 +983,7 @@ export class Store {
         },
       );
     }
-    const isKnown = hasLog && before?.bootId === bootId && before?.durability === durability;
+    const isKnown = hasLog && before?.bootId === bootId && before?.durability === durability && !before.isOver;
     if (isKnown && !hasLost) return;
     await this.#node.save({ hasLog: true, run, ...(hasLost && { mustCatchUp: true }) });
   }
