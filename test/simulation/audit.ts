@@ -172,7 +172,8 @@ export class Audit {
       return voters.includes(undefined) && clean.length <= voters.length / 2;
     }
     const promises = this.#nodes
-      .map((node) => watch.coreOf(node)?.promised)
+      // Of a node that only waits for a master no core is known.
+      .map((node) => node.rooms?.store.promised)
       .filter((promised) => promised !== undefined);
     const [newest] = promises.sort((a, b) => b.epoch - a.epoch);
     if (newest?.candidate === undefined) return false;

@@ -339,6 +339,8 @@ export class Nemesis {
     const { top } = watch.ledger;
     if (view === undefined || top.start?.begins === undefined) return false;
     if (top.start.begins.master === view.nodeId || this.#isMaster(node)) return false;
+    // Nobody would become master after it without force.
+    if (watch.mayHaveVote(view.nodeId)) return false;
     return this.#isCopied(node);
   }
 

@@ -377,7 +377,8 @@ export class Service {
       this.#counts.note("repeated answers");
       if (before && !isPartOf(record, before)) this.#counts.note("repeated answers of a write in flight");
       // It may be started anew by now.
-      if (node.rooms && record.epoch !== node.rooms.store.last.epoch) this.#counts.note("repeated answers of another master");
+      if (node.rooms && record.epoch !== node.rooms.store.last.epoch)
+        this.#counts.note("repeated answers of another master");
       if (record.remembers !== name || !record.committed) {
         this.#world.violate(
           "a repeated answer names the committed record of its write",

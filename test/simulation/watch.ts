@@ -546,6 +546,14 @@ export class Watch {
     return voters.filter((voter) => this.keeps(voter, record)).length > voters.length / 2;
   }
 
+  /** Whether the one vote may have gone to the node, for a mastership that has not begun. */
+  mayHaveVote(nodeId: NodeId): boolean {
+    const { epoch } = this.ledger.top;
+    return [...this.views.values()].some(({ granted }) =>
+      [...granted].some(([promised, to]) => promised > epoch && to.startsWith(nodeId)),
+    );
+  }
+
   keeps(nodeId: NodeId, record: LedgerRecord): boolean {
     const view = this.views.get(nodeId);
     if (view === undefined) return false;
