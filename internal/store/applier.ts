@@ -46,7 +46,7 @@ export interface Patience {
   readonly waitMs?: number;
 }
 
-/** Bytes of log that are read and applied in one go. */
+/** Bytes of log that are read and applied in one turn of the event loop: some two milliseconds where records are small. */
 const SLICE_BYTES = 256 * 1024;
 
 export class Applier {
@@ -60,8 +60,8 @@ export class Applier {
   #applied: Position = ORIGIN;
   #commitSeq = toSeq(0);
   #appliedBytes = 0;
-  /** The application of records that are no longer in memory, while it waits for the disk. */
-  #reading: Promise<void> | undefined;
+  /** The application of records that were not proposed here, while it goes on. */
+  #applying: Promise<void> | undefined;
   readonly #forks: Position[] = [];
   #isRebuilding = false;
   readonly #hidden: HiddenRemoval;
@@ -116,16 +116,16 @@ export class Applier {
     await this.#restore();
   }
 
-  /** Records up to `seq` are committed. Goes on in the background when some must be read from the disk; see `settled`. */
+  /** Records up to `seq` are committed. Where they are many, and were not proposed here, it goes on in later turns of the event loop; see `settled`. */
   commit(seq: Seq): void {
     if (seq <= this.#commitSeq) return;
     this.#commitSeq = seq;
     this.#apply();
   }
 
-  /** Resolves once nothing waits for the disk any more. */
+  /** Resolves once all that is committed is applied, or nothing will be any more. */
   async settled(): Promise<void> {
-    await this.#reading;
+    await this.#applying;
   }
 
   /** Forgets what lies after `fork`; when some of it was applied, builds the state anew from the log. */
@@ -137,14 +137,14 @@ export class Applier {
       this.#forks.push(fork);
     }
     this.wake();
-    await this.#reading;
+    await this.#applying;
     this.#commitSeq = toSeq(Math.min(this.#commitSeq, fork.seq));
     if (this.#isRebuilding) this.#hidden.stop();
     if (!this.#isRebuilding) return;
     const commitSeq = this.#commitSeq;
     await this.#restore();
     this.commit(commitSeq);
-    await this.#reading;
+    await this.#applying;
     this.#isRebuilding = false;
     this.wake();
     this.#options.onSettingsChanged();
@@ -233,8 +233,9 @@ export class Applier {
   }
 
   #apply(): void {
-    if (this.#reading || this.#stopped) return;
+    if (this.#applying || this.#stopped) return;
     const before = this.#applied.seq;
+    let isFirst = true;
     while (this.#applied.seq < this.#commitSeq) {
       const proposal = this.#options.proposals.take(toSeq(this.#applied.seq + 1));
       if (proposal) {
@@ -243,24 +244,33 @@ export class Applier {
       }
       const source = this.#source;
       assert(source, "what is committed is in a log");
-      const records = source.readTail(this.#applied.seq, SLICE_BYTES);
+      const records = isFirst ? source.readTail(this.#applied.seq, SLICE_BYTES) : undefined;
       if (!records) {
-        this.#reading = this.#applyFromDisk(source).finally(() => (this.#reading = undefined));
+        this.#applying = this.#applyInTurns(source);
         break;
       }
+      isFirst = false;
       this.#applyRecords(records, false);
     }
     if (this.#applied.seq > before) this.#tell();
   }
 
-  async #applyFromDisk(source: RecordSource): Promise<void> {
+  /** A slice in each turn of the event loop: a replica that catches up has megabytes to apply, and serves reads meanwhile. */
+  async #applyInTurns(source: RecordSource): Promise<void> {
     try {
-      while (this.#applied.seq < this.#commitSeq && !this.#stopped) {
-        this.#applyRecords(await source.read(this.#applied.seq, SLICE_BYTES), true);
+      for (;;) {
+        await turn();
+        if (this.#applied.seq >= this.#commitSeq || this.#stopped) return;
+        const records = source.readTail(this.#applied.seq, SLICE_BYTES);
+        if (records) this.#applyRecords(records, false);
+        else this.#applyRecords(await source.read(this.#applied.seq, SLICE_BYTES), true);
         this.#tell();
       }
     } catch (error) {
       this.#options.onFailed(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      // At once, and not when the promise settles: what is committed between the two would wait for ever.
+      this.#applying = undefined;
     }
   }
 
@@ -350,4 +360,8 @@ export class Applier {
     this.wake();
     this.#options.onApplied(this.#applied.seq);
   }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

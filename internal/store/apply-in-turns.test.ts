@@ -1,0 +1,58 @@
+/** How a replica applies much at once: in slices, and others have their turns between them. */
+import { expect, test } from "vitest";
+import { applied, beginMastership, bytes, joinReplica, openStore, push, seq } from "./testing/stores.js";
+import type { Store } from "./store.js";
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A replica that keeps a megabyte of records, all but the last of which it knows to be committed. */
+async function replicaWithMuch(): Promise<{ readonly master: Store; readonly replica: Store }> {
+  const master = await openStore();
+  await beginMastership(master);
+  const value = new Uint8Array(1000);
+  const writes = Array.from({ length: 1000 }, (_, i) => master.write([{ kind: "set", key: bytes(`key ${i}`), value }]));
+  await Promise.all(writes);
+  const replica = await joinReplica(master);
+  await push(master, replica);
+  return { master, replica };
+}
+
+test("a megabyte of committed records is applied in several turns of the event loop, and all of it", async () => {
+  const { master, replica } = await replicaWithMuch();
+  replica.commit(replica.last.seq);
+  const seen = new Set([replica.appliedSeq]);
+  while (replica.appliedSeq < replica.last.seq) {
+    await turn();
+    seen.add(replica.appliedSeq);
+  }
+  expect(seen.size).toBeGreaterThanOrEqual(4);
+  await replica.markCaughtUp();
+  expect(replica.status().keys).toBe(1000);
+  await replica.close();
+  await master.close();
+});
+
+test("what is committed on the very tick at which the last slice is applied is applied too", async () => {
+  const { master, replica } = await replicaWithMuch();
+  const { last } = replica;
+  replica.listen({
+    applied: (at) => {
+      if (at === last.seq - 1) queueMicrotask(() => replica.commit(last.seq));
+    },
+  });
+  replica.commit(seq(last.seq - 1));
+  await applied(replica, last.seq);
+  await replica.close();
+  await master.close();
+});
+
+test("nothing more is applied once the store is closed", async () => {
+  const { master, replica } = await replicaWithMuch();
+  replica.commit(replica.last.seq);
+  const { appliedSeq } = replica;
+  expect(appliedSeq).toBeLessThan(replica.last.seq);
+  await replica.close();
+  await turn();
+  expect(replica.appliedSeq).toBe(appliedSeq);
+  await master.close();
+});
