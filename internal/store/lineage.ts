@@ -1,11 +1,11 @@
 /** What history a node has, and the tokens that hold clients to it. */
 import { EpochHistory, type EpochStart } from "../base/epoch-history.js";
 import type { ClusterId } from "../base/ids.js";
-import { type Position, type Seq, seq as toSeq } from "../base/position.js";
+import { type Epoch, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { LogRecord } from "../wal/record.js";
 import { epochChangeOf } from "./change.js";
 import { StoreError } from "./store-error.js";
-import { decodeToken, encodeToken, NO_EPOCH_ID, type TokenPlace } from "./token.js";
+import { decodeToken, encodeToken, NO_EPOCH_ID, tokenAtSeq, type TokenPlace } from "./token.js";
 
 /** The mastership that a record begins, when it begins one. */
 export function epochStartOf(record: LogRecord): EpochStart | undefined {
@@ -18,6 +18,8 @@ export function epochStartOf(record: LogRecord): EpochStart | undefined {
 export class Lineage {
   readonly clusterId: ClusterId;
   #history: EpochHistory;
+  /** The token that was made last from scratch, and the mastership that it is of. */
+  #made: { readonly start: EpochStart | undefined; readonly epoch: Epoch; readonly token: Uint8Array } | undefined;
 
   constructor(clusterId: ClusterId, starts: readonly EpochStart[]) {
     this.clusterId = clusterId;
@@ -39,8 +41,13 @@ export class Lineage {
   }
 
   tokenAt(position: Position): Uint8Array {
-    const epochId = this.history.at(position.seq)?.epochId ?? NO_EPOCH_ID;
-    return encodeToken({ clusterId: this.clusterId, epochId, position });
+    const start = this.history.at(position.seq);
+    const { epoch, seq } = position;
+    if (this.#made && this.#made.start === start && this.#made.epoch === epoch) return tokenAtSeq(this.#made.token, seq);
+    const epochId = start?.epochId ?? NO_EPOCH_ID;
+    const token = encodeToken({ clusterId: this.clusterId, epochId, position });
+    this.#made = { start, epoch, token };
+    return token;
   }
 
   /** What a token says. Throws `StoreError`: `invalid_token`, and `lineage_lost` when it is of another cluster. */
