@@ -143,9 +143,9 @@ export function decodeChanges(payload: Uint8Array): Change[] {
   return changes;
 }
 
-/** Whether a payload says how the cluster decides, or who belongs to it: records that do so say nothing of keys or records. */
-export function isClusterPayload(payload: Uint8Array): boolean {
-  const kind = payload[0];
+/** Whether the payload at `offset` says how the cluster decides, or who belongs to it: records that do so say nothing of keys or records. */
+export function isClusterPayload(bytes: Uint8Array, offset = 0): boolean {
+  const kind = bytes[offset];
   return kind === KIND.epoch || kind === KIND.member || kind === KIND.settings;
 }
 

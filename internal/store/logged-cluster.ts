@@ -67,9 +67,12 @@ export class LoggedCluster {
   noteRecords(records: Uint8Array): void {
     const buffer = asBuffer(records);
     for (let at = 0; at < buffer.length;) {
+      const payload = at + RECORD_HEADER_BYTES;
       const end = recordEnd(buffer, at);
-      const payload = buffer.subarray(at + RECORD_HEADER_BYTES, end);
-      if (isClusterPayload(payload)) this.note(toSeq(recordSeq(buffer, at)), decodeChanges(payload));
+      // All that a replica is sent comes by here, and a view of each record would cost more than the look at it.
+      if (payload < end && isClusterPayload(buffer, payload)) {
+        this.note(toSeq(recordSeq(buffer, at)), decodeChanges(buffer.subarray(payload, end)));
+      }
       at = end;
     }
   }
