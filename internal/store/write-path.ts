@@ -61,7 +61,6 @@ interface Draft {
 interface Place {
   readonly position: Position;
   readonly token: Uint8Array;
-  readonly repeated?: true;
 }
 
 /** Writes and transactions go the same way. */
@@ -78,7 +77,7 @@ const WRITE: Kind<"write", readonly WriteCommand[], Evaluation, WriteReceipt> = 
   requestOf: (commands) => ({ kind: "write", commands }),
   judge: evaluate,
   answerOf: ({ results }) => ({ kind: "write", results }),
-  receiptOf: ({ results }, place) => ({ ...place, results }),
+  receiptOf: ({ results }, { position, token }) => ({ position, token, results }),
 };
 
 const TRANSACTION: Kind<"txn", Txn, TxnEvaluation, TxnReceipt> = {
@@ -86,7 +85,13 @@ const TRANSACTION: Kind<"txn", Txn, TxnEvaluation, TxnReceipt> = {
   requestOf: (txn) => ({ kind: "txn", txn }),
   judge: evaluateTxn,
   answerOf: ({ results, succeeded, failedCompares }) => ({ kind: "txn", results, succeeded, failedCompares }),
-  receiptOf: ({ results, succeeded, failedCompares }, place) => ({ ...place, results, succeeded, failedCompares }),
+  receiptOf: ({ results, succeeded, failedCompares }, { position, token }) => ({
+    position,
+    token,
+    results,
+    succeeded,
+    failedCompares,
+  }),
 };
 
 /** When a write is to be answered. */
@@ -122,12 +127,12 @@ export class WritePath {
   }
 
   /** See `Store.write`. */
-  async write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
+  write(commands: readonly WriteCommand[], options?: WriteOptions): Promise<WriteReceipt> {
     return this.#admitted(WRITE, commands, options);
   }
 
   /** See `Store.transact`. */
-  async transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
+  transact(txn: Txn, options?: WriteOptions): Promise<TxnReceipt> {
     return this.#admitted(TRANSACTION, txn, options);
   }
 
@@ -140,8 +145,8 @@ export class WritePath {
     const answer = this.#answer(options);
     const attempt = attemptOf(options?.retry, kind.requestOf(wish));
     const grows = !kind.operationsOf(wish).every(makesSmaller);
-    const carryOut = (): Promise<R> => this.#carryOut(kind, wish, { answer, attempt, grows, options });
-    return grows ? carryOut() : this.#withReserve(carryOut);
+    const how = { answer, attempt, grows, options };
+    return grows ? this.#carryOut(kind, wish, how) : this.#withReserve(() => this.#carryOut(kind, wish, how));
   }
 
   /**
@@ -174,7 +179,7 @@ export class WritePath {
         await this.#retries.settled(known.position, log, answer.deadlineMs);
         continue;
       }
-      if (known) return kind.receiptOf(known.answer, { ...placeOf(known.seq, mastership), repeated: true });
+      if (known) return { ...kind.receiptOf(known.answer, placeOf(known.seq, mastership)), repeated: true };
       if (grows) this.#assertRoom();
       const timestampMs = this.#recordTime(mastership);
       const evaluation = kind.judge(wish, {
