@@ -42,6 +42,8 @@ export interface DataDirectoryOptions {
   /** A log was made here before: that there is none is damage. */
   readonly mustExist: boolean;
   readonly listener: LogListener;
+  /** See `LogOptions`. */
+  readonly readCount: () => number;
   readonly applier: Applier;
   readonly diverged: DivergedRecords;
   /** Called with what the log was found as, before anything is done with it. */
@@ -399,6 +401,7 @@ async function openLog(
     syncIntervalMs,
     segmentBytesMax,
     listener: options.listener,
+    readCount: options.readCount,
     ...(options.store.observer && { observer: options.store.observer }),
     mustExist: options.mustExist,
     replay: (record) => {

@@ -162,6 +162,8 @@ export class Store {
   #applying: Progress | undefined;
   /** The token of the applied position, made when somebody asks for it. */
   #appliedToken: { readonly position: Position; readonly token: Uint8Array } | undefined;
+  /** Of the state by clients, and of the log by whoever pushes it. */
+  #readCount = 0;
   /** The lowest seq that some member lacks; see `retainLog`. */
   #lackedAfter: () => Seq | undefined = () => undefined;
   #clockAheadMs = 0;
@@ -374,6 +376,7 @@ export class Store {
   /** Where reads of this tick stand. Throws `StoreError` `not_ready`. */
   readPoint(): ReadPoint {
     const { lineage } = this.#readable();
+    this.#readCount++;
     const position = this.#applier.applied;
     if (this.#appliedToken?.position !== position) {
       this.#appliedToken = { position, token: lineage.tokenAt(position) };
@@ -683,11 +686,13 @@ export class Store {
 
   /** Encoded records after a place, from memory; see `Log.readTail`. */
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
+    this.#readCount++;
     return this.#mustBeJoined().log.readTail(afterSeq, maxBytes);
   }
 
   /** Encoded records after a place, from memory or disk; see `Log.read`. */
   readRecords(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
+    this.#readCount++;
     return this.#mustBeJoined().log.read(afterSeq, maxBytes);
   }
 
@@ -888,6 +893,7 @@ export class Store {
       clusterId,
       mustExist: hasLog,
       listener: this.#logListener(),
+      readCount: () => this.#readCount,
       applier,
       diverged: this.#ground.diverged,
       onRecovered: (recovery) => this.#noteRun(recovery),

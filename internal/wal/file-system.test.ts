@@ -41,7 +41,7 @@ async function read(fileSystem: FileSystem, path: string): Promise<string> {
 }
 
 describe.each<[string, () => Promise<FileSystem>]>([
-  ["MemoryFileSystem", async () => new MemoryFileSystem()],
+  ["MemoryFileSystem", async () => new MemoryFileSystem({ atOnce: true })],
   ["NodeFileSystem", async () => new NodeFileSystem(await newRoot())],
 ])("%s", (_name, open) => {
   test("gives back what was written, at its place", async () => {
@@ -55,6 +55,19 @@ describe.each<[string, () => Promise<FileSystem>]>([
     expect(await file.size()).toBe(8);
     await file.close();
     expect(await read(fileSystem, "a")).toBe("Jello\0\0!");
+  });
+
+  test("writes and syncs while the thread stands still, and tells errors as in the other way", async () => {
+    const fileSystem = await open();
+    const file = await fileSystem.open("a", "create");
+    const { atOnce } = file;
+    expect(atOnce?.write(Buffer.from("hello"), 0)).toBe(5);
+    expect(atOnce?.write(Buffer.from("J"), 0)).toBe(1);
+    atOnce?.datasync();
+    expect(await text(file)).toBe("Jello");
+    await file.close();
+    expect(() => atOnce?.write(Buffer.from("x"), 0)).toThrow("after it was closed");
+    expect(() => atOnce?.datasync()).toThrow("after it was closed");
   });
 
   test("reads less than asked only at the end of a file", async () => {
@@ -161,6 +174,21 @@ describe("NodeFileSystem", () => {
       ["", "wal", "wal/a"].map(async (name) => (await stat(join(root, name))).mode & 0o777),
     );
     expect(modes).toEqual([0o700, 0o700, 0o600]);
+  });
+
+  test("names the file in the errors of a call for which the thread stood still", async () => {
+    const root = await newRoot();
+    const fileSystem = new NodeFileSystem(root);
+    await write(fileSystem, "a", "1");
+    const file = await fileSystem.open("a", "read");
+    expect(() => file.atOnce?.write(Buffer.from("x"), 0)).toThrow(
+      expect.objectContaining({
+        name: "FileSystemError",
+        code: "EBADF",
+        message: expect.stringContaining(join(root, "a")),
+      }),
+    );
+    await file.close();
   });
 
   test("names the file and what can be done in its errors", async () => {
@@ -297,12 +325,19 @@ describe("MemoryFileSystem", () => {
   });
 
   test("fails what it is told to fail, once", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
     const file = await fileSystem.open("a", "create");
     fileSystem.failNext("datasync", "EIO", { after: 1 });
     await file.datasync();
     await expect(file.datasync()).rejects.toMatchObject({ code: "EIO" });
     await file.datasync();
+    fileSystem.failNext("write", "EIO");
+    fileSystem.failNext("datasync", "EIO");
+    const { atOnce } = file;
+    expect(() => atOnce?.write(Buffer.from("1"), 0)).toThrow(expect.objectContaining({ code: "EIO" }));
+    expect(atOnce?.write(Buffer.from("1"), 0)).toBe(1);
+    expect(() => atOnce?.datasync()).toThrow(expect.objectContaining({ code: "EIO" }));
+    atOnce?.datasync();
     fileSystem.failNext("open", "EACCES", { path: /^b$/ });
     await (await fileSystem.open("a", "read")).close();
     await expect(fileSystem.open("b", "create")).rejects.toMatchObject({ code: "EACCES" });

@@ -26,6 +26,14 @@ export interface File {
   write(bytes: Uint8Array, position: number): Promise<number>;
   /** Everything written before the call is on the disk when it resolves (fdatasync). After a failure, believe nothing. */
   datasync(): Promise<void>;
+  /**
+   * `write` and `datasync` while the caller's thread stands still: done when they return, and they throw what those reject with. Only
+   * for what is known to be brief. Absent where there is no such way.
+   */
+  readonly atOnce?: {
+    write(bytes: Uint8Array, position: number): number;
+    datasync(): void;
+  };
   /** Cuts or zero-extends the file. */
   truncate(size: number): Promise<void>;
   size(): Promise<number>;

@@ -21,12 +21,13 @@ interface Model {
 
 /** A log that is open, and the file system that it stands on; both are others after a crash. */
 class Subject {
-  fileSystem = new MemoryFileSystem();
+  fileSystem: MemoryFileSystem;
   readonly durability: Durability;
   #open: TestLog | undefined;
 
-  constructor(durability: Durability) {
+  constructor(durability: Durability, atOnce: boolean) {
     this.durability = durability;
+    this.fileSystem = new MemoryFileSystem({ atOnce });
   }
 
   get test(): TestLog {
@@ -193,8 +194,8 @@ test.each<Durability>(["always", "interval", "os"])(
   "a log equals a plain array, whatever befalls it: %s",
   async (durability) => {
     await fc.assert(
-      fc.asyncProperty(commands, async (commands) => {
-        const subject = new Subject(durability);
+      fc.asyncProperty(commands, fc.boolean(), async (commands, atOnce) => {
+        const subject = new Subject(durability, atOnce);
         await subject.open();
         const model: Model = { texts: [], synced: 0, applied: 0 };
         await fc.asyncModelRun(() => ({ model, real: subject }), commands);

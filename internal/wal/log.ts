@@ -70,6 +70,11 @@ export interface LogOptions {
   readonly listener: LogListener;
   /** Absent: nobody measures. */
   readonly observer?: LogObserver;
+  /**
+   * How often somebody has read what the log's owner has. While that goes on, the event loop is left to the readers during a sync;
+   * absent: there are none.
+   */
+  readonly readCount?: () => number;
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /**

@@ -16,6 +16,8 @@ export interface MemoryFileSystemOptions {
   readonly writeBytesMax?: number;
   /** All files together hold no more; a write that would exceed it writes what fits, and the next is refused (ENOSPC). */
   readonly capacityBytes?: number;
+  /** Its files can be written and synced while the thread stands still; `holdNext` has no say in that. */
+  readonly atOnce?: boolean;
 }
 
 /** What a power cut leaves of what was not synced; without any of these, nothing. */
@@ -34,6 +36,7 @@ export interface CrashChoices {
 export class MemoryFileSystem implements FileSystem {
   writeBytesMax: number;
   capacityBytes: number;
+  readonly atOnce: boolean;
   /** Called before every operation. */
   onOperation: ((operation: FileOperation, path: string) => void) | undefined;
   readonly #names = new Map<string, Inode>();
@@ -49,6 +52,7 @@ export class MemoryFileSystem implements FileSystem {
   constructor(options: MemoryFileSystemOptions = {}) {
     this.writeBytesMax = options.writeBytesMax ?? Number.MAX_SAFE_INTEGER;
     this.capacityBytes = options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
+    this.atOnce = options.atOnce ?? false;
   }
 
   /**
@@ -112,7 +116,7 @@ export class MemoryFileSystem implements FileSystem {
     const names = new Map(this.#durableNames);
     const kept = choices.names?.(this.#nameChanges.length) ?? 0;
     for (const change of this.#nameChanges.slice(0, kept)) applyName(names, change);
-    const after = new MemoryFileSystem();
+    const after = new MemoryFileSystem({ atOnce: this.atOnce });
     const keepsAllNames = choices.names !== undefined && kept === this.#nameChanges.length;
     for (const [path, inode] of names) {
       if (keepsAllNames || this.#isDurable(directoryOf(path))) after.setBytes(path, inode.afterCrash(path, choices));
@@ -197,7 +201,37 @@ export class MemoryFileSystem implements FileSystem {
       assert(isOpen, `${path} is used after it was closed`);
       return this.#before(operation, path);
     };
+    const write = (bytes: Uint8Array, position: number): number => {
+      // What overwrites needs no room.
+      const room = Math.max(0, this.capacityBytes - this.#usedBytes()) + Math.max(0, inode.size - position);
+      const length = Math.min(bytes.length, this.writeBytesMax, room);
+      if (length === 0 && bytes.length > 0) throw new FileSystemError("ENOSPC", `cannot write ${path}: no space left`);
+      inode.write(bytes.subarray(0, length), position);
+      return length;
+    };
+    const usedAtOnce = (operation: FileOperation): void => {
+      assert(isOpen, `${path} is used after it was closed`);
+      this.onOperation?.(operation, path);
+      this.#failIfTold(operation, path);
+    };
+    const atOnce = {
+      write: (bytes: Uint8Array, position: number): number => {
+        assert(writable, `${path} is open for reading`);
+        usedAtOnce("write");
+        return write(bytes, position);
+      },
+      datasync: (): void => {
+        try {
+          usedAtOnce("datasync");
+        } catch (error) {
+          inode.failSync();
+          throw error;
+        }
+        inode.sync();
+      },
+    };
     return {
+      ...(this.atOnce && { atOnce }),
       read: async (into, position) => {
         await used("read");
         return inode.read(into, position);
@@ -205,13 +239,7 @@ export class MemoryFileSystem implements FileSystem {
       write: async (bytes, position) => {
         assert(writable, `${path} is open for reading`);
         await used("write");
-        // What overwrites needs no room.
-        const room = Math.max(0, this.capacityBytes - this.#usedBytes()) + Math.max(0, inode.size - position);
-        const length = Math.min(bytes.length, this.writeBytesMax, room);
-        if (length === 0 && bytes.length > 0)
-          throw new FileSystemError("ENOSPC", `cannot write ${path}: no space left`);
-        inode.write(bytes.subarray(0, length), position);
-        return length;
+        return write(bytes, position);
       },
       datasync: async () => {
         try {
@@ -240,7 +268,7 @@ export class MemoryFileSystem implements FileSystem {
     return sum;
   }
 
-  /** What a test has in store for an operation. */
+  /** What a test has in store for an operation that takes its time. */
   async #before(operation: FileOperation, path: string): Promise<void> {
     this.onOperation?.(operation, path);
     const hold = this.#holds.find((hold) => hold.operation === operation);
@@ -249,6 +277,10 @@ export class MemoryFileSystem implements FileSystem {
       hold.reach();
       await hold.released;
     }
+    this.#failIfTold(operation, path);
+  }
+
+  #failIfTold(operation: FileOperation, path: string): void {
     for (const failure of this.#failures) {
       if (failure.operation !== operation || !failure.path.test(path)) continue;
       if (failure.left-- > 0) continue;

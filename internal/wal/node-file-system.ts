@@ -133,6 +133,11 @@ class NodeFile implements File {
   readonly #path: string;
   readonly #descriptor: number;
   #isOpen = true;
+  readonly atOnce = {
+    write: (bytes: Uint8Array, position: number): number =>
+      this.#callNow("write", () => fs.writeSync(this.#descriptor, bytes, 0, bytes.length, position)),
+    datasync: (): void => this.#callNow("sync", () => fs.fdatasyncSync(this.#descriptor)),
+  };
 
   constructor(path: string, descriptor: number) {
     this.#path = path;
@@ -175,9 +180,22 @@ class NodeFile implements File {
     await closing;
   }
 
-  #call<T>(doing: string, start: (done: (error: Error | null, value: T) => void) => void): Promise<T> {
+  #callNow<T>(doing: string, call: () => T): T {
+    this.#assertOpen();
+    try {
+      return call();
+    } catch (error) {
+      throw asFileSystemError(error, `${doing} ${this.#path}`);
+    }
+  }
+
+  #assertOpen(): void {
     // A descriptor that was closed may be another file's by now.
     assert(this.#isOpen, `${this.#path} is used after it was closed`);
+  }
+
+  #call<T>(doing: string, start: (done: (error: Error | null, value: T) => void) => void): Promise<T> {
+    this.#assertOpen();
     return new Promise((resolve, reject) => {
       start((error, value) => {
         if (error) reject(asFileSystemError(error, `${doing} ${this.#path}`));

@@ -27,11 +27,18 @@ export class SegmentFile {
     this.#preallocates = preallocates;
   }
 
-  /** Writes all of `bytes` at `position`. Rejects with the `FileSystemError` of the first write that fails. */
-  async write(bytes: Uint8Array, position: number): Promise<void> {
+  /**
+   * Writes all of `bytes` at `position`; `atOnce`: while the thread stands still, where the file can do that. Rejects with the
+   * `FileSystemError` of the first write that fails.
+   */
+  async write(bytes: Uint8Array, position: number, atOnce = false): Promise<void> {
     let done = 0;
     while (done < bytes.length) {
-      const written = await this.#file.write(done === 0 ? bytes : bytes.subarray(done), position + done);
+      const rest = done === 0 ? bytes : bytes.subarray(done);
+      const written =
+        atOnce && this.#file.atOnce
+          ? this.#file.atOnce.write(rest, position + done)
+          : await this.#file.write(rest, position + done);
       if (written <= 0) throw new FileSystemError("EIO", `a write at byte ${position + done} wrote nothing`);
       done += written;
     }
@@ -65,8 +72,10 @@ export class SegmentFile {
     if (this.#allocatedEnd > dataEnd) await this.truncate(dataEnd);
   }
 
-  datasync(): Promise<void> {
-    return this.#file.datasync();
+  /** `atOnce`: as with `write`. */
+  async datasync(atOnce = false): Promise<void> {
+    if (atOnce && this.#file.atOnce) this.#file.atOnce.datasync();
+    else await this.#file.datasync();
   }
 
   /** Lends the file to a read; it stays open until `use` is done. */

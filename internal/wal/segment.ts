@@ -138,9 +138,9 @@ export class Segment {
     this.#file = new SegmentFile(file, await file.size(), preallocates);
   }
 
-  /** Writes the frames of a group, which was begun for this segment's end; `lastSeq` is the last of its records. */
-  async append(group: FrameGroup, lastSeq: Seq): Promise<void> {
-    await this.#writable().write(group.bytes, this.#end);
+  /** Writes the frames of a group, which was begun for this segment's end; `lastSeq` is the last of its records. `atOnce`: see `File`. */
+  async append(group: FrameGroup, lastSeq: Seq, atOnce = false): Promise<void> {
+    await this.#writable().write(group.bytes, this.#end, atOnce);
     for (const frame of group.frames) this.#index.note(frame.firstSeq, frame.offset);
     this.#end += group.byteLength;
     this.#lastSeq = lastSeq;
@@ -151,10 +151,10 @@ export class Segment {
     return this.#writable().preallocate(this.#end, bytesMax);
   }
 
-  /** Its failure is final, and so is never told as a lack of room. */
-  async datasync(): Promise<void> {
+  /** Its failure is final, and so is never told as a lack of room. `atOnce`: see `File`. */
+  async datasync(atOnce = false): Promise<void> {
     try {
-      await this.#writable().datasync();
+      await this.#writable().datasync(atOnce);
     } catch (error) {
       throw brokenDisk(`${this.path} could not be synced`, error);
     }

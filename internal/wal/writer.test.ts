@@ -4,9 +4,15 @@ import { seq } from "../base/position.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
 import { decodeRecords } from "./record.js";
 import { segmentName } from "./segment-header.js";
-import { appendText, openLog, someTexts, textsOf, turn, until } from "./testing/logs.js";
+import { appendText, openLog, someTexts, textsOf, turn, until, type TestLog } from "./testing/logs.js";
 
 const FIRST = `wal/${segmentName(seq(1))}`;
+
+/** How the log's disk is written to. */
+const WAYS = [
+  { name: "by another thread", atOnce: false },
+  { name: "while the thread stands still", atOnce: true },
+];
 
 describe("records are kept", () => {
   test("once they are synced, under always", async () => {
@@ -178,9 +184,9 @@ describe("a log gone idle", () => {
   });
 });
 
-describe("on a full disk", () => {
+describe.each(WAYS)("on a full disk, $name", ({ atOnce }) => {
   test("what did not fit is dropped and not in the log, and writes return when there is room", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, listener } = await openLog({ fileSystem, durability: "interval" });
     const kept = someTexts(20);
     for (const text of kept) appendText(log, text);
@@ -211,7 +217,7 @@ describe("on a full disk", () => {
   });
 
   test("nothing of the dropped records is left, even when the power is cut right after", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, listener } = await openLog({ fileSystem, durability: "os" });
     for (const text of someTexts(3)) appendText(log, text);
     await until(() => listener.keptSeq === 3);
@@ -233,7 +239,7 @@ describe("on a full disk", () => {
   });
 
   test("a rotation without room drops what waits and leaves the old segment in use", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, listener } = await openLog({ fileSystem, segmentBytesMax: 1024 });
     appendText(log, "x".repeat(800));
     await log.flush();
@@ -252,7 +258,7 @@ describe("on a full disk", () => {
   });
 
   test("a segment that was begun just before the disk filled up gets its mark at the close", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const options = { fileSystem, segmentBytesMax: 1024 };
     const first = await openLog(options);
     appendText(first.log, "x".repeat(900));
@@ -271,7 +277,7 @@ describe("on a full disk", () => {
   });
 
   test("zeros are not written ahead, and the log goes on", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, listener } = await openLog({ fileSystem, durability: "always", segmentBytesMax: 100_000 });
     fileSystem.capacityBytes = 1000;
     for (let i = 1; i <= 5; i++) {
@@ -283,7 +289,7 @@ describe("on a full disk", () => {
   });
 
   test("a log can be closed without the mark of an orderly close", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log } = await openLog({ fileSystem, durability: "os" });
     appendText(log, "a");
     await log.flush();
@@ -294,7 +300,7 @@ describe("on a full disk", () => {
   });
 
   test("a log can be opened, and what was not proven to be synced is synced", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log } = await openLog({ fileSystem });
     const texts = someTexts(20);
     for (const text of texts.slice(0, 10)) appendText(log, text);
@@ -310,7 +316,7 @@ describe("on a full disk", () => {
   });
 
   test("records that cannot be saved are not cut", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log } = await openLog({ fileSystem });
     for (const text of someTexts(20)) appendText(log, text);
     await log.flush();
@@ -336,9 +342,9 @@ test("a file that is there already is not written over by what is cut", async ()
   expect(await textsOf(log)).toEqual(someTexts(5));
 });
 
-describe("is final", () => {
+describe.each(WAYS)("is final, $name", ({ atOnce }) => {
   test.each(["always", "interval", "os"] as const)("a sync that failed: %s", async (durability) => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, clock, listener } = await openLog({ fileSystem, durability });
     appendText(log, "a");
     await log.flush();
@@ -366,7 +372,7 @@ describe("is final", () => {
   });
 
   test("a write that failed for another reason than a full disk", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const { log, listener } = await openLog({ fileSystem });
     appendText(log, "a");
     await log.flush();
@@ -381,7 +387,7 @@ describe("is final", () => {
   test.each(["truncate", "datasync", "open", "rename", "syncDirectory"] as const)(
     "a rotation that failed at its %s; what was synced is there",
     async (operation) => {
-      const fileSystem = new MemoryFileSystem();
+      const fileSystem = new MemoryFileSystem({ atOnce });
       const { log, listener } = await openLog({ fileSystem, segmentBytesMax: 1024 });
       appendText(log, "x".repeat(500));
       await log.flush();
@@ -397,7 +403,7 @@ describe("is final", () => {
   );
 
   test("a cut that failed half-way; what was to stay is there", async () => {
-    const fileSystem = new MemoryFileSystem();
+    const fileSystem = new MemoryFileSystem({ atOnce });
     const options = { segmentBytesMax: 1024 };
     const { log, listener } = await openLog({ fileSystem, ...options });
     const texts = someTexts(40);
@@ -474,3 +480,64 @@ test("bytes that changed on the disk while the log was open are not given out", 
 function seqsOf(records: Uint8Array | undefined): number[] {
   return [...decodeRecords(records!, true)].map((record) => record.seq);
 }
+
+describe("the thread stands still for a sync", () => {
+  /** Appends something; resolves to whether its sync goes through another thread, which alone can be held, and lets it go on. */
+  async function isLeftToAnother(fileSystem: MemoryFileSystem, { log }: TestLog, text = "a"): Promise<boolean> {
+    const sync = fileSystem.holdNext("datasync");
+    let isReached = false;
+    void sync.reached.then(() => (isReached = true));
+    const appended = appendText(log, text);
+    await until(() => isReached || log.keptSeq === appended);
+    const isHeld = log.keptSeq < appended;
+    sync.release();
+    await until(() => log.keptSeq === appended);
+    // The hold is used up in any case.
+    if (!isHeld) await log.rotate();
+    return isHeld;
+  }
+
+  test("while nobody reads, and leaves it to another when somebody has", async () => {
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
+    let readCount = 0;
+    const test = await openLog({ fileSystem, readCount: () => readCount });
+    expect(await isLeftToAnother(fileSystem, test)).toBe(false);
+    readCount++;
+    expect(await isLeftToAnother(fileSystem, test)).toBe(true);
+    expect(await isLeftToAnother(fileSystem, test)).toBe(false);
+    await test.log.close();
+  });
+
+  test("not for a large group", async () => {
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
+    const test = await openLog({ fileSystem, segmentBytesMax: 1 << 20, tailBytesMax: 1 << 20 });
+    expect(await isLeftToAnother(fileSystem, test, "x".repeat(70_000))).toBe(true);
+    await test.log.close();
+  });
+
+  test("not on a slow disk, which is tried again after a while", async () => {
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
+    const test = await openLog({ fileSystem });
+    fileSystem.onOperation = (operation) => {
+      if (operation === "datasync") test.clock.advance(20);
+    };
+    expect(await isLeftToAnother(fileSystem, test)).toBe(false);
+    expect(await isLeftToAnother(fileSystem, test)).toBe(true);
+    fileSystem.onOperation = undefined;
+    test.clock.advance(1000);
+    expect(await isLeftToAnother(fileSystem, test)).toBe(false);
+    await test.log.close();
+  });
+
+  test("in no mode in which nobody waits for it", async () => {
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
+    const { log } = await openLog({ fileSystem, durability: "os" });
+    const sync = fileSystem.holdNext("datasync");
+    appendText(log, "a");
+    const flushed = log.flush();
+    await sync.reached;
+    sync.release();
+    await flushed;
+    await log.close();
+  });
+});

@@ -12,6 +12,7 @@ import { seq, type Seq } from "../base/position.js";
 import type { FileSystemError } from "./file-system.js";
 import { FrameGroup, type FrameFields } from "./frame-group.js";
 import { FLAG_CLEAN_SHUTDOWN, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES } from "./frame.js";
+import { Quickness } from "./quickness.js";
 import { logEndAt, type LogEnd } from "./record.js";
 import { SEGMENT_HEADER_BYTES } from "./segment-header.js";
 import type { Segments } from "./segments.js";
@@ -23,6 +24,8 @@ import { isDiskFull, WalError, walErrorOf } from "./wal-error.js";
 const GROUP_BYTES_MAX = 4 * 1024 * 1024;
 /** Zeros are not written ahead of larger groups: these cost more than the metadata that the zeros save. */
 const PREALLOCATED_GROUP_BYTES_MAX = 32 * 1024;
+/** What is larger is not written while the thread stands still. */
+const AT_ONCE_GROUP_BYTES_MAX = 64 * 1024;
 /** A log without writes for this long proves its last sync by a frame of its own. */
 const IDLE_MS = 50;
 const NO_RECORDS = Buffer.alloc(0);
@@ -62,6 +65,8 @@ export interface WriterOptions {
   readonly clean: boolean;
   readonly listener: WriterListener;
   readonly observer?: LogObserver;
+  /** See `LogOptions`. */
+  readonly readCount?: () => number;
 }
 
 interface Waiter {
@@ -83,6 +88,10 @@ export class Writer {
   readonly #policy: SyncPolicy;
   readonly #idle: IdleTimer;
   readonly #group = new FrameGroup();
+  readonly #writes: Quickness;
+  readonly #syncs: Quickness;
+  /** As it was when the last sync began. */
+  #readCount = 0;
 
   #written: LogEnd;
   #syncedSeq: Seq;
@@ -113,6 +122,8 @@ export class Writer {
     this.#appliedSeq = options.appliedSeq;
     this.#carried = { flags: 0, syncedSeq: options.end.seq, appliedSeq: options.appliedSeq };
     this.#endsClean = options.clean;
+    this.#writes = new Quickness(options.clock);
+    this.#syncs = new Quickness(options.clock);
     this.#policy = new SyncPolicy({ ...options, due: () => this.wake() });
     this.#idle = new IdleTimer(options.clock, IDLE_MS, () => {
       this.#proofDue = this.#hasNews();
@@ -259,9 +270,11 @@ export class Writer {
   async #sync(): Promise<void> {
     const { active } = this.#segments;
     const { clock, observer } = this.#options;
+    const hasReaders = this.#hasReaders();
+    const atOnce = this.#isUrgent && this.#syncs.isQuick && !hasReaders;
     const startMs = clock.monotonicMs();
     try {
-      await active.datasync();
+      await this.#onDisk(this.#syncs, atOnce, () => active.datasync(atOnce));
     } catch (error) {
       observer?.syncFailed();
       throw error;
@@ -269,6 +282,27 @@ export class Writer {
     observer?.synced((clock.monotonicMs() - startMs) / 1000);
     this.#noteSynced();
     if (this.#group.byteLength <= PREALLOCATED_GROUP_BYTES_MAX) await active.preallocate(this.#options.segmentBytesMax);
+  }
+
+  /** The group is small, and callers wait for it. The way through another thread may take longer than the disk itself. */
+  get #isUrgent(): boolean {
+    return this.#options.durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX;
+  }
+
+  /** Notes how long the thread stands still for a call that is made `atOnce`. */
+  #onDisk(calls: Quickness, atOnce: boolean, call: () => Promise<void>): Promise<void> {
+    const { clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    const called = call();
+    if (atOnce) calls.stoodStill(clock.monotonicMs() - startMs);
+    return called;
+  }
+
+  /** Somebody has read since the last sync, and goes on doing so while another thread syncs. */
+  #hasReaders(): boolean {
+    const before = this.#readCount;
+    this.#readCount = this.#options.readCount?.() ?? 0;
+    return this.#readCount !== before;
   }
 
   /** Everything written is synced. */
@@ -293,8 +327,9 @@ export class Writer {
     if (!last) return this.#rotate();
     const { active } = this.#segments;
     const end = logEndAt(last.bytes, last.lastOffset);
+    const atOnce = this.#isUrgent && this.#writes.isQuick;
     try {
-      await active.append(this.#group, end.seq);
+      await this.#onDisk(this.#writes, atOnce, () => active.append(this.#group, end.seq, atOnce));
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       // Part of the group may stand there already; and it must be gone for sure before anything else is written over it.

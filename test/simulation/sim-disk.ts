@@ -2,12 +2,15 @@
  * The disk of one simulated machine. What is written and what is synced are kept apart (`MemoryFileSystem` does that), and
  * every operation takes its time as an event of the world, so that a process can die, and the power fail, between any two.
  */
+import { assert } from "../../internal/base/assert.js";
 import { type FileOperation, MemoryFileSystem } from "../../internal/wal/memory-file-system.js";
 import { type DirectoryLock, type File, type FileSystem, FileSystemError } from "../../internal/wal/file-system.js";
 import type { Random } from "./random.js";
 import type { Process, World } from "./world.js";
 
 const SECTOR_BYTES = 512;
+/** A disk whose syncs take no longer can be waited for by the thread itself. */
+const AT_ONCE_SYNC_MS_MAX = 0.5;
 
 export interface DiskPace {
   /** Typical times in milliseconds. */
@@ -20,7 +23,7 @@ export interface DiskPace {
 export class SimDisk {
   readonly #world: World;
   readonly random: Random;
-  memory = new MemoryFileSystem();
+  memory: MemoryFileSystem;
   pace: DiskPace;
   /** Multiplies all times: a disk that has become slow. */
   slowness = 1;
@@ -38,6 +41,11 @@ export class SimDisk {
     this.#world = world;
     this.random = random;
     this.pace = pace;
+    this.memory = this.#emptyMemory();
+  }
+
+  #emptyMemory(): MemoryFileSystem {
+    return new MemoryFileSystem({ atOnce: this.pace.syncMs <= AT_ONCE_SYNC_MS_MAX });
   }
 
   /** The disk as a process sees it. */
@@ -111,7 +119,7 @@ export class SimDisk {
   }
 
   wipe(): void {
-    this.memory = new MemoryFileSystem();
+    this.memory = this.#emptyMemory();
   }
 
   /** Another bit somewhere in a file that matches; the path and the place, or undefined when there is none with a byte. */
@@ -188,7 +196,9 @@ class ProcessFileSystem implements FileSystem {
 
   #file(path: string, file: File): File {
     const disk = this.#disk;
+    const { atOnce } = file;
     return {
+      ...(atOnce && { atOnce: this.#atOnce(path, atOnce) }),
       read: async (into, position) => {
         await this.#wait("read", disk.pace.readMs);
         disk.mayFail("read", path);
@@ -216,16 +226,52 @@ class ProcessFileSystem implements FileSystem {
     };
   }
 
+  /** What takes no time of the world, since the process stands still meanwhile. */
+  #atOnce(path: string, file: Required<File>["atOnce"]): Required<File>["atOnce"] {
+    const disk = this.#disk;
+    const assertAlive = (): void => assert(this.#process.alive, `a process that is dead uses ${path}`);
+    return {
+      write: (bytes, position) => {
+        assertAlive();
+        disk.mayFail("write", path);
+        return this.#countedNow(() => file.write(disk.takes(bytes, position), position));
+      },
+      datasync: () => {
+        assertAlive();
+        disk.counts.syncs++;
+        if (disk.unsynced?.test(path)) return;
+        disk.mayFail("datasync", path);
+        try {
+          this.#countedNow(() => file.datasync());
+        } catch (error) {
+          if (!disk.hidesFailedSyncs) throw error;
+        }
+      },
+    };
+  }
+
+  #countedNow<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      this.#count(error);
+      throw error;
+    }
+  }
+
   async #counted<T>(operation: Promise<T>): Promise<T> {
     try {
       return await operation;
     } catch (error) {
-      if (error instanceof FileSystemError) {
-        if (error.code === "ENOSPC") this.#disk.counts.fullWrites++;
-        else if (error.code === "EIO") this.#disk.counts.errors++;
-      }
+      this.#count(error);
       throw error;
     }
+  }
+
+  #count(error: unknown): void {
+    if (!(error instanceof FileSystemError)) return;
+    if (error.code === "ENOSPC") this.#disk.counts.fullWrites++;
+    else if (error.code === "EIO") this.#disk.counts.errors++;
   }
 
   /** Resolves in an event of its own. In a process that is dead it never does. */
