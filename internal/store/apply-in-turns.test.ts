@@ -42,6 +42,7 @@ test("what is committed on the very tick at which the last slice is applied is a
   });
   replica.commit(seq(last.seq - 1));
   await applied(replica, last.seq);
+  expect(replica.appliedSeq).toBe(last.seq);
   await replica.close();
   await master.close();
 });

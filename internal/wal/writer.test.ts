@@ -536,6 +536,7 @@ describe("the thread stands still for a sync", () => {
     appendText(log, "a");
     const flushed = log.flush();
     await sync.reached;
+    expect(log.syncedSeq).toBe(0);
     sync.release();
     await flushed;
     await log.close();
