@@ -9,6 +9,7 @@
  * Numbers have the byte order of the machine: nothing of this leaves the process.
  */
 import { assert } from "../base/assert.js";
+import type { KeyValueBytes } from "./engine.js";
 import type { Keys } from "./hash-index.js";
 import { numbersChecksum } from "./entry-checksum.js";
 import { crc32Range } from "../base/crc32.js";
@@ -109,10 +110,11 @@ export class EntryBlocks implements Keys {
     return equalBytes(this.#found, at, bytes, start, length);
   }
 
-  /** Negative, zero or positive, as the entry's key comes before, at or after the one that is given. */
-  compareKey(location: number, bytes: Uint8Array, start: number, end: number): number {
+  /** Negative, zero or positive, as the entry's key, without the first of it, comes before, at or after the one that is given. */
+  compareKey(location: number, bytes: Uint8Array, start: number, end: number, skip = 0): number {
     const at = this.#locateBody(location);
-    return compareBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+    const keyBytes = this.keyBytesAt(location);
+    return compareBytes(this.#found, at + Math.min(skip, keyBytes), at + keyBytes, bytes, start, end);
   }
 
   /** Four bytes of the key, without the first of it, as `windowOf` has them. */
@@ -122,10 +124,10 @@ export class EntryBlocks implements Keys {
     return windowOf(this.#found, at + Math.min(skip, bytes), at + bytes);
   }
 
-  /** How many bytes the key has in common with one that is given, from their beginnings on. */
-  commonBytes(location: number, bytes: Uint8Array, start: number, end: number): number {
+  /** How many bytes the key, without the first `skip` of it, has in common with one that is given, from their beginnings on. */
+  commonBytes(location: number, bytes: Uint8Array, start: number, end: number, skip = 0): number {
     const at = this.#locateBody(location);
-    return commonBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+    return commonBytes(this.#found, at + skip, at + this.keyBytesAt(location), bytes, start, end);
   }
 
   keyBytesAt(location: number): number {
@@ -206,21 +208,25 @@ export class EntryBlocks implements Keys {
    * Writes a key with its value, in place of the entry at `before` if that is not NONE. Returns where it is now. Its numbers
    * are those of `before`, or none, until `stamp` sets them.
    */
-  write(before: number, key: Uint8Array, value: Uint8Array): number {
-    if (kindOf(key.length + value.length) !== INLINE) return this.#writeWithBody(before, key, value);
-    const bytes = HEAD_BYTES + key.length + value.length;
+  write(before: number, source: KeyValueBytes): number {
+    const { keyIn, keyStart, valueIn, valueStart } = source;
+    const keyBytes = source.keyEnd - keyStart;
+    const valueBytes = source.valueEnd - valueStart;
+    if (kindOf(keyBytes + valueBytes) !== INLINE) return this.#writeWithBody(before, source);
+    const bytes = HEAD_BYTES + keyBytes + valueBytes;
     if (before !== NONE && this.#holdsInline(before, bytes)) {
-      this.#setWord(before, VALUE_BYTES, value.length);
-      copyBytes(value, 0, value.length, this.#bytes[regionOf(before)]!, byteOf(before) + HEAD_BYTES + key.length);
+      this.#setWord(before, VALUE_BYTES, valueBytes);
+      const at = byteOf(before) + HEAD_BYTES + keyBytes;
+      copyBytes(valueIn, valueStart, valueBytes, this.#bytes[regionOf(before)]!, at);
       return before;
     }
     const location = this.#allocateLike(before, bytes);
     const to = this.#bytes[regionOf(location)]!;
     const at = byteOf(location) + HEAD_BYTES;
-    copyBytes(key, 0, key.length, to, at);
-    copyBytes(value, 0, value.length, to, at + key.length);
-    this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length | this.#usesBits(before));
+    copyBytes(keyIn, keyStart, keyBytes, to, at);
+    copyBytes(valueIn, valueStart, valueBytes, to, at + keyBytes);
+    this.#setWord(location, VALUE_BYTES, valueBytes);
+    this.#setWord(location, KEY, keyBytes | this.#usesBits(before));
     if (before !== NONE) this.free(before);
     return location;
   }
@@ -318,7 +324,9 @@ export class EntryBlocks implements Keys {
     return location;
   }
 
-  #writeWithBody(before: number, key: Uint8Array, value: Uint8Array): number {
+  #writeWithBody(before: number, source: KeyValueBytes): number {
+    const key = source.keyIn.subarray(source.keyStart, source.keyEnd);
+    const value = source.valueIn.subarray(source.valueStart, source.valueEnd);
     const bytes = key.length + value.length;
     const location = this.#allocateLike(before, HEAD_BYTES + BODY_REFERENCE_BYTES);
     const kind = kindOf(bytes);
