@@ -6,8 +6,8 @@ import { assert, unreachable } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
-import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
-import { type Change, decodeChanges, type RecordsChange } from "./change.js";
+import { RECORD_HEADER_BYTES, RecordRun } from "../wal/record.js";
+import { type Change, decodeChanges, LonePut, type RecordsChange } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
 import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
@@ -47,7 +47,7 @@ export interface Patience {
 }
 
 /** Bytes of log that are read and applied in one go. */
-const SLICE_BYTES = 256 * 1024;
+const SLICE_BYTES = 512 * 1024;
 
 export class Applier {
   readonly engine: Engine;
@@ -69,6 +69,7 @@ export class Applier {
   #removed = { expire: 0, evict: 0 };
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
+  readonly #lonePut = new LonePut();
 
   constructor(options: ApplierOptions) {
     this.engine = options.engine;
@@ -109,11 +110,20 @@ export class Applier {
     return this.#isRebuilding;
   }
 
-  /** Connects the log, once there is one, and begins with what the newest snapshot holds. */
+  /** Connects the log, once there is one, and begins with what the newest snapshot holds. No key is in its order before `endLoad`. */
   async attach(source: RecordSource): Promise<void> {
     assert(!this.#source, "a log is attached once");
     this.#source = source;
     await this.#restore();
+  }
+
+  /** Puts the keys into their order, once what is known to be committed is applied; others have their turn meanwhile. */
+  async endLoad(): Promise<void> {
+    while (this.#reading) await this.#reading;
+    // What is committed from now on waits.
+    this.#reading = this.#orderKeys().finally(() => (this.#reading = undefined));
+    await this.#reading;
+    this.#apply();
   }
 
   /** Records up to `seq` are committed. Goes on in the background when some must be read from the disk; see `settled`. */
@@ -144,7 +154,7 @@ export class Applier {
     const commitSeq = this.#commitSeq;
     await this.#restore();
     this.commit(commitSeq);
-    await this.#reading;
+    await this.endLoad();
     this.#isRebuilding = false;
     this.wake();
     this.#options.onSettingsChanged();
@@ -264,17 +274,33 @@ export class Applier {
     }
   }
 
+  async #orderKeys(): Promise<void> {
+    // Not a timer of the clock, which would not keep a process alive that does nothing else yet.
+    while (!this.#stopped && this.engine.endLoad()) await new Promise((resolve) => setImmediate(resolve));
+  }
+
   #applyRecords(records: Uint8Array, verify: boolean): void {
     assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
-    for (const record of decodeRecords(records, verify)) {
-      if (record.seq > this.#commitSeq) return;
+    const run = new RecordRun(records, verify);
+    const put = this.#lonePut;
+    while (run.next()) {
+      const { seq, epoch, timestampMs } = run;
+      if (seq > this.#commitSeq) return;
       // A record that was proposed here is applied from its proposal, which has a caller waiting.
-      const proposal = this.#options.proposals.take(record.seq);
-      if (proposal) this.#applyProposal(proposal);
-      else {
-        this.#applyChanges(record.seq, record.epoch, record.timestampMs, decodeChanges(record.payload));
-        this.#appliedBytes += record.byteLength;
+      const proposal = this.#options.proposals.take(seq);
+      if (proposal) {
+        this.#applyProposal(proposal);
+        continue;
       }
+      // Most records are one put each: those are carried out where they lie.
+      if (!this.#expected && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
+        this.#assertNext(seq);
+        this.engine.applyPut(seq, timestampMs, put);
+        this.#applied = { epoch, seq };
+      } else {
+        this.#applyChanges(seq, epoch, timestampMs, decodeChanges(run.record.payload));
+      }
+      this.#appliedBytes += run.byteLength;
     }
   }
 
@@ -285,8 +311,12 @@ export class Applier {
     proposal.done();
   }
 
+  #assertNext(seq: Seq): void {
+    if (seq !== this.#applied.seq + 1) assert(false, `record ${seq} is applied after ${this.#applied.seq}`);
+  }
+
   #applyChanges(seq: Seq, epoch: Epoch, timestampMs: EpochMs, changes: readonly Change[]): void {
-    assert(seq === this.#applied.seq + 1, `record ${seq} is applied after ${this.#applied.seq}`);
+    this.#assertNext(seq);
     let membersChanged = false;
     let settingsChanged = false;
     for (const change of changes) {

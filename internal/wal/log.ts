@@ -23,7 +23,7 @@ import {
   logEndAt,
   recordEnd,
   type LogEnd,
-  type LogRecord,
+  type RecordView,
 } from "./record.js";
 import { recoverLog, type RecoveredLog } from "./recovery.js";
 import type { Segments } from "./segments.js";
@@ -73,11 +73,11 @@ export interface LogOptions {
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /**
-   * Called for every record of the log, in order, in the same pass that checks it; the record's payload is valid during the
+   * Called for every record of the log, in order, in the same pass that checks it; the record is valid during the
    * call only. The event loop gets its turn between reads. A record is shown before the rest of the log is known to
    * be sound: when `open` then rejects, throw away what was made of them.
    */
-  readonly replay?: (record: LogRecord) => void;
+  readonly replay?: (record: RecordView) => void;
   /** The caller knows that a log was made here before: none then counts as corrupt instead of as new. */
   readonly mustExist?: boolean;
   /** Where a new log goes on from, instead of beginning with seq 1; for a directory without a log only. */

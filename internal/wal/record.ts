@@ -99,6 +99,51 @@ export function recordAt(bytes: Buffer, offset: number): LogRecord {
   };
 }
 
+/** A record where it lies: what it says is of the place that it was moved to last, and no object is made for any. */
+export class RecordView implements LogRecord {
+  bytes: Buffer = Buffer.alloc(0);
+  #offset = 0;
+
+  /** Moves to the record at `offset`, which must be whole and known to be sound. */
+  moveTo(bytes: Buffer, offset: number): void {
+    this.bytes = bytes;
+    this.#offset = offset;
+  }
+
+  get seq(): Seq {
+    return readU64(this.bytes, this.#offset + 16) as Seq;
+  }
+
+  get epoch(): Epoch {
+    return readU64(this.bytes, this.#offset + 24) as Epoch;
+  }
+
+  get timestampMs(): EpochMs {
+    return readU64(this.bytes, this.#offset + 32) as EpochMs;
+  }
+
+  get chainBefore(): number {
+    return this.bytes.readUInt32LE(this.#offset + 12);
+  }
+
+  get chain(): number {
+    return this.bytes.readUInt32LE(this.#offset + 4);
+  }
+
+  get byteLength(): number {
+    return recordEnd(this.bytes, this.#offset) - this.#offset;
+  }
+
+  /** The first byte of the payload; 0 when that is empty. */
+  get firstByte(): number {
+    return this.byteLength > RECORD_HEADER_BYTES ? this.bytes[this.#offset + RECORD_HEADER_BYTES]! : 0;
+  }
+
+  get payload(): Uint8Array {
+    return recordAt(this.bytes, this.#offset).payload;
+  }
+}
+
 /** The log's end after the record at `offset`, which must be whole and known to be sound. */
 export function logEndAt(bytes: Buffer, offset: number): LogEnd {
   return {
@@ -173,20 +218,72 @@ export function damageProblem(bytes: Buffer, offset: number, end: number): Recor
 }
 
 /**
- * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked. That each continues the one before
- * is checked in any case; the first may continue anything. Throws `WalError` "mismatch" where that fails, or where the
- * bytes end inside a record.
+ * Goes through whole records that lie one after another, without an object for each: its numbers are those of the record at
+ * which it stands, from `next` to `next`. With `verify`, the CRCs of each are checked. That each continues the one before is
+ * checked in any case; the first may continue anything.
  */
-export function* decodeRecords(bytes: Uint8Array, verify = false): Generator<LogRecord> {
-  const buffer = asBuffer(bytes);
-  const log = claimedStart(buffer);
-  for (let offset = 0; offset < buffer.length; offset = recordEnd(buffer, offset)) {
-    const problem =
-      (verify ? damageProblem(buffer, offset, buffer.length) : undefined) ??
-      followRecord(buffer, offset, buffer.length, log);
-    if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
-    yield recordAt(buffer, offset);
+export class RecordRun {
+  readonly bytes: Buffer;
+  readonly #verify: boolean;
+  readonly #log: MovingLogEnd;
+  /** Where in `bytes` the record begins, and where it ends. */
+  #start = 0;
+  #end = 0;
+
+  constructor(bytes: Uint8Array, verify = false) {
+    this.bytes = asBuffer(bytes);
+    this.#verify = verify;
+    this.#log = claimedStart(this.bytes);
   }
+
+  get seq(): Seq {
+    return this.#log.seq;
+  }
+
+  get epoch(): Epoch {
+    return this.#log.epoch;
+  }
+
+  get timestampMs(): EpochMs {
+    return this.#log.timestampMs;
+  }
+
+  get byteLength(): number {
+    return this.#end - this.#start;
+  }
+
+  get payloadStart(): number {
+    return this.#start + RECORD_HEADER_BYTES;
+  }
+
+  get payloadEnd(): number {
+    return this.#end;
+  }
+
+  /** The record by itself. */
+  get record(): LogRecord {
+    return recordAt(this.bytes, this.#start);
+  }
+
+  /** Goes on to the next record; false at the end. Throws `WalError` "mismatch" where the bytes are no run of records. */
+  next(): boolean {
+    const { bytes } = this;
+    const offset = this.#end;
+    if (offset === bytes.length) return false;
+    const problem =
+      (this.#verify ? damageProblem(bytes, offset, bytes.length) : undefined) ??
+      followRecord(bytes, offset, bytes.length, this.#log);
+    if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
+    this.#start = offset;
+    this.#end = recordEnd(bytes, offset);
+    return true;
+  }
+}
+
+/** The records in `bytes`, one after another; checked as `RecordRun` does. */
+export function* decodeRecords(bytes: Uint8Array, verify = false): Generator<LogRecord> {
+  const run = new RecordRun(bytes, verify);
+  while (run.next()) yield run.record;
 }
 
 /** The end of the log that the first of these records says it continues. */
