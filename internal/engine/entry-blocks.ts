@@ -12,7 +12,7 @@ import { assert } from "../base/assert.js";
 import type { KeyValueBytes } from "./engine.js";
 import type { Keys } from "./hash-index.js";
 import { numbersChecksum } from "./entry-checksum.js";
-import { crc32Range } from "../base/crc32.js";
+import { crc32Copy } from "../base/crc32.js";
 import { OwnBuffers } from "./own-buffers.js";
 import { type BlockMoved, Slab } from "./slab.js";
 import { commonBytes, compareBytes, copyBytes, equalBytes, windowOf } from "./slab-bytes.js";
@@ -205,46 +205,39 @@ export class EntryBlocks implements Keys {
   }
 
   /**
-   * Writes a key with its value, in place of the entry at `before` if that is not NONE. Returns where it is now. Its numbers
-   * are those of `before`, or none, until `stamp` sets them.
+   * Writes an entry, in place of the one at `before` if that is not NONE, whose id and use it keeps. Returns where it is now; its
+   * checksum is there too.
    */
-  write(before: number, source: KeyValueBytes): number {
-    const { keyIn, keyStart, valueIn, valueStart } = source;
-    const keyBytes = source.keyEnd - keyStart;
-    const valueBytes = source.valueEnd - valueStart;
-    if (kindOf(keyBytes + valueBytes) !== INLINE) return this.#writeWithBody(before, source);
-    const bytes = HEAD_BYTES + keyBytes + valueBytes;
-    if (before !== NONE && this.#holdsInline(before, bytes)) {
-      this.#setWord(before, VALUE_BYTES, valueBytes);
-      const at = byteOf(before) + HEAD_BYTES + keyBytes;
-      copyBytes(valueIn, valueStart, valueBytes, this.#bytes[regionOf(before)]!, at);
-      return before;
-    }
-    const location = this.#allocateLike(before, bytes);
-    const to = this.#bytes[regionOf(location)]!;
-    const at = byteOf(location) + HEAD_BYTES;
-    copyBytes(keyIn, keyStart, keyBytes, to, at);
-    copyBytes(valueIn, valueStart, valueBytes, to, at + keyBytes);
-    this.#setWord(location, VALUE_BYTES, valueBytes);
-    this.#setWord(location, KEY, keyBytes | this.#usesBits(before));
-    if (before !== NONE) this.free(before);
-    return location;
-  }
-
-  /** Sets the numbers of an entry that was written, and its checksum, which is returned. */
-  stamp(location: number, createSeq: number, modSeq: number, deadlineMs: number): number {
+  write(before: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
+    const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, deadlineMs } = entry;
+    const keyBytes = keyEnd - keyStart;
+    const valueBytes = valueEnd - valueStart;
+    const bytes = keyBytes + valueBytes;
+    const kind = kindOf(bytes);
+    const isInPlace = before !== NONE && kind === INLINE && this.#holdsInline(before, HEAD_BYTES + bytes);
+    const headBytes = kind === INLINE ? HEAD_BYTES + bytes : HEAD_BYTES + BODY_REFERENCE_BYTES;
+    // Until it has its id, any word but 0 says that the block is in use.
+    const location = isInPlace ? before : this.#slab.allocate(headBytes, before === NONE ? -1 : this.idAt(before));
     const region = regionOf(location);
+    const words = this.#words[region]!;
+    const word = byteOf(location) >>> 2;
+    words[word + VALUE_BYTES] = valueBytes;
+    words[word + KEY] = keyBytes | (kind << KIND_SHIFT) | this.#usesBits(before);
+    words[word + LAST_USE] = before === NONE ? 0 : this.#word(before, LAST_USE);
+    if (kind !== INLINE) words[word + BODY] = this.#newBody(kind, bytes, words[word]!);
+    const at = this.#locateBody(location);
+    const to = this.#found;
+    let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs);
+    checksum = crc32Copy(keyIn, keyStart, keyEnd, to, at, checksum);
+    checksum = crc32Copy(valueIn, valueStart, valueEnd, to, at + keyBytes, checksum);
+    words[word + CHECKSUM] = checksum;
     const numbers = this.#numbers[region]!;
-    const at = byteOf(location) >>> 3;
-    numbers[at + CREATE_SEQ] = createSeq;
-    numbers[at + MOD_SEQ] = modSeq;
-    numbers[at + DEADLINE] = deadlineMs;
-    const keyBytes = this.keyBytesAt(location);
-    const start = this.#locateBody(location);
-    const end = start + keyBytes + this.valueBytesAt(location);
-    const checksum = crc32Range(this.#found, start, end, numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs));
-    this.#setWord(location, CHECKSUM, checksum);
-    return checksum;
+    const number = byteOf(location) >>> 3;
+    numbers[number + CREATE_SEQ] = createSeq;
+    numbers[number + MOD_SEQ] = modSeq;
+    numbers[number + DEADLINE] = deadlineMs;
+    if (before !== NONE && !isInPlace) this.free(before);
+    return location;
   }
 
   setId(location: number, id: number): void {
@@ -310,39 +303,10 @@ export class EntryBlocks implements Keys {
     return this.#kindAt(location) === INLINE && this.#slab.blockBytesAt(location) === blockBytesOf(sizeClassOf(bytes));
   }
 
-  /** A block with the numbers that another has. */
-  #allocateLike(before: number, bytes: number): number {
-    // Until it has its id, any word but 0 says that the block is in use.
-    const location = this.#slab.allocate(bytes, before === NONE ? -1 : this.idAt(before));
-    const numbers = this.#numbers[regionOf(location)]!;
-    const at = byteOf(location) >>> 3;
-    for (const place of [CREATE_SEQ, MOD_SEQ, DEADLINE]) {
-      numbers[at + place] = before === NONE ? 0 : this.#number(before, place);
-    }
-    this.#setWord(location, CHECKSUM, before === NONE ? 0 : this.#word(before, CHECKSUM));
-    this.#setWord(location, LAST_USE, before === NONE ? 0 : this.#word(before, LAST_USE));
-    return location;
-  }
-
-  #writeWithBody(before: number, source: KeyValueBytes): number {
-    const key = source.keyIn.subarray(source.keyStart, source.keyEnd);
-    const value = source.valueIn.subarray(source.valueStart, source.valueEnd);
-    const bytes = key.length + value.length;
-    const location = this.#allocateLike(before, HEAD_BYTES + BODY_REFERENCE_BYTES);
-    const kind = kindOf(bytes);
+  /** Room for a key and value that do not lie in the entry's own block. */
+  #newBody(kind: number, bytes: number, id: number): number {
     assert(kind !== INLINE, "a large entry has a body");
-    this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length | (kind << KIND_SHIFT) | this.#usesBits(before));
-    this.#setWord(
-      location,
-      BODY,
-      kind === IN_SLAB ? this.#bodies.allocate(BODY_HEAD_BYTES + bytes, this.idAt(location)) : this.#buffers.add(bytes),
-    );
-    const at = this.#locateBody(location);
-    this.#found.set(key, at);
-    this.#found.set(value, at + key.length);
-    if (before !== NONE) this.free(before);
-    return location;
+    return kind === IN_SLAB ? this.#bodies.allocate(BODY_HEAD_BYTES + bytes, id) : this.#buffers.add(bytes);
   }
 
   #freeBody(location: number): void {

@@ -327,10 +327,10 @@ export class SlabEngine implements Engine {
   #create(hash: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
     assert(!this.#ordering, "no entry comes while the order of all is made");
     const { keyIn, keyStart, keyEnd, deadlineMs } = entry;
-    const location = this.#blocks.write(ABSENT, entry);
+    const location = this.#blocks.write(ABSENT, entry, createSeq, modSeq);
     const id = this.#ids.take(location);
     this.#blocks.setId(location, id);
-    const checksum = this.#blocks.stamp(location, createSeq, modSeq, deadlineMs);
+    const checksum = this.#blocks.checksumAt(location);
     this.#checksum = (this.#checksum + checksum) >>> 0;
     this.#dataBytes += keyEnd - keyStart + entry.valueEnd - entry.valueStart;
     this.#blocks.setUse(location, this.#clock.use(), COUNT_NEW);
@@ -352,12 +352,12 @@ export class SlabEngine implements Engine {
     this.#victims.forget(id);
     const others = this.#checksum - blocks.checksumAt(before);
     this.#dataBytes += entry.valueEnd - entry.valueStart - blocks.valueBytesAt(before);
-    const location = blocks.write(before, entry);
+    const location = blocks.write(before, entry, createSeq, modSeq);
     if (location !== before) {
       this.#ids.move(id, location);
       this.#index.move(hash, before, location);
     }
-    const checksum = blocks.stamp(location, createSeq, modSeq, deadlineMs);
+    const checksum = blocks.checksumAt(location);
     this.#checksum = (others + checksum) >>> 0;
     this.#use(location);
     if (deadlineMs !== Infinity) this.#addDeadline(id, deadlineMs);

@@ -17,7 +17,7 @@ import type { StateCheck } from "./store-types.js";
 /** Where the applier finds committed records that were not proposed on this node. */
 export interface RecordSource {
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined;
-  read(afterSeq: Seq, maxBytes: number): Promise<Uint8Array>;
+  visit(afterSeq: Seq, upToSeq: Seq, bytesMax: number, show: (records: Uint8Array) => void): Promise<void>;
 }
 
 export interface ApplierOptions {
@@ -46,8 +46,10 @@ export interface Patience {
   readonly waitMs?: number;
 }
 
-/** Bytes of log that are read and applied in one go. */
-const SLICE_BYTES = 512 * 1024;
+/** Bytes of log that are applied in one go, before those who wait are told. */
+const SLICE_BYTES = 256 * 1024;
+/** Bytes of log that are read at a time; a cut of the log waits for it. */
+const VISIT_BYTES = 8 * 1024 * 1024;
 
 export class Applier {
   readonly engine: Engine;
@@ -258,7 +260,7 @@ export class Applier {
         this.#reading = this.#applyFromDisk(source).finally(() => (this.#reading = undefined));
         break;
       }
-      this.#applyRecords(records, false);
+      this.#applyRecords(records, "nothing");
     }
     if (this.#applied.seq > before) this.#tell();
   }
@@ -266,7 +268,16 @@ export class Applier {
   async #applyFromDisk(source: RecordSource): Promise<void> {
     try {
       while (this.#applied.seq < this.#commitSeq && !this.#stopped) {
-        this.#applyRecords(await source.read(this.#applied.seq, SLICE_BYTES), true);
+        const before = this.#applied.seq;
+        let told = this.#appliedBytes;
+        await source.visit(before, this.#commitSeq, VISIT_BYTES, (records) => {
+          if (this.#stopped) return;
+          this.#applyRecords(records, "chains");
+          if (this.#appliedBytes - told < SLICE_BYTES) return;
+          told = this.#appliedBytes;
+          this.#tell();
+        });
+        assert(this.#stopped || this.#applied.seq > before, `record ${before + 1} is committed but not in the log`);
         this.#tell();
       }
     } catch (error) {
@@ -279,9 +290,9 @@ export class Applier {
     while (!this.#stopped && this.engine.endLoad()) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  #applyRecords(records: Uint8Array, verify: boolean): void {
+  #applyRecords(records: Uint8Array, checked: "chains" | "nothing"): void {
     assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
-    const run = new RecordRun(records, verify);
+    const run = new RecordRun(records, checked);
     const put = this.#lonePut;
     while (run.next()) {
       const { seq, epoch, timestampMs } = run;

@@ -281,6 +281,25 @@ export class Log {
     return this.readTail(afterSeq, maxBytes) ?? this.#gate.pass(() => this.#readDisk(afterSeq, maxBytes));
   }
 
+  /**
+   * Shows the records after `afterSeq` up to `upToSeq`, which are written, from the disk: for those who go through much of the log
+   * and keep none of it. Whole encoded records at a time, as views that are valid during the call; at least one and up to some
+   * `bytesMax` bytes, the rest is asked for again. Rejects as `read` does.
+   */
+  async visit(afterSeq: Seq, upToSeq: Seq, bytesMax: number, show: (records: Uint8Array) => void): Promise<void> {
+    await this.#gate.pass(async () => {
+      // The log may have been cut at either end while this waited for its turn.
+      const toSeq = Math.min(upToSeq, this.#writer.written.seq);
+      if (afterSeq >= toSeq) return;
+      if (afterSeq < this.compactSeq) throw this.#outOfRange(afterSeq);
+      try {
+        await this.#segments.visit(afterSeq + 1, toSeq, bytesMax, show);
+      } catch (error) {
+        throw translated(error, "reading the log");
+      }
+    });
+  }
+
   /** Epoch and chain value at `seq`; seq 0 is before the first record. Rejects as `read` does, and past `lastSeq`. */
   async mark(seq: Seq): Promise<LogMark> {
     const { epoch, chain } = await this.endAt(seq);
