@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { crc32, crc32Range } from "./crc32.js";
+import { crc32, crc32Copy, crc32Range, crc32Uint32, crc32Uint64 } from "./crc32.js";
 
 test("the check value of CRC-32 comes out", () => {
   expect(crc32(Buffer.from("123456789"))).toBe(0xcbf43926);
@@ -27,4 +27,44 @@ test("a range within a view counts from the view's own beginning", () => {
   const whole = Buffer.alloc(1024, "0123456789");
   const view = whole.subarray(7);
   expect(crc32Range(view, 3, 500)).toBe(crc32(whole.subarray(10, 507)));
+});
+
+test("what is copied on the way has the same CRC, and comes where it should alone", () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 600 }),
+      fc.nat(20),
+      fc.nat(20),
+      fc.integer({ min: 0, max: 0xffffffff }),
+      (bytes, start, toStart, seed) => {
+        const from = Buffer.concat([Buffer.alloc(start, 1), bytes, Buffer.alloc(9, 2)]);
+        const to = Buffer.alloc(toStart + bytes.length + 9, 3);
+        expect(crc32Copy(from, start, start + bytes.length, to, toStart, seed)).toBe(crc32(bytes, seed));
+        expect(to).toEqual(Buffer.concat([Buffer.alloc(toStart, 3), bytes, Buffer.alloc(9, 3)]));
+      },
+    ),
+  );
+});
+
+test("a run may be copied to the place before it, and onto itself", () => {
+  for (const length of [5, 100, 300]) {
+    for (const to of [0, 3, 10]) {
+      const bytes = Buffer.from(Array.from({ length: 400 }, (_, n) => n & 255));
+      const run = Buffer.from(bytes.subarray(10, 10 + length));
+      expect(crc32Copy(bytes, 10, 10 + length, bytes, to)).toBe(crc32(run));
+      expect(bytes.subarray(to, to + length)).toEqual(run);
+    }
+  }
+});
+
+test("a number has the CRC of its bytes", () => {
+  const bytes = Buffer.alloc(8);
+  const anyNumber = fc.oneof(fc.nat(Number.MAX_SAFE_INTEGER), fc.constantFrom(0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1));
+  fc.assert(
+    fc.property(anyNumber, fc.integer({ min: 0, max: 0xffffffff }), (value, seed) => {
+      bytes.writeBigUInt64LE(BigInt(value));
+      expect(crc32Uint64(value, seed)).toBe(crc32(bytes, seed));
+      expect(crc32Uint32(value % 2 ** 32, seed)).toBe(crc32(bytes.subarray(0, 4), seed));
+    }),
+  );
 });

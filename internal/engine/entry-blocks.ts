@@ -9,9 +9,10 @@
  * Numbers have the byte order of the machine: nothing of this leaves the process.
  */
 import { assert } from "../base/assert.js";
+import type { KeyValueBytes } from "./engine.js";
 import type { Keys } from "./hash-index.js";
 import { numbersChecksum } from "./entry-checksum.js";
-import { crc32Range } from "../base/crc32.js";
+import { crc32Copy } from "../base/crc32.js";
 import { OwnBuffers } from "./own-buffers.js";
 import { type BlockMoved, Slab } from "./slab.js";
 import { commonBytes, compareBytes, copyBytes, equalBytes, windowOf } from "./slab-bytes.js";
@@ -109,10 +110,11 @@ export class EntryBlocks implements Keys {
     return equalBytes(this.#found, at, bytes, start, length);
   }
 
-  /** Negative, zero or positive, as the entry's key comes before, at or after the one that is given. */
-  compareKey(location: number, bytes: Uint8Array, start: number, end: number): number {
+  /** Negative, zero or positive, as the entry's key, without the first of it, comes before, at or after the one that is given. */
+  compareKey(location: number, bytes: Uint8Array, start: number, end: number, skip = 0): number {
     const at = this.#locateBody(location);
-    return compareBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+    const keyBytes = this.keyBytesAt(location);
+    return compareBytes(this.#found, at + Math.min(skip, keyBytes), at + keyBytes, bytes, start, end);
   }
 
   /** Four bytes of the key, without the first of it, as `windowOf` has them. */
@@ -122,10 +124,10 @@ export class EntryBlocks implements Keys {
     return windowOf(this.#found, at + Math.min(skip, bytes), at + bytes);
   }
 
-  /** How many bytes the key has in common with one that is given, from their beginnings on. */
-  commonBytes(location: number, bytes: Uint8Array, start: number, end: number): number {
+  /** How many bytes the key, without the first `skip` of it, has in common with one that is given, from their beginnings on. */
+  commonBytes(location: number, bytes: Uint8Array, start: number, end: number, skip = 0): number {
     const at = this.#locateBody(location);
-    return commonBytes(this.#found, at, at + this.keyBytesAt(location), bytes, start, end);
+    return commonBytes(this.#found, at + skip, at + this.keyBytesAt(location), bytes, start, end);
   }
 
   keyBytesAt(location: number): number {
@@ -203,42 +205,39 @@ export class EntryBlocks implements Keys {
   }
 
   /**
-   * Writes a key with its value, in place of the entry at `before` if that is not NONE. Returns where it is now. Its numbers
-   * are those of `before`, or none, until `stamp` sets them.
+   * Writes an entry, in place of the one at `before` if that is not NONE, whose id and use it keeps. Returns where it is now; its
+   * checksum is there too.
    */
-  write(before: number, key: Uint8Array, value: Uint8Array): number {
-    if (kindOf(key.length + value.length) !== INLINE) return this.#writeWithBody(before, key, value);
-    const bytes = HEAD_BYTES + key.length + value.length;
-    if (before !== NONE && this.#holdsInline(before, bytes)) {
-      this.#setWord(before, VALUE_BYTES, value.length);
-      copyBytes(value, 0, value.length, this.#bytes[regionOf(before)]!, byteOf(before) + HEAD_BYTES + key.length);
-      return before;
-    }
-    const location = this.#allocateLike(before, bytes);
-    const to = this.#bytes[regionOf(location)]!;
-    const at = byteOf(location) + HEAD_BYTES;
-    copyBytes(key, 0, key.length, to, at);
-    copyBytes(value, 0, value.length, to, at + key.length);
-    this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length | this.#usesBits(before));
-    if (before !== NONE) this.free(before);
-    return location;
-  }
-
-  /** Sets the numbers of an entry that was written, and its checksum, which is returned. */
-  stamp(location: number, createSeq: number, modSeq: number, deadlineMs: number): number {
+  write(before: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
+    const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, deadlineMs } = entry;
+    const keyBytes = keyEnd - keyStart;
+    const valueBytes = valueEnd - valueStart;
+    const bytes = keyBytes + valueBytes;
+    const kind = kindOf(bytes);
+    const isInPlace = before !== NONE && kind === INLINE && this.#holdsInline(before, HEAD_BYTES + bytes);
+    const headBytes = kind === INLINE ? HEAD_BYTES + bytes : HEAD_BYTES + BODY_REFERENCE_BYTES;
+    // Until it has its id, any word but 0 says that the block is in use.
+    const location = isInPlace ? before : this.#slab.allocate(headBytes, before === NONE ? -1 : this.idAt(before));
     const region = regionOf(location);
+    const words = this.#words[region]!;
+    const word = byteOf(location) >>> 2;
+    words[word + VALUE_BYTES] = valueBytes;
+    words[word + KEY] = keyBytes | (kind << KIND_SHIFT) | this.#usesBits(before);
+    words[word + LAST_USE] = before === NONE ? 0 : this.#word(before, LAST_USE);
+    if (kind !== INLINE) words[word + BODY] = this.#newBody(kind, bytes, words[word]!);
+    const at = this.#locateBody(location);
+    const to = this.#found;
+    let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs);
+    checksum = crc32Copy(keyIn, keyStart, keyEnd, to, at, checksum);
+    checksum = crc32Copy(valueIn, valueStart, valueEnd, to, at + keyBytes, checksum);
+    words[word + CHECKSUM] = checksum;
     const numbers = this.#numbers[region]!;
-    const at = byteOf(location) >>> 3;
-    numbers[at + CREATE_SEQ] = createSeq;
-    numbers[at + MOD_SEQ] = modSeq;
-    numbers[at + DEADLINE] = deadlineMs;
-    const keyBytes = this.keyBytesAt(location);
-    const start = this.#locateBody(location);
-    const end = start + keyBytes + this.valueBytesAt(location);
-    const checksum = crc32Range(this.#found, start, end, numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs));
-    this.#setWord(location, CHECKSUM, checksum);
-    return checksum;
+    const number = byteOf(location) >>> 3;
+    numbers[number + CREATE_SEQ] = createSeq;
+    numbers[number + MOD_SEQ] = modSeq;
+    numbers[number + DEADLINE] = deadlineMs;
+    if (before !== NONE && !isInPlace) this.free(before);
+    return location;
   }
 
   setId(location: number, id: number): void {
@@ -304,37 +303,10 @@ export class EntryBlocks implements Keys {
     return this.#kindAt(location) === INLINE && this.#slab.blockBytesAt(location) === blockBytesOf(sizeClassOf(bytes));
   }
 
-  /** A block with the numbers that another has. */
-  #allocateLike(before: number, bytes: number): number {
-    // Until it has its id, any word but 0 says that the block is in use.
-    const location = this.#slab.allocate(bytes, before === NONE ? -1 : this.idAt(before));
-    const numbers = this.#numbers[regionOf(location)]!;
-    const at = byteOf(location) >>> 3;
-    for (const place of [CREATE_SEQ, MOD_SEQ, DEADLINE]) {
-      numbers[at + place] = before === NONE ? 0 : this.#number(before, place);
-    }
-    this.#setWord(location, CHECKSUM, before === NONE ? 0 : this.#word(before, CHECKSUM));
-    this.#setWord(location, LAST_USE, before === NONE ? 0 : this.#word(before, LAST_USE));
-    return location;
-  }
-
-  #writeWithBody(before: number, key: Uint8Array, value: Uint8Array): number {
-    const bytes = key.length + value.length;
-    const location = this.#allocateLike(before, HEAD_BYTES + BODY_REFERENCE_BYTES);
-    const kind = kindOf(bytes);
+  /** Room for a key and value that do not lie in the entry's own block. */
+  #newBody(kind: number, bytes: number, id: number): number {
     assert(kind !== INLINE, "a large entry has a body");
-    this.#setWord(location, VALUE_BYTES, value.length);
-    this.#setWord(location, KEY, key.length | (kind << KIND_SHIFT) | this.#usesBits(before));
-    this.#setWord(
-      location,
-      BODY,
-      kind === IN_SLAB ? this.#bodies.allocate(BODY_HEAD_BYTES + bytes, this.idAt(location)) : this.#buffers.add(bytes),
-    );
-    const at = this.#locateBody(location);
-    this.#found.set(key, at);
-    this.#found.set(value, at + key.length);
-    if (before !== NONE) this.free(before);
-    return location;
+    return kind === IN_SLAB ? this.#bodies.allocate(BODY_HEAD_BYTES + bytes, id) : this.#buffers.add(bytes);
   }
 
   #freeBody(location: number): void {

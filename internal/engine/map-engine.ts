@@ -2,18 +2,20 @@
  * The engine as a plain `Map`: short enough to be seen correct, and so the oracle that every other engine is tested
  * against. Costs about three times the memory of its data.
  */
-import type { EpochMs, Seq } from "../base/position.js";
-import { must, unreachable } from "../base/assert.js";
+import { type EpochMs, epochMs, type Seq } from "../base/position.js";
+import { assert, must, unreachable } from "../base/assert.js";
 import { Chance } from "./chance.js";
 import {
   accountedBytesOf,
   type Engine,
   ENTRY_OVERHEAD_BYTES,
   type Entry,
+  type EntryBytes,
   type EvictionPolicy,
   type KeyCount,
   type KeyedEntry,
   type KeyRange,
+  type KeyValueBytes,
   type KeyVersion,
   type Operation,
   type ScanBudget,
@@ -36,6 +38,7 @@ export class MapEngine implements Engine {
   #dataBytes = 0;
   #checksum = 0;
   #uses = 0;
+  #isLoading = false;
 
   get entryCount(): number {
     return this.#entries.size;
@@ -98,6 +101,10 @@ export class MapEngine implements Engine {
     }
   }
 
+  applyPut(seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void {
+    this.apply(seq, timestampMs, { kind: "put", ...plain(put) });
+  }
+
   removeHidden(): boolean {
     return false;
   }
@@ -116,6 +123,7 @@ export class MapEngine implements Engine {
     reverse = false,
     budget: ScanBudget = { looks: Infinity },
   ): Generator<KeyedEntry, undefined> {
+    assert(!this.#isLoading, "nobody scans while an engine is loaded");
     let last = range.end;
     for (const name of this.#namesOf(range, reverse)) {
       const key = bytesOf(name);
@@ -159,11 +167,29 @@ export class MapEngine implements Engine {
     return { ...this.#version(name), accountedBytes: accountedBytesOf(name.length, entry.value.length) };
   }
 
+  beginLoad(): void {
+    assert(this.#entries.size === 0, "only an empty engine is loaded");
+    this.#isLoading = true;
+  }
+
+  endLoad(): boolean {
+    this.#isLoading = false;
+    return false;
+  }
+
+  restoreFrom(entry: EntryBytes): number {
+    const { key, ...content } = plain(entry);
+    const stored = new StoredEntry(key, content, entry.createSeq, entry.modSeq);
+    this.#put(nameOf(key), stored);
+    return stored.checksum;
+  }
+
   restore(entry: KeyedEntry): void {
     this.#put(nameOf(entry.key), new StoredEntry(entry.key, entry, entry.createSeq, entry.modSeq));
   }
 
   clear(): void {
+    this.#isLoading = false;
     this.#entries.clear();
     this.#sorted.clear();
     this.#deadlines.clear();
@@ -285,6 +311,13 @@ function goesBefore(policy: EvictionPolicy, a: StoredEntry, b: StoredEntry, chan
     default:
       return unreachable(policy);
   }
+}
+
+/** As if it had been given by itself. */
+function plain(bytes: KeyValueBytes): { key: Uint8Array; value: Uint8Array; expiresAtMs?: EpochMs } {
+  const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, deadlineMs } = bytes;
+  const [key, value] = [keyIn.subarray(keyStart, keyEnd), valueIn.subarray(valueStart, valueEnd)];
+  return deadlineMs === Infinity ? { key, value } : { key, value, expiresAtMs: epochMs(deadlineMs) };
 }
 
 const DEADLINE_CHARACTERS = 14;

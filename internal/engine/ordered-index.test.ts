@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { NO_ID, OrderedIndex, type OrderedKeys } from "./ordered-index.js";
 import { commonBytes, windowOf } from "./slab-bytes.js";
+import { keyName, numbered, shapes } from "./testing/key-names.js";
 
 class Checked implements OrderedKeys {
   readonly index = new OrderedIndex(this);
@@ -18,6 +19,18 @@ class Checked implements OrderedKeys {
     this.ids.set(name, id);
     this.#keys.set(id, key);
     this.index.add(id, key);
+  }
+
+  /** Takes in all names at once, which an empty index does from the leaves up. */
+  build(names: readonly string[]): void {
+    for (const name of names) {
+      const id = this.#nextId++;
+      this.ids.set(name, id);
+      this.#keys.set(id, Buffer.from(name, "latin1"));
+    }
+    const ids = Int32Array.from(this.sorted(), (name) => this.ids.get(name)!);
+    const steps = this.index.build({ ids, windowAt: (place, skip) => this.windowOf(ids[place]!, skip) });
+    while (!steps.next().done);
   }
 
   delete(name: string): void {
@@ -88,19 +101,6 @@ class Checked implements OrderedKeys {
   }
 }
 
-const numbered = (n: number): string => `key-${String(n).padStart(5, "0")}`;
-const shapes: readonly ((n: number) => string)[] = [
-  numbered,
-  // Of every length, with the bytes that a signed order would misplace, and zeros at their ends.
-  (n) => `${"a".repeat(n % 7)}${String.fromCharCode((n * 89) & 255)}${"\0".repeat(n % 4)}`,
-  (n) => `user:${n % 13}:${"x".repeat(n % 29)}:${n}`,
-  (n) => "\0".repeat(n % 300),
-  (n) => "ÿ".repeat(n % 300),
-];
-const key = fc.oneof(
-  fc.record({ shape: fc.nat(shapes.length - 1), n: fc.nat(4000) }).map(({ shape, n }) => shapes[shape]!(n)),
-  fc.array(fc.constantFrom("\0", "a", "\x7f", "\x80", "ÿ"), { maxLength: 6 }).map((bytes) => bytes.join("")),
-);
 const step = fc.record({
   isAddition: fc.boolean(),
   shape: fc.nat(shapes.length - 1),
@@ -111,7 +111,7 @@ const step = fc.record({
 
 test("ids come in the order of their keys, both ways and from everywhere, whatever was added and deleted before", () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 15 }), fc.array(key, { maxLength: 6 }), (steps, places) => {
+    fc.property(fc.array(step, { maxLength: 15 }), fc.array(keyName, { maxLength: 6 }), (steps, places) => {
       const checked = new Checked();
       for (const { isAddition, shape, first, count, stride } of steps) {
         for (let i = 0; i < count; i++) {
@@ -126,6 +126,51 @@ test("ids come in the order of their keys, both ways and from everywhere, whatev
     }),
     { numRuns: Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 30) },
   );
+});
+
+test("an index that was built at once is what one by one makes it, and goes on like that", () => {
+  fc.assert(
+    fc.property(
+      fc.nat(shapes.length - 1),
+      fc.oneof(fc.nat(200), fc.nat(9000)),
+      fc.array(step, { maxLength: 8 }),
+      fc.array(keyName, { maxLength: 6 }),
+      (shape, count, steps, places) => {
+        const checked = new Checked();
+        checked.build([...new Set(Array.from({ length: count }, (_, n) => shapes[shape]!(n)))]);
+        checked.expectSame(places);
+        for (const { isAddition, shape, first, count, stride } of steps) {
+          for (let i = 0; i < count; i++) {
+            const name = shapes[shape]!(first + ((((i * stride) % count) + count) % count));
+            if (isAddition) checked.add(name);
+            else checked.delete(name);
+          }
+        }
+        checked.expectSame(places);
+      },
+    ),
+    { numRuns: Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 30) },
+  );
+});
+
+test("an index that was built at once shrinks to nothing, from either end and from the middle", () => {
+  for (const order of [(n: number) => n, (n: number) => 15_000 - n, (n: number) => (n * 7919) % 15_000]) {
+    const checked = new Checked();
+    checked.build(Array.from({ length: 15_000 }, (_, n) => numbered(order(n))));
+    checked.expectSame([numbered(12_345), "a", "z"]);
+    for (let n = 0; n < 14_990; n++) checked.delete(numbered(order(n)));
+    checked.expectSame();
+    for (let n = 14_990; n < 15_000; n++) checked.delete(numbered(order(n)));
+    checked.expectSame();
+    checked.add("again");
+    expect(checked.from("")).toEqual(["again"]);
+  }
+});
+
+test("only an empty index is built at once", () => {
+  const checked = new Checked();
+  checked.add("a");
+  expect(() => checked.build(["b"])).toThrow("only an empty index is built");
 });
 
 test("a tree of several levels grows and shrinks to nothing, from either end and from the middle", () => {

@@ -2,7 +2,7 @@
  * The engine off the V8 heap: entries in blocks of slabs, found by a hash index, in order by a tree of ids, with no
  * JavaScript object an entry. What it hands out are views of its blocks. DESIGN.md beside this file draws how it lies in memory.
  */
-import type { EpochMs, Seq } from "../base/position.js";
+import { type EpochMs, type Seq, seq as toSeq } from "../base/position.js";
 import { assert, must, unreachable } from "../base/assert.js";
 import { Chance } from "./chance.js";
 import { DeadlineWheel } from "./deadline-wheel.js";
@@ -11,11 +11,13 @@ import {
   type Engine,
   ENTRY_OVERHEAD_BYTES,
   type Entry,
+  type EntryBytes,
   type EvictionPolicy,
   type KeyCount,
   type KeyedEntry,
   type KeyOperation,
   type KeyRange,
+  type KeyValueBytes,
   type KeyVersion,
   type Operation,
   type ScanBudget,
@@ -31,6 +33,8 @@ import { compareBytes } from "./slab-bytes.js";
 import { COUNT_NEW, UseClock } from "./use-clock.js";
 import { type Candidates, Victims } from "./victims.js";
 
+const NOTHING: Uint8Array = new Uint8Array(0);
+const NO_SEQ = toSeq(0);
 /** Entries that a deletion of a range looks at itself. */
 const LOOKS_A_DELETION = 16;
 
@@ -47,13 +51,18 @@ export class SlabEngine implements Engine {
   #ids!: EntryIds;
   #blocks!: EntryBlocks;
   #index!: HashIndex;
+  /** There is none where it is not wanted, nor while entries are loaded. */
   #order: EntryOrder | undefined;
+  /** While the load ends: the order that is being made. */
+  #ordering: { readonly order: EntryOrder; readonly steps: Iterator<void, void> } | undefined;
   /** There is none before the first deadline. */
   #deadlines: DeadlineWheel | undefined;
   /** There only while deletions of ranges have hidden entries that are not removed yet. */
   #hidden: HiddenEntries | undefined;
   readonly #clock: UseClock;
   readonly #victims: Victims;
+  /** What the present call was given. */
+  readonly #given = new GivenEntry();
   #dataBytes = 0;
   #checksum = 0;
   /** Of the last operation. */
@@ -118,38 +127,54 @@ export class SlabEngine implements Engine {
   }
 
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void {
-    if (operation.kind === "delete-range") this.#deleteRange(seq, operation);
-    else this.#applyToKey(seq, timestampMs, operation);
+    switch (operation.kind) {
+      case "delete-range":
+        this.#deleteRange(seq, operation);
+        break;
+      case "put":
+        this.applyPut(seq, timestampMs, this.#given.of(operation.key, operation.value, operation.expiresAtMs));
+        break;
+      default:
+        this.#removeKey(seq, timestampMs, operation);
+    }
+  }
+
+  applyPut(seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void {
+    this.#timestampMs = timestampMs;
+    const { keyIn, keyStart, keyEnd } = put;
+    const hash = this.#hash.of(keyIn, keyStart, keyEnd);
+    const before = this.#index.find(hash, keyIn, keyStart, keyEnd);
+    if (before === ABSENT) {
+      this.#create(hash, put, seq, seq);
+    } else {
+      if (this.#blocks.modSeqAt(before) > seq) return;
+      // What is hidden is as good as removed.
+      const isPresent = !this.#isHidden(before) && this.#isPresent(before, seq, timestampMs);
+      this.#overwrite(hash, before, put, isPresent ? this.#blocks.createSeqAt(before) : seq, seq);
+    }
+    this.#blocks.tidy();
   }
 
   removeHidden(looksMax: number): boolean {
+    if (this.#ordering) return this.#hidden !== undefined;
     this.#hidden?.removeSome(looksMax);
     if (this.#hidden?.isEmpty) this.#hidden = undefined;
     return this.#hidden !== undefined;
   }
 
-  #applyToKey(seq: Seq, timestampMs: EpochMs, operation: KeyOperation): void {
+  #removeKey(seq: Seq, timestampMs: EpochMs, operation: Exclude<KeyOperation, { kind: "put" }>): void {
     this.#timestampMs = timestampMs;
     const { key } = operation;
     const hash = this.#hash.of(key, 0, key.length);
     const before = this.#index.find(hash, key, 0, key.length);
-    if (before !== ABSENT && this.#blocks.modSeqAt(before) > seq) return;
-    const isHidden = before !== ABSENT && this.#isHidden(before);
-    // What is hidden is as good as removed.
-    if (isHidden && operation.kind !== "put") return;
+    if (before === ABSENT || this.#blocks.modSeqAt(before) > seq || this.#isHidden(before)) return;
     switch (operation.kind) {
-      case "put": {
-        const isPresent = !isHidden && this.#isPresent(before, seq, timestampMs);
-        const createSeq = isPresent ? this.#blocks.createSeqAt(before) : seq;
-        this.#put(hash, before, key, operation.value, createSeq, seq, operation.expiresAtMs ?? Infinity);
-        break;
-      }
       case "delete":
-        if (before !== ABSENT) this.#remove(hash, before, key);
+        this.#remove(hash, before, key);
         break;
       case "expire":
       case "evict":
-        if (before !== ABSENT && this.#blocks.modSeqAt(before) === operation.modSeq) this.#remove(hash, before, key);
+        if (this.#blocks.modSeqAt(before) === operation.modSeq) this.#remove(hash, before, key);
         break;
       default:
         unreachable(operation);
@@ -210,11 +235,35 @@ export class SlabEngine implements Engine {
     return { ...this.#versionOf(location), accountedBytes: bytes };
   }
 
-  restore(entry: KeyedEntry): void {
+  beginLoad(): void {
+    assert(this.entryCount === 0, "only an empty engine is loaded");
+    this.#order = undefined;
+  }
+
+  endLoad(): boolean {
+    if (!this.isOrdered || this.#order) return false;
+    if (!this.#ordering) {
+      const order = new EntryOrder(this.#ids, this.#blocks);
+      this.#ordering = { order, steps: order.take(this.entryCount) };
+    }
+    const { order, steps } = this.#ordering;
+    if (!steps.next().done) return true;
+    this.#order = order;
+    this.#ordering = undefined;
+    return false;
+  }
+
+  restore({ key, value, createSeq, modSeq, expiresAtMs }: KeyedEntry): void {
+    this.restoreFrom(this.#given.of(key, value, expiresAtMs, createSeq, modSeq));
+  }
+
+  restoreFrom(entry: EntryBytes): number {
     assert(!this.#hidden, "entries are put into an engine before the log is carried out over them");
-    const { key, value, createSeq, modSeq, expiresAtMs = Infinity } = entry;
-    const hash = this.#hash.of(key, 0, key.length);
-    this.#put(hash, this.#index.find(hash, key, 0, key.length), key, value, createSeq, modSeq, expiresAtMs);
+    const { keyIn, keyStart, keyEnd, createSeq, modSeq } = entry;
+    const hash = this.#hash.of(keyIn, keyStart, keyEnd);
+    const before = this.#index.find(hash, keyIn, keyStart, keyEnd);
+    if (before === ABSENT) return this.#create(hash, entry, createSeq, modSeq);
+    return this.#overwrite(hash, before, entry, createSeq, modSeq);
   }
 
   clear(): void {
@@ -225,6 +274,7 @@ export class SlabEngine implements Engine {
     });
     this.#index = new HashIndex(this.#blocks);
     this.#order = this.isOrdered ? new EntryOrder(this.#ids, this.#blocks) : undefined;
+    this.#ordering = undefined;
     this.#deadlines = undefined;
     this.#hidden = undefined;
     this.#victims.clear();
@@ -273,64 +323,49 @@ export class SlabEngine implements Engine {
     return this.#blocks.modSeqAt(location) === seq || this.#blocks.deadlineAt(location) > nowMs;
   }
 
-  #put(
-    hash: number,
-    before: number,
-    key: Uint8Array,
-    value: Uint8Array,
-    createSeq: number,
-    modSeq: number,
-    deadlineMs: number,
-  ): void {
-    if (before === ABSENT) this.#create(hash, key, value, createSeq, modSeq, deadlineMs);
-    else this.#overwrite(hash, before, key, value, createSeq, modSeq, deadlineMs);
-  }
-
-  #create(
-    hash: number,
-    key: Uint8Array,
-    value: Uint8Array,
-    createSeq: number,
-    modSeq: number,
-    deadlineMs: number,
-  ): void {
-    const location = this.#blocks.write(ABSENT, key, value);
+  /** Returns the entry's checksum. */
+  #create(hash: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
+    assert(!this.#ordering, "no entry comes while the order of all is made");
+    const { keyIn, keyStart, keyEnd, deadlineMs } = entry;
+    const location = this.#blocks.write(ABSENT, entry, createSeq, modSeq);
     const id = this.#ids.take(location);
     this.#blocks.setId(location, id);
-    this.#checksum = (this.#checksum + this.#blocks.stamp(location, createSeq, modSeq, deadlineMs)) >>> 0;
-    this.#dataBytes += key.length + value.length;
+    const checksum = this.#blocks.checksumAt(location);
+    this.#checksum = (this.#checksum + checksum) >>> 0;
+    this.#dataBytes += keyEnd - keyStart + entry.valueEnd - entry.valueStart;
     this.#blocks.setUse(location, this.#clock.use(), COUNT_NEW);
     this.#index.add(hash, location);
-    this.#order?.add(id, key);
+    if (this.#order) {
+      const isWhole = keyStart === 0 && keyEnd === keyIn.length;
+      this.#order.add(id, isWhole ? keyIn : keyIn.subarray(keyStart, keyEnd));
+    }
     if (deadlineMs !== Infinity) this.#addDeadline(id, deadlineMs);
+    return checksum;
   }
 
-  #overwrite(
-    hash: number,
-    before: number,
-    key: Uint8Array,
-    value: Uint8Array,
-    createSeq: number,
-    modSeq: number,
-    deadlineMs: number,
-  ): void {
+  /** Returns the entry's checksum. */
+  #overwrite(hash: number, before: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
     const blocks = this.#blocks;
+    const { deadlineMs } = entry;
     const id = blocks.idAt(before);
     if (blocks.deadlineAt(before) !== Infinity) this.#deadlines!.remove(id);
     this.#victims.forget(id);
     const others = this.#checksum - blocks.checksumAt(before);
-    this.#dataBytes += value.length - blocks.valueBytesAt(before);
-    const location = blocks.write(before, key, value);
+    this.#dataBytes += entry.valueEnd - entry.valueStart - blocks.valueBytesAt(before);
+    const location = blocks.write(before, entry, createSeq, modSeq);
     if (location !== before) {
       this.#ids.move(id, location);
       this.#index.move(hash, before, location);
     }
-    this.#checksum = (others + blocks.stamp(location, createSeq, modSeq, deadlineMs)) >>> 0;
+    const checksum = blocks.checksumAt(location);
+    this.#checksum = (others + checksum) >>> 0;
     this.#use(location);
     if (deadlineMs !== Infinity) this.#addDeadline(id, deadlineMs);
+    return checksum;
   }
 
   #remove(hash: number, location: number, key: Uint8Array): void {
+    assert(!this.#ordering, "no entry goes while the order of all is made");
     const blocks = this.#blocks;
     const id = blocks.idAt(location);
     this.#checksum = (this.#checksum - blocks.checksumAt(location)) >>> 0;
@@ -452,5 +487,29 @@ export class SlabEngine implements Engine {
     return deadlineMs === Infinity
       ? { key, value, createSeq, modSeq }
       : { key, value, createSeq, modSeq, expiresAtMs: deadlineMs as EpochMs };
+  }
+}
+
+/** A key and a value that are by themselves, in the form of such as are not; one for all calls, and of use only during one. */
+class GivenEntry implements EntryBytes {
+  keyIn = NOTHING;
+  readonly keyStart = 0;
+  keyEnd = 0;
+  valueIn = NOTHING;
+  readonly valueStart = 0;
+  valueEnd = 0;
+  deadlineMs = Infinity;
+  createSeq = NO_SEQ;
+  modSeq = NO_SEQ;
+
+  of(key: Uint8Array, value: Uint8Array, deadlineMs: number = Infinity, createSeq = NO_SEQ, modSeq = NO_SEQ): this {
+    this.keyIn = key;
+    this.keyEnd = key.length;
+    this.valueIn = value;
+    this.valueEnd = value.length;
+    this.deadlineMs = deadlineMs;
+    this.createSeq = createSeq;
+    this.modSeq = modSeq;
+    return this;
   }
 }

@@ -6,8 +6,8 @@ import { assert, unreachable } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
-import { decodeRecords, RECORD_HEADER_BYTES } from "../wal/record.js";
-import { type Change, decodeChanges, type RecordsChange } from "./change.js";
+import { RECORD_HEADER_BYTES, RecordRun } from "../wal/record.js";
+import { type Change, decodeChanges, LonePut, type RecordsChange } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
 import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
@@ -18,6 +18,7 @@ import type { StateCheck } from "./store-types.js";
 export interface RecordSource {
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined;
   read(afterSeq: Seq, maxBytes: number): Promise<Uint8Array>;
+  visit(afterSeq: Seq, upToSeq: Seq, bytesMax: number, show: (records: Uint8Array) => void): Promise<void>;
 }
 
 export interface ApplierOptions {
@@ -46,8 +47,10 @@ export interface Patience {
   readonly waitMs?: number;
 }
 
-/** Bytes of log that are read and applied in one turn of the event loop: some two milliseconds where records are small. */
+/** Bytes of log that are applied in one turn of the event loop: some two milliseconds where records are small. */
 const SLICE_BYTES = 256 * 1024;
+/** Of a log that is read from the disk while nobody is served yet. */
+const LOADED_SLICE_BYTES = 8 * 1024 * 1024;
 
 export class Applier {
   readonly engine: Engine;
@@ -64,11 +67,14 @@ export class Applier {
   #applying: Promise<void> | undefined;
   readonly #forks: Position[] = [];
   #isRebuilding = false;
+  /** From a restored snapshot on, until `endLoad`. */
+  #isLoading = false;
   readonly #hidden: HiddenRemoval;
   #expected: StateCheck | undefined;
   #removed = { expire: 0, evict: 0 };
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
+  readonly #lonePut = new LonePut();
 
   constructor(options: ApplierOptions) {
     this.engine = options.engine;
@@ -109,11 +115,23 @@ export class Applier {
     return this.#isRebuilding;
   }
 
-  /** Connects the log, once there is one, and begins with what the newest snapshot holds. */
+  /** Connects the log, once there is one, and begins with what the newest snapshot holds. No key is in its order before `endLoad`. */
   async attach(source: RecordSource): Promise<void> {
     assert(!this.#source, "a log is attached once");
     this.#source = source;
     await this.#restore();
+  }
+
+  /** Puts the keys into their order, once what is known to be committed is applied; others have their turn meanwhile. */
+  async endLoad(): Promise<void> {
+    while (this.#applying) await this.#applying;
+    // What is committed from now on waits.
+    this.#applying = this.#orderKeys().finally(() => {
+      this.#isLoading = false;
+      this.#applying = undefined;
+    });
+    await this.#applying;
+    this.#apply();
   }
 
   /** Records up to `seq` are committed. Where they are many, and were not proposed here, it goes on in later turns of the event loop; see `settled`. */
@@ -144,7 +162,7 @@ export class Applier {
     const commitSeq = this.#commitSeq;
     await this.#restore();
     this.commit(commitSeq);
-    await this.#applying;
+    await this.endLoad();
     this.#isRebuilding = false;
     this.wake();
     this.#options.onSettingsChanged();
@@ -228,6 +246,7 @@ export class Applier {
   }
 
   async #restore(): Promise<void> {
+    this.#isLoading = true;
     this.#applied = await this.#options.restore(this.cluster, this.retries);
     this.#commitSeq = this.#applied.seq;
   }
@@ -250,7 +269,7 @@ export class Applier {
         break;
       }
       isFirst = false;
-      this.#applyRecords(records, false);
+      this.#applyRecords(records, "nothing");
     }
     if (this.#applied.seq > before) this.#tell();
   }
@@ -262,8 +281,8 @@ export class Applier {
         await turn();
         if (this.#applied.seq >= this.#commitSeq || this.#stopped) return;
         const records = source.readTail(this.#applied.seq, SLICE_BYTES);
-        if (records) this.#applyRecords(records, false);
-        else this.#applyRecords(await source.read(this.#applied.seq, SLICE_BYTES), true);
+        if (records) this.#applyRecords(records, "nothing");
+        else await this.#applyFromDisk(source);
         this.#tell();
       }
     } catch (error) {
@@ -274,17 +293,43 @@ export class Applier {
     }
   }
 
-  #applyRecords(records: Uint8Array, verify: boolean): void {
+  async #applyFromDisk(source: RecordSource): Promise<void> {
+    const before = this.#applied.seq;
+    if (this.#isLoading) {
+      await source.visit(before, this.#commitSeq, LOADED_SLICE_BYTES, (records) => {
+        if (!this.#stopped) this.#applyRecords(records, "chains");
+      });
+    } else this.#applyRecords(await source.read(before, SLICE_BYTES), "chains");
+    assert(this.#stopped || this.#applied.seq > before, `record ${before + 1} is committed but not in the log`);
+  }
+
+  async #orderKeys(): Promise<void> {
+    // Not a timer of the clock, which would not keep a process alive that does nothing else yet.
+    while (!this.#stopped && this.engine.endLoad()) await turn();
+  }
+
+  #applyRecords(records: Uint8Array, checked: "chains" | "nothing"): void {
     assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
-    for (const record of decodeRecords(records, verify)) {
-      if (record.seq > this.#commitSeq) return;
+    const run = new RecordRun(records, checked);
+    const put = this.#lonePut;
+    while (run.next()) {
+      const { seq, epoch, timestampMs } = run;
+      if (seq > this.#commitSeq) return;
       // A record that was proposed here is applied from its proposal, which has a caller waiting.
-      const proposal = this.#options.proposals.take(record.seq);
-      if (proposal) this.#applyProposal(proposal);
-      else {
-        this.#applyChanges(record.seq, record.epoch, record.timestampMs, decodeChanges(record.payload));
-        this.#appliedBytes += record.byteLength;
+      const proposal = this.#options.proposals.take(seq);
+      if (proposal) {
+        this.#applyProposal(proposal);
+        continue;
       }
+      // Most records are one put each: those are carried out where they lie.
+      if (!this.#expected && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
+        this.#assertNext(seq);
+        this.engine.applyPut(seq, timestampMs, put);
+        this.#applied = { epoch, seq };
+      } else {
+        this.#applyChanges(seq, epoch, timestampMs, decodeChanges(run.record.payload));
+      }
+      this.#appliedBytes += run.byteLength;
     }
   }
 
@@ -295,8 +340,12 @@ export class Applier {
     proposal.done();
   }
 
+  #assertNext(seq: Seq): void {
+    if (seq !== this.#applied.seq + 1) assert(false, `record ${seq} is applied after ${this.#applied.seq}`);
+  }
+
   #applyChanges(seq: Seq, epoch: Epoch, timestampMs: EpochMs, changes: readonly Change[]): void {
-    assert(seq === this.#applied.seq + 1, `record ${seq} is applied after ${this.#applied.seq}`);
+    this.#assertNext(seq);
     let membersChanged = false;
     let settingsChanged = false;
     for (const change of changes) {

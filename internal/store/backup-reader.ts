@@ -6,7 +6,7 @@ import { assert } from "../base/assert.js";
 import { crc32 } from "../base/crc32.js";
 import type { EpochStart } from "../base/epoch-history.js";
 import { seq as toSeq } from "../base/position.js";
-import type { KeyedEntry } from "../engine/engine.js";
+import type { EntryBytes } from "../engine/engine.js";
 import { decodeRecord, PREFIX_BYTES, type ProducedRecord } from "../records/record-codec.js";
 import { asBuffer } from "../wal/bytes.js";
 import type { LogEnd, LogRecord } from "../wal/log.js";
@@ -41,13 +41,13 @@ export class BackupError extends Error {
   }
 }
 
-/** Where the parts of a backup go, in this order. Keys, values, answers and payloads are valid during the call only. */
+/** Where the parts of a backup go, in this order. Entries, answers and payloads are valid during the call only. */
 export interface BackupVisitor {
   state?(state: BackupState): void;
   epochs?(starts: readonly EpochStart[]): void;
   settings?(settings: ClusterSettings): void;
   members?(members: readonly Member[]): void;
-  entry?(entry: KeyedEntry): void;
+  entry?(entry: EntryBytes): void;
   client?(client: RememberedClient): void;
   /** The records of the log that are to be replayed over the entries. */
   logRecord?(record: LogRecord): void;
@@ -179,9 +179,9 @@ export class BackupReader {
         this.#visitor.members?.(decodeMembers(content));
         return;
       case "entries":
-        readEntries(content, (entry, crc) => {
+        readEntries(content, (entry) => {
           this.#entries++;
-          this.#entriesChecksum = (this.#entriesChecksum + crc) >>> 0;
+          this.#entriesChecksum = (this.#entriesChecksum + entry.crc) >>> 0;
           this.#visitor.entry?.(entry);
         });
         return;

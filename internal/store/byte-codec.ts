@@ -67,26 +67,35 @@ export class ByteWriter {
 
 /** Reads what a `ByteWriter` wrote; throws `FormatError` where the bytes end too early or make no sense. */
 export class ByteReader {
-  readonly #bytes: Uint8Array;
-  #at = 0;
+  #bytes: Uint8Array;
+  #at: number;
+  #end: number;
 
-  constructor(bytes: Uint8Array) {
+  /** Reads the bytes from `start` up to `end`. */
+  constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
     this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
   }
 
-  /** Bytes read so far. */
+  /** Begins anew with other bytes, as if it had been made for them. */
+  moveTo(bytes: Uint8Array, start: number, end: number): void {
+    this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
+  }
+
+  /** The place in the bytes of what is read next. */
   get at(): number {
     return this.#at;
   }
 
   get atEnd(): boolean {
-    return this.#at === this.#bytes.length;
+    return this.#at === this.#end;
   }
 
   byte(): number {
-    const value = this.#bytes[this.#at++];
-    if (value === undefined) throw new FormatError("the bytes end too early");
-    return value;
+    return this.#bytes[this.#take(1)]!;
   }
 
   /** A byte of which only `known` bits may be set. */
@@ -97,23 +106,21 @@ export class ByteReader {
   }
 
   uint32(): number {
-    return this.byte() + this.byte() * 2 ** 8 + this.byte() * 2 ** 16 + this.byte() * 2 ** 24;
+    return uint32At(this.#bytes, this.#take(4));
   }
 
   /** Up to 2^53 - 1. */
   uint64(): number {
-    const value = this.uint32() + this.uint32() * 2 ** 32;
+    const at = this.#take(8);
+    const value = uint32At(this.#bytes, at) + uint32At(this.#bytes, at + 4) * 2 ** 32;
     if (!Number.isSafeInteger(value)) throw new FormatError(`the number ${value} is out of range`);
     return value;
   }
 
   /** A view of the next bytes. */
   raw(length: number): Uint8Array {
-    const end = this.#at + length;
-    if (end > this.#bytes.length) throw new FormatError("the bytes end too early");
-    const view = this.#bytes.subarray(this.#at, end);
-    this.#at = end;
-    return view;
+    const at = this.#take(length);
+    return this.#bytes.subarray(at, at + length);
   }
 
   /** Up to 2^53 - 1. */
@@ -130,13 +137,36 @@ export class ByteReader {
   }
 
   prefixed(): Uint8Array {
-    let length = 0;
-    for (let shift = 0; ; shift += 7) {
+    const start = this.passPrefixed();
+    return this.#bytes.subarray(start, this.#at);
+  }
+
+  /** Passes over bytes behind their length, without a view of them. Returns the place where they begin; they end at `at`. */
+  passPrefixed(): number {
+    let length = this.byte();
+    if (length >= 0x80) length = this.#longLength(length);
+    return this.#take(length);
+  }
+
+  #longLength(first: number): number {
+    let length = first & 0x7f;
+    for (let shift = 7; ; shift += 7) {
       if (shift > 28) throw new FormatError("a length is out of range");
       const part = this.byte();
       length += (part & 0x7f) * 2 ** shift;
-      if (part < 0x80) break;
+      if (part < 0x80) return length;
     }
-    return this.raw(length);
   }
+
+  /** Where so many bytes begin that are there, and passes over them. */
+  #take(length: number): number {
+    const at = this.#at;
+    if (at + length > this.#end) throw new FormatError("the bytes end too early");
+    this.#at = at + length;
+    return at;
+  }
+}
+
+function uint32At(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }

@@ -26,7 +26,7 @@
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs, type Seq, seq } from "../base/position.js";
-import type { KeyOperation, Operation } from "../engine/engine.js";
+import type { KeyOperation, KeyValueBytes, Operation } from "../engine/engine.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize, varintSize } from "./byte-codec.js";
 
@@ -120,6 +120,7 @@ const SOURCES: readonly MemberSource[] = ["founder", "listed", "added", "registe
 const COMMIT_MODES: readonly CommitMode[] = ["master", "majority"];
 const VOTERS: readonly ClusterSettings["voters"][] = ["master", "listed"];
 const POLICIES: readonly StorageLimits["policy"][] = ["noeviction", "lru", "lfu", "random", "ttl"];
+const NOTHING: Uint8Array = new Uint8Array(0);
 const ID_BYTES = 16;
 const EPOCH_ID_BYTES = 8;
 
@@ -145,8 +146,40 @@ export function decodeChanges(payload: Uint8Array): Change[] {
 
 /** Whether the payload at `offset` says how the cluster decides, or who belongs to it: records that do so say nothing of keys or records. */
 export function isClusterPayload(bytes: Uint8Array, offset = 0): boolean {
-  const kind = bytes[offset];
+  return isClusterKind(bytes[offset] ?? 0);
+}
+
+/** The same by the first byte of a payload. */
+export function isClusterKind(kind: number): boolean {
   return kind === KIND.epoch || kind === KIND.member || kind === KIND.settings;
+}
+
+/** A put that is all of a record, where it lies; one of these for many records. */
+export class LonePut implements KeyValueBytes {
+  readonly #reader = new ByteReader(NOTHING);
+  keyIn = NOTHING;
+  keyStart = 0;
+  keyEnd = 0;
+  valueIn = NOTHING;
+  valueStart = 0;
+  valueEnd = 0;
+  deadlineMs = Infinity;
+
+  /** Whether the payload from `start` up to `end` is one put and nothing else; then this is it. Throws `FormatError`, as `decodeChanges`. */
+  read(bytes: Uint8Array, start: number, end: number): boolean {
+    const kind = bytes[start];
+    if (start === end || (kind !== KIND.put && kind !== KIND.putExpiring)) return false;
+    const reader = this.#reader;
+    reader.moveTo(bytes, start + 1, end);
+    reader.varint();
+    this.deadlineMs = kind === KIND.put ? Infinity : reader.uint64();
+    this.keyIn = this.valueIn = bytes;
+    this.keyStart = reader.passPrefixed();
+    this.keyEnd = reader.at;
+    this.valueStart = reader.passPrefixed();
+    this.valueEnd = reader.at;
+    return reader.atEnd;
+  }
 }
 
 /** The epoch change of a payload that begins an epoch. */

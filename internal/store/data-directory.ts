@@ -14,7 +14,7 @@ import { decodeRecords, lastSeqOf } from "../wal/record.js";
 import { isCorrupt, WalError } from "../wal/wal-error.js";
 import type { Applier } from "./applier.js";
 import { Backups } from "./backup.js";
-import { decodeChanges, isClusterPayload, type RecordsChange } from "./change.js";
+import { decodeChanges, isClusterKind, type RecordsChange } from "./change.js";
 import type { ClusterState } from "./cluster-state.js";
 import { type DivergedRecords, divergedName } from "./diverged.js";
 import { epochStartOf, Lineage } from "./lineage.js";
@@ -194,7 +194,10 @@ export class DataDirectory {
     return last;
   }
 
-  /** Makes the engine, the cluster state and what is remembered what the newest snapshot says; gives the place from where the log goes on. */
+  /**
+   * Makes the engine, the cluster state and what is remembered what the newest snapshot says; gives the place from where the log
+   * goes on. The engine's load is begun, for that log too.
+   */
   async restore(cluster: ClusterState, retries: RetryTable): Promise<Position> {
     const { log, lineage, snapshots, produced } = this;
     const { engine } = this.#options.applier;
@@ -211,6 +214,7 @@ export class DataDirectory {
       },
       reset: () => {
         engine.clear();
+        engine.beginLoad();
         cluster.clear();
         retries.clear();
       },
@@ -220,7 +224,7 @@ export class DataDirectory {
         members: (all) => all.forEach((member) => cluster.applyMember(member)),
         records: (mark) => (recordsMark = mark),
         entry: (entry) => {
-          engine.restore(entry);
+          engine.restoreFrom(entry);
           progress.tick(engine.entryCount);
         },
         client: (client) => retries.restore(client),
@@ -233,6 +237,7 @@ export class DataDirectory {
         );
       }
       engine.clear();
+      engine.beginLoad();
       cluster.clear();
       retries.clear();
       this.cluster.restore(NOTHING_LOGGED, ORIGIN.seq);
@@ -406,9 +411,10 @@ async function openLog(
     mustExist: options.mustExist,
     replay: (record) => {
       progress.tick(record.seq);
+      if (!isClusterKind(record.firstByte)) return;
       const start = epochStartOf(record);
       if (start) starts.push(start);
-      if (isClusterPayload(record.payload)) logged.push({ seq: record.seq, changes: decodeChanges(record.payload) });
+      logged.push({ seq: record.seq, changes: decodeChanges(record.payload) });
     },
     ...(recover && { recover }),
   });

@@ -134,18 +134,22 @@ async function assertEmpty(fileSystem: FileSystem): Promise<void> {
 /** The file by which this process holds the directory. */
 const isLock = (name: string): boolean => name === "LOCK";
 
-/** Puts the state that the backup gives into the engine, checking the whole file. Rejects with `BackupError`. */
+/**
+ * Puts the state that the backup gives into the engine, checking the whole file; the engine's load does not end, since nobody
+ * wants the keys in their order. Rejects with `BackupError`.
+ */
 export async function loadBackup({ engine, read, onProgress }: RestoreOptions): Promise<BackupContent> {
   let epochs: readonly EpochStart[] = [];
   let settings = INITIAL_SETTINGS;
   let members: readonly Member[] = [];
   const retries = new RetryTable();
+  engine.beginLoad();
   const summary = await checkBackup(read(), {
     visitor: {
       epochs: (starts) => (epochs = starts),
       settings: (all) => (settings = all),
       members: (all) => (members = all),
-      entry: (entry) => engine.restore(entry),
+      entry: (entry) => engine.restoreFrom(entry),
       client: (client) => retries.restore(client),
       logRecord: ({ seq, timestampMs, payload }) => {
         for (const change of decodeChanges(payload)) {

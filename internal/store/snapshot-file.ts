@@ -1,7 +1,8 @@
 /** Writing and reading one snapshot file, while the store goes on. */
 import type { EpochStart } from "../base/epoch-history.js";
 import type { Seq } from "../base/position.js";
-import type { Engine, KeyedEntry } from "../engine/engine.js";
+import type { Engine, EntryBytes } from "../engine/engine.js";
+import { ByteWindow } from "../wal/byte-window.js";
 import { type File, type FileSystem } from "../wal/file-system.js";
 import { ByteWriter, FormatError } from "./byte-codec.js";
 import type { ClusterSettings, Member } from "./change.js";
@@ -35,6 +36,9 @@ import {
   writeClient,
   writeEntry,
 } from "./snapshot-format.js";
+
+/** Read in one go; others have their turn in between. */
+const READ_BYTES = 512 * 1024;
 
 /** What a snapshot is made of. Epochs, settings and members are taken at once, entries and what is remembered while the state changes. */
 export interface SnapshotContent {
@@ -131,8 +135,8 @@ export interface SnapshotVisitor {
   settings(settings: ClusterSettings): void;
   members(members: Member[]): void;
   records(mark: RecordsMark): void;
-  /** Key and value are valid during the call only. */
-  entry(entry: KeyedEntry): void;
+  /** Valid during the call only. */
+  entry(entry: EntryBytes): void;
   /** Behind the entries. Answers are valid during the call only. */
   client(client: RememberedClient): void;
 }
@@ -170,9 +174,9 @@ export async function readSnapshot(
           visitor.records(decodeRecordsMark(content));
           break;
         case "entries":
-          readEntries(content, (entry, crc) => {
+          readEntries(content, (entry) => {
             entries++;
-            checksum = (checksum + crc) >>> 0;
+            checksum = (checksum + entry.crc) >>> 0;
             visitor.entry(entry);
           });
           break;
@@ -196,7 +200,7 @@ export async function readSnapshot(
   }
 }
 
-/** A chunk of a snapshot, whole and in its place. */
+/** A chunk of a snapshot, whole and in its place; valid until the next one is asked for. */
 export interface SnapshotChunk {
   readonly kind: ChunkKind;
   readonly content: Uint8Array;
@@ -216,18 +220,30 @@ export async function readHeader(file: File): Promise<SnapshotHeader> {
 export async function* readChunks(file: File, header: SnapshotHeader): AsyncGenerator<SnapshotChunk, void> {
   const size = await file.size();
   const codec = snapshotChunks(header);
+  const window = new ByteWindow(file, size, READ_BYTES);
   for (let at = SNAPSHOT_HEADER_BYTES, isEnd = false; !isEnd;) {
     if (at + CHUNK_HEADER_BYTES > size)
       throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
-    const length = codec.contentLength(await readExactly(file, at, CHUNK_HEADER_BYTES));
+    const length = codec.contentLength(await bytesAt(window, at, CHUNK_HEADER_BYTES));
     const next = at + CHUNK_HEADER_BYTES + length;
     if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
-    const chunk = codec.decode(await readExactly(file, at, next - at));
+    const chunk = codec.decode(await bytesAt(window, at, next - at));
     at = next;
     isEnd = chunk.kind === "end";
     if (isEnd && at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
     yield { ...chunk, bytes: at };
   }
+}
+
+/** A view of bytes that the file had when its size was asked for. */
+async function bytesAt(window: ByteWindow, at: number, length: number): Promise<Uint8Array> {
+  const reading = window.ensure(at, length);
+  if (reading) await reading;
+  if (!window.has(at, length)) {
+    const end = at + window.available(at);
+    throw new FormatError(`the file ends at byte ${end}, ${at + length} were announced`);
+  }
+  return window.view(at, length);
 }
 
 async function writeAll(file: File, bytes: Uint8Array, at: number): Promise<number> {

@@ -22,11 +22,11 @@
  * `from` and `to` are the applied seqs when the walk over the state began and ended. The snapshot with the records
  * from + 1 … to replayed over it is the state at `to`.
  */
-import { crc32 } from "../base/crc32.js";
+import { crc32, crc32Range } from "../base/crc32.js";
 import type { EpochStart } from "../base/epoch-history.js";
 import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
 import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
-import type { KeyedEntry } from "../engine/engine.js";
+import type { EntryBytes, KeyedEntry } from "../engine/engine.js";
 import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize, varintSize } from "./byte-codec.js";
 import { type ClusterSettings, decodeChanges, encodeChanges, type Member } from "./change.js";
 import { ChunkCodec } from "./chunk-codec.js";
@@ -45,6 +45,7 @@ const SALT_BYTES = 16;
 const EPOCH_BYTES = 25;
 const FLAG_FORCED = 1;
 const ENTRY_NUMBERS_BYTES = 24;
+const NO_SEQ = seq(0);
 
 const KINDS = [undefined, "epochs", "settings", "members", "records", "entries", "end", "retries"] as const;
 export type ChunkKind = NonNullable<(typeof KINDS)[number]>;
@@ -202,18 +203,53 @@ export function writeEntry(writer: ByteWriter, entry: KeyedEntry): number {
   return crc32(writer.bytes.subarray(start, writer.at));
 }
 
-/** Calls `visit` for each entry of a chunk, with the CRC of its bytes; keys and values are views. */
-export function readEntries(content: Uint8Array, visit: (entry: KeyedEntry, crc: number) => void): void {
-  const reader = new ByteReader(content);
-  while (!reader.atEnd) {
-    const start = reader.at;
-    const createSeq = seq(reader.uint64());
-    const modSeq = seq(reader.uint64());
-    const deadline = reader.uint64();
-    const entry = { createSeq, modSeq, key: reader.prefixed(), value: reader.prefixed() };
-    const crc = crc32(content.subarray(start, reader.at));
-    visit(deadline === 0 ? entry : { ...entry, expiresAtMs: epochMs(deadline - 1) }, crc);
+/** An entry where it lies in a chunk; one of these for all entries of it. */
+export class ChunkEntry implements EntryBytes {
+  readonly #reader: ByteReader;
+  /** Where the entry begins, and where it ends. */
+  #start = 0;
+  #end = 0;
+  readonly keyIn: Uint8Array;
+  keyStart = 0;
+  keyEnd = 0;
+  readonly valueIn: Uint8Array;
+  valueStart = 0;
+  valueEnd = 0;
+  createSeq = NO_SEQ;
+  modSeq = NO_SEQ;
+  deadlineMs = Infinity;
+
+  constructor(content: Uint8Array) {
+    this.#reader = new ByteReader(content);
+    this.keyIn = this.valueIn = content;
   }
+
+  /** The CRC of the entry's bytes, as `writeEntry` gives it. */
+  get crc(): number {
+    return crc32Range(this.keyIn, this.#start, this.#end);
+  }
+
+  /** Goes on to the next entry; false at the end of the chunk. Throws `FormatError`. */
+  next(): boolean {
+    const reader = this.#reader;
+    if (reader.atEnd) return false;
+    this.#start = reader.at;
+    this.createSeq = reader.uint64() as Seq;
+    this.modSeq = reader.uint64() as Seq;
+    const deadline = reader.uint64();
+    this.deadlineMs = deadline === 0 ? Infinity : deadline - 1;
+    this.keyStart = reader.passPrefixed();
+    this.keyEnd = reader.at;
+    this.valueStart = reader.passPrefixed();
+    this.valueEnd = this.#end = reader.at;
+    return true;
+  }
+}
+
+/** Calls `visit` for each entry of a chunk; valid during the call only. Throws `FormatError`. */
+export function readEntries(content: Uint8Array, visit: (entry: ChunkEntry) => void): void {
+  const entry = new ChunkEntry(content);
+  while (entry.next()) visit(entry);
 }
 
 /** Bytes of a client in a chunk. */

@@ -910,6 +910,7 @@ export class Store {
       this.#applying = new Progress(this.#options.clock, this.#options.logger, "applying the log");
       applier.commit(toSeq(Math.min(known, log.lastSeq)));
       await applier.settled();
+      await applier.endLoad();
       this.#applying = undefined;
       // What a start repeats was counted when it happened.
       applier.forgetRemoved();

@@ -166,10 +166,12 @@ describe.each(makers)("a log on %s", (_name, makeFileSystem) => {
     for (const text of texts) appendText(first.log, text);
     await first.log.close();
 
-    const seen: LogRecord[] = [];
+    const seen: Pick<LogRecord, "seq" | "epoch" | "chain">[] = [];
     const seenTexts: string[] = [];
     const replay = (record: LogRecord): void => {
-      seen.push(record);
+      // The record itself is valid during the call only.
+      const { seq, epoch, chain } = record;
+      seen.push({ seq, epoch, chain });
       seenTexts.push(textOf(record));
     };
     const again = await opened({ fileSystem, segmentBytesMax: 2000, replay });

@@ -23,7 +23,7 @@ import {
   logEndAt,
   recordEnd,
   type LogEnd,
-  type LogRecord,
+  type RecordView,
 } from "./record.js";
 import { recoverLog, type RecoveredLog } from "./recovery.js";
 import type { Segments } from "./segments.js";
@@ -78,11 +78,11 @@ export interface LogOptions {
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /**
-   * Called for every record of the log, in order, in the same pass that checks it; the record's payload is valid during the
+   * Called for every record of the log, in order, in the same pass that checks it; the record is valid during the
    * call only. The event loop gets its turn between reads. A record is shown before the rest of the log is known to
    * be sound: when `open` then rejects, throw away what was made of them.
    */
-  readonly replay?: (record: LogRecord) => void;
+  readonly replay?: (record: RecordView) => void;
   /** The caller knows that a log was made here before: none then counts as corrupt instead of as new. */
   readonly mustExist?: boolean;
   /** Where a new log goes on from, instead of beginning with seq 1; for a directory without a log only. */
@@ -284,6 +284,25 @@ export class Log {
    */
   async read(afterSeq: Seq, maxBytes: number): Promise<Uint8Array> {
     return this.readTail(afterSeq, maxBytes) ?? this.#gate.pass(() => this.#readDisk(afterSeq, maxBytes));
+  }
+
+  /**
+   * Shows the records after `afterSeq` up to `upToSeq`, which are written, from the disk: for those who go through much of the log
+   * and keep none of it. Whole encoded records at a time, as views that are valid during the call; at least one and up to some
+   * `bytesMax` bytes, the rest is asked for again. Rejects as `read` does.
+   */
+  async visit(afterSeq: Seq, upToSeq: Seq, bytesMax: number, show: (records: Uint8Array) => void): Promise<void> {
+    await this.#gate.pass(async () => {
+      // The log may have been cut at either end while this waited for its turn.
+      const toSeq = Math.min(upToSeq, this.#writer.written.seq);
+      if (afterSeq >= toSeq) return;
+      if (afterSeq < this.compactSeq) throw this.#outOfRange(afterSeq);
+      try {
+        await this.#segments.visit(afterSeq + 1, toSeq, bytesMax, show);
+      } catch (error) {
+        throw translated(error, "reading the log");
+      }
+    });
   }
 
   /** Epoch and chain value at `seq`; seq 0 is before the first record. Rejects as `read` does, and past `lastSeq`. */

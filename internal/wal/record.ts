@@ -17,7 +17,7 @@ import { assert } from "../base/assert.js";
 import { crc32, crc32Range } from "../base/crc32.js";
 import { idToBytes, type ClusterId } from "../base/ids.js";
 import type { Epoch, EpochMs, LogMark, Seq } from "../base/position.js";
-import { asBuffer, readU64, writeU64 } from "./bytes.js";
+import { asBuffer, readU32, readU64, writeU64 } from "./bytes.js";
 import { WalError } from "./wal-error.js";
 
 export const RECORD_HEADER_BYTES = 40;
@@ -75,7 +75,7 @@ export function encodeRecord(
 
 /** Where the record at `offset` ends by its own length, which may lie past the bytes; the header must be whole. */
 export function recordEnd(bytes: Buffer, offset: number): number {
-  return offset + RECORD_HEADER_BYTES + bytes.readUInt32LE(offset + 8);
+  return offset + RECORD_HEADER_BYTES + readU32(bytes, offset + 8);
 }
 
 export function recordSeq(bytes: Buffer, offset: number): number {
@@ -87,16 +87,61 @@ export function recordSeq(bytes: Buffer, offset: number): number {
  * calls has compared them with what is expected, or has checked their CRC.
  */
 export function recordAt(bytes: Buffer, offset: number): LogRecord {
-  const length = bytes.readUInt32LE(offset + 8);
+  const length = readU32(bytes, offset + 8);
   return {
     seq: readU64(bytes, offset + 16) as Seq,
     epoch: readU64(bytes, offset + 24) as Epoch,
     timestampMs: readU64(bytes, offset + 32) as EpochMs,
-    chainBefore: bytes.readUInt32LE(offset + 12),
-    chain: bytes.readUInt32LE(offset + 4),
+    chainBefore: readU32(bytes, offset + 12),
+    chain: readU32(bytes, offset + 4),
     payload: new Uint8Array(bytes.buffer, bytes.byteOffset + offset + RECORD_HEADER_BYTES, length),
     byteLength: RECORD_HEADER_BYTES + length,
   };
+}
+
+/** A record where it lies: what it says is of the place that it was moved to last, and no object is made for any. */
+export class RecordView implements LogRecord {
+  bytes: Buffer = Buffer.alloc(0);
+  #offset = 0;
+
+  /** Moves to the record at `offset`, which must be whole and known to be sound. */
+  moveTo(bytes: Buffer, offset: number): void {
+    this.bytes = bytes;
+    this.#offset = offset;
+  }
+
+  get seq(): Seq {
+    return readU64(this.bytes, this.#offset + 16) as Seq;
+  }
+
+  get epoch(): Epoch {
+    return readU64(this.bytes, this.#offset + 24) as Epoch;
+  }
+
+  get timestampMs(): EpochMs {
+    return readU64(this.bytes, this.#offset + 32) as EpochMs;
+  }
+
+  get chainBefore(): number {
+    return readU32(this.bytes, this.#offset + 12);
+  }
+
+  get chain(): number {
+    return readU32(this.bytes, this.#offset + 4);
+  }
+
+  get byteLength(): number {
+    return recordEnd(this.bytes, this.#offset) - this.#offset;
+  }
+
+  /** The first byte of the payload; 0 when that is empty. */
+  get firstByte(): number {
+    return this.byteLength > RECORD_HEADER_BYTES ? this.bytes[this.#offset + RECORD_HEADER_BYTES]! : 0;
+  }
+
+  get payload(): Uint8Array {
+    return recordAt(this.bytes, this.#offset).payload;
+  }
 }
 
 /** The log's end after the record at `offset`, which must be whole and known to be sound. */
@@ -104,7 +149,7 @@ export function logEndAt(bytes: Buffer, offset: number): LogEnd {
   return {
     seq: readU64(bytes, offset + 16) as Seq,
     epoch: readU64(bytes, offset + 24) as Epoch,
-    chain: bytes.readUInt32LE(offset + 4),
+    chain: readU32(bytes, offset + 4),
     timestampMs: readU64(bytes, offset + 32) as EpochMs,
   };
 }
@@ -131,13 +176,13 @@ export function followRecord(bytes: Buffer, offset: number, end: number, log: Mo
   if (end - offset < RECORD_HEADER_BYTES) {
     return { expected: `a record header of ${RECORD_HEADER_BYTES} bytes`, found: `${end - offset} bytes` };
   }
-  const length = bytes.readUInt32LE(offset + 8);
+  const length = readU32(bytes, offset + 8);
   if (length > PAYLOAD_BYTES_MAX || offset + RECORD_HEADER_BYTES + length > end) {
     return { expected: `a payload of at most ${end - offset - RECORD_HEADER_BYTES} bytes`, found: `${length}` };
   }
   const seq = readU64(bytes, offset + 16);
   if (seq !== log.seq + 1) return { expected: `seq ${log.seq + 1}`, found: `${seq}` };
-  const chainBefore = bytes.readUInt32LE(offset + 12);
+  const chainBefore = readU32(bytes, offset + 12);
   if (chainBefore !== log.chain) return { expected: `seq ${seq} after chain ${log.chain}`, found: `${chainBefore}` };
   const epoch = readU64(bytes, offset + 24);
   if (epoch < log.epoch || !Number.isSafeInteger(epoch)) {
@@ -150,8 +195,18 @@ export function followRecord(bytes: Buffer, offset: number, end: number, log: Mo
   log.seq = seq as Seq;
   log.epoch = epoch as Epoch;
   log.timestampMs = timestampMs as EpochMs;
-  log.chain = bytes.readUInt32LE(offset + 4);
+  log.chain = readU32(bytes, offset + 4);
   return undefined;
+}
+
+/**
+ * What the chain value says against the record at `offset`, which must be whole; undefined when nothing. It is over all but the
+ * header's CRC: enough where a CRC vouches for the bytes as they were written, since it tells whether they were right then.
+ */
+export function chainProblem(bytes: Buffer, offset: number): RecordProblem | undefined {
+  const chain = readU32(bytes, offset + 4);
+  const expected = crc32Range(bytes, offset + 8, recordEnd(bytes, offset), readU32(bytes, offset + 12));
+  return chain === expected ? undefined : { expected: `chain ${expected}`, found: `${chain}` };
 }
 
 /** What the CRCs say against the record at `offset`, which must lie before `end`; undefined when nothing. */
@@ -159,34 +214,88 @@ export function damageProblem(bytes: Buffer, offset: number, end: number): Recor
   if (end - offset < RECORD_HEADER_BYTES) {
     return { expected: `a record header of ${RECORD_HEADER_BYTES} bytes`, found: `${end - offset} bytes` };
   }
-  const headerCrc = bytes.readUInt32LE(offset);
+  const headerCrc = readU32(bytes, offset);
   const expectedCrc = crc32Range(bytes, offset + 4, offset + RECORD_HEADER_BYTES);
   if (headerCrc !== expectedCrc) return { expected: `header CRC ${expectedCrc}`, found: `${headerCrc}` };
   const recordEndOffset = recordEnd(bytes, offset);
   if (recordEndOffset > end) {
     return { expected: `a record of at most ${end - offset} bytes`, found: `${recordEndOffset - offset}` };
   }
-  const chain = bytes.readUInt32LE(offset + 4);
-  const expectedChain = crc32Range(bytes, offset + 8, recordEndOffset, bytes.readUInt32LE(offset + 12));
-  if (chain !== expectedChain) return { expected: `chain ${expectedChain}`, found: `${chain}` };
-  return undefined;
+  return chainProblem(bytes, offset);
 }
 
 /**
- * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked. That each continues the one before
- * is checked in any case; the first may continue anything. Throws `WalError` "mismatch" where that fails, or where the
+ * Goes through whole records that lie one after another, without an object for each: its numbers are those of the record at
+ * which it stands, from `next` to `next`. That each continues the one before is checked in any case, and the first may continue
+ * anything; besides, each's CRCs, or its chain value alone (see `chainProblem`), or nothing.
+ */
+export class RecordRun {
+  readonly bytes: Buffer;
+  readonly #checked: "crcs" | "chains" | "nothing";
+  readonly #log: MovingLogEnd;
+  /** Where in `bytes` the record begins, and where it ends. */
+  #start = 0;
+  #end = 0;
+
+  constructor(bytes: Uint8Array, checked: "crcs" | "chains" | "nothing") {
+    this.bytes = asBuffer(bytes);
+    this.#checked = checked;
+    this.#log = claimedStart(this.bytes);
+  }
+
+  get seq(): Seq {
+    return this.#log.seq;
+  }
+
+  get epoch(): Epoch {
+    return this.#log.epoch;
+  }
+
+  get timestampMs(): EpochMs {
+    return this.#log.timestampMs;
+  }
+
+  get byteLength(): number {
+    return this.#end - this.#start;
+  }
+
+  get payloadStart(): number {
+    return this.#start + RECORD_HEADER_BYTES;
+  }
+
+  get payloadEnd(): number {
+    return this.#end;
+  }
+
+  /** The record by itself. */
+  get record(): LogRecord {
+    return recordAt(this.bytes, this.#start);
+  }
+
+  /** Goes on to the next record; false at the end. Throws `WalError` "mismatch" where the bytes are no run of records. */
+  next(): boolean {
+    const { bytes } = this;
+    const offset = this.#end;
+    if (offset === bytes.length) return false;
+    const problem =
+      (this.#checked === "crcs" ? damageProblem(bytes, offset, bytes.length) : undefined) ??
+      followRecord(bytes, offset, bytes.length, this.#log) ??
+      (this.#checked === "chains" ? chainProblem(bytes, offset) : undefined);
+    if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
+    this.#start = offset;
+    this.#end = recordEnd(bytes, offset);
+    return true;
+  }
+}
+
+/**
+ * The records in `bytes`, one after another. With `verify`, the CRCs of each are checked. That each continues the one before is
+ * checked in any case; the first may continue anything. Throws `WalError` "mismatch" where that fails, or where the
  * bytes end inside a record.
  */
 export function* decodeRecords(bytes: Uint8Array, verify = false): Generator<LogRecord> {
-  const buffer = asBuffer(bytes);
-  const log = claimedStart(buffer);
-  for (let offset = 0; offset < buffer.length; offset = recordEnd(buffer, offset)) {
-    const problem =
-      (verify ? damageProblem(buffer, offset, buffer.length) : undefined) ??
-      followRecord(buffer, offset, buffer.length, log);
-    if (problem) throw new WalError("mismatch", "these bytes are not a run of records", { offset, ...problem });
-    yield recordAt(buffer, offset);
-  }
+  const run = new RecordRun(bytes, verify ? "crcs" : "nothing");
+  while (run.next()) yield run.record;
 }
 
 /** The end of the log that the first of these records says it continues. */
@@ -196,6 +305,6 @@ function claimedStart(records: Buffer): MovingLogEnd {
     seq: (whole ? recordSeq(records, 0) - 1 : 0) as Seq,
     epoch: 0 as Epoch,
     timestampMs: 0 as EpochMs,
-    chain: whole ? records.readUInt32LE(12) : 0,
+    chain: whole ? readU32(records, 12) : 0,
   };
 }

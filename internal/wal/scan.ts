@@ -7,7 +7,7 @@ import type { Epoch, EpochMs, Seq } from "../base/position.js";
 import type { ByteWindow } from "./byte-window.js";
 import { allZero } from "./bytes.js";
 import { decodeFrameHeader, FLAG_CLEAN_SHUTDOWN, FRAME_HEADER_BYTES, frameSeed, type FrameHeader } from "./frame.js";
-import { followRecord, recordAt, recordEnd, type LogEnd, type LogRecord } from "./record.js";
+import { followRecord, recordEnd, RecordView, type LogEnd } from "./record.js";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-header.js";
 import { SegmentIndex } from "./segment-index.js";
 
@@ -95,7 +95,8 @@ export interface ScanOptions {
   readonly cursor: LogCursor;
   /** The last record before the next segment, when that has taken over this one's end: nothing past it is looked at. */
   readonly takenOverAfter?: number;
-  readonly replay?: ((record: LogRecord) => void) | undefined;
+  /** Shown each record, valid during the call only. */
+  readonly replay?: ((record: RecordView) => void) | undefined;
   /** Shown each sound frame; the next one is read once it is done. What it throws ends the scan. */
   readonly onFrame?: ((frame: ScannedFrame) => Promise<void> | void) | undefined;
 }
@@ -175,7 +176,7 @@ function followFrame(
   body: number,
   header: FrameHeader,
   cursor: LogCursor,
-  replay: ((record: LogRecord) => void) | undefined,
+  replay: ((record: RecordView) => void) | undefined,
 ): Mismatch | undefined {
   if (header.syncedSeq > cursor.seq || header.appliedSeq > cursor.seq) {
     return {
@@ -202,10 +203,10 @@ function followFrame(
   cursor.records += count;
   cursor.follow(last);
   if (replay) {
-    for (let at = start; at < end;) {
-      const record = recordAt(bytes, at);
+    const record = new RecordView();
+    for (let at = start; at < end; at = recordEnd(bytes, at)) {
+      record.moveTo(bytes, at);
       replay(record);
-      at += record.byteLength;
     }
   }
   return undefined;

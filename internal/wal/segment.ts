@@ -27,6 +27,8 @@ import { WalError } from "./wal-error.js";
 
 const READ_CHUNK_BYTES_MIN = 128 * 1024;
 const READ_CHUNK_BYTES_MAX = 2 * 1024 * 1024;
+/** What is shown in between does not hold up others for long. */
+const VISIT_CHUNK_BYTES = 512 * 1024;
 
 /** Where segments live. */
 export interface SegmentPlace {
@@ -247,7 +249,7 @@ export class Segment {
       const window = new ByteWindow(file, this.#end, READ_CHUNK_BYTES_MIN);
       let at = this.#startFor(seq);
       for (;;) {
-        const header = await this.#frameHeader(window, at.offset);
+        const header = await this.#readHeader(window, at.offset);
         if (seq < at.firstSeq + header.recordCount) return at;
         at = {
           offset: at.offset + FRAME_HEADER_BYTES + header.bodyLength,
@@ -270,7 +272,7 @@ export class Segment {
       const window = new ByteWindow(file, end, Math.min(chunk, end - at.offset));
       const out = new RecordCollector(fromSeq, toSeq, maxBytes, end - at.offset);
       while (at.offset < end && !out.full) {
-        const header = await this.#frameHeader(window, at.offset);
+        const header = await this.#readHeader(window, at.offset);
         const nextSeq = at.firstSeq + header.recordCount;
         if (nextSeq > fromSeq) {
           await this.#frameBody(window, at.offset, header);
@@ -283,6 +285,58 @@ export class Segment {
     });
   }
 
+  /**
+   * Shows the records from `fromSeq` on, which is in this segment, up to `toSeq` at most: those of one frame after another, as views
+   * that are valid during the call, until some `bytesMax` were read. Resolves to the last seq that was shown. Rejects as `read`.
+   */
+  visit(fromSeq: number, toSeq: number, bytesMax: number, show: (records: Buffer) => void): Promise<number> {
+    assert(fromSeq >= this.firstSeq && fromSeq <= toSeq, "a read begins in its segment");
+    return this.#withFile(async (file) => {
+      const end = this.#end;
+      let { offset, firstSeq } = this.#startFor(fromSeq);
+      const stopAt = Math.min(end, offset + bytesMax);
+      const window = new ByteWindow(file, end, VISIT_CHUNK_BYTES);
+      let seq = fromSeq;
+      while (seq <= toSeq && offset < end && (offset < stopAt || seq === fromSeq)) {
+        // A frame may be small: none costs a turn, or a promise, that is in the window.
+        const readHeader = window.ensure(offset, FRAME_HEADER_BYTES);
+        if (readHeader) await readHeader;
+        const header = this.#frameHeader(window, offset);
+        const body = offset + FRAME_HEADER_BYTES;
+        const nextSeq = firstSeq + header.recordCount;
+        if (nextSeq > seq) {
+          const readBody = window.ensure(body, header.bodyLength);
+          if (readBody) await readBody;
+          this.#checkBody(window, offset, header);
+          show(this.#wanted(window, offset, header, { firstSeq, fromSeq: seq, toSeq }));
+          seq = Math.min(nextSeq, toSeq + 1);
+        }
+        offset = body + header.bodyLength;
+        firstSeq = nextSeq;
+      }
+      return seq - 1;
+    });
+  }
+
+  /** The records of a frame that are wanted; a view where those are all. */
+  #wanted(
+    window: ByteWindow,
+    offset: number,
+    { bodyLength, recordCount }: FrameHeader,
+    { firstSeq, fromSeq, toSeq }: { readonly firstSeq: number; readonly fromSeq: number; readonly toSeq: number },
+  ): Buffer {
+    const body = offset + FRAME_HEADER_BYTES;
+    if (fromSeq <= firstSeq && firstSeq + recordCount - 1 <= toSeq) {
+      const found = recordSeq(window.bytes, window.at(body));
+      if (found !== firstSeq) throw this.#corrupt(offset, `record ${firstSeq}`, `${found}`);
+      return window.view(body, bodyLength);
+    }
+    const out = new RecordCollector(fromSeq, toSeq, Infinity, bodyLength);
+    const problem = out.take(window, body, bodyLength, firstSeq);
+    if (problem) throw this.#corrupt(offset, problem.expected, problem.found);
+    return out.bytes;
+  }
+
   /** The frame that the index knows to begin nearest before `seq`. */
   #startFor(seq: number): LocatedFrame {
     const entry = this.#index.floor(seq);
@@ -291,8 +345,13 @@ export class Segment {
       : { offset: SEGMENT_HEADER_BYTES, firstSeq: this.firstSeq };
   }
 
-  async #frameHeader(window: ByteWindow, offset: number): Promise<FrameHeader> {
+  async #readHeader(window: ByteWindow, offset: number): Promise<FrameHeader> {
     await window.ensure(offset, FRAME_HEADER_BYTES);
+    return this.#frameHeader(window, offset);
+  }
+
+  /** The header of a frame that is in the window. */
+  #frameHeader(window: ByteWindow, offset: number): FrameHeader {
     const header =
       window.available(offset) < FRAME_HEADER_BYTES
         ? undefined
@@ -304,6 +363,11 @@ export class Segment {
   async #frameBody(window: ByteWindow, offset: number, header: FrameHeader): Promise<void> {
     const body = offset + FRAME_HEADER_BYTES;
     await window.ensure(body, header.bodyLength);
+    this.#checkBody(window, offset, header);
+  }
+
+  #checkBody(window: ByteWindow, offset: number, header: FrameHeader): void {
+    const body = offset + FRAME_HEADER_BYTES;
     if (!window.has(body, header.bodyLength)) {
       throw this.#corrupt(offset, `${header.bodyLength} bytes of records`, `${window.available(body)}`);
     }

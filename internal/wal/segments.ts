@@ -68,6 +68,12 @@ export class Segments {
     return this.#holding(fromSeq).read(fromSeq, toSeq, maxBytes);
   }
 
+  /** Shows records from `fromSeq` on, of one segment; see `Segment.visit`. */
+  visit(fromSeq: number, toSeq: number, bytesMax: number, show: (records: Buffer) => void): Promise<number> {
+    const segment = this.#holding(fromSeq);
+    return segment.visit(fromSeq, Math.min(toSeq, segment.lastSeq), bytesMax, show);
+  }
+
   /** The end of the log as it was after the record `seq`, or before the first record. */
   async endAt(seq: Seq): Promise<LogEnd> {
     const first = must(this.#list[0], "a log has a segment");

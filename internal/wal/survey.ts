@@ -9,7 +9,7 @@ import type { ClusterId } from "../base/ids.js";
 import { epoch, epochMs, seq, type Seq } from "../base/position.js";
 import { ByteWindow } from "./byte-window.js";
 import { reading } from "./files.js";
-import { chainSeed, type LogEnd, type LogRecord } from "./record.js";
+import { chainSeed, type LogEnd, type RecordView } from "./record.js";
 import { isZeroToEnd, LogCursor, scanSegment, type ScannedFrame, type ScanResult } from "./scan.js";
 import {
   decodeSegmentHeader,
@@ -31,7 +31,7 @@ export interface SurveyOptions extends SegmentPlace {
   /** Judge damage as the place to cut at, instead of refusing the log. */
   readonly recover?: "truncate-tail" | undefined;
   readonly mustExist?: boolean | undefined;
-  readonly replay?: ((record: LogRecord) => void) | undefined;
+  readonly replay?: ((record: RecordView) => void) | undefined;
   /** Shown each sound frame, with the path of its segment. */
   readonly onFrame?: ((path: string, frame: ScannedFrame) => Promise<void> | void) | undefined;
   /** Where a log that is not there yet goes on from. */

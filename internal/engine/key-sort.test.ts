@@ -1,0 +1,106 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { KeySort, type SortableKeys } from "./key-sort.js";
+import { commonBytes, compareBytes, windowOf } from "./slab-bytes.js";
+import { keyName, numbered, shapes } from "./testing/key-names.js";
+
+/** Ids are places in the list of keys. */
+class ListedKeys implements SortableKeys {
+  readonly #keys: readonly Buffer[];
+  looks = 0;
+
+  constructor(names: readonly string[]) {
+    this.#keys = names.map((name) => Buffer.from(name, "latin1"));
+  }
+
+  keyBytesOf(id: number): number {
+    return this.#keys[id]!.length;
+  }
+
+  windowOf(id: number, skip: number): number {
+    this.looks++;
+    const key = this.#keys[id]!;
+    return windowOf(key, Math.min(skip, key.length), key.length);
+  }
+
+  commonBytesFrom(id: number, other: number, skip: number): number {
+    const [a, b] = [this.#keys[id]!, this.#keys[other]!];
+    if (Math.min(a.length, b.length) < skip) throw new Error(`a key of fewer than ${skip} bytes was compared`);
+    return commonBytes(a, skip, a.length, b, skip, b.length);
+  }
+
+  compareFrom(id: number, other: number, skip: number): number {
+    const [a, b] = [this.#keys[id]!, this.#keys[other]!];
+    const [aStart, bStart] = [Math.min(skip, a.length), Math.min(skip, b.length)];
+    return compareBytes(a, aStart, a.length, b, bStart, b.length) || a.length - b.length;
+  }
+
+  expectSorted(sort: KeySort): void {
+    const found = Array.from(sort.ids, (id) => this.#keys[id]!.toString("latin1"));
+    expect(found).toEqual(Array.from(this.#keys, (key) => key.toString("latin1")).sort());
+    for (const [place, id] of sort.ids.entries()) {
+      for (let skip = 0; skip < 24; skip++) {
+        const [window, expected] = [sort.windowAt(place, skip), this.windowOf(id, skip)];
+        if (window !== expected) expect(window, `${found[place]} without ${skip} bytes`).toBe(expected);
+      }
+    }
+  }
+}
+
+/** Sorts, and gives the number of portions. */
+function expectSorted(names: readonly string[]): number {
+  const keys = new ListedKeys(names);
+  const sort = new KeySort(keys, Int32Array.from(names.keys()));
+  const steps = sort.run();
+  let portions = 1;
+  while (!steps.next().done) portions++;
+  keys.expectSorted(sort);
+  return portions;
+}
+
+const prefix = fc.constantFrom("", "\0", "k", "tenant-7/users/", "\0".repeat(20), "z".repeat(70));
+
+test("ids are sorted by their keys, whatever these are and however they come", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ prefix, shape: fc.nat(shapes.length - 1), first: fc.nat(900), count: fc.nat(400) }), {
+        maxLength: 6,
+      }),
+      fc.array(keyName),
+      fc.nat(1_000_000),
+      (groups, names, seed) => {
+        for (const { prefix, shape, first, count } of groups) {
+          for (let n = first; n < first + count; n++) names.push(prefix + shapes[shape]!(n));
+        }
+        const all = [...new Set(names)];
+        // By chance, but the same chance each time.
+        const ranks = new Map(all.map((name, n) => [name, ((n + 1) * (2 * seed + 7919)) % 1_000_003]));
+        expectSorted(all.sort((a, b) => ranks.get(a)! - ranks.get(b)!));
+      },
+    ),
+    { numRuns: Number(process.env["CAMBIUM_MODEL_RUNS"] ?? 60) },
+  );
+});
+
+test("no keys, one key, and the empty key are sorted", () => {
+  expectSorted([]);
+  expectSorted(["a"]);
+  expectSorted([""]);
+  expectSorted(["b", "", "a"]);
+});
+
+test("many keys are sorted in many portions", () => {
+  const names = Array.from({ length: 120_000 }, (_, n) => numbered((n * 7919) % 120_000));
+  const keys = new ListedKeys(names);
+  const sort = new KeySort(keys, Int32Array.from(names.keys()));
+  const steps = sort.run();
+  let portions = 1;
+  for (let before = 0; !steps.next().done; portions++) {
+    // Two windows a key: none reads more than a portion of them.
+    expect(keys.looks - before).toBeLessThanOrEqual(100_000);
+    before = keys.looks;
+  }
+  expect(portions).toBeGreaterThan(10);
+  expect(keys.looks).toBe(240_000);
+  expect(Array.from(sort.ids.subarray(0, 3), (id) => names[id])).toEqual([numbered(0), numbered(1), numbered(2)]);
+});

@@ -1,0 +1,240 @@
+/**
+ * Puts many ids into the order of their keys: by eight bytes of each key at a time, from where the keys begin to differ,
+ * with a radix sort that never looks at a key again; runs of keys that are alike there are sorted by the bytes behind. A key
+ * so is read once or twice, and in the order in which the ids came, which is most often that of memory.
+ *
+ * It goes in portions, since there may be millions of ids, and others wait for a turn.
+ */
+
+/** What knows the keys of the ids; no two are the same. */
+export interface SortableKeys {
+  keyBytesOf(id: number): number;
+  /** Four bytes of the id's key, as `windowOf` in slab-bytes.ts has them; what comes before `skip` is left out. */
+  windowOf(id: number, skip: number): number;
+  /** How many bytes the keys of two ids have in common from `skip` on, which both have reached. */
+  commonBytesFrom(id: number, other: number, skip: number): number;
+  /** Negative or positive, as the id's key comes before or after that of the other, which has the same first `skip` bytes. */
+  compareFrom(id: number, other: number, skip: number): number;
+}
+
+const WINDOW_BYTES = 4;
+const DIGIT_BYTES = 2 * WINDOW_BYTES;
+const DIGITS = 256;
+/** So many keys that are alike so far are sorted by comparing them. */
+const FEW = 24;
+/** Keys of a portion: some milliseconds. */
+const PORTION = 50_000;
+/** What makes the signed order of windows that of unsigned numbers. */
+const SIGN = 0x80000000;
+
+export class KeySort {
+  readonly #keys: SortableKeys;
+  /** Sorted when `run` is done. */
+  readonly ids: Int32Array;
+  // Of each id, the first four of the eight bytes, and the last; a key that is shorter is filled up with zeros.
+  readonly #highs: Uint32Array;
+  readonly #lows: Uint32Array;
+  // Where a pass of the sort puts them.
+  readonly #otherIds: Int32Array;
+  readonly #otherHighs: Uint32Array;
+  readonly #otherLows: Uint32Array;
+  /** How often each value comes in each of the eight bytes, the last byte first; then where the next such id goes. */
+  readonly #counts = new Uint32Array(DIGIT_BYTES * DIGITS);
+  /** Bytes that all keys begin with. */
+  #skip = 0;
+  /** Keys gone through in this portion. */
+  #done = 0;
+
+  /** Takes over the ids. */
+  constructor(keys: SortableKeys, ids: Int32Array) {
+    this.#keys = keys;
+    this.ids = ids;
+    this.#highs = new Uint32Array(ids.length);
+    this.#lows = new Uint32Array(ids.length);
+    this.#otherIds = new Int32Array(ids.length);
+    this.#otherHighs = new Uint32Array(ids.length);
+    this.#otherLows = new Uint32Array(ids.length);
+  }
+
+  /** Sorts the ids; a step is a portion. The keys must not change meanwhile, nor go. */
+  *run(): Generator<void, void> {
+    this.#skip = yield* this.#sort(0, this.ids.length, 0);
+  }
+
+  /** Once the ids are sorted, what `windowOf` gives for the one at a place, most often without a look at its key. */
+  windowAt(place: number, skip: number): number {
+    const shift = skip - this.#skip;
+    if (shift < 0 || shift > WINDOW_BYTES) return this.#keys.windowOf(this.ids[place]!, skip);
+    const [high, low] = [this.#highs[place]!, this.#lows[place]!];
+    if (shift === 0) return high ^ SIGN;
+    if (shift === WINDOW_BYTES) return low ^ SIGN;
+    return ((high << (shift * 8)) | (low >>> ((WINDOW_BYTES - shift) * 8))) ^ SIGN;
+  }
+
+  /**
+   * Sorts the ids from one place up to another, whose keys are alike in their first `skip` bytes, where the end of a key counts
+   * as zeros. Returns how many bytes those of them that go on have in common.
+   */
+  *#sort(from: number, to: number, skip: number): Generator<void, number> {
+    const ended = yield* this.#endedFirst(from, to, skip);
+    if (ended > from + 1) {
+      const lengths = (a: number, b: number): number => this.#keys.keyBytesOf(a) - this.#keys.keyBytesOf(b);
+      this.ids.subarray(from, ended).sort(lengths);
+    }
+    const common = yield* this.#commonBytes(ended, to, skip);
+    const start = skip + common;
+    this.#counts.fill(0);
+    for (let at = ended; at < to;) {
+      const end = Math.min(to, at + PORTION);
+      this.#read(at, end, start);
+      if (this.#isEnough(end - at)) yield;
+      at = end;
+    }
+    yield* this.#sortDigits(ended, to);
+    for (let at = ended; at < to;) {
+      const end = this.#runEnd(at, to);
+      if (end - at > FEW) {
+        const [high, low] = [this.#highs[at]!, this.#lows[at]!];
+        yield* this.#sort(at, end, start + DIGIT_BYTES);
+        // Those of the keys that are alike were used for the bytes behind.
+        this.#highs.fill(high, at, end);
+        this.#lows.fill(low, at, end);
+      } else if (end - at > 1) {
+        this.#sortFew(at, end, start + DIGIT_BYTES);
+      }
+      if (this.#isEnough(end - at)) yield;
+      at = end;
+    }
+    return start;
+  }
+
+  /** Brings the ids of keys that have no more than `skip` bytes to the front, since they come first; where the others begin. */
+  *#endedFirst(from: number, to: number, skip: number): Generator<void, number> {
+    let ended = from;
+    for (let at = from; at < to;) {
+      const end = Math.min(to, at + PORTION);
+      if (this.#isEnough(end - at)) yield;
+      for (; at < end; at++) {
+        const id = this.ids[at]!;
+        if (this.#keys.keyBytesOf(id) > skip) continue;
+        this.ids[at] = this.ids[ended]!;
+        this.ids[ended++] = id;
+      }
+    }
+    return ended;
+  }
+
+  *#commonBytes(from: number, to: number, skip: number): Generator<void, number> {
+    if (to - from < 2) return 0;
+    const first = this.ids[from]!;
+    let common = Infinity;
+    for (let at = from + 1; at < to && common > 0;) {
+      const end = Math.min(to, at + PORTION);
+      if (this.#isEnough(end - at)) yield;
+      for (; at < end && common > 0; at++) {
+        common = Math.min(common, this.#keys.commonBytesFrom(first, this.ids[at]!, skip));
+      }
+    }
+    return common;
+  }
+
+  /** Reads eight bytes of each key, and counts their values. */
+  #read(from: number, to: number, skip: number): void {
+    const [ids, highs, lows, counts] = [this.ids, this.#highs, this.#lows, this.#counts];
+    const keys = this.#keys;
+    for (let at = from; at < to; at++) {
+      const id = ids[at]!;
+      const high = keys.windowOf(id, skip) ^ SIGN;
+      const low = keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN;
+      highs[at] = high;
+      lows[at] = low;
+      counts[low & 255]!++;
+      counts[DIGITS + ((low >>> 8) & 255)]!++;
+      counts[2 * DIGITS + ((low >>> 16) & 255)]!++;
+      counts[3 * DIGITS + (low >>> 24)]!++;
+      counts[4 * DIGITS + (high & 255)]!++;
+      counts[5 * DIGITS + ((high >>> 8) & 255)]!++;
+      counts[6 * DIGITS + ((high >>> 16) & 255)]!++;
+      counts[7 * DIGITS + (high >>> 24)]!++;
+    }
+  }
+
+  /** Sorts by the eight bytes, the last one first; each pass keeps the order that those before have made. */
+  *#sortDigits(from: number, to: number): Generator<void, void> {
+    let isElsewhere = false;
+    for (let digit = 0; digit < DIGIT_BYTES; digit++) {
+      if (!this.#placeDigits(digit, from, to)) continue;
+      for (let at = from; at < to;) {
+        const end = Math.min(to, at + PORTION);
+        this.#distribute(digit, at, end, isElsewhere);
+        if (this.#isEnough(end - at)) yield;
+        at = end;
+      }
+      isElsewhere = !isElsewhere;
+    }
+    for (let at = from; isElsewhere && at < to;) {
+      const end = Math.min(to, at + PORTION);
+      this.ids.set(this.#otherIds.subarray(at, end), at);
+      this.#highs.set(this.#otherHighs.subarray(at, end), at);
+      this.#lows.set(this.#otherLows.subarray(at, end), at);
+      if (this.#isEnough(end - at)) yield;
+      at = end;
+    }
+  }
+
+  /** Makes of a byte's counts the places where its values begin; false when all have the same. */
+  #placeDigits(digit: number, from: number, to: number): boolean {
+    const counts = this.#counts;
+    let place = from;
+    for (let at = digit * DIGITS; at < (digit + 1) * DIGITS; at++) {
+      const count = counts[at]!;
+      if (count === to - from) return false;
+      counts[at] = place;
+      place += count;
+    }
+    return true;
+  }
+
+  #distribute(digit: number, from: number, to: number, isElsewhere: boolean): void {
+    const counts = this.#counts;
+    const base = digit * DIGITS;
+    const [ids, otherIds] = isElsewhere ? [this.#otherIds, this.ids] : [this.ids, this.#otherIds];
+    const [highs, otherHighs] = isElsewhere ? [this.#otherHighs, this.#highs] : [this.#highs, this.#otherHighs];
+    const [lows, otherLows] = isElsewhere ? [this.#otherLows, this.#lows] : [this.#lows, this.#otherLows];
+    const digits = digit < WINDOW_BYTES ? lows : highs;
+    const shift = (digit % WINDOW_BYTES) * 8;
+    for (let at = from; at < to; at++) {
+      const place = counts[base + ((digits[at]! >>> shift) & 255)]!++;
+      otherIds[place] = ids[at]!;
+      otherHighs[place] = highs[at]!;
+      otherLows[place] = lows[at]!;
+    }
+  }
+
+  /** Where the ids end whose eight bytes are those of the id at a place. */
+  #runEnd(at: number, to: number): number {
+    const [highs, lows] = [this.#highs, this.#lows];
+    const [high, low] = [highs[at]!, lows[at]!];
+    let end = at + 1;
+    while (end < to && lows[end] === low && highs[end] === high) end++;
+    return end;
+  }
+
+  #sortFew(from: number, to: number, skip: number): void {
+    const [ids, keys] = [this.ids, this.#keys];
+    for (let at = from + 1; at < to; at++) {
+      const id = ids[at]!;
+      let place = at;
+      for (; place > from && keys.compareFrom(ids[place - 1]!, id, skip) > 0; place--) ids[place] = ids[place - 1]!;
+      ids[place] = id;
+    }
+  }
+
+  /** Whether a portion is done with so many keys more. */
+  #isEnough(keys: number): boolean {
+    this.#done += keys;
+    if (this.#done < PORTION) return false;
+    this.#done = 0;
+    return true;
+  }
+}
