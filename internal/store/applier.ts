@@ -49,6 +49,9 @@ export interface Patience {
 
 /** Bytes of log that are applied in one turn of the event loop: some two milliseconds where records are small. */
 const SLICE_BYTES = 256 * 1024;
+/** The same while the log brings more than is applied: records that leave its memory before that cost another read of the disk. */
+const LARGE_SLICE_BYTES = 1024 * 1024;
+const FAR_BEHIND_RECORDS = 10_000;
 /** Of a log that is read from the disk while nobody is served yet. */
 const LOADED_SLICE_BYTES = 8 * 1024 * 1024;
 
@@ -280,9 +283,11 @@ export class Applier {
       for (;;) {
         await turn();
         if (this.#applied.seq >= this.#commitSeq || this.#stopped) return;
-        const records = source.readTail(this.#applied.seq, SLICE_BYTES);
+        const isFarBehind = this.#commitSeq - this.#applied.seq > FAR_BEHIND_RECORDS;
+        const sliceBytes = isFarBehind ? LARGE_SLICE_BYTES : SLICE_BYTES;
+        const records = source.readTail(this.#applied.seq, sliceBytes);
         if (records) this.#applyRecords(records, "nothing");
-        else await this.#applyFromDisk(source);
+        else await this.#applyFromDisk(source, sliceBytes);
         this.#tell();
       }
     } catch (error) {
@@ -293,13 +298,13 @@ export class Applier {
     }
   }
 
-  async #applyFromDisk(source: RecordSource): Promise<void> {
+  async #applyFromDisk(source: RecordSource, sliceBytes: number): Promise<void> {
     const before = this.#applied.seq;
     if (this.#isLoading) {
       await source.visit(before, this.#commitSeq, LOADED_SLICE_BYTES, (records) => {
         if (!this.#stopped) this.#applyRecords(records, "chains");
       });
-    } else this.#applyRecords(await source.read(before, SLICE_BYTES), "chains");
+    } else this.#applyRecords(await source.read(before, sliceBytes), "chains");
     assert(this.#stopped || this.#applied.seq > before, `record ${before + 1} is committed but not in the log`);
   }
 
