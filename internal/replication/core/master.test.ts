@@ -180,6 +180,47 @@ describe("pushing", () => {
     );
   });
 
+  test("the news of a commit goes with the records that are being written, and alone when none come after all", () => {
+    expectPlayed(
+      streaming(),
+      `> log last 2/6 written 6 kept 5
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6-6 for #1
+       #1 <- append after 2/5, 100 bytes, commit 5, echo 1
+       > log last 2/8 written 6 kept 6
+       commit 6
+       > flush
+       > log last 2/8 written 8 kept 6
+       > flush
+       read tail after 6 up to 300 for #1
+       > tail 7-8 for #1
+       #1 <- append after 2/6, 200 bytes, commit 6, echo 1
+       > log last 2/9 written 8 kept 8
+       commit 8
+       > flush
+       > log last 2/8
+       > flush
+       #1 <- heartbeat commit 8, echo 1`,
+    );
+  });
+
+  test("a probe is given back while records are being written, and the news of a commit goes with it", () => {
+    expectPlayed(
+      streaming(),
+      `> log last 2/6 written 6 kept 5
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6-6 for #1
+       #1 <- append after 2/5, 100 bytes, commit 5, echo 1
+       > log last 2/8 written 6 kept 6
+       commit 6
+       > #1 -> ack match 6 applied 5 probe 2
+       > flush
+       #1 <- heartbeat commit 6, echo 2`,
+    );
+  });
+
   test("what is written and kept in one tick is one message", () => {
     expectPlayed(
       streaming(),
