@@ -6,6 +6,8 @@ const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Of all streams of a connection together. */
 export const CONNECTION_WINDOW_BYTES = 32 * 1024 * 1024;
 const HEADER_LIST_BYTES_MAX = 32 * 1024;
+/** Of one frame of data that we take. A batch of log in frames of 16 KiB, the default, is four times as many events to the reader. */
+const FRAME_BYTES_MAX = 1024 * 1024;
 
 export const clientOptions: ClientSessionOptions = {
   settings: {
@@ -23,6 +25,7 @@ export const serverOptionsOf = (streamsMax: number): ServerOptions => ({
     initialWindowSize: STREAM_WINDOW_BYTES,
     maxHeaderListSize: HEADER_LIST_BYTES_MAX,
     maxConcurrentStreams: streamsMax,
+    maxFrameSize: FRAME_BYTES_MAX,
   },
   maxHeaderListPairs: 128,
   // Megabytes that one connection may hold in queues and headers before new streams are refused.
