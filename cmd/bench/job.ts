@@ -1,7 +1,10 @@
 /** What the bench asks of its load generator, and what it hears back; both are JSON, since they travel between processes. */
 
-/** Connect's unary calls over HTTP/1.1, or gRPC over HTTP/2; both carry binary protobuf messages. */
-export type Protocol = "connect" | "grpc";
+/**
+ * Connect's unary calls over HTTP/1.1, or gRPC over HTTP/2; both carry binary protobuf messages. Or Redis' own protocol: a
+ * message is its commands as they are sent, and `expected` the whole answer.
+ */
+export type Protocol = "connect" | "grpc" | "redis";
 
 /** A closed loop: every caller sends its next request as soon as its last one is answered. */
 export interface LoadJob {

@@ -4,10 +4,11 @@ import path from "node:path";
 import type { Caller, Connection, Wire } from "./caller.js";
 import { connectWire } from "./connect-wire.js";
 import { grpcWire } from "./grpc-wire.js";
+import { redisWire } from "./redis-wire.js";
 import type { Job, LoadJob, LoadResult, Protocol, Report, SyncJob, SyncResult } from "./job.js";
 import { percentile } from "./statistics.js";
 
-const wires: Readonly<Record<Protocol, Wire>> = { connect: connectWire, grpc: grpcWire };
+const wires: Readonly<Record<Protocol, Wire>> = { connect: connectWire, grpc: grpcWire, redis: redisWire };
 
 function report(message: Report): void {
   process.send?.(message);

@@ -14,12 +14,14 @@ import { type EngineExtras, type EngineRow, type EngineSizes, measureEngine, mea
 import { renderEngine, renderEngineExtras } from "./engine-report.js";
 import { measureRecovery } from "./recovery.js";
 import { renderRecovery } from "./recovery-report.js";
+import { measureReplication, type ReplicationSizes } from "./replication.js";
+import { renderReplication } from "./replication-report.js";
 import { answersTooEarly, jsonReport, machineName, renderCalls } from "./report.js";
 import { measureSnapshot } from "./snapshot.js";
 import { renderSnapshot } from "./snapshot-report.js";
 import { Workbench } from "./workbench.js";
 
-const sectionNames = ["calls", "recovery", "snapshot", "engine"] as const;
+const sectionNames = ["calls", "recovery", "snapshot", "engine", "replication"] as const;
 type Section = (typeof sectionNames)[number];
 
 interface Flags {
@@ -34,6 +36,7 @@ interface Sizes {
   readonly recovery: readonly number[];
   readonly snapshot: readonly { readonly entries: number; readonly measureMs: number }[];
   readonly engine: EngineSizes;
+  readonly replication: ReplicationSizes;
 }
 
 const full: Sizes = {
@@ -51,6 +54,7 @@ const full: Sizes = {
     expiry: { entries: 1_000_000 },
     limit: { bytesMax: 100_000_000, times: 10 },
   },
+  replication: { records: 2_000_000, measureMs: 2000, rounds: 3, replicaCounts: [0, 1, 2, 5], withSyncs: true },
 };
 const quick: Sizes = {
   calls: { warmupMs: 80, measureMs: 320 },
@@ -64,6 +68,7 @@ const quick: Sizes = {
     expiry: { entries: 100_000 },
     limit: { bytesMax: 20_000_000, times: 10 },
   },
+  replication: { records: 200_000, measureMs: 400, rounds: 1, replicaCounts: [0, 2], withSyncs: false },
 };
 
 /** What has to end with this program, whatever happens. */
@@ -119,7 +124,13 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
     show(renderEngineExtras(extras));
     engine = { operations, ...extras };
   }
-  if (flags.json !== undefined) writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine }));
+  const replication = isWanted("replication")
+    ? await measureReplication(bench, options.replication, progress)
+    : undefined;
+  if (replication) show(renderReplication(replication));
+  if (flags.json !== undefined) {
+    writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine, replication }));
+  }
   await bench.stopServers();
   return calls && answersTooEarly(calls.durability) ? 1 : 0;
 }

@@ -5,6 +5,7 @@ import type { EngineExtras, EngineRow } from "./engine.js";
 import type { SyncResult } from "./job.js";
 import type { Case, Contestant, Sample } from "./measurement.js";
 import type { RecoveryRow } from "./recovery.js";
+import type { ReplicationReport } from "./replication.js";
 import type { SnapshotCost } from "./snapshot.js";
 
 export interface Row extends Case {
@@ -33,6 +34,7 @@ export interface BenchReport {
   readonly recovery?: readonly RecoveryRow[] | undefined;
   readonly snapshots?: readonly SnapshotCost[] | undefined;
   readonly engine?: ({ readonly operations: readonly EngineRow[] } & EngineExtras) | undefined;
+  readonly replication?: ReplicationReport | undefined;
 }
 
 export function machineName(): string {
@@ -103,13 +105,13 @@ export function renderCalls(report: CallsReport): string {
 }
 
 /** All numbers as JSON. */
-export function jsonReport({ machine, calls, recovery, snapshots, engine }: BenchReport): string {
+export function jsonReport({ machine, calls, recovery, snapshots, engine, replication }: BenchReport): string {
   const rows = calls?.rows.map((row) => ({
     ...row,
     ratioToNodeHttp: ratioTo("node:http", row, calls.rows),
     ...(row.protocol === "grpc" && { ratioToNodeHttp2: ratioTo("node:http2", row, calls.rows) }),
   }));
-  return `${JSON.stringify({ machine, ...calls, rows, recovery, snapshots, engine }, null, 2)}\n`;
+  return `${JSON.stringify({ machine, ...calls, rows, recovery, snapshots, engine, replication }, null, 2)}\n`;
 }
 
 function nameOf({ contestant, protocol, operation }: Case): string {

@@ -9,12 +9,19 @@ import { ServerProcess } from "./server-process.js";
 
 export type Sections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
+interface NodeOptions {
+  readonly sections?: Sections;
+  /** See `ServerProcess.start`. */
+  readonly probed?: true;
+}
+
 export class Workbench {
   /** On the disk that is measured. */
   readonly directory: string;
   readonly #servers = new Set<ServerProcess>();
   readonly #loads: LoadProcess[] = [];
   readonly #workers = new Set<ChildProcess>();
+  readonly #ends: (() => void)[] = [];
 
   constructor(parent: string) {
     mkdirSync(parent, { recursive: true });
@@ -34,7 +41,16 @@ export class Workbench {
   }
 
   /** Starts a master on the data directory `name`; `sections` are laid over the defaults of its configuration. */
-  startMaster(name: string, options: { sections?: Sections; probed?: true } = {}): Promise<ServerProcess> {
+  startMaster(name: string, options: NodeOptions = {}): Promise<ServerProcess> {
+    return this.#startNode("master", name, options);
+  }
+
+  /** The same with a replica, which may have no master yet. */
+  startReplica(name: string, options: NodeOptions = {}): Promise<ServerProcess> {
+    return this.#startNode("replica", name, options);
+  }
+
+  #startNode(program: "master" | "replica", name: string, options: NodeOptions): Promise<ServerProcess> {
     const config = path.join(this.directory, `${name}.yaml`);
     const sections: Sections = {
       server: { port: 0 },
@@ -51,8 +67,8 @@ export class Workbench {
       ),
     );
     return this.start({
-      name: "the master",
-      program: "master/main.js",
+      name: `the ${program}`,
+      program: `${program}/main.js`,
       args: ["--config", config],
       // It listens before its mastership has begun.
       readyMessage: "started",
@@ -83,8 +99,14 @@ export class Workbench {
     this.#servers.clear();
   }
 
+  /** Has something else ended, at once, with all the rest. */
+  onLeave(end: () => void): void {
+    this.#ends.push(end);
+  }
+
   /** Ends and removes all that is left, at once. */
   leave(): void {
+    for (const end of this.#ends) end();
     for (const server of this.#servers) server.kill();
     for (const load of this.#loads) load.close();
     for (const worker of this.#workers) worker.kill("SIGKILL");
