@@ -10,10 +10,18 @@ const counts = vi.hoisted(() => ({ decoded: 0, encoded: 0 }));
 
 vi.mock("./change.js", async (importOriginal) => {
   const real = await importOriginal<typeof ChangeModule>();
-  const counted: Pick<typeof ChangeModule, "decodeChanges" | "encodeChanges"> = {
-    decodeChanges: (payload, ...range) => {
-      if (payload[range[0] ?? 0] === KIND_PUT) counts.decoded++;
-      return real.decodeChanges(payload, ...range);
+  class LonePut extends real.LonePut {
+    override read(...range: Parameters<ChangeModule.LonePut["read"]>): boolean {
+      const isPut = super.read(...range);
+      if (isPut) counts.decoded++;
+      return isPut;
+    }
+  }
+  const counted: Pick<typeof ChangeModule, "decodeChanges" | "encodeChanges" | "LonePut"> = {
+    LonePut,
+    decodeChanges: (payload) => {
+      if (payload[0] === KIND_PUT) counts.decoded++;
+      return real.decodeChanges(payload);
     },
     encodeChanges: (changes) => {
       if (changes[0]?.kind === "put") counts.encoded++;
