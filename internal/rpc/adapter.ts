@@ -14,6 +14,7 @@ import type { Caller } from "../identity/access.js";
 import { FailureBrake } from "../identity/failure-brake.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
+import type { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
 import type { Registry } from "../metrics/registry.js";
 import { callKey, type CallLog, type Outcome } from "./call-log.js";
@@ -82,8 +83,8 @@ export interface AdapterOptions {
 
 export type Admission =
   | { readonly identity: Identity }
-  /** `isAttempt`: it showed a credential that is none. */
-  | { readonly refusal: ConnectError; readonly isAttempt: boolean };
+  /** `reason`: as the audit has it. */
+  | { readonly refusal: ConnectError; readonly reason: IdentityError | undefined };
 
 export class Adapter {
   readonly #options: AdapterOptions;
@@ -231,6 +232,7 @@ export class Adapter {
     const noted = calls.begin(method, requestId, caller.address);
     const admission = this.#options.admit(methodName(method), caller);
     if ("refusal" in admission) {
+      noted.refused = admission.reason;
       calls.end(method, noted, admission.refusal.code);
       this.#refuse(admission, caller.address, request, response);
       return;
@@ -299,7 +301,7 @@ export class Adapter {
 
   /** Whoever tries one credential after the other waits for each answer, or is cut off. */
   #refuse(
-    { refusal, isAttempt }: Extract<Admission, { readonly refusal: ConnectError }>,
+    { refusal, reason }: Extract<Admission, { readonly refusal: ConnectError }>,
     address: string | undefined,
     request: HttpRequest,
     response: HttpResponse,
@@ -310,7 +312,7 @@ export class Adapter {
       answerRefusal(request, response, status, refusal, status === 401 ? { "www-authenticate": "Bearer" } : {});
       this.#discardRest(request, response);
     };
-    if (!isAttempt) answer();
+    if (reason?.code !== "bad_credential") answer();
     else if (!this.#brake.fail(address, answer)) breakOff(response);
   }
 
@@ -429,8 +431,10 @@ export class Adapter {
   #answerMetrics(request: HttpRequest, response: HttpResponse): void {
     const caller = this.#callerOf(request);
     const admission = this.#options.admit(METRICS_PATH, caller);
-    if ("refusal" in admission) this.#refuse(admission, caller.address, request, response);
-    else answerMetrics(request, response, this.#options.registry);
+    if ("refusal" in admission) {
+      if (admission.reason) this.#options.calls.refusedPage(METRICS_PATH, admission.reason, caller.address);
+      this.#refuse(admission, caller.address, request, response);
+    } else answerMetrics(request, response, this.#options.registry);
   }
 
   /** Outside of the Host check, and for requests without a host too: simple probes send none. */

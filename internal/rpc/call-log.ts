@@ -8,7 +8,9 @@ import { Code, type ContextKey, createContextKey } from "@connectrpc/connect";
 import { must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { AUDIT, type Logger } from "../base/logger.js";
+import type { IdentityError } from "../identity/identity-error.js";
 import type { Counter, Family, Histogram, Registry } from "../metrics/registry.js";
+import { RefusalAudit } from "./audit.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
 import type { SlowCalls } from "./slow-calls.js";
@@ -43,6 +45,8 @@ export interface Call {
   identity: string | undefined;
   /** How its handler ended; undefined while it has not, and when the call does not get to one. */
   outcome: Outcome | undefined;
+  /** Why its caller may not make it. */
+  refused: IdentityError | undefined;
   /** The request, once it is read; of unary calls only. */
   message: object | undefined;
 }
@@ -63,6 +67,7 @@ export class CallLog {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #methods: ReadonlyMap<DescMethod, MethodLog>;
+  readonly #refusals: RefusalAudit;
   readonly #idPrefix = `${randomBytes(6).toString("hex")}-`;
   #idCount = 0;
 
@@ -70,6 +75,7 @@ export class CallLog {
     this.#clock = clock;
     this.#logger = logger;
     this.#slow = slowCalls;
+    this.#refusals = new RefusalAudit(clock, logger);
     const labels = ["service", "method", "code"];
     const durations = registry.histograms({
       name: "cambium_rpc_duration_seconds",
@@ -105,7 +111,15 @@ export class CallLog {
   begin(method: DescMethod, requestId: string, callerAddress: string | undefined): Call {
     this.#of(method).inFlight++;
     const startedAtMs = this.#clock.monotonicMs();
-    return { requestId, callerAddress, startedAtMs, identity: undefined, outcome: undefined, message: undefined };
+    return {
+      requestId,
+      callerAddress,
+      startedAtMs,
+      identity: undefined,
+      outcome: undefined,
+      refused: undefined,
+      message: undefined,
+    };
   }
 
   /** `otherwise`: how it ended that did not get to a handler. */
@@ -116,7 +130,9 @@ export class CallLog {
     log.inFlight--;
     log.ended(outcome, durationMs / 1000);
     if (!log.isStream && this.#slow.isSlow(durationMs)) this.#noteSlow(log, call, outcome, durationMs);
-    if (log.isAudited) {
+    if (call.refused || outcome === Code.Unauthenticated || outcome === Code.PermissionDenied) {
+      this.#noteRefused(log, call, outcome);
+    } else if (log.isAudited) {
       this.#logger.info("an operator's call", {
         ...AUDIT,
         method: log.fullName,
@@ -126,6 +142,27 @@ export class CallLog {
         request_id: call.requestId,
       });
     }
+  }
+
+  /** A page, as it were a method, was not shown. */
+  refusedPage(path: string, { code, identity }: IdentityError, caller: string | undefined): void {
+    this.#refusals.add({ method: path, reason: code, identity, caller, requestId: undefined });
+  }
+
+  /** Tells what the audit has counted and not told. */
+  close(): void {
+    this.#refusals.flush();
+  }
+
+  /** Whoever is refused is no operator, and cannot fill the log. */
+  #noteRefused({ fullName }: MethodLog, { refused, identity, callerAddress, requestId }: Call, outcome: Outcome): void {
+    this.#refusals.add({
+      method: fullName,
+      reason: refused?.code ?? codeName(outcome),
+      identity: refused?.identity ?? identity,
+      caller: callerAddress,
+      requestId,
+    });
   }
 
   #noteSlow(log: MethodLog, call: Call, outcome: Outcome, durationMs: number): void {

@@ -153,6 +153,7 @@ export class RpcServer {
   readonly #shutdown = new AbortController();
   readonly #limits: ServerLimits;
   readonly #turns: Turns;
+  readonly #calls: CallLog;
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
@@ -216,7 +217,7 @@ export class RpcServer {
     });
     const slowCalls = new SlowCalls(options.slowThresholdMs);
     const router = this.#createRouter(access, errors, slowCalls);
-    const calls = new CallLog({
+    this.#calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
       clock,
@@ -232,7 +233,7 @@ export class RpcServer {
       clock,
       turns: this.#turns,
       limits,
-      calls,
+      calls: this.#calls,
       registry,
       messageBytesMax: options.limits.messageBytesMax,
       origin: (request) => this.#originOf(request),
@@ -420,6 +421,7 @@ export class RpcServer {
     deadline.cancel();
     lingering.cancel();
     await this.#forwarder.close();
+    this.#calls.close();
   }
 
   /** Ends the connections once every call has its answer and nothing of that moves any more. */
@@ -625,8 +627,10 @@ function admissionOf(access: Access, errors: ErrorMap, name: string, caller: Cal
   try {
     return { identity: access.admit(name, caller) };
   } catch (error) {
-    const isAttempt = error instanceof IdentityError && error.code === "bad_credential";
-    return { refusal: errors.toConnectError(error, name), isAttempt };
+    return {
+      refusal: errors.toConnectError(error, name),
+      reason: error instanceof IdentityError ? error : undefined,
+    };
   }
 }
 
