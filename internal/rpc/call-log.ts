@@ -173,6 +173,7 @@ export class CallLog {
       code: codeName(outcome),
       requestId: call.requestId,
       callerAddress: call.callerAddress ?? "",
+      identity: call.identity ?? "",
       ...contentOf(call.message ?? {}),
     });
   }
