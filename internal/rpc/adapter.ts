@@ -229,7 +229,7 @@ export class Adapter {
     const { calls } = this.#options;
     const requestId = calls.requestIdOf(request.headers["x-request-id"]);
     response.setHeader("x-request-id", requestId);
-    const noted = calls.begin(method, requestId, caller.address);
+    const noted = calls.begin(method, requestId, caller.address, request.headers);
     const admission = this.#options.admit(methodName(method), caller);
     if ("refusal" in admission) {
       noted.refused = admission.reason;

@@ -3,6 +3,7 @@
  * log; and which of them an operator must be able to find again, for the audit. Values are never kept, keys only in the slow log.
  */
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ContextKey, createContextKey } from "@connectrpc/connect";
 import { must } from "../base/assert.js";
@@ -14,6 +15,7 @@ import { RefusalAudit } from "./audit.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
 import type { SlowCalls } from "./slow-calls.js";
+import { type CallSpan, Tracing } from "./tracing.js";
 
 /** From a tenth of a millisecond, where reads are, to the ten seconds after which writes give up. */
 const CALL_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -49,6 +51,13 @@ export interface Call {
   refused: IdentityError | undefined;
   /** The request, once it is read; of unary calls only. */
   message: object | undefined;
+  /** Where the process traces. */
+  readonly span: CallSpan | undefined;
+}
+
+/** What a call takes with it to another node, so that the lines and spans of both can be brought together. */
+export function headersOnward(call: Call | undefined): Record<string, string> {
+  return call ? { ...call.span?.headersOnward(), "x-request-id": call.requestId } : {};
 }
 
 /** Of the call that a handler carries out. */
@@ -68,6 +77,7 @@ export class CallLog {
   readonly #logger: Logger;
   readonly #methods: ReadonlyMap<DescMethod, MethodLog>;
   readonly #refusals: RefusalAudit;
+  readonly #tracing = Tracing.find();
   readonly #idPrefix = `${randomBytes(6).toString("hex")}-`;
   #idCount = 0;
 
@@ -108,7 +118,7 @@ export class CallLog {
   }
 
   /** Each call that begins is to `end`. */
-  begin(method: DescMethod, requestId: string, callerAddress: string | undefined): Call {
+  begin(method: DescMethod, requestId: string, callerAddress: string | undefined, headers: IncomingHttpHeaders): Call {
     this.#of(method).inFlight++;
     const startedAtMs = this.#clock.monotonicMs();
     return {
@@ -119,6 +129,7 @@ export class CallLog {
       outcome: undefined,
       refused: undefined,
       message: undefined,
+      span: this.#tracing && this.#tracing.begin({ method, headers, requestId, callerAddress }),
     };
   }
 
@@ -129,6 +140,7 @@ export class CallLog {
     const durationMs = this.#clock.monotonicMs() - call.startedAtMs;
     log.inFlight--;
     log.ended(outcome, durationMs / 1000);
+    if (call.span) call.span.end(outcome, codeName(outcome));
     if (!log.isStream && this.#slow.isSlow(durationMs)) this.#noteSlow(log, call, outcome, durationMs);
     if (call.refused || outcome === Code.Unauthenticated || outcome === Code.PermissionDenied) {
       this.#noteRefused(log, call, outcome);
