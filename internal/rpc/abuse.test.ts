@@ -5,9 +5,16 @@ import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
-import { attacks, halfHandshakes, neverReading, normalCall } from "./testing/abuse.js";
+import {
+  attacks,
+  frame as http2Frame,
+  halfHandshakes,
+  headersBlock,
+  neverReading,
+  normalCall,
+} from "./testing/abuse.js";
 import { certificate } from "./testing/certificates.js";
-import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
+import { callJson, send, sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -64,6 +71,22 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     await attack.ended;
     expect(session.closed).toBe(false);
   });
+});
+
+test("calls that are broken off as they are begun, for whatever reason, disturb no other on their connection", async () => {
+  const { port } = await start();
+  const ids = Array.from({ length: 20 }, (_, n) => 2 * n + 1);
+  const calls = ids.flatMap((id) => [
+    http2Frame(1, 5, id, headersBlock()),
+    http2Frame(3, 0, id, Buffer.from([0, 0, 0, id % 14])),
+  ]);
+  const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+  const settings = http2Frame(4, 0, 0, Buffer.alloc(0));
+  const last = [http2Frame(1, 4, 99, headersBlock()), http2Frame(0, 1, 99, Buffer.from('{"key":"k"}'))];
+  const received = await sendRaw(port, Buffer.concat([preface, settings, ...calls, ...last]), (text) =>
+    text.includes('"position"'),
+  );
+  expect(received).toContain('"position"');
 });
 
 test("a length that is promised takes no memory before there is something of that length", async () => {

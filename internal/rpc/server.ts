@@ -36,6 +36,7 @@ import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { ConnectionCount } from "./connection-count.js";
 import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
+import { Doorway } from "./doorway.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
@@ -271,6 +272,7 @@ export class RpcServer {
         if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
       });
     });
+    skipDeadStreams(this.#http2);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -281,11 +283,12 @@ export class RpcServer {
     this.#http1.removeAllListeners("connection");
     const callers = new ConnectionCount(limits.connectionsPerAddressMax);
     this.#http1.on("connection", (socket) => this.#keepSocket(socket, callers, this.#tls));
+    const doorway = new Doorway((socket) => this.#acceptHttp2(socket));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
       http1: (socket) => acceptHttp1.call(this.#http1, socket),
-      http2: (socket) => this.#acceptHttp2(socket),
+      http2: (socket) => doorway.come(socket),
     });
     const { tls, peerListener } = options;
     if (tls) {
@@ -608,6 +611,17 @@ export class RpcServer {
     this.#hostNames ??= new HostNames([host, advertisedAddress(), ...corsOrigins, ...allowedHosts]);
     return this.#hostNames;
   }
+}
+
+/** Node makes a request and an answer even of a call that was broken off in the breath in which it was begun. */
+function skipDeadStreams(server: Http2Server): void {
+  const [takeStream] = server.listeners("stream");
+  assert(takeStream, "a server of HTTP/2 takes streams");
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, ...rest: unknown[]) => {
+    if (!stream.closed && !stream.destroyed) takeStream.call(server, stream, ...rest);
+    else stream.on("error", () => undefined);
+  });
 }
 
 function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {
