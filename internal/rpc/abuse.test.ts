@@ -1,10 +1,14 @@
 /** Hostile callers, a few of each; `test/prove/abuse.test.ts` has thousands of them. */
 import { type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
+import { connect as connectSocket } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { createClient, ConnectError, Code } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
+import { FakeClock } from "../base/clock.js";
 import {
   attacks,
   frame as http2Frame,
@@ -15,6 +19,15 @@ import {
 } from "./testing/abuse.js";
 import { certificate } from "./testing/certificates.js";
 import { callJson, send, sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
+
+/** Of the bytes that this process holds, those that somebody still needs. */
+function keptBytes(): number {
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -70,6 +83,46 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     await new Promise((resolve, reject) => session.once("connect", resolve).once("error", reject));
     await attack.ended;
     expect(session.closed).toBe(false);
+  });
+});
+
+describe("an answer that is not read", () => {
+  test("is forgotten with its connection, those behind it included", async () => {
+    const { port, url } = await start();
+    const transport = createConnectTransport({ baseUrl: url, httpVersion: "1.1" });
+    await createClient(KVStore, transport).set({ key: "large", value: new Uint8Array(1024 * 1024) });
+    const before = keptBytes();
+    const body = '{"keys":["large","large"]}';
+    const head = `host: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+    const ask = `POST /cambium.v1.KVStore/BatchGet HTTP/1.1\r\n${head}\r\n\r\n${body}`;
+    const sockets = Array.from({ length: 10 }, () => connectSocket(port, "127.0.0.1").pause());
+    for (const socket of sockets) socket.on("error", () => undefined).write(ask.repeat(4));
+    // All but the first few bytes of the first wait in the server.
+    await expect.poll(keptBytes, { timeout: 30_000 }).toBeGreaterThan(before + 25 * 1024 * 1024);
+    for (const socket of sockets) socket.destroy();
+    await expect.poll(keptBytes, { timeout: 30_000 }).toBeLessThan(before + 5 * 1024 * 1024);
+  });
+
+  test("costs its caller the connection, also when there was nothing to read for long before", async () => {
+    const clock = new FakeClock();
+    const { port, records } = await start({ clock, serverLimits: { unreadTimeoutMs: 5000 } });
+    const socket = connectSocket(port, "127.0.0.1");
+    cleanups.push(() => socket.destroy());
+    const body = Buffer.concat([Buffer.from([0, 0, 0, 0, 2]), Buffer.from("{}")]);
+    const head = "host: localhost\r\ncontent-type: application/connect+json\r\n";
+    socket.write(`POST /cambium.v1.Log/ConsumeStream HTTP/1.1\r\n${head}content-length: ${body.length}\r\n\r\n`);
+    socket.write(body);
+    await new Promise((resolve) => socket.once("data", resolve));
+    socket.pause();
+    clock.advance(10_000);
+    await records.produce(Array.from({ length: 40 }, () => Buffer.alloc(1024 * 1024)));
+    const open = async (): Promise<string | undefined> => {
+      clock.advance(1000);
+      const { text } = await send(port, "/metrics", { method: "GET" });
+      return /^cambium_rpc_open_streams\{.*ConsumeStream"\} (\d+)$/m.exec(text)?.[1];
+    };
+    expect(await open()).toBe("1");
+    await expect.poll(open, { timeout: 30_000 }).toBe("0");
   });
 });
 

@@ -349,7 +349,16 @@ export class Adapter {
     // Over HTTP/2 each look at the socket gives another wrapping of it.
     const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
     let connection = this.#connections.get(key);
-    if (!connection) this.#connections.set(key, (connection = new AnswersOfConnection()));
+    if (!connection) {
+      const { answers } = (connection = new AnswersOfConnection());
+      this.#connections.set(key, connection);
+      // Of answers over HTTP/1.1 that wait for the one before them Node does not tell that their connection is gone.
+      const forget = (): void => {
+        for (const response of answers) this.#active.delete(response);
+        answers.clear();
+      };
+      if (!isHttp2(request)) request.socket.once("close", forget);
+    }
     return connection;
   }
 
@@ -372,8 +381,12 @@ export class Adapter {
     for (const response of this.#active) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
-      if (bytes === 0 || !before || bytes < before.bytes) this.#unread.set(response, { bytes, sinceMs: nowMs });
-      else if (before.bytes > 0 && nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
+      if (bytes === 0) this.#unread.delete(response);
+      else if (!before || bytes < before.bytes) {
+        this.#unread.set(response, { bytes, sinceMs: nowMs });
+        // All was taken that had been written by then, and more is written before the next look.
+        if (!before) response.once("drain", () => void this.#unread.delete(response));
+      } else if (nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
     }
   }
 
