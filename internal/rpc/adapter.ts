@@ -2,6 +2,7 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
@@ -55,6 +56,8 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** How often it is looked whether requests arrive, and answers are taken. */
 const LOOK_INTERVAL_MS = 1000;
+/** Of those who say nothing Node takes care first. */
+const IDLE_MARGIN_MS = 2000;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -171,6 +174,7 @@ export class Adapter {
     response.once("close", () => {
       this.#active.delete(response);
       connection.answers.delete(response);
+      connection.idleSinceMs = this.#options.clock.monotonicMs();
     });
     if (this.#options.readiness.isDraining) this.#announceEnd(response);
   }
@@ -352,6 +356,7 @@ export class Adapter {
     if (!connection) {
       const { answers } = (connection = new AnswersOfConnection());
       this.#connections.set(key, connection);
+      if (!isHttp2(request)) this.#endOnceIdle(connection, request.socket);
       // Of answers over HTTP/1.1 that wait for the one before them Node does not tell that their connection is gone.
       const forget = (): void => {
         for (const response of answers) this.#active.delete(response);
@@ -360,6 +365,19 @@ export class Adapter {
       if (!isHttp2(request)) request.socket.once("close", forget);
     }
     return connection;
+  }
+
+  /** Node ends a connection of HTTP/1.1 that says nothing between two requests; one that sends empty lines it would keep for good. */
+  #endOnceIdle(connection: AnswersOfConnection, socket: Socket): void {
+    const { clock, limits } = this.#options;
+    const limitMs = limits.idleTimeoutMs + IDLE_MARGIN_MS;
+    const look = (): void => {
+      const leftMs = connection.answers.size > 0 ? limitMs : connection.idleSinceMs + limitMs - clock.monotonicMs();
+      if (leftMs <= 0) socket.destroy();
+      else timer = clock.after(leftMs, look);
+    };
+    let timer = clock.after(limitMs, look);
+    socket.once("close", () => timer.cancel());
   }
 
   /** Ends what takes too long, now and then while there is anything that could. */
@@ -489,6 +507,8 @@ interface Arrival {
 /** The answers that go over one connection. */
 class AnswersOfConnection implements Connection {
   readonly answers = new Set<HttpResponse>();
+  /** Since when there is none, where there is none. */
+  idleSinceMs = 0;
 
   get unsentBytes(): number {
     let bytes = 0;

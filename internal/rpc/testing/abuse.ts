@@ -122,6 +122,12 @@ export const attacks: Readonly<Record<string, (count: number, target: Target) =>
       trickle(socket, () => " ");
     }),
 
+  "empty lines without an end, after a request": (count, target) =>
+    attack(count, target, (socket) => {
+      socket.resume().write("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
+      trickle(socket, () => "\r\n");
+    }),
+
   "slow bodies over HTTP/2": (count, target) =>
     attack(count, target, (socket) => {
       socket.resume().write(Buffer.concat([PREFACE, SETTINGS, frame(1, 4, 1, headersBlock())]));
