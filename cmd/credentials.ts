@@ -1,6 +1,6 @@
 /** What a node knows others by, and proves itself with: read from its files at the start, and again on SIGHUP. */
 import type { Clock } from "../internal/base/clock.js";
-import type { Logger } from "../internal/base/logger.js";
+import { AUDIT, type Logger } from "../internal/base/logger.js";
 import {
   type NodeConfig,
   readTlsFiles,
@@ -84,12 +84,12 @@ export class Credentials {
       server?.renewTls({ port: files.tls, peers: files.peers });
       this.#files = files;
       if (files.identities) this.identities?.replace(files.identities);
-      logger.info("credentials are read again", { identities: this.identities?.size ?? 0 });
+      logger.info("credentials are read again", { ...AUDIT, identities: this.identities?.size ?? 0 });
       for (const sentence of this.cautions()) logger.warn(sentence);
     } catch (error) {
       // What OpenSSL finds wrong is an error of its own.
       const message = error instanceof Error ? error.message : String(error);
-      logger.error("credentials could not be read again; those of before go on to count", { error: message });
+      logger.error("credentials could not be read again; those of before go on to count", { ...AUDIT, error: message });
     }
   }
 }

@@ -19,6 +19,8 @@ export interface SlowCall {
   readonly requestId: string;
   /** Empty when the connection was gone. */
   readonly callerAddress: string;
+  /** The name of who called, as the node knows it; empty when the caller was refused. */
+  readonly identity: string;
   /** Keys and ranges that the request names. */
   readonly keys: number;
   readonly keyBytes: number;
@@ -49,6 +51,7 @@ export function toSlowLog(endpoint: string, { calls, thresholdMs, total }: SlowL
       code: call.code,
       requestId: call.requestId,
       callerAddress: call.callerAddress,
+      identity: call.identity,
       keys: fromWire(call.keys, "keys"),
       keyBytes: fromWire(call.keyBytes, "key_bytes"),
       valueBytes: fromWire(call.valueBytes, "value_bytes"),

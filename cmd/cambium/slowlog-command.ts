@@ -33,6 +33,7 @@ const COLUMNS: readonly Column[] = [
   { head: "CODE" },
   { head: "KEYS", align: "right" },
   { head: "BYTES", align: "right" },
+  { head: "IDENTITY" },
   { head: "CALLER" },
   { head: "REQUEST" },
   { head: "FIRST KEY" },
@@ -49,6 +50,7 @@ function render({ endpoint, calls, thresholdMs, total }: SlowLog): string {
     call.code,
     formatCount(call.keys),
     formatBytes(call.keyBytes + call.valueBytes),
+    call.identity || "-",
     call.callerAddress || "-",
     call.requestId,
     // Keys are what callers like: nothing of them reaches the terminal as it is.

@@ -91,6 +91,7 @@ export class Access {
     throw new IdentityError(
       "outside_prefixes",
       `the identity ${name} may use the keys below its prefixes only, and this call of ${method} ${what}`,
+      name,
     );
   }
 
@@ -101,6 +102,7 @@ export class Access {
     throw new IdentityError(
       "bad_credential",
       `what the identity ${identity.name} proved itself with has expired or was revoked; call again with a new one`,
+      identity.name,
     );
   }
 
@@ -133,6 +135,7 @@ export class Access {
       return new IdentityError(
         "not_allowed",
         `${method} is for nodes of the cluster, which call at replication.listen`,
+        identity === nobody ? undefined : identity.name,
       );
     }
     if (isForPeers && !identities) {
@@ -159,6 +162,7 @@ export class Access {
     return new IdentityError(
       "not_allowed",
       `the identity ${identity.name} has the role ${identity.roles.join(", ")}, and ${method} is for ${roles}`,
+      identity.name,
     );
   }
 }

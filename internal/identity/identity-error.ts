@@ -16,9 +16,12 @@ export type IdentityErrorCode =
 export class IdentityError extends Error {
   override readonly name = "IdentityError";
   readonly code: IdentityErrorCode;
+  /** The name of who called, where that is known. */
+  readonly identity: string | undefined;
 
-  constructor(code: IdentityErrorCode, message: string) {
+  constructor(code: IdentityErrorCode, message: string, identity?: string) {
     super(message);
     this.code = code;
+    this.identity = identity;
   }
 }

@@ -567,7 +567,7 @@ export class Replicator {
     const error = this.#notMaster(`this node's mastership has ended: ${detail}`);
     if (conflict) {
       const message = "two masterships have one epoch; this node does nothing more until an operator promotes a node";
-      logger.error(message, { reason: detail });
+      logger.error(message, { ...AUDIT, reason: detail });
     } else if (mastership) logger.warn("this node's mastership has ended", { ...AUDIT, reason: detail });
     mastership?.end(error);
     this.#store.endMastership();

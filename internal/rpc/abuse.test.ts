@@ -1,13 +1,33 @@
 /** Hostile callers, a few of each; `test/prove/abuse.test.ts` has thousands of them. */
 import { type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
+import { connect as connectSocket } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { createClient, ConnectError, Code } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
-import { attacks, halfHandshakes, neverReading, normalCall } from "./testing/abuse.js";
+import { FakeClock } from "../base/clock.js";
+import {
+  attacks,
+  frame as http2Frame,
+  halfHandshakes,
+  headersBlock,
+  neverReading,
+  normalCall,
+} from "./testing/abuse.js";
 import { certificate } from "./testing/certificates.js";
-import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
+import { callJson, send, sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
+
+/** Of the bytes that this process holds, those that somebody still needs. */
+function keptBytes(): number {
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers;
+}
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -64,6 +84,62 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     await attack.ended;
     expect(session.closed).toBe(false);
   });
+});
+
+describe("an answer that is not read", () => {
+  test("is forgotten with its connection, those behind it included", async () => {
+    const { port, url } = await start();
+    const transport = createConnectTransport({ baseUrl: url, httpVersion: "1.1" });
+    await createClient(KVStore, transport).set({ key: "large", value: new Uint8Array(1024 * 1024) });
+    const before = keptBytes();
+    const body = '{"keys":["large","large"]}';
+    const head = `host: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+    const ask = `POST /cambium.v1.KVStore/BatchGet HTTP/1.1\r\n${head}\r\n\r\n${body}`;
+    const sockets = Array.from({ length: 10 }, () => connectSocket(port, "127.0.0.1").pause());
+    for (const socket of sockets) socket.on("error", () => undefined).write(ask.repeat(4));
+    // All but the first few bytes of the first wait in the server.
+    await expect.poll(keptBytes, { timeout: 30_000 }).toBeGreaterThan(before + 25 * 1024 * 1024);
+    for (const socket of sockets) socket.destroy();
+    await expect.poll(keptBytes, { timeout: 30_000 }).toBeLessThan(before + 5 * 1024 * 1024);
+  });
+
+  test("costs its caller the connection, also when there was nothing to read for long before", async () => {
+    const clock = new FakeClock();
+    const { port, records } = await start({ clock, serverLimits: { unreadTimeoutMs: 5000 } });
+    const socket = connectSocket(port, "127.0.0.1");
+    cleanups.push(() => socket.destroy());
+    const body = Buffer.concat([Buffer.from([0, 0, 0, 0, 2]), Buffer.from("{}")]);
+    const head = "host: localhost\r\ncontent-type: application/connect+json\r\n";
+    socket.write(`POST /cambium.v1.Log/ConsumeStream HTTP/1.1\r\n${head}content-length: ${body.length}\r\n\r\n`);
+    socket.write(body);
+    await new Promise((resolve) => socket.once("data", resolve));
+    socket.pause();
+    clock.advance(10_000);
+    await records.produce(Array.from({ length: 40 }, () => Buffer.alloc(1024 * 1024)));
+    const open = async (): Promise<string | undefined> => {
+      clock.advance(1000);
+      const { text } = await send(port, "/metrics", { method: "GET" });
+      return /^cambium_rpc_open_streams\{.*ConsumeStream"\} (\d+)$/m.exec(text)?.[1];
+    };
+    expect(await open()).toBe("1");
+    await expect.poll(open, { timeout: 30_000 }).toBe("0");
+  });
+});
+
+test("calls that are broken off as they are begun, for whatever reason, disturb no other on their connection", async () => {
+  const { port } = await start();
+  const ids = Array.from({ length: 20 }, (_, n) => 2 * n + 1);
+  const calls = ids.flatMap((id) => [
+    http2Frame(1, 5, id, headersBlock()),
+    http2Frame(3, 0, id, Buffer.from([0, 0, 0, id % 14])),
+  ]);
+  const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+  const settings = http2Frame(4, 0, 0, Buffer.alloc(0));
+  const last = [http2Frame(1, 4, 99, headersBlock()), http2Frame(0, 1, 99, Buffer.from('{"key":"k"}'))];
+  const received = await sendRaw(port, Buffer.concat([preface, settings, ...calls, ...last]), (text) =>
+    text.includes('"position"'),
+  );
+  expect(received).toContain('"position"');
 });
 
 test("a length that is promised takes no memory before there is something of that length", async () => {

@@ -4,6 +4,7 @@ import {
   Code,
   ConnectError,
   createClient,
+  createContextValues,
   type HandlerContext,
   type Transport,
 } from "@connectrpc/connect";
@@ -159,7 +160,8 @@ describe("a write that changes nothing", () => {
       });
     const replicator = { linearizableSeq, whenReplicated: () => Promise.resolve() };
     const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 });
-    const context = { signal: caller.signal, timeoutMs: () => undefined } as HandlerContext;
+    const values = createContextValues();
+    const context = { signal: caller.signal, timeoutMs: () => undefined, values } as HandlerContext;
     const receipt = { position: { epoch: epoch(1), seq: seq(1) } };
     const written = writes.write("committed", context, async ({ confirm }) => {
       clock.advance(400);

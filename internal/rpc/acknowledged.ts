@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.js";
 import type { Position } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError, type WriteOptions } from "../store/store.js";
+import { callKey } from "./call-log.js";
 import { timeFor, whileWanted } from "./caller.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
@@ -42,8 +43,12 @@ export class AcknowledgedWrites {
       timeoutMs: timeMs,
       confirm: () => this.#confirmed(context, timeMs - (clock.monotonicMs() - startMs)),
     });
+    const span = context.values.get(callKey)?.span;
+    const seq = { "cambium.seq": receipt.position.seq };
+    span?.event(acknowledge === "kept" ? "kept" : "committed", seq);
     if (acknowledge === "replicated") {
       await this.#replicated(receipt.position, context, timeMs - (clock.monotonicMs() - startMs));
+      span?.event("replicated", seq);
     }
     return receipt;
   }

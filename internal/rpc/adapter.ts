@@ -2,6 +2,7 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
@@ -14,6 +15,7 @@ import type { Caller } from "../identity/access.js";
 import { FailureBrake } from "../identity/failure-brake.js";
 import { isLoopbackAddress } from "../identity/loopback.js";
 import type { HostNames } from "../identity/host-names.js";
+import type { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
 import type { Registry } from "../metrics/registry.js";
 import { callKey, type CallLog, type Outcome } from "./call-log.js";
@@ -56,6 +58,8 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** How often it is looked whether requests arrive, and answers are taken. */
 const LOOK_INTERVAL_MS = 1000;
+/** Of those who say nothing Node takes care first. */
+const IDLE_MARGIN_MS = 2000;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -84,8 +88,8 @@ export interface AdapterOptions {
 
 export type Admission =
   | { readonly identity: Identity }
-  /** `isAttempt`: it showed a credential that is none. */
-  | { readonly refusal: ConnectError; readonly isAttempt: boolean };
+  /** `reason`: as the audit has it. */
+  | { readonly refusal: ConnectError; readonly reason: IdentityError | undefined };
 
 export class Adapter {
   readonly #options: AdapterOptions;
@@ -172,6 +176,7 @@ export class Adapter {
     response.once("close", () => {
       this.#active.delete(response);
       connection.answers.delete(response);
+      connection.idleSinceMs = this.#options.clock.monotonicMs();
     });
     if (this.#options.readiness.isDraining) this.#announceEnd(response);
   }
@@ -230,9 +235,10 @@ export class Adapter {
     const { calls } = this.#options;
     const requestId = calls.requestIdOf(request.headers["x-request-id"]);
     response.setHeader("x-request-id", requestId);
-    const noted = calls.begin(method, requestId, caller.address);
+    const noted = calls.begin(method, requestId, caller.address, request.headers);
     const admission = this.#options.admit(methodName(method), caller);
     if ("refusal" in admission) {
+      noted.refused = admission.reason;
       calls.end(method, noted, admission.refusal.code);
       this.#refuse(admission, caller.address, request, response);
       return;
@@ -304,7 +310,7 @@ export class Adapter {
 
   /** Whoever tries one credential after the other waits for each answer, or is cut off. */
   #refuse(
-    { refusal, isAttempt }: Extract<Admission, { readonly refusal: ConnectError }>,
+    { refusal, reason }: Extract<Admission, { readonly refusal: ConnectError }>,
     address: string | undefined,
     request: HttpRequest,
     response: HttpResponse,
@@ -315,7 +321,7 @@ export class Adapter {
       answerRefusal(request, response, status, refusal, status === 401 ? { "www-authenticate": "Bearer" } : {});
       this.#discardRest(request, response);
     };
-    if (!isAttempt) answer();
+    if (reason?.code !== "bad_credential") answer();
     else if (!this.#brake.fail(address, answer)) breakOff(response);
   }
 
@@ -352,8 +358,31 @@ export class Adapter {
     // Over HTTP/2 each look at the socket gives another wrapping of it.
     const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
     let connection = this.#connections.get(key);
-    if (!connection) this.#connections.set(key, (connection = new AnswersOfConnection()));
+    if (!connection) {
+      const { answers } = (connection = new AnswersOfConnection());
+      this.#connections.set(key, connection);
+      if (!isHttp2(request)) this.#endOnceIdle(connection, request.socket);
+      // Of answers over HTTP/1.1 that wait for the one before them Node does not tell that their connection is gone.
+      const forget = (): void => {
+        for (const response of answers) this.#active.delete(response);
+        answers.clear();
+      };
+      if (!isHttp2(request)) request.socket.once("close", forget);
+    }
     return connection;
+  }
+
+  /** Node ends a connection of HTTP/1.1 that says nothing between two requests; one that sends empty lines it would keep for good. */
+  #endOnceIdle(connection: AnswersOfConnection, socket: Socket): void {
+    const { clock, limits } = this.#options;
+    const limitMs = limits.idleTimeoutMs + IDLE_MARGIN_MS;
+    const look = (): void => {
+      const leftMs = connection.answers.size > 0 ? limitMs : connection.idleSinceMs + limitMs - clock.monotonicMs();
+      if (leftMs <= 0) socket.destroy();
+      else timer = clock.after(leftMs, look);
+    };
+    let timer = clock.after(limitMs, look);
+    socket.once("close", () => timer.cancel());
   }
 
   /** Ends what takes too long, now and then while there is anything that could. */
@@ -375,8 +404,12 @@ export class Adapter {
     for (const response of this.#active) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
-      if (bytes === 0 || !before || bytes < before.bytes) this.#unread.set(response, { bytes, sinceMs: nowMs });
-      else if (before.bytes > 0 && nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
+      if (bytes === 0) this.#unread.delete(response);
+      else if (!before || bytes < before.bytes) {
+        this.#unread.set(response, { bytes, sinceMs: nowMs });
+        // All was taken that had been written by then, and more is written before the next look.
+        if (!before) response.once("drain", () => void this.#unread.delete(response));
+      } else if (nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
     }
   }
 
@@ -434,8 +467,10 @@ export class Adapter {
   #answerMetrics(request: HttpRequest, response: HttpResponse): void {
     const caller = this.#callerOf(request);
     const admission = this.#options.admit(METRICS_PATH, caller);
-    if ("refusal" in admission) this.#refuse(admission, caller.address, request, response);
-    else answerMetrics(request, response, this.#options.registry);
+    if ("refusal" in admission) {
+      if (admission.reason) this.#options.calls.refusedPage(METRICS_PATH, admission.reason, caller.address);
+      this.#refuse(admission, caller.address, request, response);
+    } else answerMetrics(request, response, this.#options.registry);
   }
 
   /** Outside of the Host check, and for requests without a host too: simple probes send none. */
@@ -477,6 +512,8 @@ interface Arrival {
 /** The answers that go over one connection. */
 class AnswersOfConnection implements Connection {
   readonly answers = new Set<HttpResponse>();
+  /** Since when there is none, where there is none. */
+  idleSinceMs = 0;
 
   get unsentBytes(): number {
     let bytes = 0;

@@ -34,7 +34,10 @@ export function callGuard({
     if (call && !request.stream) call.message = request.message;
     const fail = (error: unknown): ConnectError => {
       const told = errors.toConnectError(error, method, request.signal, call?.requestId);
-      if (call) call.outcome = told.code;
+      if (call) {
+        call.outcome = told.code;
+        if (error instanceof IdentityError) call.refused = error;
+      }
       return told;
     };
     try {

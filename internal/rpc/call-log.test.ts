@@ -4,26 +4,16 @@ import { createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { Cluster } from "../../api/gen/cambium/v1/cluster_pb.js";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { FakeClock } from "../base/clock.js";
-import type { LogControl, LogFields, Logger } from "../base/logger.js";
+import type { LogControl } from "../base/logger.js";
 import { bearerToken, bearerTokenHash } from "../identity/bearer-token.js";
 import { Identities } from "../identity/identities.js";
+import type { IdentityEntry } from "../identity/identity-file.js";
 import { Registry } from "../metrics/registry.js";
 import { StoreError } from "../store/store.js";
+import { NotingLogger } from "./testing/noting-logger.js";
 import { callJson, send, startTestServer, type TestServer } from "./testing/test-server.js";
-
-/** Writes down all lines. */
-class NotingLogger implements Logger {
-  readonly lines: { message: string; fields: LogFields }[] = [];
-  readonly debug = this.#note;
-  readonly info = this.#note;
-  readonly warn = this.#note;
-  readonly error = this.#note;
-
-  get #note() {
-    return (message: string, fields: LogFields = {}): void => void this.lines.push({ message, fields });
-  }
-}
 
 async function start(options: Parameters<typeof startTestServer>[0] = {}): Promise<TestServer> {
   const started = await startTestServer(options);
@@ -178,6 +168,7 @@ describe("the id of a request", () => {
     expect(status).toBe(500);
     expect(logger.lines).toEqual([
       {
+        level: "error",
         message: "a call failed for a reason that is a bug",
         fields: { method: "cambium.v1.KVStore/Get", request_id: "broken", error: expect.stringContaining("a mistake") },
       },
@@ -194,6 +185,7 @@ describe("the audit", () => {
     await callJson(port, "cambium.v1.Cluster/SetStorageLimits", { maxEntries: "7" }, { "x-request-id": "one" });
     await callJson(port, "cambium.v1.Cluster/SetLogLevel", { level: "loud" }, { "x-request-id": "two" });
     const line = (method: string, code: string, id: string): object => ({
+      level: "info",
       message: "an operator's call",
       fields: {
         audit: true,
@@ -210,28 +202,119 @@ describe("the audit", () => {
     ]);
   });
 
-  test("names who called, and of a stranger tells where it called from", async () => {
-    const logger = new NotingLogger();
-    const token = bearerToken(new Uint8Array(32).fill(1));
-    const credential = { kind: "token", sha256: bearerTokenHash(token) } as const;
-    const { port } = await start({
-      logger,
-      identities: new Identities([{ name: "ops", roles: ["admin"], credential }], () => 0),
+  describe("of a node that knows identities", () => {
+    const token = (n: number): string => bearerToken(new Uint8Array(32).fill(n));
+    const bearer = (n: number): Record<string, string> => ({ authorization: `Bearer ${token(n)}` });
+    const hashOf = (n: number) => ({ kind: "token", sha256: bearerTokenHash(token(n)) }) as const;
+    const entries: readonly IdentityEntry[] = [
+      { name: "ops", roles: ["admin"], credential: hashOf(1) },
+      { name: "web", roles: ["writer"], prefixes: ["web/"], credential: hashOf(2) },
+    ];
+
+    async function audited(): Promise<TestServer & { logger: NotingLogger; identities: Identities }> {
+      const logger = new NotingLogger();
+      const identities = new Identities(entries, () => 0);
+      return { ...(await start({ logger, identities })), logger, identities };
+    }
+
+    /** Of the lines that a refusal wrote: what stands in them beside where they came from. */
+    const refusals = ({ lines }: NotingLogger): unknown[] =>
+      lines
+        .filter(({ message }) => message === "a call was refused")
+        .map(({ fields: { audit, caller, method, identity, reason, request_id: id } }) => {
+          expect([audit, caller]).toEqual([true, "127.0.0.1"]);
+          return { method, identity, reason, id };
+        });
+
+    test("names the operator who called", async () => {
+      const { port, logger } = await audited();
+      await callJson(port, "cambium.v1.Cluster/SetLogLevel", { level: "warn" }, bearer(1));
+      expect(logger.lines).toMatchObject([
+        { message: "an operator's call", fields: { identity: "ops", caller: "127.0.0.1", code: "ok" } },
+      ]);
     });
-    const change = (authorization?: string): Promise<unknown> =>
-      callJson(
-        port,
-        "cambium.v1.Cluster/SetLogLevel",
-        { level: "warn" },
-        authorization === undefined ? {} : { authorization },
-      );
-    await change(`Bearer ${token}`);
-    await change();
-    expect(logger.lines.map(({ fields: { identity, caller, code } }) => [identity, caller, code])).toEqual([
-      ["ops", "127.0.0.1", "ok"],
-      [undefined, "127.0.0.1", "unauthenticated"],
+
+    test("tells of whom it refused, for which call and why, and of a stranger where it called from", async () => {
+      const { port, logger } = await audited();
+      const call = (method: string, message: object, id: string, headers: Record<string, string> = {}) =>
+        callJson(port, `cambium.v1.${method}`, message, { "x-request-id": id, ...headers });
+      await call("Cluster/SetLogLevel", { level: "warn" }, "1");
+      await call("Cluster/Promote", {}, "2", { authorization: `Bearer ${token(9)}` });
+      await call("Cluster/Promote", {}, "3", bearer(2));
+      await call("KVStore/Set", { key: "other" }, "4", bearer(2));
+      await call("Replication/Survey", {}, "5", { authorization: "Cambium-Peer 00" });
+      await call("KVStore/Set", { key: "web/a" }, "6", bearer(2));
+      expect(refusals(logger)).toEqual([
+        { method: "cambium.v1.Cluster/SetLogLevel", identity: undefined, reason: "no_credential", id: "1" },
+        { method: "cambium.v1.Cluster/Promote", identity: undefined, reason: "bad_credential", id: "2" },
+        { method: "cambium.v1.Cluster/Promote", identity: "web", reason: "not_allowed", id: "3" },
+        { method: "cambium.v1.KVStore/Set", identity: "web", reason: "outside_prefixes", id: "4" },
+      ]);
+      // A caller who shows another thing that is none is told of with the first one; and no operator has called.
+      expect(logger.lines).toHaveLength(4);
+      expect(JSON.stringify(logger.lines)).not.toMatch(/cambium_[A-Za-z0-9_-]{20}|other/);
+    });
+
+    test("tells of streams that are refused: at once, by their keys, and when their identity is revoked", async () => {
+      const { url, logger, identities, records } = await audited();
+      const transport = createConnectTransport({ baseUrl: url, httpVersion: "2" });
+      const [kv, log] = [createClient(KVStore, transport), createClient(Log, transport)];
+      const readAll = async (stream: AsyncIterable<unknown>): Promise<unknown> => {
+        try {
+          for await (const message of stream) expect(message).toBeDefined();
+          return undefined;
+        } catch (error) {
+          return error;
+        }
+      };
+      const headers = (n: number, id: string) => ({ headers: { ...bearer(n), "x-request-id": id } });
+      expect(await readAll(createClient(Cluster, transport).backup({}, headers(2, "1")))).toBeDefined();
+      expect(await readAll(kv.watch({ prefix: "we" }, headers(2, "2")))).toBeDefined();
+      await records.produce([Buffer.from("a")]);
+      const stream = log.consumeStream({}, headers(1, "3"))[Symbol.asyncIterator]();
+      await stream.next();
+      identities.replace(entries.filter(({ name }) => name !== "ops"));
+      await records.produce([Buffer.from("b")]);
+      expect(await readAll({ [Symbol.asyncIterator]: () => stream })).toBeDefined();
+      await expect
+        .poll(() => refusals(logger))
+        .toEqual([
+          { method: "cambium.v1.Cluster/Backup", identity: "web", reason: "not_allowed", id: "1" },
+          { method: "cambium.v1.KVStore/Watch", identity: "web", reason: "outside_prefixes", id: "2" },
+          { method: "cambium.v1.Log/ConsumeStream", identity: "ops", reason: "bad_credential", id: "3" },
+        ]);
+    });
+
+    test("tells of who may not see the page of the metrics", async () => {
+      const { port, logger } = await audited();
+      await send(port, "/metrics", { method: "GET" });
+      expect(refusals(logger)).toEqual([
+        { method: "/metrics", identity: undefined, reason: "no_credential", id: undefined },
+      ]);
+    });
+
+    test("is not filled by whoever calls in vain: the rest is a number, told at the end at the latest", async () => {
+      const { port, logger, server } = await audited();
+      for (let n = 0; n < 50; n++) await callJson(port, "cambium.v1.Cluster/Promote", {});
+      expect(logger.lines).toHaveLength(1);
+      await server.close();
+      expect(logger.lines.slice(1)).toMatchObject([
+        {
+          message: "calls were refused again",
+          fields: { audit: true, caller: "127.0.0.1", reason: "no_credential", calls: 49 },
+        },
+      ]);
+    });
+  });
+
+  test("of a node that knows nobody tells of whoever takes itself for a node of the cluster", async () => {
+    const logger = new NotingLogger();
+    const clusterSecret = new Uint8Array(32).fill(1);
+    const { port } = await start({ logger, clusterSecret });
+    await callJson(port, "cambium.v1.Replication/Survey", {});
+    expect(logger.lines).toMatchObject([
+      { message: "a call was refused", fields: { method: "cambium.v1.Replication/Survey", reason: "no_credential" } },
     ]);
-    expect(JSON.stringify(logger.lines)).not.toContain(token);
   });
 });
 
@@ -289,6 +372,7 @@ describe("Cluster.SlowLog", () => {
           code: "ok",
           requestId: "second",
           callerAddress: "127.0.0.1",
+          identity: "local",
           keys: "2",
           keyBytes: "4",
           valueBytes: "8",
@@ -301,6 +385,7 @@ describe("Cluster.SlowLog", () => {
           code: "ok",
           requestId: "first",
           callerAddress: "127.0.0.1",
+          identity: "local",
           keys: "1",
           keyBytes: String(Buffer.byteLength(set.key)),
           valueBytes: "12",

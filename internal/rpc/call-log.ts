@@ -3,15 +3,19 @@
  * log; and which of them an operator must be able to find again, for the audit. Values are never kept, keys only in the slow log.
  */
 import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, type ContextKey, createContextKey } from "@connectrpc/connect";
 import { must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import { AUDIT, type Logger } from "../base/logger.js";
+import type { IdentityError } from "../identity/identity-error.js";
 import type { Counter, Family, Histogram, Registry } from "../metrics/registry.js";
+import { RefusalAudit } from "./audit.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
 import type { SlowCalls } from "./slow-calls.js";
+import { type CallSpan, Tracing } from "./tracing.js";
 
 /** From a tenth of a millisecond, where reads are, to the ten seconds after which writes give up. */
 const CALL_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -43,8 +47,17 @@ export interface Call {
   identity: string | undefined;
   /** How its handler ended; undefined while it has not, and when the call does not get to one. */
   outcome: Outcome | undefined;
+  /** Why its caller may not make it. */
+  refused: IdentityError | undefined;
   /** The request, once it is read; of unary calls only. */
   message: object | undefined;
+  /** Where the process traces. */
+  readonly span: CallSpan | undefined;
+}
+
+/** What a call takes with it to another node, so that the lines and spans of both can be brought together. */
+export function headersOnward(call: Call | undefined): Record<string, string> {
+  return call ? { ...call.span?.headersOnward(), "x-request-id": call.requestId } : {};
 }
 
 /** Of the call that a handler carries out. */
@@ -63,6 +76,8 @@ export class CallLog {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #methods: ReadonlyMap<DescMethod, MethodLog>;
+  readonly #refusals: RefusalAudit;
+  readonly #tracing = Tracing.find();
   readonly #idPrefix = `${randomBytes(6).toString("hex")}-`;
   #idCount = 0;
 
@@ -70,6 +85,7 @@ export class CallLog {
     this.#clock = clock;
     this.#logger = logger;
     this.#slow = slowCalls;
+    this.#refusals = new RefusalAudit(clock, logger);
     const labels = ["service", "method", "code"];
     const durations = registry.histograms({
       name: "cambium_rpc_duration_seconds",
@@ -102,10 +118,19 @@ export class CallLog {
   }
 
   /** Each call that begins is to `end`. */
-  begin(method: DescMethod, requestId: string, callerAddress: string | undefined): Call {
+  begin(method: DescMethod, requestId: string, callerAddress: string | undefined, headers: IncomingHttpHeaders): Call {
     this.#of(method).inFlight++;
     const startedAtMs = this.#clock.monotonicMs();
-    return { requestId, callerAddress, startedAtMs, identity: undefined, outcome: undefined, message: undefined };
+    return {
+      requestId,
+      callerAddress,
+      startedAtMs,
+      identity: undefined,
+      outcome: undefined,
+      refused: undefined,
+      message: undefined,
+      span: this.#tracing && this.#tracing.begin({ method, headers, requestId, callerAddress }),
+    };
   }
 
   /** `otherwise`: how it ended that did not get to a handler. */
@@ -115,8 +140,11 @@ export class CallLog {
     const durationMs = this.#clock.monotonicMs() - call.startedAtMs;
     log.inFlight--;
     log.ended(outcome, durationMs / 1000);
+    if (call.span) call.span.end(outcome, codeName(outcome));
     if (!log.isStream && this.#slow.isSlow(durationMs)) this.#noteSlow(log, call, outcome, durationMs);
-    if (log.isAudited) {
+    if (call.refused || outcome === Code.Unauthenticated || outcome === Code.PermissionDenied) {
+      this.#noteRefused(log, call, outcome);
+    } else if (log.isAudited) {
       this.#logger.info("an operator's call", {
         ...AUDIT,
         method: log.fullName,
@@ -128,6 +156,27 @@ export class CallLog {
     }
   }
 
+  /** A page, as it were a method, was not shown. */
+  refusedPage(path: string, { code, identity }: IdentityError, caller: string | undefined): void {
+    this.#refusals.add({ method: path, reason: code, identity, caller, requestId: undefined });
+  }
+
+  /** Tells what the audit has counted and not told. */
+  close(): void {
+    this.#refusals.flush();
+  }
+
+  /** Whoever is refused is no operator, and cannot fill the log. */
+  #noteRefused({ fullName }: MethodLog, { refused, identity, callerAddress, requestId }: Call, outcome: Outcome): void {
+    this.#refusals.add({
+      method: fullName,
+      reason: refused?.code ?? codeName(outcome),
+      identity: refused?.identity ?? identity,
+      caller: callerAddress,
+      requestId,
+    });
+  }
+
   #noteSlow(log: MethodLog, call: Call, outcome: Outcome, durationMs: number): void {
     this.#slow.add({
       method: log.fullName,
@@ -136,6 +185,7 @@ export class CallLog {
       code: codeName(outcome),
       requestId: call.requestId,
       callerAddress: call.callerAddress ?? "",
+      identity: call.identity ?? "",
       ...contentOf(call.message ?? {}),
     });
   }

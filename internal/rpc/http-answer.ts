@@ -149,7 +149,8 @@ export function unsentBytes(response: HttpResponse): number {
 /** Ends an answer that its caller does not take, and with it what else the caller has on its connection. */
 export function breakOff(response: HttpResponse): void {
   if ("stream" in response) (response.stream.session ?? response.stream).destroy();
-  else (response.socket ?? response).destroy();
+  // One that waits for the answer before it has no socket of its own yet.
+  else response.req.socket.destroy();
 }
 
 /** Undefined when more may be written at once; else a promise, which resolves when the caller has taken enough, or has left. */

@@ -36,6 +36,7 @@ import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
 import { ConnectionCount } from "./connection-count.js";
 import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
+import { Doorway } from "./doorway.js";
 import { ErrorMap } from "./errors.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
@@ -153,6 +154,7 @@ export class RpcServer {
   readonly #shutdown = new AbortController();
   readonly #limits: ServerLimits;
   readonly #turns: Turns;
+  readonly #calls: CallLog;
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
@@ -216,7 +218,7 @@ export class RpcServer {
     });
     const slowCalls = new SlowCalls(options.slowThresholdMs);
     const router = this.#createRouter(access, errors, slowCalls);
-    const calls = new CallLog({
+    this.#calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
       clock,
@@ -232,7 +234,7 @@ export class RpcServer {
       clock,
       turns: this.#turns,
       limits,
-      calls,
+      calls: this.#calls,
       registry,
       messageBytesMax: options.limits.messageBytesMax,
       origin: (request) => this.#originOf(request),
@@ -270,6 +272,7 @@ export class RpcServer {
         if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
       });
     });
+    skipDeadStreams(this.#http2);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -280,11 +283,12 @@ export class RpcServer {
     this.#http1.removeAllListeners("connection");
     const callers = new ConnectionCount(limits.connectionsPerAddressMax);
     this.#http1.on("connection", (socket) => this.#keepSocket(socket, callers, this.#tls));
+    const doorway = new Doorway((socket) => this.#acceptHttp2(socket));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
       timeoutMs: SNIFF_TIMEOUT_MS,
       http1: (socket) => acceptHttp1.call(this.#http1, socket),
-      http2: (socket) => this.#acceptHttp2(socket),
+      http2: (socket) => doorway.come(socket),
     });
     const { tls, peerListener } = options;
     if (tls) {
@@ -420,6 +424,7 @@ export class RpcServer {
     deadline.cancel();
     lingering.cancel();
     await this.#forwarder.close();
+    this.#calls.close();
   }
 
   /** Ends the connections once every call has its answer and nothing of that moves any more. */
@@ -608,6 +613,17 @@ export class RpcServer {
   }
 }
 
+/** Node makes a request and an answer even of a call that was broken off in the breath in which it was begun. */
+function skipDeadStreams(server: Http2Server): void {
+  const [takeStream] = server.listeners("stream");
+  assert(takeStream, "a server of HTTP/2 takes streams");
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, ...rest: unknown[]) => {
+    if (!stream.closed && !stream.destroyed) takeStream.call(server, stream, ...rest);
+    else stream.on("error", () => undefined);
+  });
+}
+
 function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {
   const { push, register, survey, requestPromise, readIndex } = Replication.method;
   // Between nodes the network is fast, and records do not shrink enough to be worth compressing.
@@ -625,8 +641,10 @@ function admissionOf(access: Access, errors: ErrorMap, name: string, caller: Cal
   try {
     return { identity: access.admit(name, caller) };
   } catch (error) {
-    const isAttempt = error instanceof IdentityError && error.code === "bad_credential";
-    return { refusal: errors.toConnectError(error, name), isAttempt };
+    return {
+      refusal: errors.toConnectError(error, name),
+      reason: error instanceof IdentityError ? error : undefined,
+    };
   }
 }
 

@@ -9,6 +9,7 @@ const call = (requestId: string): SlowCall => ({
   code: "ok",
   requestId,
   callerAddress: "",
+  identity: "",
   keys: 0,
   keyBytes: 0,
   valueBytes: 0,

@@ -12,6 +12,8 @@ export interface SlowCall {
   readonly requestId: string;
   /** Empty when the connection was gone. */
   readonly callerAddress: string;
+  /** The name of who called; empty when it was refused, or nobody in particular. */
+  readonly identity: string;
   /** Keys and ranges that the request names. */
   readonly keys: number;
   readonly keyBytes: number;

@@ -24,6 +24,7 @@ import { FakeClock } from "../base/clock.js";
 import { epoch, seq } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError } from "../store/store.js";
+import { NotingLogger } from "./testing/noting-logger.js";
 import { callJson, startTestServer, type TestServer } from "./testing/test-server.js";
 import { FORWARDED_HEADER } from "./write-forwarder.js";
 
@@ -101,6 +102,17 @@ describe("a replica that passes writes on", () => {
     expect((await log.produce({ records: [bytes("c"), bytes("d")] })).offset).toBe(2n);
     expect((await log.truncate({ belowOffset: 1n })).start).toBe(1n);
     expect(master.records.records).toHaveLength(4);
+  });
+
+  test("passes the id of a request on, so that the lines of both nodes are found by it", async () => {
+    const logger = new NotingLogger();
+    const { master, replica } = await startPair({ logger });
+    master.store.failure = new TypeError("a mistake");
+    const given = await callJson(replica.port, "cambium.v1.KVStore/Set", { key: "k" }, { "x-request-id": "mine" });
+    expect([given.status, given.headers["x-request-id"]]).toEqual([500, "mine"]);
+    const made = await callJson(replica.port, "cambium.v1.KVStore/Set", { key: "k" });
+    // Of the master, which alone has found a mistake.
+    expect(logger.lines.map(({ fields }) => fields["request_id"])).toEqual(["mine", made.headers["x-request-id"]]);
   });
 
   test("passes on every kind of write, with what makes it safe to repeat, and what the master refuses it with", async () => {

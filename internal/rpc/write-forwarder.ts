@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.js";
 import { peerAuthorization } from "../identity/peer-proof.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError } from "../store/store.js";
+import { callKey, headersOnward } from "./call-log.js";
 import { timeFor, whileWanted } from "./caller.js";
 import { PeerCallError, PeerChannels } from "./peer-channels.js";
 import type { PeerTls } from "./peer-session.js";
@@ -104,7 +105,12 @@ export class WriteForwarder {
             const answer = await transport.unary(method, options.signal, options.timeoutMs, options.headers, request);
             return answer.message;
           },
-          { signal, timeoutMs, isKept: true, headers: { [FORWARDED_HEADER]: "1" } },
+          {
+            signal,
+            timeoutMs,
+            isKept: true,
+            headers: { ...headersOnward(context.values.get(callKey)), [FORWARDED_HEADER]: "1" },
+          },
         ),
       );
     } catch (error) {

@@ -52,6 +52,7 @@ export const packages: Readonly<Record<string, readonly string[]>> = {
   "@connectrpc/connect": ["internal/rpc", "api/client", "cmd"],
   "@connectrpc/connect-node": ["internal/rpc", "api/client", "cmd"],
   "@connectrpc/connect-web": ["api/client", "cmd"],
+  "@opentelemetry/api": ["internal/rpc/tracing.ts"],
   "cli-table3": ["cmd"],
   commander: ["cmd"],
   "lru-cache": ["cmd"],

@@ -83,12 +83,26 @@ test("a cluster serves who has a token, forwards their writes, and revokes a tok
     expect(await call(address, "KVStore/Get", { key: "web/a" }, ops)).toBe(200);
   }
 
+  for (const { log } of nodes) {
+    expect(log.find(({ msg }) => msg === "credentials are read again")).toMatchObject({ audit: true, identities: 1 });
+    const refused = log.filter(({ msg }) => msg === "a call was refused");
+    expect(refused.map(({ method, identity, reason }) => ({ method, identity, reason }))).toEqual([
+      { method: "cambium.v1.KVStore/Set", reason: "no_credential" },
+      { method: "cambium.v1.KVStore/Set", identity: "web", reason: "outside_prefixes" },
+      { method: "cambium.v1.Cluster/Promote", identity: "web", reason: "not_allowed" },
+      { method: "cambium.v1.Replication/Survey", identity: "ops", reason: "not_allowed" },
+      { method: "cambium.v1.KVStore/Get", reason: "bad_credential" },
+    ]);
+    for (const line of refused) expect(line).toMatchObject({ audit: true, caller: "127.0.0.1" });
+  }
+
   // A file that is wrong is told, and changes nothing.
   await writeFile(file, "nonsense", { mode: 0o600 });
   master.signal("SIGHUP");
   const told = await until("the node says what is wrong", () =>
     master.log.find(({ msg }) => msg.startsWith("credentials could not be read again")),
   );
+  expect(told["audit"]).toBe(true);
   expect(told["error"]).toContain(`${file}:1: must have a name`);
   expect(await call(master.address, "KVStore/Get", { key: "k" }, ops)).toBe(200);
 });

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { TestCluster } from "../harness/cluster.js";
+import type { TestNode } from "../harness/node.js";
 import { runProgram } from "../harness/programs.js";
 import { until } from "../harness/until.js";
 
@@ -61,5 +62,39 @@ test("cambium log-level changes what a node writes while it runs, which the audi
     method: "cambium.v1.Cluster/SetLogLevel",
     caller: "127.0.0.1",
     request_id: expect.any(String),
+  });
+});
+
+test("who leads, who follows, who belongs and how the cluster is set is in the audit of each node that it concerns", async () => {
+  const cluster = await TestCluster.start({ replicas: 1 });
+  onTestFinished(() => cluster.close());
+  const [first, second] = [cluster.master, cluster.replicas[0]!];
+  /** Of lines that say so, or undefined. */
+  const audited = ({ log }: TestNode, msg: string): TestNode["log"] =>
+    log.filter((line) => line.msg === msg && line["audit"] === true);
+  const cambium = (...args: string[]): ReturnType<typeof runProgram> =>
+    runProgram("cambium", [...args, "--endpoints", cluster.endpoints]);
+  const last = (node: TestNode, msg: string) => (): TestNode["log"][number] | undefined => audited(node, msg).at(-1);
+
+  expect(await cambium("limits", "--max-entries", "1000")).toMatchObject({ code: 0 });
+  for (const node of cluster.nodes) {
+    await until("the limits are told", () => last(node, "the replicated settings are")()?.["max_entries"] === 1000);
+  }
+  expect(await cambium("transfer", second.address)).toMatchObject({ code: 0 });
+  await until("the new master says so", last(second, "this node is master"));
+  await until("the old one says that it follows", last(first, "following a master"));
+  expect(audited(first, "this node is master")).toHaveLength(1);
+  expect(audited(first, "the mastership was handed over")).toMatchObject([{ address: second.address }]);
+  expect(audited(first, "this node's mastership has ended")).toHaveLength(1);
+  expect(audited(first, "an operator's call").map(({ method }) => method)).toEqual([
+    "cambium.v1.Cluster/SetStorageLimits",
+    "cambium.v1.Cluster/Transfer",
+  ]);
+
+  await first.kill();
+  expect(await cambium("members", "remove", first.address)).toMatchObject({ code: 0 });
+  await until("the removal is told", () => {
+    const members = String(last(second, "the members are")()?.["members"]);
+    return members.includes(second.address) && !members.includes(first.address);
   });
 });

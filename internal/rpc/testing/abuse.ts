@@ -1,6 +1,7 @@
 /** What hostile callers do to a port, each attack with sockets of its own and without a word of the server's code. */
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket, type Socket } from "node:net";
+import { isLoopbackAddress } from "../../identity/loopback.js";
 
 export interface Target {
   readonly host: string;
@@ -50,8 +51,9 @@ export function headersBlock(path = "/cambium.v1.KVStore/Get"): Buffer {
 /** Those that are being made at the same time: beyond what the system queues, it takes connections for made that nobody has. */
 const CONNECTING_MAX = 100;
 
-/** Opens sockets and does to each of them what the attack consists of. */
+/** Opens sockets to a port of this machine, and does to each of them what the attack consists of. */
 export function attack(count: number, { host, port }: Target, act: (socket: Socket) => void): Attack {
+  if (!isLoopbackAddress(host)) throw new Error(`${host} is not attacked; it is not this machine's loopback`);
   const sockets = new Set<Socket>();
   let left = count;
   let longestMs = 0;
@@ -99,6 +101,11 @@ function trickle(socket: Socket, next: () => string | Uint8Array): void {
   socket.once("close", () => clearInterval(timer));
 }
 
+/** A call, and then its end. */
+const RESET_CALL = Buffer.concat([frame(1, 5, 0, headersBlock()), frame(3, 0, 0, Buffer.from([0, 0, 0, 8]))]);
+/** Where the number of its stream stands in it. */
+const RESET_CALL_IDS = [5, RESET_CALL.length - 8];
+
 export const attacks: Readonly<Record<string, (count: number, target: Target) => Attack>> = {
   "connections that say nothing": (count, target) => attack(count, target, (socket) => void socket.resume()),
 
@@ -113,6 +120,12 @@ export const attacks: Readonly<Record<string, (count: number, target: Target) =>
     attack(count, target, (socket) => {
       socket.resume().write(`${GET}content-length: 1000000\r\n\r\n{`);
       trickle(socket, () => " ");
+    }),
+
+  "empty lines without an end, after a request": (count, target) =>
+    attack(count, target, (socket) => {
+      socket.resume().write("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
+      trickle(socket, () => "\r\n");
     }),
 
   "slow bodies over HTTP/2": (count, target) =>
@@ -146,11 +159,13 @@ export const attacks: Readonly<Record<string, (count: number, target: Target) =>
       let stream = 1;
       const push = (): void => {
         if (!socket.writable) return;
-        const frames: Buffer[] = [];
-        for (let n = 0; n < 100; n++, stream += 2) {
-          frames.push(frame(1, 5, stream, headersBlock()), frame(3, 0, stream, Buffer.from([0, 0, 0, 8])));
+        // Built for each stream anew it would keep the attacker busier than the attacked.
+        const calls = Buffer.alloc(100 * RESET_CALL.length);
+        for (let at = 0; at < calls.length; at += RESET_CALL.length, stream += 2) {
+          RESET_CALL.copy(calls, at);
+          for (const id of RESET_CALL_IDS) calls.writeUInt32BE(stream, at + id);
         }
-        if (socket.write(Buffer.concat(frames))) setImmediate(push);
+        if (socket.write(calls)) setImmediate(push);
         else socket.once("drain", push);
       };
       push();
@@ -191,6 +206,15 @@ export function neverReading(count: number, target: Target, key: string): Attack
 /** A handshake of TLS that stops after its first bytes. */
 export function halfHandshakes(count: number, target: Target): Attack {
   return attack(count, target, (socket) => void socket.resume().write(Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1])));
+}
+
+/** Connections of HTTP that have asked once, and say nothing more. */
+export function idle(count: number, target: Target): Attack {
+  return attack(
+    count,
+    target,
+    (socket) => void socket.resume().write("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+  );
 }
 
 /** One call on a connection of its own: how long it took, ms. Rejects where it is not answered as it should be. */
