@@ -3,9 +3,9 @@ import { open } from "node:fs/promises";
 import { must } from "../../internal/base/assert.js";
 import { crc32 } from "../../internal/base/crc32.js";
 import { beginServing, openStore } from "./bench-store.js";
+import { entryKey, entryValue } from "./recovery-entries.js";
 import type { RecoveryJob, RecoveryReport, RecoveryResult } from "./recovery-job.js";
 
-const VALUE_BYTES = 100;
 /** Writes in flight while a directory is filled. */
 const IN_FLIGHT = 2000;
 const READ_BYTES = 1 << 20;
@@ -13,34 +13,43 @@ const READ_BYTES = 1 << 20;
 async function fill(directory: string, entries: number): Promise<void> {
   const store = await openStore(directory);
   await beginServing(store);
-  const encoder = new TextEncoder();
-  const value = Uint8Array.from({ length: VALUE_BYTES }, (_, index) => 100 + index);
+  const value = entryValue();
   for (let at = 0; at < entries;) {
     const writes: Promise<unknown>[] = [];
     for (; at < entries && writes.length < IN_FLIGHT; at++) {
-      const key = encoder.encode(`k${String(at).padStart(15, "0")}`);
-      writes.push(store.write([{ kind: "set", key, value }]));
+      writes.push(store.write([{ kind: "set", key: entryKey(at), value }]));
     }
     await Promise.all(writes);
   }
   await store.close();
 }
 
-async function openAndCount(directory: string, entries: number): Promise<number> {
-  const startMs = performance.now();
+async function openAndCount(directory: string, entries: number): Promise<RecoveryResult> {
+  const taken = stopwatch();
   const store = await openStore(directory);
-  const elapsedMs = performance.now() - startMs;
+  const result = taken();
   const { keys } = store.status();
   await store.close();
   if (keys !== entries) throw new Error(`${keys} keys were recovered, instead of ${entries}`);
-  return elapsedMs;
+  return result;
+}
+
+/** What was taken since, whenever it is asked. */
+function stopwatch(): (bytes?: number) => RecoveryResult {
+  const startMs = performance.now();
+  const start = process.cpuUsage();
+  return (bytes = 0) => {
+    const elapsedMs = performance.now() - startMs;
+    const { user, system } = process.cpuUsage(start);
+    return { elapsedMs, cpuMs: (user + system) / 1000, bytes };
+  };
 }
 
 async function readAll(files: readonly string[]): Promise<RecoveryResult> {
   const buffer = Buffer.allocUnsafe(READ_BYTES);
   let bytes = 0;
   let crc = 0;
-  const startMs = performance.now();
+  const taken = stopwatch();
   for (const path of files) {
     const file = await open(path);
     for (;;) {
@@ -51,24 +60,23 @@ async function readAll(files: readonly string[]): Promise<RecoveryResult> {
     }
     await file.close();
   }
-  return { elapsedMs: performance.now() - startMs, bytes };
+  return taken(bytes);
 }
 
 async function run(job: RecoveryJob): Promise<RecoveryResult> {
-  const startMs = performance.now();
-  const done = (): RecoveryResult => ({ elapsedMs: performance.now() - startMs, bytes: 0 });
+  const taken = stopwatch();
   switch (job.kind) {
     case "fill":
       await fill(job.directory, job.entries);
-      return done();
+      return taken();
     case "snapshot": {
       const store = await openStore(job.directory);
       await store.createSnapshot();
       await store.close();
-      return done();
+      return taken();
     }
     case "open":
-      return { elapsedMs: await openAndCount(job.directory, job.entries), bytes: 0 };
+      return openAndCount(job.directory, job.entries);
     case "read":
       return readAll(job.files);
   }

@@ -88,8 +88,18 @@ test("the JSON has the numbers of the table", () => {
 });
 
 test("recovery is shown in entries a second, and next to the bare read", () => {
-  const text = renderRecovery([{ from: "log", entries: 1000, bytes: 2e6, openMs: 500, readMs: 10 }]);
-  expect(text).toMatch(/the log +│ +1,000 │ +500 │ +2,000 │ +2\.0 │ +10 │ +50\.00/);
+  const text = renderRecovery([{ from: "log", entries: 1000, bytes: 2e6, openMs: 500, openCpuMs: 520, readMs: 10 }]);
+  expect(text).toMatch(/the log +│ +1,000 │ +500 │ +2,000 │ +520\.00 │ +2\.0 │ +10 │ +50\.00/);
+  expect(text).toContain("redis-server is not installed");
+});
+
+test("recovery is compared with redis, by time and by the processor's", () => {
+  const redis = { version: "redis 7.0.15", loadMs: 250, cpuMs: 1040 };
+  const text = renderRecovery([
+    { from: "snapshot", entries: 1000, bytes: 2e6, openMs: 500, openCpuMs: 520, readMs: 10, redis },
+  ]);
+  expect(text).toMatch(/a snapshot +│.*│ +4,000 │ +1040\.00 │ +0\.50 │ +2\.00/);
+  expect(text).toContain("redis 7.0.15 loads as many equal entries");
 });
 
 function phase(probe: Partial<LoopReport>): SnapshotPhase {

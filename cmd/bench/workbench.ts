@@ -93,6 +93,12 @@ export class Workbench {
     });
   }
 
+  /** Ends a process with the run that ends not before. */
+  adopt(child: ChildProcess): void {
+    this.#workers.add(child);
+    child.once("exit", () => this.#workers.delete(child));
+  }
+
   /** Asks the servers to leave, and waits until they have. */
   async stopServers(): Promise<void> {
     await Promise.all([...this.#servers].map((server) => server.stop()));

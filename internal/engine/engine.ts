@@ -48,6 +48,12 @@ export interface KeyedEntry extends Entry {
   readonly key: Uint8Array;
 }
 
+/** An entry of a walk. */
+export interface WalkedEntry extends KeyedEntry {
+  /** Its `entryChecksum`, as it was summed when the entry was written. */
+  readonly checksum: number;
+}
+
 /** Where a key and its value lie, in bytes that hold much besides: a view for each would cost more than to carry it out. */
 export interface KeyValueBytes {
   readonly keyIn: Uint8Array;
@@ -155,7 +161,7 @@ export interface Engine {
    * created, and that is there from beginning to end, comes once, as it is at that moment. What each step hands out is
    * valid until the next step or operation.
    */
-  walk(createdUpTo: Seq): Iterator<KeyedEntry, undefined>;
+  walk(createdUpTo: Seq): Iterator<WalkedEntry, undefined>;
 
   /**
    * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and

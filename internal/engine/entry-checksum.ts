@@ -1,6 +1,6 @@
 /** The checksum of one entry, by which nodes find out that their states differ. It is the same in every engine. */
 import { crc32Range, crc32Uint32, crc32Uint64 } from "../base/crc32.js";
-import type { Entry } from "./engine.js";
+import type { Entry, EntryBytes } from "./engine.js";
 
 /**
  * The CRC-32 over all that an entry is: create seq (8), mod seq (8), deadline + 1, or 0 for none (8), the key's length (4), all
@@ -10,6 +10,13 @@ import type { Entry } from "./engine.js";
 export function entryChecksum(key: Uint8Array, { value, createSeq, modSeq, expiresAtMs }: Entry): number {
   const crc = crc32Range(key, 0, key.length, numbersChecksum(key.length, createSeq, modSeq, expiresAtMs ?? Infinity));
   return crc32Range(value, 0, value.length, crc);
+}
+
+/** The same of an entry that lies in other bytes. */
+export function entryBytesChecksum(entry: EntryBytes): number {
+  const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, createSeq, modSeq, deadlineMs } = entry;
+  const numbers = numbersChecksum(keyEnd - keyStart, createSeq, modSeq, deadlineMs);
+  return crc32Range(valueIn, valueStart, valueEnd, crc32Range(keyIn, keyStart, keyEnd, numbers));
 }
 
 /**

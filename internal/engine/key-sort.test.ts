@@ -89,6 +89,17 @@ test("no keys, one key, and the empty key are sorted", () => {
   expectSorted(["b", "", "a"]);
 });
 
+test("keys that come in their order, in the opposite one, or as far as eight bytes tell, are sorted", () => {
+  const ascending = Array.from({ length: 3000 }, (_, n) => numbered(n));
+  expectSorted(ascending);
+  expectSorted(ascending.toReversed());
+  expectSorted([...ascending.slice(0, 2000), "a", ...ascending.slice(2000)]);
+  const alike = ["abcdefgh", "bcdefghi"].flatMap((name) =>
+    Array.from({ length: 50 }, (_, n) => `${name}${(n * 7) % 50}`),
+  );
+  expectSorted(alike);
+});
+
 test("many keys are sorted in many portions", () => {
   const names = Array.from({ length: 120_000 }, (_, n) => numbered((n * 7919) % 120_000));
   const keys = new ListedKeys(names);

@@ -42,6 +42,10 @@ export class KeySort {
   readonly #counts = new Uint32Array(DIGIT_BYTES * DIGITS);
   /** Bytes that all keys begin with. */
   #skip = 0;
+  // What a look at keys has found: where those begin that go on, the first of them, and how many more bytes they share.
+  #ended = 0;
+  #first = 0;
+  #common = 0;
   /** Keys gone through in this portion. */
   #done = 0;
 
@@ -76,21 +80,31 @@ export class KeySort {
    * as zeros. Returns how many bytes those of them that go on have in common.
    */
   *#sort(from: number, to: number, skip: number): Generator<void, number> {
-    const ended = yield* this.#endedFirst(from, to, skip);
+    this.#ended = from;
+    this.#common = Infinity;
+    for (let at = from; at < to;) {
+      const end = Math.min(to, at + PORTION);
+      this.#look(at, end, skip);
+      if (this.#isEnough(end - at)) yield;
+      at = end;
+    }
+    const ended = this.#ended;
+    const start = skip + this.#common;
     if (ended > from + 1) {
       const lengths = (a: number, b: number): number => this.#keys.keyBytesOf(a) - this.#keys.keyBytesOf(b);
       this.ids.subarray(from, ended).sort(lengths);
     }
-    const common = yield* this.#commonBytes(ended, to, skip);
-    const start = skip + common;
+    if (ended === to) return skip;
     this.#counts.fill(0);
+    let isSorted = true;
     for (let at = ended; at < to;) {
       const end = Math.min(to, at + PORTION);
-      this.#read(at, end, start);
+      if (!this.#read(at, end, start, ended)) isSorted = false;
       if (this.#isEnough(end - at)) yield;
       at = end;
     }
-    yield* this.#sortDigits(ended, to);
+    // Keys often were made in their order.
+    if (!isSorted) yield* this.#sortDigits(ended, to);
     for (let at = ended; at < to;) {
       const end = this.#runEnd(at, to);
       if (end - at > FEW) {
@@ -108,44 +122,45 @@ export class KeySort {
     return start;
   }
 
-  /** Brings the ids of keys that have no more than `skip` bytes to the front, since they come first; where the others begin. */
-  *#endedFirst(from: number, to: number, skip: number): Generator<void, number> {
-    let ended = from;
-    for (let at = from; at < to;) {
-      const end = Math.min(to, at + PORTION);
-      if (this.#isEnough(end - at)) yield;
-      for (; at < end; at++) {
-        const id = this.ids[at]!;
-        if (this.#keys.keyBytesOf(id) > skip) continue;
-        this.ids[at] = this.ids[ended]!;
-        this.ids[ended++] = id;
-      }
-    }
-    return ended;
-  }
-
-  *#commonBytes(from: number, to: number, skip: number): Generator<void, number> {
-    if (to - from < 2) return 0;
-    const first = this.ids[from]!;
-    let common = Infinity;
-    for (let at = from + 1; at < to && common > 0;) {
-      const end = Math.min(to, at + PORTION);
-      if (this.#isEnough(end - at)) yield;
-      for (; at < end && common > 0; at++) {
-        common = Math.min(common, this.#keys.commonBytesFrom(first, this.ids[at]!, skip));
-      }
-    }
-    return common;
-  }
-
-  /** Reads eight bytes of each key, and counts their values. */
-  #read(from: number, to: number, skip: number): void {
-    const [ids, highs, lows, counts] = [this.ids, this.#highs, this.#lows, this.#counts];
-    const keys = this.#keys;
+  /**
+   * Brings the ids of keys that have no more than `skip` bytes to the front, since they come first, and finds out how many more
+   * bytes the others have in common.
+   */
+  #look(from: number, to: number, skip: number): void {
+    const [ids, keys] = [this.ids, this.#keys];
+    let ended = this.#ended;
+    let common = this.#common;
     for (let at = from; at < to; at++) {
       const id = ids[at]!;
-      const high = keys.windowOf(id, skip) ^ SIGN;
-      const low = keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN;
+      const keyBytes = keys.keyBytesOf(id);
+      if (keyBytes <= skip) {
+        ids[at] = ids[ended]!;
+        ids[ended++] = id;
+      } else if (common === Infinity) {
+        this.#first = id;
+        common = keyBytes - skip;
+      } else if (common > 0) {
+        common = Math.min(common, keys.commonBytesFrom(this.#first, id, skip));
+      }
+    }
+    this.#ended = ended;
+    this.#common = common;
+  }
+
+  /** Reads eight bytes of each key, and counts their values; whether they are in order already, seen from the place `first` on. */
+  #read(from: number, to: number, skip: number, first: number): boolean {
+    const [ids, highs, lows, counts] = [this.ids, this.#highs, this.#lows, this.#counts];
+    const keys = this.#keys;
+    let isSorted = true;
+    let highBefore = from > first ? highs[from - 1]! : 0;
+    let lowBefore = from > first ? lows[from - 1]! : 0;
+    for (let at = from; at < to; at++) {
+      const id = ids[at]!;
+      const high = (keys.windowOf(id, skip) ^ SIGN) >>> 0;
+      const low = (keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN) >>> 0;
+      if (high < highBefore || (high === highBefore && low < lowBefore)) isSorted = false;
+      highBefore = high;
+      lowBefore = low;
       highs[at] = high;
       lows[at] = low;
       counts[low & 255]!++;
@@ -157,6 +172,7 @@ export class KeySort {
       counts[6 * DIGITS + ((high >>> 16) & 255)]!++;
       counts[7 * DIGITS + (high >>> 24)]!++;
     }
+    return isSorted;
   }
 
   /** Sorts by the eight bytes, the last one first; each pass keeps the order that those before have made. */

@@ -19,6 +19,7 @@ import {
   type KeyVersion,
   type Operation,
   type ScanBudget,
+  type WalkedEntry,
 } from "./engine.js";
 import { entryChecksum } from "./entry-checksum.js";
 import { SortedKeys } from "./sorted-keys.js";
@@ -109,11 +110,11 @@ export class MapEngine implements Engine {
     return false;
   }
 
-  *walk(createdUpTo: Seq): Generator<KeyedEntry, undefined> {
+  *walk(createdUpTo: Seq): Generator<WalkedEntry, undefined> {
     // A Map's iterator goes on over changes, and meets what was added meanwhile at the end: there it stops.
     for (const [name, entry] of this.#entries) {
       if (entry.createSeq > createdUpTo) return;
-      yield keyed(name, entry);
+      yield { ...keyed(name, entry), checksum: entry.checksum };
     }
   }
 

@@ -21,6 +21,7 @@ import {
   type KeyVersion,
   type Operation,
   type ScanBudget,
+  type WalkedEntry,
 } from "./engine.js";
 import { EntryBlocks } from "./entry-blocks.js";
 import { EntryIds } from "./entry-ids.js";
@@ -182,13 +183,13 @@ export class SlabEngine implements Engine {
     this.#blocks.tidy();
   }
 
-  *walk(createdUpTo: Seq): Generator<KeyedEntry, undefined> {
+  *walk(createdUpTo: Seq): Generator<WalkedEntry, undefined> {
     const [ids, blocks] = [this.#ids, this.#blocks];
     // Entries that come later may have ids beyond, but were created later too.
     const end = ids.end;
     for (let id = ids.nextFrom(0, end); id < end; id = ids.nextFrom(id + 1, end)) {
       const location = ids.locationOf(id);
-      if (blocks.createSeqAt(location) <= createdUpTo && !this.#isHidden(location)) yield this.#keyedAt(location);
+      if (blocks.createSeqAt(location) <= createdUpTo && !this.#isHidden(location)) yield this.#walkedAt(location);
     }
   }
 
@@ -475,6 +476,14 @@ export class SlabEngine implements Engine {
 
   #versionOf(location: number): KeyVersion {
     return { key: this.#blocks.copyKey(location), modSeq: this.#blocks.modSeqAt(location) as Seq };
+  }
+
+  #walkedAt(location: number): WalkedEntry {
+    const { key, value, createSeq, modSeq, expiresAtMs } = this.#keyedAt(location);
+    const checksum = this.#blocks.checksumAt(location);
+    return expiresAtMs === undefined
+      ? { key, value, createSeq, modSeq, checksum }
+      : { key, value, createSeq, modSeq, expiresAtMs, checksum };
   }
 
   #keyedAt(location: number): KeyedEntry {

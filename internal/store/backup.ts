@@ -196,7 +196,7 @@ export class Backups {
   ): AsyncGenerator<Uint8Array, { entries: number; checksum: number }> {
     for await (const { kind, content } of readChunks(file, header)) {
       if (kind === "entries" || kind === "retries") yield writer.chunk(kind, content);
-      else if (kind === "end") return decodeEnd(content);
+      else if (kind === "end") return decodeEnd(content, header);
     }
     throw new FormatError("the snapshot has no end");
   }

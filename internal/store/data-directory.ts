@@ -224,8 +224,9 @@ export class DataDirectory {
         members: (all) => all.forEach((member) => cluster.applyMember(member)),
         records: (mark) => (recordsMark = mark),
         entry: (entry) => {
-          engine.restoreFrom(entry);
+          const checksum = engine.restoreFrom(entry);
           progress.tick(engine.entryCount);
+          return checksum;
         },
         client: (client) => retries.restore(client),
       },

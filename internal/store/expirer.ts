@@ -9,7 +9,7 @@ export interface ExpirerOptions extends Pick<DueRemovalsOptions<Removal>, "clock
   readonly isInFlight: (key: Uint8Array) => boolean;
 }
 
-const KEYS_A_RECORD_MAX = 1000;
+const KEYS_A_RECORD_MAX = 500;
 const BYTES_A_RECORD_MAX = 128 * 1024;
 
 export function expirerOf(options: ExpirerOptions): DueRemovals<Removal> {

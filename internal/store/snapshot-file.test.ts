@@ -1,7 +1,9 @@
 /** A snapshot's bytes: any of them that is not as it was written is seen before anything is made of the whole. */
 import { expect, test } from "vitest";
 import { clusterId, epochId, nodeId } from "../base/ids.js";
-import { epoch, epochMs, seq } from "../base/position.js";
+import { epoch, epochMs, type Seq, seq } from "../base/position.js";
+import type { WalkedEntry } from "../engine/engine.js";
+import { entryBytesChecksum } from "../engine/entry-checksum.js";
 import { MapEngine } from "../engine/map-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import { FormatError } from "./byte-codec.js";
@@ -15,12 +17,11 @@ const IGNORING: SnapshotVisitor = {
   settings: () => undefined,
   members: () => undefined,
   records: () => undefined,
-  entry: () => undefined,
+  entry: entryBytesChecksum,
   client: () => undefined,
 };
 
-async function written(): Promise<MemoryFileSystem> {
-  const engine = new MapEngine();
+async function written(engine = new MapEngine()): Promise<MemoryFileSystem> {
   for (let at = 1; at <= 20; at++) {
     const value = seededRandom(at).bytes(at * 3);
     const expiresAtMs = at % 3 === 0 ? { expiresAtMs: epochMs(1_800_000_000_000) } : {};
@@ -78,4 +79,22 @@ test("a snapshot that is cut at any byte, or followed by anything, is refused", 
     fileSystem.setBytes(FILE, image);
     await expect(readSnapshot(fileSystem, FILE, IGNORING), `${image.length} bytes`).rejects.toThrow(FormatError);
   }
+});
+
+/** An engine in which an entry was damaged behind its checksum's back. */
+class RottenEngine extends MapEngine {
+  override *walk(createdUpTo: Seq): Generator<WalkedEntry, undefined> {
+    for (const entry of { [Symbol.iterator]: () => super.walk(createdUpTo) }) {
+      const value = new Uint8Array(entry.value);
+      if (entry.createSeq === 7) value[0]! ^= 1;
+      yield { ...entry, value };
+    }
+  }
+}
+
+test("a snapshot of an entry that had changed since it was written to the engine is refused", async () => {
+  const fileSystem = await written(new RottenEngine());
+  await expect(readSnapshot(fileSystem, FILE, IGNORING)).rejects.toThrow(
+    /holds 20 entries and 2 members with checksum/,
+  );
 });

@@ -28,6 +28,7 @@ import {
   readClients,
   readEntries,
   type RecordsMark,
+  type ReadHeader,
   RETRIES_CHUNK_BYTES,
   SNAPSHOT_HEADER_BYTES,
   snapshotChunks,
@@ -86,6 +87,7 @@ export async function writeSnapshot(
     const walk = engine.walk(header.from.seq);
     let count = 0;
     let checksum = 0;
+    let stateChecksum = 0;
     // One buffer for all chunks: garbage of their size would take the memory that a snapshot must not.
     let buffer = Buffer.allocUnsafeSlow(CHUNK_HEADER_BYTES + CHUNK_BYTES);
     for (let step = walk.next(); !step.done;) {
@@ -95,6 +97,7 @@ export async function writeSnapshot(
       writer.at = CHUNK_HEADER_BYTES;
       do {
         checksum = (checksum + writeEntry(writer, step.value)) >>> 0;
+        stateChecksum = (stateChecksum + step.value.checksum) >>> 0;
         count++;
         step = walk.next();
       } while (!step.done && writer.at + entryBytes(step.value) <= buffer.length);
@@ -120,7 +123,7 @@ export async function writeSnapshot(
       for (const client of gathered) writeClient(writer, client);
       await write(codec.encode("retries", writer.bytes));
     }
-    const end = { to: content.appliedSeq(), entries: count, members: members.length, checksum };
+    const end = { to: content.appliedSeq(), entries: count, members: members.length, checksum, stateChecksum };
     await write(codec.encode("end", encodeEnd(end)));
     await file.datasync();
     return { header, end, bytes: at };
@@ -135,8 +138,8 @@ export interface SnapshotVisitor {
   settings(settings: ClusterSettings): void;
   members(members: Member[]): void;
   records(mark: RecordsMark): void;
-  /** Valid during the call only. */
-  entry(entry: EntryBytes): void;
+  /** Valid during the call only. Gives its `entryChecksum`, as it was reckoned from these bytes. */
+  entry(entry: EntryBytes): number;
   /** Behind the entries. Answers are valid during the call only. */
   client(client: RememberedClient): void;
 }
@@ -155,7 +158,9 @@ export async function readSnapshot(
     const header = await readHeader(file);
     let entries = 0;
     let members = 0;
+    // One of the two is compared: each tells of every byte of every entry.
     let checksum = 0;
+    let stateChecksum = 0;
     for await (const { kind, content, bytes } of readChunks(file, header)) {
       switch (kind) {
         case "epochs":
@@ -176,18 +181,20 @@ export async function readSnapshot(
         case "entries":
           readEntries(content, (entry) => {
             entries++;
-            checksum = (checksum + entry.crc) >>> 0;
-            visitor.entry(entry);
+            if (!header.hasStateChecksum) checksum = (checksum + entry.crc) >>> 0;
+            stateChecksum = (stateChecksum + visitor.entry(entry)) >>> 0;
           });
           break;
         case "retries":
           for (const client of readClients(content)) visitor.client(client);
           break;
         case "end": {
-          const end = decodeEnd(content);
-          if (end.entries !== entries || end.members !== members || end.checksum !== checksum) {
+          const end = decodeEnd(content, header);
+          const [found, expected] =
+            end.stateChecksum === undefined ? [checksum, end.checksum] : [stateChecksum, end.stateChecksum];
+          if (end.entries !== entries || end.members !== members || expected !== found) {
             throw new FormatError(
-              `the snapshot holds ${entries} entries and ${members} members with checksum ${checksum}; ${end.entries}, ${end.members} and ${end.checksum} were expected`,
+              `the snapshot holds ${entries} entries and ${members} members with checksum ${found}; ${end.entries}, ${end.members} and ${expected} were expected`,
             );
           }
           return { header, end, bytes };
@@ -209,7 +216,7 @@ export interface SnapshotChunk {
 }
 
 /** Rejects with `FormatError`. */
-export async function readHeader(file: File): Promise<SnapshotHeader> {
+export async function readHeader(file: File): Promise<ReadHeader> {
   return decodeHeader(await readExactly(file, 0, Math.min(await file.size(), SNAPSHOT_HEADER_BYTES)));
 }
 

@@ -4,7 +4,7 @@
  * ```
  * header, 80 bytes
  *   0  "CAMBSNAP"   8  format version (4)   12  CRC of the header with this field 0 (4)   16  cluster id (16)
- *  32  from: seq (8)   40  from: epoch (8)   48  from: chain (4)   52  zero (4)   56  from: timestamp ms (8)
+ *  32  from: seq (8)   40  from: epoch (8)   48  from: chain (4)   52  flags (4)   56  from: timestamp ms (8)
  *  64  salt (16): random, so that no chunk of another snapshot can stand in this one
  *
  * chunks (chunk-codec.ts), behind the header and behind each other
@@ -17,7 +17,11 @@
  * kind 7  retries   count × { length client id   floor   last seq   last time, ms since 1970   count   count × { client seq   seq   length answer } }
  *                   behind the entries, of clients whose answers are remembered (retries.ts); numbers are LEB128
  * kind 6  end       to: seq (8)   entries (8)   members (8)   checksum (4): the sum of the CRCs of all entries, modulo 2^32
+ *                   state checksum (4): the sum of the `entryChecksum`s of all entries; with bit 0 of the flags
  * ```
+ *
+ * The state checksum sums what was reckoned when each entry was written to the engine, and an engine that loads the entries
+ * reckons in any case. The first snapshots had none, and versions that do not know it pass over it.
  *
  * `from` and `to` are the applied seqs when the walk over the state began and ended. The snapshot with the records
  * from + 1 … to replayed over it is the state at `to`.
@@ -44,6 +48,7 @@ const FORMAT = 1;
 const SALT_BYTES = 16;
 const EPOCH_BYTES = 25;
 const FLAG_FORCED = 1;
+const FLAG_STATE_CHECKSUM = 1;
 const ENTRY_NUMBERS_BYTES = 24;
 const NO_SEQ = seq(0);
 
@@ -57,6 +62,12 @@ export interface SnapshotHeader {
   /** Of the record at `from`. */
   readonly fromTimestampMs: EpochMs;
   readonly salt: Uint8Array;
+}
+
+/** A header as it was read. */
+export interface ReadHeader extends SnapshotHeader {
+  /** The snapshot's end tells the state checksum. */
+  readonly hasStateChecksum: boolean;
 }
 
 /** The record log as a snapshot relies on it. */
@@ -75,6 +86,8 @@ export interface SnapshotEnd {
   readonly entries: number;
   readonly members: number;
   readonly checksum: number;
+  /** Absent in snapshots that were made before there was one. */
+  readonly stateChecksum?: number;
 }
 
 export function encodeHeader(header: SnapshotHeader): Buffer {
@@ -86,7 +99,7 @@ export function encodeHeader(header: SnapshotHeader): Buffer {
   writer.uint64(header.from.seq);
   writer.uint64(header.from.epoch);
   writer.uint32(header.from.chain);
-  writer.uint32(0);
+  writer.uint32(FLAG_STATE_CHECKSUM);
   writer.uint64(header.fromTimestampMs);
   writer.raw(header.salt);
   writer.bytes.writeUInt32LE(crc32(writer.bytes), 12);
@@ -94,7 +107,7 @@ export function encodeHeader(header: SnapshotHeader): Buffer {
 }
 
 /** Throws `FormatError`. */
-export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
+export function decodeHeader(bytes: Uint8Array): ReadHeader {
   if (bytes.length < SNAPSHOT_HEADER_BYTES) throw new FormatError("the header is cut short");
   const header = Buffer.from(bytes.subarray(0, SNAPSHOT_HEADER_BYTES));
   if (!header.subarray(0, MAGIC.length).equals(MAGIC)) throw new FormatError("this is no snapshot");
@@ -111,8 +124,9 @@ export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
   if (format !== FORMAT) throw new FormatError(`format ${format} was never released`);
   const id = clusterId(idFromBytes(reader.raw(16)));
   const from = { seq: seq(reader.uint64()), epoch: epoch(reader.uint64()), chain: reader.uint32() };
-  reader.uint32();
+  const flags = reader.uint32();
   return {
+    hasStateChecksum: (flags & FLAG_STATE_CHECKSUM) !== 0,
     clusterId: id,
     from,
     fromTimestampMs: epochMs(reader.uint64()),
@@ -289,16 +303,23 @@ export function* readClients(content: Uint8Array): Generator<RememberedClient, v
   }
 }
 
-export function encodeEnd(end: SnapshotEnd): Uint8Array {
-  const writer = new ByteWriter(Buffer.allocUnsafe(28));
+export function encodeEnd(end: SnapshotEnd & { readonly stateChecksum: number }): Uint8Array {
+  const writer = new ByteWriter(Buffer.allocUnsafe(32));
   writer.uint64(end.to);
   writer.uint64(end.entries);
   writer.uint64(end.members);
   writer.uint32(end.checksum);
+  writer.uint32(end.stateChecksum);
   return writer.bytes;
 }
 
-export function decodeEnd(content: Uint8Array): SnapshotEnd {
+export function decodeEnd(content: Uint8Array, { hasStateChecksum }: ReadHeader): SnapshotEnd {
   const reader = new ByteReader(content);
-  return { to: seq(reader.uint64()), entries: reader.uint64(), members: reader.uint64(), checksum: reader.uint32() };
+  const end = {
+    to: seq(reader.uint64()),
+    entries: reader.uint64(),
+    members: reader.uint64(),
+    checksum: reader.uint32(),
+  };
+  return hasStateChecksum ? { ...end, stateChecksum: reader.uint32() } : end;
 }
