@@ -43,7 +43,8 @@ export class Lineage {
   tokenAt(position: Position): Uint8Array {
     const start = this.history.at(position.seq);
     const { epoch, seq } = position;
-    if (this.#made && this.#made.start === start && this.#made.epoch === epoch) return tokenAtSeq(this.#made.token, seq);
+    if (this.#made && this.#made.start === start && this.#made.epoch === epoch)
+      return tokenAtSeq(this.#made.token, seq);
     const epochId = start?.epochId ?? NO_EPOCH_ID;
     const token = encodeToken({ clusterId: this.clusterId, epochId, position });
     this.#made = { start, epoch, token };
