@@ -59,7 +59,10 @@ test("a run may be copied to the place before it, and onto itself", () => {
 
 test("a number has the CRC of its bytes", () => {
   const bytes = Buffer.alloc(8);
-  const anyNumber = fc.oneof(fc.nat(Number.MAX_SAFE_INTEGER), fc.constantFrom(0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1));
+  const anyNumber = fc.oneof(
+    fc.nat(Number.MAX_SAFE_INTEGER),
+    fc.constantFrom(0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1),
+  );
   fc.assert(
     fc.property(anyNumber, fc.integer({ min: 0, max: 0xffffffff }), (value, seed) => {
       bytes.writeBigUInt64LE(BigInt(value));
