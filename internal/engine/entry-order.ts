@@ -6,7 +6,7 @@ import { KeySort, type SortableKeys } from "./key-sort.js";
 import { OrderedIndex, type OrderedKeys } from "./ordered-index.js";
 
 /** Ids that are gathered in one step. */
-const IDS_A_STEP = 200_000;
+const IDS_A_STEP = 50_000;
 
 export class EntryOrder extends OrderedIndex {
   readonly #ids: EntryIds;

@@ -108,7 +108,7 @@ test("many keys are sorted in many portions", () => {
   let portions = 1;
   for (let before = 0; !steps.next().done; portions++) {
     // Two windows a key: none reads more than a portion of them.
-    expect(keys.looks - before).toBeLessThanOrEqual(100_000);
+    expect(keys.looks - before).toBeLessThanOrEqual(20_000);
     before = keys.looks;
   }
   expect(portions).toBeGreaterThan(10);

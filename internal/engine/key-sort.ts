@@ -20,10 +20,10 @@ export interface SortableKeys {
 const WINDOW_BYTES = 4;
 const DIGIT_BYTES = 2 * WINDOW_BYTES;
 const DIGITS = 256;
-/** So many keys that are alike so far are sorted by comparing them. */
+/** So many keys that are alike so far are sorted by insertion. */
 const FEW = 24;
-/** Keys of a portion: some milliseconds. */
-const PORTION = 50_000;
+/** Keys of a portion: a millisecond or two, also where each lies anywhere in memory. */
+const PORTION = 10_000;
 /** What makes the signed order of windows that of unsigned numbers. */
 const SIGN = 0x80000000;
 
@@ -107,14 +107,13 @@ export class KeySort {
     if (!isSorted) yield* this.#sortDigits(ended, to);
     for (let at = ended; at < to;) {
       const end = this.#runEnd(at, to);
-      if (end - at > FEW) {
+      if (end - at > 1) {
         const [high, low] = [this.#highs[at]!, this.#lows[at]!];
-        yield* this.#sort(at, end, start + DIGIT_BYTES);
+        if (end - at > FEW) yield* this.#sort(at, end, start + DIGIT_BYTES);
+        else this.#sortFew(at, end, start + DIGIT_BYTES);
         // Those of the keys that are alike were used for the bytes behind.
         this.#highs.fill(high, at, end);
         this.#lows.fill(low, at, end);
-      } else if (end - at > 1) {
-        this.#sortFew(at, end, start + DIGIT_BYTES);
       }
       if (this.#isEnough(end - at)) yield;
       at = end;
@@ -236,13 +235,26 @@ export class KeySort {
     return end;
   }
 
+  /** Sorts by the next eight bytes, and by what comes behind where those are the same. */
   #sortFew(from: number, to: number, skip: number): void {
-    const [ids, keys] = [this.ids, this.#keys];
-    for (let at = from + 1; at < to; at++) {
+    const [ids, highs, lows, keys] = [this.ids, this.#highs, this.#lows, this.#keys];
+    for (let at = from; at < to; at++) {
       const id = ids[at]!;
+      const high = (keys.windowOf(id, skip) ^ SIGN) >>> 0;
+      const low = (keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN) >>> 0;
       let place = at;
-      for (; place > from && keys.compareFrom(ids[place - 1]!, id, skip) > 0; place--) ids[place] = ids[place - 1]!;
+      for (; place > from; place--) {
+        const [highBefore, lowBefore] = [highs[place - 1]!, lows[place - 1]!];
+        if (highBefore < high || (highBefore === high && lowBefore < low)) break;
+        const isAlike = highBefore === high && lowBefore === low;
+        if (isAlike && keys.compareFrom(ids[place - 1]!, id, skip + DIGIT_BYTES) < 0) break;
+        ids[place] = ids[place - 1]!;
+        highs[place] = highBefore;
+        lows[place] = lowBefore;
+      }
       ids[place] = id;
+      highs[place] = high;
+      lows[place] = low;
     }
   }
 

@@ -36,7 +36,7 @@ const CAPACITY = 64;
 /** So many places of nodes that are made of sorted ids are taken: there is room for some that come later. */
 const FILLED = (CAPACITY * 7) / 8;
 /** Nodes that are made in one step: a millisecond or two. */
-const NODES_A_STEP = 500;
+const NODES_A_STEP = 200;
 /** A node that has shrunk below it joins a neighbour, if the two then leave room to grow. */
 const COUNT_MIN = CAPACITY / 4;
 const JOINED_MAX = (CAPACITY * 3) / 4;

@@ -186,3 +186,37 @@ test("ranges of few keys each do not pile up, however many are deleted in a row"
   }
   expect(engine.entryCount).toBe(entries / 10);
 });
+
+test("while a load ends, in many steps, nothing comes or goes, and what is hidden is removed afterwards", () => {
+  const engine = new SlabEngine();
+  engine.beginLoad();
+  for (let n = 1; n <= 60_000; n++) put(engine, n, keyOf((n * 7919) % 60_000), Buffer.of(1));
+  engine.apply(seq(60_001), at, { kind: "delete-range", start: keyOf(10), end: keyOf(50_000) });
+  expect(() => engine.scan({ start: Buffer.alloc(0) }, at)).toThrow("keeps its keys in order");
+  expect(engine.endLoad()).toBe(true);
+  expect(() => put(engine, 60_002, keyOf(70_000), Buffer.of(1))).toThrow("no entry comes");
+  expect(() => remove(engine, 60_002, keyOf(1))).toThrow("no entry goes");
+  expect(engine.removeHidden(Infinity)).toBe(true);
+  let steps = 1;
+  while (engine.endLoad()) steps++;
+  expect(steps).toBeGreaterThan(10);
+  expect(engine.endLoad()).toBe(false);
+  expect(engine.count({ start: Buffer.alloc(0) }, at, undefined, Infinity)).toEqual({ count: 10_010 });
+  while (engine.removeHidden(1000));
+  expect(engine.entryCount).toBe(10_010);
+  expect(engine.count({ start: keyOf(5) }, at, undefined, Infinity)).toEqual({ count: 10_005 });
+});
+
+test("only an empty engine is loaded, and one that is cleared meanwhile is as new", () => {
+  const engine = new SlabEngine();
+  put(engine, 1, keyOf(1), Buffer.of(1));
+  expect(() => engine.beginLoad()).toThrow("only an empty engine is loaded");
+  engine.clear();
+  engine.beginLoad();
+  for (let n = 1; n <= 60_000; n++) put(engine, n, keyOf(n), Buffer.of(1));
+  expect(engine.endLoad()).toBe(true);
+  engine.clear();
+  put(engine, 1, keyOf(1), Buffer.of(1));
+  expect(engine.endLoad()).toBe(false);
+  expect(engine.count({ start: Buffer.alloc(0) }, at, undefined, Infinity)).toEqual({ count: 1 });
+});

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { epochId, nodeId } from "../base/ids.js";
 import { epochMs, seq } from "../base/position.js";
 import { FormatError } from "./byte-codec.js";
-import { type Change, decodeChanges, encodeChanges, epochChangeOf } from "./change.js";
+import { type Change, decodeChanges, encodeChanges, epochChangeOf, LonePut } from "./change.js";
 
 const hex = (digits: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`));
 const bytes = fc.uint8Array({ maxLength: 300 });
@@ -156,4 +156,32 @@ describe("a record's payload", () => {
       epochChangeOf(encodeChanges([{ kind: "delete", key: new Uint8Array([1]), previousSeq: seq(1) }])),
     ).toBeUndefined();
   });
+});
+
+test("a put that is all of a record is read where it lies, and nothing else is", () => {
+  fc.assert(
+    fc.property(fc.array(anyChange, { minLength: 1, maxLength: 3 }), bytes, bytes, (changes, before, after) => {
+      const payload = encodeChanges(changes);
+      const put = new LonePut();
+      const [first, ...others] = changes;
+      const all = Buffer.concat([before, payload, after]);
+      const isLone = put.read(all, before.length, before.length + payload.length);
+      expect(isLone).toBe(first?.kind === "put" && others.length === 0);
+      if (!isLone || first?.kind !== "put") return;
+      expect(put.keyIn.subarray(put.keyStart, put.keyEnd)).toEqual(Buffer.from(first.key));
+      expect(put.valueIn.subarray(put.valueStart, put.valueEnd)).toEqual(Buffer.from(first.value));
+      expect(put.deadlineMs).toBe(first.expiresAtMs ?? Infinity);
+    }),
+  );
+});
+
+test("a put that is cut short anywhere is refused where it lies as it is by itself", () => {
+  const change: Change = { kind: "put", key: Buffer.from("key"), value: Buffer.alloc(200), previousSeq: seq(300) };
+  const payload = encodeChanges([{ ...change, expiresAtMs: epochMs(5) }]);
+  for (let length = 1; length < payload.length; length++) {
+    // What follows in the same bytes is not taken for the rest.
+    expect(() => new LonePut().read(payload, 0, length), `${length} bytes`).toThrow(FormatError);
+    expect(() => decodeChanges(payload.subarray(0, length)), `${length} bytes`).toThrow(FormatError);
+  }
+  expect(new LonePut().read(payload, 0, 0)).toBe(false);
 });

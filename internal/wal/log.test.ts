@@ -180,6 +180,45 @@ describe.each(makers)("a log on %s", (_name, makeFileSystem) => {
     expect(seen.at(-1)).toMatchObject({ chain: again.log.last.chain, epoch: 1 });
   });
 
+  test("shows the records of any part, from whatever frames and segments, as they are read", async () => {
+    const fileSystem = await makeFileSystem();
+    const texts = someTexts(150);
+    const { log } = await opened({ fileSystem, segmentBytesMax: 2000 });
+    for (const [i, text] of texts.entries()) {
+      appendText(log, text);
+      // Frames of one record, and of many.
+      if (i % 7 === 0 || i > 100) await log.flush();
+    }
+    await log.flush();
+    for (const bytesMax of [1, 500, 1 << 20]) {
+      for (const [after, upTo] of [
+        [0, 150],
+        [0, 1],
+        [3, 4],
+        [5, 99],
+        [99, 150],
+        [149, 150],
+        [150, 150],
+      ] as const) {
+        const found: string[] = [];
+        for (let at = after as number; at < upTo;) {
+          const before = at;
+          await log.visit(seq(at), seq(upTo), bytesMax, (records) => {
+            for (const record of decodeRecords(records, true)) {
+              expect(record.seq).toBe(++at);
+              found.push(textOf(record));
+            }
+          });
+          expect(at).toBeGreaterThan(before);
+        }
+        expect(found).toEqual(texts.slice(after, upTo));
+      }
+    }
+    await log.truncateBelow(seq(100));
+    await expect(log.visit(seq(1), seq(150), 1000, () => {})).rejects.toMatchObject({ code: "out_of_range" });
+    await log.close();
+  });
+
   test("gives the mark of every seq it holds, and of the beginning", async () => {
     const fileSystem = await makeFileSystem();
     const first = await opened({ fileSystem, segmentBytesMax: 2000 });

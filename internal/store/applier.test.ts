@@ -1,0 +1,124 @@
+/** What the loop that applies records does while the state is loaded. */
+import { expect, test } from "vitest";
+import { FakeClock } from "../base/clock.js";
+import { epoch, epochMs, ORIGIN, type Seq, seq } from "../base/position.js";
+import { MapEngine } from "../engine/map-engine.js";
+import { encodeRecord, RECORD_HEADER_BYTES } from "../wal/record.js";
+import { Applier, type RecordSource } from "./applier.js";
+import { encodeChanges } from "./change.js";
+import { Proposals } from "./proposals.js";
+import { bytes } from "./testing/stores.js";
+
+/** An engine whose keys take several turns to be put into order. */
+class SlowEngine extends MapEngine {
+  stepsLeft = 0;
+
+  override beginLoad(): void {
+    super.beginLoad();
+    this.stepsLeft = 3;
+  }
+
+  override endLoad(): boolean {
+    if (this.stepsLeft === 0) return super.endLoad();
+    this.stepsLeft--;
+    return true;
+  }
+}
+
+/** Records with one put each, all of them on the disk, or all of them in memory. */
+function records(count: number, isInMemory: boolean): RecordSource {
+  const all: Buffer[] = [];
+  let chain = 0;
+  for (let n = 1; n <= count; n++) {
+    const change = { kind: "put", key: bytes(`key-${n}`), value: bytes("value"), previousSeq: seq(0) } as const;
+    const payload = encodeChanges([change]);
+    const record = Buffer.alloc(RECORD_HEADER_BYTES + payload.length);
+    const head = { seq: seq(n), epoch: epoch(1), timestampMs: epochMs(n) };
+    chain = encodeRecord(record, 0, head, chain, payload);
+    all.push(record);
+  }
+  const after = (from: Seq): Buffer => Buffer.concat(all.slice(from));
+  return {
+    readTail: (afterSeq) => (isInMemory ? after(afterSeq) : undefined),
+    visit: async (afterSeq, _upToSeq, _bytesMax, show) => {
+      await Promise.resolve();
+      show(after(afterSeq));
+    },
+  };
+}
+
+function applierOn(engine: SlowEngine): Applier {
+  return new Applier({
+    engine,
+    proposals: new Proposals(),
+    clock: new FakeClock(),
+    restore: async () => {
+      engine.clear();
+      engine.beginLoad();
+      await Promise.resolve();
+      return ORIGIN;
+    },
+    onApplied: () => undefined,
+    onMembersChanged: () => undefined,
+    onSettingsChanged: () => undefined,
+    onExpected: () => undefined,
+    onSettled: () => undefined,
+    applyRecords: () => undefined,
+    onFailed: (error) => {
+      throw error;
+    },
+  });
+}
+
+for (const isInMemory of [false, true]) {
+  const where = isInMemory ? "in memory" : "on the disk";
+  test(`what is committed while keys are put into their order is applied afterwards, when its records are ${where}`, async () => {
+    const engine = new SlowEngine();
+    const applier = applierOn(engine);
+    await applier.attach(records(10, isInMemory));
+    applier.commit(seq(4));
+    await applier.settled();
+    expect(applier.applied.seq).toBe(4);
+    const ended = applier.endLoad();
+    while (engine.stepsLeft > 1) await new Promise((resolve) => setImmediate(resolve));
+    applier.commit(seq(7));
+    expect(applier.applied.seq).toBe(4);
+    await ended;
+    await applier.settled();
+    expect([applier.applied.seq, engine.stepsLeft, engine.entryCount]).toEqual([7, 0, 7]);
+    applier.commit(seq(9));
+    await applier.settled();
+    expect(applier.applied.seq).toBe(9);
+  });
+}
+
+test("records whose chain value is not that of their bytes are not applied", async () => {
+  const engine = new SlowEngine();
+  const source = records(3, false);
+  let failure: Error | undefined;
+  const applier = new Applier({
+    engine,
+    proposals: new Proposals(),
+    clock: new FakeClock(),
+    restore: () => Promise.resolve(ORIGIN),
+    onApplied: () => undefined,
+    onMembersChanged: () => undefined,
+    onSettingsChanged: () => undefined,
+    onExpected: () => undefined,
+    onSettled: () => undefined,
+    applyRecords: () => undefined,
+    onFailed: (error) => (failure = error),
+  });
+  await applier.attach({
+    ...source,
+    visit: (afterSeq, upToSeq, bytesMax, show) =>
+      source.visit(afterSeq, upToSeq, bytesMax, (found) => {
+        found[found.length - 1]! ^= 1;
+        show(found);
+      }),
+  });
+  applier.commit(seq(3));
+  await applier.settled();
+  expect(failure?.message).toMatch(/not a run of records.*expected chain/);
+  expect(applier.applied.seq).toBe(2);
+});
