@@ -2,7 +2,13 @@
 import { connect as connectSocket } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { WriteRequestSchema } from "../../../api/gen/cambium/v1/kvstore_pb.js";
+import { Cluster } from "../../../api/gen/cambium/v1/cluster_pb.js";
+import { KVStore, WriteRequestSchema } from "../../../api/gen/cambium/v1/kvstore_pb.js";
+import { Log } from "../../../api/gen/cambium/v1/log_pb.js";
+import { Replication } from "../../../api/gen/cambium/v1/replication_pb.js";
+import { Health } from "../../../api/gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../../api/gen/grpc/reflection/v1/reflection_pb.js";
+import { methodName } from "../method-name.js";
 import { frame as frameOfHttp2, headersBlock, type Target } from "./abuse.js";
 
 export type FuzzTarget = Target;
@@ -30,9 +36,12 @@ function sendBytes({ host, port }: Target, bytes: Uint8Array): Promise<void> {
   });
 }
 
-const METHODS = ["Get", "BatchGet", "Scan", "Set", "Delete", "Write", "GetUpdates"].map(
-  (name) => `/cambium.v1.KVStore/${name}`,
-);
+/** All but those that change who leads, or how much may be stored: what comes after noise is to be answered as before. */
+const METHODS = [KVStore, Log, Health, ServerReflection]
+  .flatMap(({ methods }) => methods)
+  .concat(Cluster.method.status, Cluster.method.slowLog, Cluster.method.backup)
+  .concat(Replication.method.push, Replication.method.survey, Replication.method.readIndex)
+  .map((method) => `/${methodName(method)}`);
 const TYPES = [
   "application/json",
   "application/proto",
