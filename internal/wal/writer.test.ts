@@ -1,10 +1,11 @@
 /** When a log writes, syncs and says so; and what it does when the disk does not do its part. */
 import { describe, expect, test } from "vitest";
 import { seq } from "../base/position.js";
+import type { Log } from "./log.js";
 import { MemoryFileSystem } from "./memory-file-system.js";
 import { decodeRecords } from "./record.js";
 import { segmentName } from "./segment-header.js";
-import { appendText, openLog, someTexts, textsOf, turn, until, type TestLog } from "./testing/logs.js";
+import { appendText, NotingListener, openLog, someTexts, type TestLog, textsOf, turn, until } from "./testing/logs.js";
 
 const FIRST = `wal/${segmentName(seq(1))}`;
 
@@ -527,6 +528,24 @@ describe("the thread stands still for a sync", () => {
     test.clock.advance(1000);
     expect(await isLeftToAnother(fileSystem, test)).toBe(false);
     await test.log.close();
+  });
+
+  test("once in a turn of the event loop, however fast records come", async () => {
+    const fileSystem = new MemoryFileSystem({ atOnce: true });
+    const listener = new NotingListener();
+    let left = 100;
+    let log: Log | undefined = undefined;
+    listener.kept = (kept) => {
+      listener.keptSeq = kept;
+      if (log && left-- > 0) appendText(log, "another");
+    };
+    ({ log } = await openLog({ fileSystem, listener }));
+    appendText(log, "the first");
+    let turns = 0;
+    for (; left > 0; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(turns).toBeGreaterThanOrEqual(100);
+    await log.flush();
+    await log.close();
   });
 
   test("in no mode in which nobody waits for it", async () => {

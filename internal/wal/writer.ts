@@ -282,6 +282,8 @@ export class Writer {
     observer?.synced((clock.monotonicMs() - startMs) / 1000);
     this.#noteSynced();
     if (this.#group.byteLength <= PREALLOCATED_GROUP_BYTES_MAX) await active.preallocate(this.#options.segmentBytesMax);
+    // Nothing else has had its turn since the group was begun, and what comes in it may go out together.
+    if (atOnce) await turn();
   }
 
   /** The group is small, and callers wait for it. The way through another thread may take longer than the disk itself. */
@@ -446,4 +448,8 @@ export class Writer {
     this.#carried = fields;
     this.#endsClean = (fields.flags & FLAG_CLEAN_SHUTDOWN) !== 0;
   }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
