@@ -40,6 +40,7 @@ function records(count: number, isInMemory: boolean): RecordSource {
   const after = (from: Seq): Buffer => Buffer.concat(all.slice(from));
   return {
     readTail: (afterSeq) => (isInMemory ? after(afterSeq) : undefined),
+    read: (afterSeq) => Promise.resolve(after(afterSeq)),
     visit: async (afterSeq, _upToSeq, _bytesMax, show) => {
       await Promise.resolve();
       show(after(afterSeq));
