@@ -8,11 +8,11 @@ import { MapEngine } from "../../internal/engine/map-engine.js";
 import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import type { EngineKind, Job, OperationsResult } from "./engine-job.js";
 import { collect, KEY_BYTES, makeKeys, makeOrder, ranMs } from "./engine-workload.js";
+import { median } from "./statistics.js";
 
 const VALUE_BYTES = 100;
 const OPERATIONS_A_TURN = 256;
-/** Of gets and sets, in each of the rounds, of which the best counts. */
-const OPERATIONS = 1_000_000;
+/** Of gets and sets; the median counts. */
 const ROUNDS = 3;
 const SCANS = 2000;
 /** Of a first measurement that does not count, in which the code is compiled. */
@@ -53,7 +53,7 @@ class Measurement {
   /** Keeps the optimiser from leaving out what nobody looks at. */
   #sum = 0;
 
-  constructor({ engine, entries }: Job<"operations">, operations: number) {
+  constructor({ engine, entries, operations }: Job<"operations">) {
     this.#count = entries;
     this.#keys = makeKeys(entries);
     this.#order = makeOrder(entries, operations);
@@ -151,11 +151,11 @@ class Measurement {
   }
 
   async #rounds(name: string, operation: (n: number) => void): Promise<number> {
-    let best = Infinity;
+    const rounds: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      best = Math.min(best, await this.#turns(name, this.#order.length, operation));
+      rounds.push(await this.#turns(name, this.#order.length, operation));
     }
-    return best;
+    return median(rounds);
   }
 
   /** Does an operation so often, few in each turn of the event loop; how many nanoseconds each took. */
@@ -192,8 +192,8 @@ class Measurement {
 }
 
 export async function measureOperations(job: Job<"operations">): Promise<OperationsResult> {
-  await new Measurement({ ...job, entries: WARM_UP.entries }, WARM_UP.operations).run();
-  const measurement = new Measurement(job, OPERATIONS);
+  await new Measurement({ ...job, ...WARM_UP }).run();
+  const measurement = new Measurement(job);
   let longestCollectionMs = 0;
   const collections = new PerformanceObserver((list) => {
     for (const { duration, startTime } of list.getEntries()) {

@@ -1,25 +1,24 @@
 /** What the bench asks of its load generator, and what it hears back; both are JSON, since they travel between processes. */
+import type { Operation, Protocol } from "./protocols.js";
 
-/** Connect's unary calls over HTTP/1.1, or gRPC over HTTP/2; both carry binary protobuf messages. */
-export type Protocol = "connect" | "grpc";
-
-/** A closed loop: every caller sends its next request as soon as its last one is answered. */
+/**
+ * A closed loop: every caller sends its next request as soon as its last one is answered. Values have a hundred bytes, keys
+ * sixteen.
+ */
 export interface LoadJob {
   readonly kind: "load";
   readonly protocol: Protocol;
+  readonly operation: Operation;
   /** `host:port` */
   readonly address: string;
-  readonly path: string;
-  /** The messages to send, in turn, as base64. */
-  readonly messages: readonly string[];
-  /** Bytes that every answer must contain, as base64; empty: any answer that is no error. */
-  readonly expected: string;
+  /** The keys are the first so many (see `keyOf`), in turn; of very many, some thousands by chance. */
+  readonly keyCount: number;
   readonly connections: number;
-  /** Calls in flight on each connection; more than one with gRPC only. */
+  /** Calls in flight on each connection; more than one over HTTP/2 only. */
   readonly streams: number;
   /** Time before the measurement begins. */
   readonly warmupMs: number;
-  /** How long is measured; 0: until every message has been sent once. */
+  /** How long is measured; 0: until every key has had its request once. */
   readonly measureMs: number;
   /** How long a caller waits between an answer and its next request, so that the load is no more than the servers bear; absent: not at all. */
   readonly thinkMs?: number;
@@ -33,7 +32,15 @@ export interface SyncJob {
   readonly count: number;
 }
 
-export type Job = LoadJob | SyncJob;
+/** Connections that stand there, each after one get of the first key; they replace those that stood before. */
+export interface HoldJob {
+  readonly kind: "hold";
+  readonly protocol: Protocol;
+  readonly address: string;
+  readonly connections: number;
+}
+
+export type Job = LoadJob | SyncJob | HoldJob;
 
 export interface LoadResult {
   readonly operations: number;
@@ -54,4 +61,5 @@ export type Report =
   | { readonly kind: "measuring" }
   | { readonly kind: "measured"; readonly result: LoadResult }
   | { readonly kind: "synced"; readonly result: SyncResult }
+  | { readonly kind: "held" }
   | { readonly kind: "failed"; readonly message: string };

@@ -1,6 +1,10 @@
 /** How fast a start recovers, from the log and from a snapshot, next to a bare read of the same bytes. */
 import { readdirSync } from "node:fs";
 import path from "node:path";
+import { ROUNDS } from "./interleave.js";
+import type { RecoveryJob, RecoveryResult } from "./recovery-job.js";
+import { recoveryBlocks } from "./recovery-report.js";
+import { defineSection, type Progress } from "./section.js";
 import { median } from "./statistics.js";
 import type { Workbench } from "./workbench.js";
 
@@ -11,34 +15,49 @@ export interface RecoveryRow {
   /** Medians of all rounds: opening the directory, and reading its files with a CRC over every byte. */
   readonly openMs: number;
   readonly readMs: number;
+  readonly openSamplesMs: readonly number[];
+  readonly readSamplesMs: readonly number[];
 }
 
-const ROUNDS = 3;
+export const recovery = defineSection<{ readonly entryCounts: readonly number[] }, readonly RecoveryRow[]>({
+  name: "recovery",
+  description: "how fast a start recovers from the log and from a snapshot, next to a bare read of the same bytes",
+  sizes: { quick: { entryCounts: [100_000] }, full: { entryCounts: [100_000, 1_000_000] } },
+  measure: (bench, { entryCounts }, progress) => measureRecovery(bench, entryCounts, progress),
+  render: recoveryBlocks,
+  goals: [],
+});
 
-export async function measureRecovery(
+/** A job of `recovery-process.ts`. */
+export function runRecovery(bench: Workbench, job: RecoveryJob): Promise<RecoveryResult> {
+  return bench.work("recovery-process.js", job);
+}
+
+async function measureRecovery(
   bench: Workbench,
   entryCounts: readonly number[],
-  progress: (text: string) => void,
+  progress: Progress,
 ): Promise<RecoveryRow[]> {
   const rows: RecoveryRow[] = [];
   for (const entries of entryCounts) {
     const directory = path.join(bench.directory, `recovery-${entries}`);
     progress(`filling a log with ${entries} records`);
-    await bench.run({ kind: "fill", directory, entries });
+    await runRecovery(bench, { kind: "fill", directory, entries });
     for (const from of ["log", "snapshot"] as const) {
-      if (from === "snapshot") await bench.run({ kind: "snapshot", directory });
+      if (from === "snapshot") await runRecovery(bench, { kind: "snapshot", directory });
       const files = ["wal", "records", "snapshots"].flatMap((folder) => filesOf(path.join(directory, folder)));
       const openMs: number[] = [];
       const readMs: number[] = [];
       let bytes = 0;
       for (let round = 1; round <= ROUNDS; round++) {
         progress(`recovering ${entries} records from the ${from}, ${round} of ${ROUNDS}`);
-        const read = await bench.run({ kind: "read", files });
+        const read = await runRecovery(bench, { kind: "read", files });
         ({ bytes } = read);
         readMs.push(read.elapsedMs);
-        openMs.push((await bench.run({ kind: "open", directory, entries })).elapsedMs);
+        openMs.push((await runRecovery(bench, { kind: "open", directory, entries })).elapsedMs);
       }
-      rows.push({ from, entries, bytes, openMs: median(openMs), readMs: median(readMs) });
+      const medians = { openMs: median(openMs), readMs: median(readMs) };
+      rows.push({ from, entries, bytes, ...medians, openSamplesMs: openMs, readSamplesMs: readMs });
     }
   }
   return rows;

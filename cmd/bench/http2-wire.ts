@@ -1,7 +1,7 @@
 /**
- * gRPC's unary protocol on a bare socket. node:http2 takes more time for a client's call than for a server's, so that it
- * would measure itself. This knows just as much of HTTP/2 as short calls to a server of our own need: every request is
- * the same header block, and answers are told apart by their frames, without their headers being decoded.
+ * Unary calls of gRPC, and of Connect over HTTP/2, on a bare socket. node:http2 takes more time for a client's call than for a
+ * server's, so that it would measure itself. This knows just as much of HTTP/2 as short calls to a well-behaved server need:
+ * every request is the same header block, and answers are told apart by their frames, without their headers being decoded.
  */
 import type { Socket } from "node:net";
 import type { Caller, Connection, ConnectionOptions, Wire } from "./caller.js";
@@ -19,32 +19,55 @@ const connectionWindow = Buffer.from("7fff0000", "hex");
 /** Requests in flight on a connection stay far below the 65,535 bytes that a server grants before its first update. */
 const inFlightBytesMax = 16_384;
 
-export const grpcWire: Wire = {
-  encode(message, { address, path }) {
-    const headers = Buffer.concat([
-      // :method POST and :scheme http stand in HPACK's table; the others are literals that nobody is to remember.
-      Buffer.from([0x83, 0x86]),
-      Buffer.from([0x04]),
-      text(path),
-      Buffer.from([0x01]),
-      text(address),
-      Buffer.from([0x0f, 0x10]),
-      text("application/grpc+proto"),
-      Buffer.from([0x00]),
-      text("te"),
-      text("trailers"),
-    ]);
-    const data = grpcFrame(message);
-    return Buffer.concat([
-      frame(frameType.headers, flag.endHeaders, headers),
-      frame(frameType.data, flag.endStream, data),
-    ]);
-  },
+/** What a call is, beyond its path. */
+interface Framing {
+  readonly headers: readonly (readonly [string, string])[];
+  readonly body: (message: Uint8Array) => Uint8Array;
+  /** Whether a call that failed is known by its first header block; else by that it has no message. */
+  readonly tellsByStatus: boolean;
+}
 
-  async open(options) {
-    return new GrpcConnection(await openSocket(options.address), options);
-  },
-};
+export const grpcWire: Wire = wireOf({
+  headers: [
+    ["content-type", "application/grpc+proto"],
+    ["te", "trailers"],
+  ],
+  body: grpcFrame,
+  tellsByStatus: false,
+});
+
+export const connectHttp2Wire: Wire = wireOf({
+  headers: [
+    ["content-type", "application/proto"],
+    ["connect-protocol-version", "1"],
+  ],
+  body: (message) => message,
+  tellsByStatus: true,
+});
+
+function wireOf(framing: Framing): Wire {
+  return {
+    encode(message, { address, path }) {
+      const headers = Buffer.concat([
+        // :method POST and :scheme http stand in HPACK's table; the others are literals that nobody is to remember.
+        Buffer.from([0x83, 0x86]),
+        Buffer.from([0x04]),
+        text(path),
+        Buffer.from([0x01]),
+        text(address),
+        ...framing.headers.flatMap(([name, value]) => [Buffer.from([0x00]), text(name), text(value)]),
+      ]);
+      return Buffer.concat([
+        frame(frameType.headers, flag.endHeaders, headers),
+        frame(frameType.data, flag.endStream, framing.body(message)),
+      ]);
+    },
+
+    async open(options) {
+      return new Http2Connection(await openSocket(options.address), options, framing);
+    },
+  };
+}
 
 /** A gRPC message: not compressed, its length, its bytes. */
 export function grpcFrame(message: Uint8Array): Buffer {
@@ -53,27 +76,35 @@ export function grpcFrame(message: Uint8Array): Buffer {
   return Buffer.concat([head, message]);
 }
 
-interface GrpcCaller extends Caller {
+interface StreamCaller extends Caller {
   /** Whether the message that was expected has come. */
   found: boolean;
+  refused: boolean;
 }
 
-class GrpcConnection implements Connection {
+class Http2Connection implements Connection {
   readonly callers: readonly Caller[];
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
+  readonly #framing: Framing;
   /** The callers that wait for an answer, by the stream on which it comes. */
-  readonly #waiting = new Map<number, GrpcCaller>();
+  readonly #waiting = new Map<number, StreamCaller>();
   #nextStream = 1;
   /** What has come of a frame that is not complete. */
   #partial: Buffer | undefined;
   #closed = false;
 
-  constructor(socket: Socket, options: ConnectionOptions) {
+  constructor(socket: Socket, options: ConnectionOptions, framing: Framing) {
     this.#socket = socket;
     this.#options = options;
+    this.#framing = framing;
     this.callers = Array.from({ length: options.streams }, () => {
-      const caller: GrpcCaller = { found: false, call: (request) => this.#call(caller, request) };
+      const caller: StreamCaller = {
+        startedMs: 0,
+        found: false,
+        refused: false,
+        call: (request) => this.#call(caller, request),
+      };
       return caller;
     });
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
@@ -88,14 +119,14 @@ class GrpcConnection implements Connection {
     this.#socket.destroy();
   }
 
-  #call(caller: GrpcCaller, request: Buffer): void {
+  #call(caller: StreamCaller, request: Buffer): void {
     if (request.length * this.callers.length > inFlightBytesMax) {
       throw new Error("the requests in flight would need flow control, which this client does not know");
     }
     const stream = this.#nextStream;
     this.#nextStream += 2;
     this.#waiting.set(stream, caller);
-    caller.found = false;
+    caller.found = caller.refused = false;
     // The bytes are shared, and the socket may still hold them when the next call comes.
     const frames = Buffer.from(request);
     frames.writeUInt32BE(stream, 5);
@@ -106,6 +137,8 @@ class GrpcConnection implements Connection {
   #read(chunk: Buffer): void {
     const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk;
     let offset = 0;
+    // The next calls of those that are answered here go out together.
+    this.#socket.cork();
     while (offset + frameHeadBytes <= bytes.length) {
       const end = offset + frameHeadBytes + bytes.readUIntBE(offset, 3);
       if (end > bytes.length) break;
@@ -114,6 +147,7 @@ class GrpcConnection implements Connection {
       if (this.#closed) return;
       offset = end;
     }
+    this.#socket.uncork();
     this.#partial = offset < bytes.length ? bytes.subarray(offset) : undefined;
   }
 
@@ -122,6 +156,9 @@ class GrpcConnection implements Connection {
       case frameType.data:
         // The answers are short, and come in one piece.
         if (payload.length > 5 && payload.includes(this.#options.expected)) this.#waiting.get(stream)!.found = true;
+        break;
+      case frameType.headers:
+        if (this.#framing.tellsByStatus && !saysOk(payload)) this.#waiting.get(stream)!.refused = true;
         break;
       case frameType.settings:
         if (!(flags & flag.ack)) this.#socket.write(frame(frameType.settings, flag.ack, Buffer.alloc(0)));
@@ -139,8 +176,8 @@ class GrpcConnection implements Connection {
   #end(stream: number): void {
     const caller = this.#waiting.get(stream)!;
     this.#waiting.delete(stream);
-    // A call that fails has a status and no message.
-    if (caller.found) this.#options.answered(caller);
+    // A call of gRPC that fails has a status and no message.
+    if (caller.found && !caller.refused) this.#options.answered(caller);
     else this.#fail("the server refused the call, or answered something else than was expected");
   }
 
@@ -149,6 +186,11 @@ class GrpcConnection implements Connection {
     this.close();
     this.#options.failed(new Error(`${this.#options.address}: ${why}`));
   }
+}
+
+/** Whether a header block begins with `:status 200`, as it stands in HPACK's table; a change of that table's size may go before it. */
+function saysOk(block: Buffer): boolean {
+  return block[block[0] === 0x20 ? 1 : 0] === 0x88;
 }
 
 function frame(type: number, flags: number, payload: Uint8Array): Buffer {

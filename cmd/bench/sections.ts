@@ -1,0 +1,11 @@
+/** All that the bench measures, in the order of a run. A new section is a module with a `defineSection`, and a line here. */
+import { durable } from "./durable.js";
+import { engine } from "./engine.js";
+import { recovery } from "./recovery.js";
+import { connections } from "./connections.js";
+import { growth } from "./growth.js";
+import { rpc } from "./rpc.js";
+import type { Section } from "./section.js";
+import { snapshot } from "./snapshot.js";
+
+export const sections: readonly Section[] = [rpc, durable, engine, recovery, snapshot, connections, growth];
