@@ -9,7 +9,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { GetResponseSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { type BaselineKind, baselineKinds } from "./baseline-kinds.js";
-import { grpcFrame } from "./http2-wire.js";
+import { grpcFrame } from "./http2-frames.js";
 import { sampleAnswer } from "./workload.js";
 
 function createBaseline(kind: BaselineKind) {

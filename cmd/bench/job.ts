@@ -40,8 +40,25 @@ export interface HoldJob {
   readonly connections: number;
 }
 
-export type Job = LoadJob | SyncJob | HoldJob;
+/** Watches of one key, which stand from then on. */
+export interface WatchJob {
+  readonly kind: "watch";
+  readonly address: string;
+  readonly key: string;
+  readonly watches: number;
+  readonly watchesAConnection: number;
+}
 
+/** Sets of the key that is watched, so many of them at a time that have not come to every watch. */
+export interface TellJob {
+  readonly kind: "tell";
+  readonly window: number;
+  readonly measureMs: number;
+}
+
+export type Job = LoadJob | SyncJob | HoldJob | WatchJob | TellJob;
+
+/** Of a TellJob an operation is one event at one watch. */
 export interface LoadResult {
   readonly operations: number;
   readonly elapsedMs: number;
@@ -61,5 +78,6 @@ export type Report =
   | { readonly kind: "measuring" }
   | { readonly kind: "measured"; readonly result: LoadResult }
   | { readonly kind: "synced"; readonly result: SyncResult }
-  | { readonly kind: "held" }
+  /** What is to stand, stands. */
+  | { readonly kind: "standing" }
   | { readonly kind: "failed"; readonly message: string };

@@ -1,7 +1,7 @@
 /** The bench's end of the load generator. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { HoldJob, Job, LoadJob, LoadResult, Report, SyncJob, SyncResult } from "./job.js";
+import type { HoldJob, Job, LoadJob, LoadResult, Report, SyncJob, SyncResult, TellJob, WatchJob } from "./job.js";
 
 export class LoadProcess {
   readonly #child: ChildProcess;
@@ -16,7 +16,7 @@ export class LoadProcess {
   }
 
   /** `measuring` is called when the measurement begins, as soon as this process hears of it. */
-  load(job: LoadJob, measuring: () => void = () => undefined): Promise<LoadResult> {
+  load(job: LoadJob | TellJob, measuring: () => void = () => undefined): Promise<LoadResult> {
     return this.#run(job, (report) => {
       if (report.kind === "measuring") measuring();
       return report.kind === "measured" ? report.result : undefined;
@@ -28,8 +28,8 @@ export class LoadProcess {
   }
 
   /** Resolves once they stand. */
-  async hold(job: HoldJob): Promise<void> {
-    await this.#run(job, (report) => (report.kind === "held" ? report : undefined));
+  async hold(job: HoldJob | WatchJob): Promise<void> {
+    await this.#run(job, (report) => (report.kind === "standing" ? report : undefined));
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import type { Caller, Connection, Wire } from "./caller.js";
 import type { HoldJob, Job, LoadJob, LoadResult, Report, SyncJob, SyncResult } from "./job.js";
 import { protocols } from "./protocols.js";
 import { percentile } from "./statistics.js";
+import { WatchLoad } from "./watch-load.js";
 import { keyOf } from "./workload.js";
 
 /** Of more keys, so many have requests, which are made before the measurement. */
@@ -218,6 +219,8 @@ async function hold({ protocol, address, connections }: HoldJob): Promise<void> 
   held = fresh;
 }
 
+let watches: WatchLoad | undefined;
+
 async function run(job: Job): Promise<void> {
   switch (job.kind) {
     case "load":
@@ -226,7 +229,16 @@ async function run(job: Job): Promise<void> {
       return report({ kind: "synced", result: measureSync(job) });
     case "hold":
       await hold(job);
-      return report({ kind: "held" });
+      return report({ kind: "standing" });
+    case "watch":
+      watches = new WatchLoad(job);
+      await watches.open();
+      return report({ kind: "standing" });
+    case "tell": {
+      if (watches === undefined) throw new Error("nothing is watched");
+      const result = await watches.tell(job, () => report({ kind: "measuring" }));
+      return report({ kind: "measured", result });
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Table } from "./blocks.js";
 import { grouped, ratio } from "./format.js";
 import { interleave } from "./interleave.js";
-import type { LoadJob } from "./job.js";
+import type { LoadJob, TellJob } from "./job.js";
 import type { LoadProcess } from "./load-process.js";
 import type { Operation, Protocol } from "./protocols.js";
 import type { Progress } from "./section.js";
@@ -100,7 +100,7 @@ export async function fill(
 }
 
 /** Runs one case once. Where nothing was answered in time, the rate is 0 and other numbers are NaN. */
-export async function measureLoad(load: LoadProcess, server: ServerProcess, job: LoadJob): Promise<Sample> {
+export async function measureLoad(load: LoadProcess, server: ServerProcess, job: LoadJob | TellJob): Promise<Sample> {
   let startUs: number | undefined;
   const result = await load.load(job, () => (startUs = server.cpuUs()));
   const cpuUs = (server.cpuUs() ?? NaN) - (startUs ?? NaN);

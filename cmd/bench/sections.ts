@@ -7,5 +7,6 @@ import { growth } from "./growth.js";
 import { rpc } from "./rpc.js";
 import type { Section } from "./section.js";
 import { snapshot } from "./snapshot.js";
+import { watchers } from "./watchers.js";
 
-export const sections: readonly Section[] = [rpc, durable, engine, recovery, snapshot, connections, growth];
+export const sections: readonly Section[] = [rpc, durable, engine, recovery, snapshot, watchers, connections, growth];
