@@ -42,7 +42,7 @@ export const connections = defineSection<ConnectionSizes, ConnectionsResult>({
   description:
     "ten thousand idle connections: the memory of each, and the rate of the active ones with and without them",
   sizes: {
-    quick: { idle: 2000, protocols: ["connect"], warmupMs: 30, measureMs: 150 },
+    quick: { idle: 500, protocols: ["connect"], warmupMs: 20, measureMs: 120 },
     full: { idle: 10_000, protocols: ["connect", "grpc"], warmupMs: 500, measureMs: 2000 },
   },
 

@@ -60,16 +60,18 @@ export const durable = defineSection<DurableSizes, DurableResult>({
   description:
     "sets that are synced before they are answered, next to the same without sync, a bare fdatasync, etcd and redis",
   sizes: {
-    quick: { callers: [1, 64], warmupMs: 30, measureMs: 130 },
+    quick: { callers: [1, 64], warmupMs: 20, measureMs: 110 },
     full: { callers: [1, 16, 64, 256], warmupMs: 300, measureMs: 1500 },
   },
 
   async measure(bench, { callers, ...times }, progress) {
     const load = bench.load();
-    const always = await bench.startMaster("durable");
-    const os = await bench.startMaster("durable-os", { sections: { wal: { durability: "os" } } });
-    const etcd = await bench.startPeer("etcd", "durable-etcd");
-    const redis = await bench.startPeer("redis", "durable-redis", ["--appendonly", "yes", "--appendfsync", "always"]);
+    const [always, os, etcd, redis] = await Promise.all([
+      bench.startMaster("durable"),
+      bench.startMaster("durable-os", { sections: { wal: { durability: "os" } } }),
+      bench.startPeer("etcd", "durable-etcd"),
+      bench.startPeer("redis", "durable-redis", ["--appendonly", "yes", "--appendfsync", "always"]),
+    ]);
     const servers = { always, os, etcd, redis };
     const clients = callers.map((connections) => ({ connections, streams: 1 }));
     const cases: readonly DurableCase[] = casesOf(contestants, clients);

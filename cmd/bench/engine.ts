@@ -52,6 +52,7 @@ interface ExtraSizes {
 }
 
 interface EngineSizes {
+  readonly engines: readonly EngineKind[];
   readonly entryCounts: readonly number[];
   readonly operations: number;
   readonly extras?: ExtraSizes;
@@ -67,8 +68,9 @@ export const engine = defineSection<EngineSizes, EngineOutcome>({
   description:
     "every operation of the engine next to a Map: time, memory and pauses; churn, floods, evictions, expiry, limits",
   sizes: {
-    quick: { entryCounts: [50_000], operations: 100_000 },
+    quick: { engines: ["map", "slab"], entryCounts: [50_000], operations: 100_000 },
     full: {
+      engines: engineKinds,
       entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
       operations: 1_000_000,
       extras: {
@@ -140,7 +142,7 @@ function find(
 async function measureEngine(bench: Workbench, sizes: EngineSizes, progress: Progress): Promise<EngineOutcome> {
   const operations: EngineRow[] = [];
   for (const entries of sizes.entryCounts) {
-    for (const engine of engineKinds) {
+    for (const engine of sizes.engines) {
       progress(`${engine}, ${entries} entries`);
       const job = { engine, entries, operations: sizes.operations };
       operations.push({ engine, entries, ...(await run(bench, "operations", job)) });

@@ -69,9 +69,9 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
     quick: {
       entryCounts: [10_000, 100_000],
       connectionCounts: [1, 100],
-      replicaCounts: [1],
+      replicaCounts: [],
       warmupMs: 20,
-      measureMs: 100,
+      measureMs: 80,
     },
     full: {
       entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
@@ -84,11 +84,14 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
 
   async measure(bench, { entryCounts, connectionCounts, replicaCounts, ...times }, progress) {
     const means = { bench, load: bench.load(), times, progress };
+    const alone = await bench.startMaster("growth-alone", { sections });
+    const emptyBytes = alone.residentBytes();
+    await fill(means.load, alone, "connect");
     return {
-      emptyBytes: await measureEmpty(bench),
+      emptyBytes,
       entries: await measureEntries(means, entryCounts),
-      connections: await measureConnections(means, connectionCounts),
-      replicas: await measureReplicas(means, replicaCounts),
+      connections: await measureConnections(means, alone, connectionCounts),
+      replicas: await measureReplicas(means, alone, replicaCounts),
     };
   },
 
@@ -99,7 +102,9 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
       of: ({ count, residentBytes }) => grouped((residentBytes - emptyBytes) / count),
     }),
     tableOf("connections", connections),
-    tableOf("replicas", replicas, { name: "set CPU, × without", of: (row) => ratio(costBesideAlone(row)) }),
+    replicas.length === 0
+      ? "A quick run leaves out replicas."
+      : tableOf("replicas", replicas, { name: "set CPU, × without", of: (row) => ratio(costBesideAlone(row)) }),
     "CPU µs: of the master's process, an operation. Replicas on the same machine take their share of its processors: with several of them rates tell of the machine, and CPU time of the master.",
   ],
 
@@ -119,13 +124,6 @@ function costBesideAlone(row: ReplicaRow | undefined): number {
   return medianOf(row.sets).serverCpuUsPerOperation / medianOf(row.setsAlone).serverCpuUsPerOperation;
 }
 
-async function measureEmpty(bench: Workbench): Promise<number> {
-  const master = await bench.startMaster("growth-empty", { sections });
-  const bytes = master.residentBytes();
-  await bench.stop(master);
-  return bytes;
-}
-
 async function measureEntries(means: Means, counts: readonly number[]): Promise<GrowthRow[]> {
   const { bench } = means;
   const cases: Growing[] = [];
@@ -141,21 +139,20 @@ async function measureEntries(means: Means, counts: readonly number[]): Promise<
   return rows;
 }
 
-async function measureConnections(means: Means, counts: readonly number[]): Promise<GrowthRow[]> {
-  const server = await means.bench.startMaster("growth-connections", { sections });
-  await fill(means.load, server, "connect");
+async function measureConnections(
+  means: Means,
+  server: ServerProcess,
+  counts: readonly number[],
+): Promise<GrowthRow[]> {
   const cases = counts.map((count) => ({ count, server, keyCount: KEY_COUNT, connections: count }));
-  const rows = await measureRows(means, "connections", cases);
-  await means.bench.stop(server);
-  return rows;
+  return measureRows(means, "connections", cases);
 }
 
 /** A master with replicas is measured in turn with one that never has any. */
-async function measureReplicas(means: Means, counts: readonly number[]): Promise<ReplicaRow[]> {
+async function measureReplicas(means: Means, alone: ServerProcess, counts: readonly number[]): Promise<ReplicaRow[]> {
+  if (counts.length === 0) return [];
   const { bench, load } = means;
-  const alone = await bench.startMaster("growth-alone", { sections });
   const master = await bench.startMaster("growth-master", { sections });
-  await fill(load, alone, "connect");
   await fill(load, master, "connect");
   const rows: ReplicaRow[] = [];
   let started = 0;

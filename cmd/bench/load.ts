@@ -10,7 +10,7 @@ import { keyOf } from "./workload.js";
 
 /** Of more keys, so many have requests, which are made before the measurement. */
 const REQUESTS_MAX = 100_000;
-/** A measurement goes on until there are so many answers for each caller, or it has taken so many times as long as it should. */
+/** Where a job says nothing of it, so many answers for each caller are enough. */
 const ANSWERS_MIN = 3;
 const LATE_MAX = 10;
 /** Connections that are opened at the same time; a server takes so many waiting ones at least. */
@@ -128,8 +128,8 @@ class ClosedLoop {
 
   /** On a machine that others have, few answers may have come by now, and a rate of few is none. */
   #finishIfEnough(): void {
-    const { connections, streams } = this.#job;
-    if (this.#latencies.length >= connections * streams * ANSWERS_MIN) this.#finish();
+    const { connections, streams, operationsMin = connections * streams * ANSWERS_MIN } = this.#job;
+    if (this.#latencies.length >= operationsMin) this.#finish();
   }
 
   #sendLater(caller: Caller): void {

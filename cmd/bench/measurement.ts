@@ -48,8 +48,8 @@ export interface LoadRow extends LoadCase {
   readonly samples: readonly Sample[];
 }
 
-/** Of a round that does not count. */
-const SETTLE: Times = { warmupMs: 0, measureMs: 150 };
+/** Of a round that does not count, in which the programs compile their code: after so many calls they have. */
+const SETTLE = { warmupMs: 0, measureMs: 100, operationsMin: 3000 };
 /** A process is what limited a load when it had so much of a processor. */
 const BUSY = 0.9;
 

@@ -97,7 +97,7 @@ export const rpc = defineSection<RpcSizes, RpcResult>({
   name: "rpc",
   description: "get and set without sync over every protocol, next to bare servers, the stock library, etcd and redis",
   sizes: {
-    quick: { callers: [64], sharing: [64], warmupMs: 30, measureMs: 130 },
+    quick: { callers: [64], sharing: [], warmupMs: 20, measureMs: 110 },
     full: { callers: [1, 16, 64, 256], sharing: [64], warmupMs: 300, measureMs: 1500 },
   },
 
@@ -177,11 +177,12 @@ export const rpc = defineSection<RpcSizes, RpcResult>({
 });
 
 async function startServers(bench: Workbench): Promise<Map<ServerName, ServerProcess>> {
-  const started: [ServerName, ServerProcess | undefined][] = [
-    ["cambium", await bench.startMaster("rpc", { sections: { wal: { durability: "os" } } })],
-    ["etcd", await bench.startPeer("etcd", "rpc-etcd")],
-    ["redis", await bench.startPeer("redis", "rpc-redis")],
+  const starting: readonly (readonly [ServerName, Promise<ServerProcess | undefined>])[] = [
+    ["cambium", bench.startMaster("rpc", { sections: { wal: { durability: "os" } } })],
+    ["etcd", bench.startPeer("etcd", "rpc-etcd")],
+    ["redis", bench.startPeer("redis", "rpc-redis")],
+    ...baselineKinds.map((kind) => [kind, bench.startBaseline(kind)] as const),
   ];
-  for (const kind of baselineKinds) started.push([kind, await bench.startBaseline(kind)]);
+  const started = await Promise.all(starting.map(async ([name, server]) => [name, await server] as const));
   return new Map(started.flatMap(([name, server]) => (server ? [[name, server] as const] : [])));
 }
