@@ -1,11 +1,10 @@
 /** How fast writes are that are on the disk before they are answered, next to the same without a sync, and to other stores. */
 import { fixed, grouped } from "./format.js";
-import type { SyncResult } from "./job.js";
+import type { PairResult } from "./job.js";
 import {
   casesOf,
   type Clients,
   fill,
-  findRow,
   type LoadCase,
   type LoadRow,
   loadTable,
@@ -30,8 +29,8 @@ interface DurableSizes extends Times {
 interface DurableResult {
   readonly measureMs: number;
   readonly rows: readonly LoadRow[];
-  /** A small write's fdatasync, with nothing around it, on the same disk, before and after the loads. */
-  readonly syncs: readonly SyncResult[];
+  /** Sets of one client, each followed by a bare fdatasync on the same disk, in every round. */
+  readonly pairs: Readonly<Record<PairProtocol, readonly PairResult[]>>;
   readonly missing: readonly string[];
 }
 
@@ -52,8 +51,9 @@ const contestants: readonly Omit<DurableCase, keyof Clients>[] = [
 ];
 
 const apart: Clients = { connections: 64, streams: 1 };
-const alone: Clients = { connections: 1, streams: 1 };
-const SYNCS = { bytes: 200, count: 200 };
+const PAIRS = { bytes: 200, count: 200 };
+const pairProtocols = ["connect", "grpc"] as const;
+type PairProtocol = (typeof pairProtocols)[number];
 
 export const durable = defineSection<DurableSizes, DurableResult>({
   name: "durable",
@@ -77,13 +77,16 @@ export const durable = defineSection<DurableSizes, DurableResult>({
     const cases: readonly DurableCase[] = casesOf(contestants, clients);
     const present = cases.filter(({ server }) => servers[server] !== undefined);
     await Promise.all([fill(load, always, "connect"), fill(bench.load(), os, "connect")]);
-    const syncs: SyncResult[] = [];
-    const sync = async (): Promise<void> => {
-      syncs.push(await load.sync({ kind: "sync", directory: bench.directory, ...SYNCS }));
+    const pairs: Record<PairProtocol, PairResult[]> = { connect: [], grpc: [] };
+    const pair = async (): Promise<void> => {
+      for (const protocol of pairProtocols) {
+        const job = { kind: "pair", protocol, address: always.address, directory: bench.directory, ...PAIRS } as const;
+        pairs[protocol].push(await load.pair(job));
+      }
     };
-    const rows = await measureLoads(load, present, ({ server }) => servers[server]!, times, progress, sync);
+    const rows = await measureLoads(load, present, ({ server }) => servers[server]!, times, progress, pair);
     const missing = (["etcd", "redis"] as const).filter((name) => servers[name] === undefined);
-    return { measureMs: times.measureMs, rows, syncs, missing };
+    return { measureMs: times.measureMs, rows, pairs, missing };
   },
 
   render(result) {
@@ -91,7 +94,10 @@ export const durable = defineSection<DurableSizes, DurableResult>({
     return [
       `durable: sets of 100-byte values, each synced before it is answered; medians of three interleaved rounds of ${measureMs / 1000} s`,
       loadTable(rows),
-      `A bare fdatasync in the same rounds: p50 ${grouped(syncP50Us(result))} µs, p99 ${grouped(syncP99Us(result))} µs; a durable set of one client: p50 ${grouped(setP50Us(result, CONNECT))} µs over Connect, ${grouped(setP50Us(result, GRPC))} µs over gRPC.`,
+      ...pairProtocols.map((protocol) => {
+        const { setP50Us, setP99Us, syncP50Us, syncP99Us } = pairOf(result, protocol);
+        return `One client over ${protocol === "connect" ? "Connect" : "gRPC"}, a set and a bare fdatasync in turn: the set p50 ${grouped(setP50Us)} µs, p99 ${grouped(setP99Us)} µs; the fdatasync p50 ${grouped(syncP50Us)} µs, p99 ${grouped(syncP99Us)} µs.`;
+      }),
       loadTableNote,
       ...missing.map((name) => `${name} is not installed, so nothing is compared with it.`),
     ];
@@ -120,7 +126,7 @@ export const durable = defineSection<DurableSizes, DurableResult>({
       figure: "durable set of one client / bare fdatasync, p50",
       unit: "×",
       atLeast: 1,
-      measured: (result) => fastestSetP50Us(result) / syncP50Us(result),
+      measured: (result) => Math.min(...pairProtocols.map((protocol) => setsBesideSync(result, protocol))),
     },
   ],
 
@@ -128,26 +134,27 @@ export const durable = defineSection<DurableSizes, DurableResult>({
 });
 
 /** An answer that comes sooner than the disk can sync was given before the write was durable. */
-export function answersTooEarly(result: Pick<DurableResult, "rows" | "syncs">): string[] {
-  const [setUs, syncUs] = [fastestSetP50Us(result), syncP50Us(result)];
-  if (!(setUs < syncUs)) return [];
-  return [
-    `a durable set has a p50 of ${fixed(setUs, 0)} µs and a bare fdatasync one of ${fixed(syncUs, 0)} µs: it was answered before it was durable`,
-  ];
+export function answersTooEarly(result: Pick<DurableResult, "pairs">): string[] {
+  return pairProtocols.flatMap((protocol) => {
+    if (!(setsBesideSync(result, protocol) < 1)) return [];
+    const { setP50Us, syncP50Us } = pairOf(result, protocol);
+    return [
+      `a durable set (${protocol}) has a p50 of ${fixed(setP50Us, 0)} µs and a bare fdatasync one of ${fixed(syncP50Us, 0)} µs: it was answered before it was durable`,
+    ];
+  });
 }
 
-function setP50Us({ rows }: Pick<DurableResult, "rows">, contestant: string): number {
-  return findRow(rows, contestant, alone)?.median.p50Us ?? NaN;
+/** How many times as long a set takes as a bare fdatasync, in the middle of the rounds, each of which compares its own. */
+function setsBesideSync({ pairs }: Pick<DurableResult, "pairs">, protocol: PairProtocol): number {
+  return median(pairs[protocol].map(({ setP50Us, syncP50Us }) => setP50Us / syncP50Us));
 }
 
-function fastestSetP50Us(result: Pick<DurableResult, "rows">): number {
-  return Math.min(setP50Us(result, CONNECT), setP50Us(result, GRPC));
-}
-
-function syncP50Us({ syncs }: Pick<DurableResult, "syncs">): number {
-  return median(syncs.map(({ p50Us }) => p50Us));
-}
-
-function syncP99Us({ syncs }: Pick<DurableResult, "syncs">): number {
-  return median(syncs.map(({ p99Us }) => p99Us));
+function pairOf({ pairs }: Pick<DurableResult, "pairs">, protocol: PairProtocol): PairResult {
+  const of = (pick: (pair: PairResult) => number): number => median(pairs[protocol].map(pick));
+  return {
+    setP50Us: of(({ setP50Us }) => setP50Us),
+    setP99Us: of(({ setP99Us }) => setP99Us),
+    syncP50Us: of(({ syncP50Us }) => syncP50Us),
+    syncP99Us: of(({ syncP99Us }) => syncP99Us),
+  };
 }

@@ -4,7 +4,7 @@ import type { Table } from "./blocks.js";
 import { fixed, grouped, ratio } from "./format.js";
 import { interleave } from "./interleave.js";
 import type { LoadProcess } from "./load-process.js";
-import { fill, jobOf, measureLoad, medianOf, type Sample, type Times } from "./measurement.js";
+import { fill, jobOf, measureLoad, medianOf, type Sample, SETTLE, type Times } from "./measurement.js";
 import type { Operation } from "./protocols.js";
 import { runRecovery } from "./recovery.js";
 import { defineSection, type Progress } from "./section.js";
@@ -175,10 +175,10 @@ async function measureRows(means: Means, what: string, cases: readonly Growing[]
   const residentBytes = new Map(cases.map((each) => [each, each.server.residentBytes()]));
   const samples = await interleave(
     cases,
-    async ({ server, keyCount, connections }) => {
+    async ({ server, keyCount, connections }, isSettling) => {
       const measure = (operation: Operation): Promise<Sample> => {
         const job = jobOf({ protocol: "connect", operation, connections, streams: 1 }, server.address);
-        return measureLoad(load, server, { ...job, keyCount, ...times });
+        return measureLoad(load, server, { ...job, keyCount, ...(isSettling ? SETTLE : times) });
       };
       return { get: await measure("get"), set: await measure("set") };
     },

@@ -20,15 +20,17 @@ export interface LoadJob {
   readonly warmupMs: number;
   /** How long is measured; 0: until every key has had its request once. */
   readonly measureMs: number;
-  /** It goes on until so many are answered, or it has taken ten times as long as it should; absent: three of each caller. */
+  /** It goes on until so many are answered, or it has taken five seconds longer than it should; absent: three of each caller. */
   readonly operationsMin?: number;
   /** How long a caller waits between an answer and its next request, so that the load is no more than the servers bear; absent: not at all. */
   readonly thinkMs?: number;
 }
 
-/** Appends and fdatasync, one after the other, on a file that is already as long as it will be. */
-export interface SyncJob {
-  readonly kind: "sync";
+/** A set of one client, and then a small write and fdatasync on a file that is already as long as it will be; so many of each. */
+export interface PairJob {
+  readonly kind: "pair";
+  readonly protocol: Protocol;
+  readonly address: string;
   readonly directory: string;
   readonly bytes: number;
   readonly count: number;
@@ -58,7 +60,7 @@ export interface TellJob {
   readonly measureMs: number;
 }
 
-export type Job = LoadJob | SyncJob | HoldJob | WatchJob | TellJob;
+export type Job = LoadJob | PairJob | HoldJob | WatchJob | TellJob;
 
 /** Of a TellJob an operation is one event at one watch. */
 export interface LoadResult {
@@ -70,16 +72,18 @@ export interface LoadResult {
   readonly loaderCpuUs: number;
 }
 
-export interface SyncResult {
-  readonly p50Us: number;
-  readonly p99Us: number;
+export interface PairResult {
+  readonly setP50Us: number;
+  readonly setP99Us: number;
+  readonly syncP50Us: number;
+  readonly syncP99Us: number;
 }
 
 /** What the load generator says. `measuring` and `measured` frame the measurement, so that the server's CPU time can be read there. */
 export type Report =
   | { readonly kind: "measuring" }
   | { readonly kind: "measured"; readonly result: LoadResult }
-  | { readonly kind: "synced"; readonly result: SyncResult }
+  | { readonly kind: "paired"; readonly result: PairResult }
   /** What is to stand, stands. */
   | { readonly kind: "standing" }
   | { readonly kind: "failed"; readonly message: string };

@@ -1,7 +1,7 @@
 /** The bench's end of the load generator. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { HoldJob, Job, LoadJob, LoadResult, Report, SyncJob, SyncResult, TellJob, WatchJob } from "./job.js";
+import type { HoldJob, Job, LoadJob, LoadResult, Report, PairJob, PairResult, TellJob, WatchJob } from "./job.js";
 
 export class LoadProcess {
   readonly #child: ChildProcess;
@@ -23,8 +23,8 @@ export class LoadProcess {
     });
   }
 
-  sync(job: SyncJob): Promise<SyncResult> {
-    return this.#run(job, (report) => (report.kind === "synced" ? report.result : undefined));
+  pair(job: PairJob): Promise<PairResult> {
+    return this.#run(job, (report) => (report.kind === "paired" ? report.result : undefined));
   }
 
   /** Resolves once they stand. */

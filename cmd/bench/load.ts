@@ -2,7 +2,7 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import path from "node:path";
 import type { Caller, Connection, Wire } from "./caller.js";
-import type { HoldJob, Job, LoadJob, LoadResult, Report, SyncJob, SyncResult } from "./job.js";
+import type { HoldJob, Job, LoadJob, LoadResult, PairJob, PairResult, Report } from "./job.js";
 import { protocols } from "./protocols.js";
 import { percentile } from "./statistics.js";
 import { WatchLoad } from "./watch-load.js";
@@ -12,7 +12,7 @@ import { keyOf } from "./workload.js";
 const REQUESTS_MAX = 100_000;
 /** Where a job says nothing of it, so many answers for each caller are enough. */
 const ANSWERS_MIN = 3;
-const LATE_MAX = 10;
+const LATE_MS_MAX = 5000;
 /** Connections that are opened at the same time; a server takes so many waiting ones at least. */
 const OPENING_MAX = 100;
 
@@ -101,7 +101,7 @@ class ClosedLoop {
           this.#isDue = true;
           this.#finishIfEnough();
         }, warmupMs + measureMs),
-        setTimeout(() => this.#finish(), warmupMs + measureMs * LATE_MAX),
+        setTimeout(() => this.#finish(), warmupMs + measureMs + LATE_MS_MAX),
       );
     try {
       for (const { callers } of this.#connections) for (const caller of callers) this.#sendLater(caller);
@@ -162,27 +162,56 @@ class ClosedLoop {
   }
 }
 
-/** How long the disk takes to make a small write durable, with nothing else around it. */
-function measureSync(job: SyncJob): SyncResult {
-  const directory = mkdtempSync(path.join(job.directory, "sync-"));
-  const file = openSync(path.join(directory, "probe"), "w");
+/**
+ * How long a set takes, and how long the disk takes to make a small write durable with nothing else around it: one of each in turn,
+ * so that both meet the same disk, whatever else goes on there.
+ */
+async function measurePairs({ protocol, address, directory, bytes, count }: PairJob): Promise<PairResult> {
+  const folder = mkdtempSync(path.join(directory, "sync-"));
+  const file = openSync(path.join(folder, "probe"), "w");
+  let connection: Connection | undefined;
   try {
     // As long as it will be from the start, as the log does it, so that no sync has a new length to record.
-    writeSync(file, Buffer.alloc(job.bytes * job.count));
+    writeSync(file, Buffer.alloc(bytes * count));
     fdatasyncSync(file);
-    const record = Buffer.alloc(job.bytes, 1);
-    const latencies = new Float64Array(job.count);
-    for (let index = 0; index < job.count; index++) {
-      writeSync(file, record, 0, record.length, index * record.length);
-      const startMs = performance.now();
+    const record = Buffer.alloc(bytes, 1);
+    const { wire, path: paths, message } = protocols[protocol];
+    const request = wire.encode(message.set(keyOf(0)), { address, path: paths.set });
+    let answered: () => void = () => undefined;
+    let failed: (error: Error) => void = () => undefined;
+    connection = await wire.open({
+      address,
+      streams: 1,
+      expected: Buffer.alloc(0),
+      answered: () => answered(),
+      failed: (error) => failed(error),
+    });
+    const [caller] = connection.callers;
+    const [setsUs, syncsUs] = [new Float64Array(count), new Float64Array(count)];
+    for (let index = 0; index < count; index++) {
+      const setMs = performance.now();
+      await new Promise<void>((resolve, reject) => {
+        [answered, failed] = [resolve, reject];
+        caller!.call(request);
+      });
+      setsUs[index] = (performance.now() - setMs) * 1000;
+      writeSync(file, record, 0, bytes, index * bytes);
+      const syncMs = performance.now();
       fdatasyncSync(file);
-      latencies[index] = (performance.now() - startMs) * 1000;
+      syncsUs[index] = (performance.now() - syncMs) * 1000;
     }
-    latencies.sort();
-    return { p50Us: percentile(latencies, 0.5), p99Us: percentile(latencies, 0.99) };
+    setsUs.sort();
+    syncsUs.sort();
+    return {
+      setP50Us: percentile(setsUs, 0.5),
+      setP99Us: percentile(setsUs, 0.99),
+      syncP50Us: percentile(syncsUs, 0.5),
+      syncP99Us: percentile(syncsUs, 0.99),
+    };
   } finally {
+    connection?.close();
     closeSync(file);
-    rmSync(directory, { recursive: true });
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -225,8 +254,8 @@ async function run(job: Job): Promise<void> {
   switch (job.kind) {
     case "load":
       return runLoad(job);
-    case "sync":
-      return report({ kind: "synced", result: measureSync(job) });
+    case "pair":
+      return report({ kind: "paired", result: await measurePairs(job) });
     case "hold":
       await hold(job);
       return report({ kind: "standing" });

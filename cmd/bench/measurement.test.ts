@@ -63,16 +63,12 @@ test("every case is measured once in each round, and what was measured before th
   expect(rounds).toEqual([4, 6, 8]);
 });
 
-test("a set that was answered before the disk can have synced is called wrong", () => {
-  const alone = { connections: 1, streams: 1 };
-  const setOf = (p50Us: number) =>
-    rowOf({ contestant: "cambium set, gRPC", protocol: "grpc", operation: "set", ...alone }, [{ ...sample(1), p50Us }]);
-  const connect = rowOf({ contestant: "cambium set, Connect", protocol: "connect", operation: "set", ...alone }, [
-    { ...sample(1), p50Us: 120 },
-  ]);
-  const syncs = [80, 100, 400].map((p50Us) => ({ p50Us, p99Us: 500 }));
-  expect(answersTooEarly({ rows: [connect, setOf(100)], syncs })).toEqual([]);
-  expect(answersTooEarly({ rows: [connect, setOf(99)], syncs })).toHaveLength(1);
+test("a set that was answered before the disk can have synced is called wrong, in the middle of the rounds", () => {
+  const pairsOf = (...setsUs: number[]) =>
+    setsUs.map((setP50Us) => ({ setP50Us, setP99Us: 900, syncP50Us: 100, syncP99Us: 500 }));
+  const late = pairsOf(101, 150, 120);
+  expect(answersTooEarly({ pairs: { connect: late, grpc: pairsOf(99, 100, 300) } })).toEqual([]);
+  expect(answersTooEarly({ pairs: { connect: late, grpc: pairsOf(99, 98, 300) } })).toHaveLength(1);
 });
 
 test("medians and percentiles are values that were measured", () => {

@@ -49,7 +49,7 @@ export interface LoadRow extends LoadCase {
 }
 
 /** Of a round that does not count, in which the programs compile their code: after so many calls they have. */
-const SETTLE = { warmupMs: 0, measureMs: 100, operationsMin: 3000 };
+export const SETTLE = { warmupMs: 0, measureMs: 100, operationsMin: 3000 };
 /** A process is what limited a load when it had so much of a processor. */
 const BUSY = 0.9;
 
