@@ -57,27 +57,30 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
   const startedAt = new Date().toISOString();
   const size = flags.quick ? "quick" : "full";
   const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
-  const where = machine();
+  const measuredOn = machine();
   const shown: Block[] = [];
   const show = (blocks: readonly Block[]): void => {
     clearProgress();
     process.stdout.write(`${textOf(blocks)}\n`);
     shown.push(...blocks);
   };
-  show([machineText(where), command]);
+  show([machineText(measuredOn), command]);
 
   const reports: Record<string, SectionReport> = {};
   for (const [index, section] of flags.only.entries()) {
     const startMs = performance.now();
-    const outcome = await section.run(bench, size, (text) =>
-      progress(`${section.name} (${index + 1} of ${flags.only.length}): ${text}`),
-    );
+    const where = `${section.name} (${index + 1} of ${flags.only.length})`;
+    const outcome = await section
+      .run(bench, size, (text) => progress(`${where}: ${text}`))
+      .catch((error: unknown) => {
+        throw new Error(`${section.name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      });
     await bench.clear();
     const seconds = (performance.now() - startMs) / 1000;
     reports[section.name] = { ...outcome, seconds, commands: bench.commands.splice(0) };
     show(outcome.blocks);
     // After each, so that what was found is kept should a later one fail.
-    write(flags, { startedAt, command, size, machine: where, reports, shown });
+    write(flags, { startedAt, command, size, machine: measuredOn, reports, shown });
   }
   const all = Object.values(reports);
   const wrong = all.flatMap((report) => report.wrong);
@@ -88,7 +91,7 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
       .join(", ")}`,
     ...wrong.map((sentence) => `WRONG: ${sentence}`),
   ]);
-  write(flags, { startedAt, command, size, machine: where, reports, shown });
+  write(flags, { startedAt, command, size, machine: measuredOn, reports, shown });
   return wrong.length > 0 ? 1 : 0;
 }
 
@@ -120,7 +123,7 @@ function parseFlags(): Flags {
   const command = new Command("npm run bench --")
     .description("Measures Cambium next to bare processes and to other stores, all on this machine.")
     .option("--quick", "less than a minute, with less data and more noise")
-    .option("--only <sections>", `some of ${names.join(",")}`, parseSections, sections)
+    .option("--only <sections>", `some of ${names.join(",")}; without it all of them`, parseSections)
     .option("--json <file>", "write the machine, the commands, and every sample there")
     .option("--markdown <file>", "write the tables there too")
     .option(
@@ -134,8 +137,8 @@ function parseFlags(): Flags {
     )
     .exitOverride();
   try {
-    const flags = command.parse().opts<Flags>();
-    return { ...flags, data: path.resolve(flags.data) };
+    const flags = command.parse().opts<Omit<Flags, "only"> & Partial<Flags>>();
+    return { ...flags, only: flags.only ?? sections, data: path.resolve(flags.data) };
   } catch (error) {
     // Commander has said what is wrong already.
     if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);

@@ -1,4 +1,4 @@
-/** All that the bench measures, in the order of a run. A new section is a module with a `defineSection`, and a line here. */
+/** All that the bench measures, in the order of a run. One more is a module with a `defineSection`, and its name in the list below. */
 import { durable } from "./durable.js";
 import { engine } from "./engine.js";
 import { recovery } from "./recovery.js";

@@ -92,9 +92,7 @@ async function measureSnapshot(
   const name = `snapshot-${entries}`;
   progress(`filling a master with ${entries} entries`);
   await runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, name), entries });
-  // None but those that are asked for.
-  const snapshots = { interval: "0s", log_bytes: "1000GB" };
-  const master = await bench.startMaster(name, { sections: { snapshots }, probed: true });
+  const master = await bench.startMaster(name, { probed: true });
   const [reader, writer] = [bench.load(), bench.load()];
   await fill(writer, master, "connect");
 

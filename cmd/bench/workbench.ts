@@ -11,6 +11,9 @@ import type { WorkerReport } from "./worker.js";
 
 export type ConfigSections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
+/** None but those that are asked for: one that comes when it likes would be counted with whatever is measured then. */
+const NO_SNAPSHOTS = { interval: "0s", log_bytes: "1000GB" };
+
 export interface NodeOptions {
   /** Laid over the defaults of its configuration. */
   readonly sections?: ConfigSections;
@@ -72,7 +75,7 @@ export class Workbench {
   async startReplica(name: string, master: ServerProcess, options: NodeOptions = {}): Promise<ServerProcess> {
     const sections = { master: { address: master.address }, ...options.sections };
     const replica = await this.#startNode("replica", name, { ...options, sections });
-    await until(`${name} is ready`, async () => (await fetch(`http://${replica.address}/readyz`)).ok);
+    await until(`${name} is ready`, () => isReady(replica.address));
     return replica;
   }
 
@@ -126,6 +129,7 @@ export class Workbench {
       server: { port: 0, ...sections?.server },
       wal: { directory: path.join(this.directory, name), ...sections?.wal },
       log: { format: "json", ...sections?.log },
+      snapshots: { ...NO_SNAPSHOTS, ...sections?.snapshots },
     };
     // JSON is YAML too.
     writeFileSync(config, JSON.stringify(all));
@@ -149,6 +153,15 @@ export class Workbench {
 /** A compiled program, by its path below cmd/. */
 function fileOf(program: string): string {
   return fileURLToPath(new URL(`../${program}`, import.meta.url));
+}
+
+/** A replica that takes over the state of its master refuses connections for a moment. */
+async function isReady(address: string): Promise<boolean> {
+  try {
+    return (await fetch(`http://${address}/readyz`)).ok;
+  } catch {
+    return false;
+  }
 }
 
 /** Asks again and again until it is so; gives up after a minute. */
