@@ -64,7 +64,7 @@ class ClosedLoop {
 
   async open(): Promise<void> {
     const { protocol, operation, address, connections, streams } = this.#job;
-    const expected = operation === "get" ? protocols[protocol].valueInAnswer : Buffer.alloc(0);
+    const expected = protocols[protocol].expected[operation];
     const answered = (caller: Caller): void => this.#answered(caller);
     const failed = (error: Error): void => {
       this.#failure ??= error;
@@ -223,14 +223,14 @@ async function hold({ protocol, address, connections }: HoldJob): Promise<void> 
   for (const connection of held) connection.close();
   held = [];
   if (lost) throw new Error(`a connection that was held is gone: ${lost.message}`);
-  const { wire, path, message, valueInAnswer } = protocols[protocol];
+  const { wire, path, message, expected } = protocols[protocol];
   const request = wire.encode(message.get(keyOf(0)), { address, path: path.get });
   const openOne = (): Promise<Connection> =>
     new Promise((resolve, reject) => {
       const opened = wire.open({
         address,
         streams: 1,
-        expected: valueInAnswer,
+        expected: expected.get,
         answered: () => void opened.then(resolve),
         failed: (error) => {
           // Once it stands nobody hears that it is rejected.

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import type { ServerOptions } from "./server-process.js";
+import { redisCommand } from "./redis-wire.js";
 import { openSocket } from "./socket.js";
 
 export type PeerKind = "redis" | "etcd";
@@ -53,7 +54,7 @@ export async function peerOptions(
 }
 
 /** Ports of 127.0.0.1 that nobody listened on a moment ago. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
   await Promise.all(servers.map((server) => once(server, "listening")));
   const ports = servers.map((server) => (server.address() as AddressInfo).port);
@@ -61,16 +62,21 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** The answer of a redis to one command, as it comes over the wire. */
+export async function askRedis(address: string, ...command: readonly string[]): Promise<string> {
+  const socket = await openSocket(address);
+  try {
+    socket.write(redisCommand(...command));
+    const [answer] = (await once(socket, "data", { signal: AbortSignal.timeout(1000) })) as [Buffer];
+    return answer.toString("latin1");
+  } finally {
+    socket.destroy();
+  }
+}
+
 async function pings(address: string): Promise<boolean> {
   try {
-    const socket = await openSocket(address);
-    try {
-      socket.write("PING\r\n");
-      const [answer] = (await once(socket, "data", { signal: AbortSignal.timeout(1000) })) as [Buffer];
-      return answer.toString("latin1").startsWith("+PONG");
-    } finally {
-      socket.destroy();
-    }
+    return (await askRedis(address, "PING")).startsWith("+PONG");
   } catch {
     return false;
   }

@@ -10,8 +10,13 @@ export type RecoveryJob =
   /** Reads the files, one after another from beginning to end, and sums a CRC of every byte; nothing else. */
   | { readonly kind: "read"; readonly files: readonly string[] };
 
+/** Where a start finds the state. */
+export type RecoverySource = "log" | "snapshot";
+
 export interface RecoveryResult {
   readonly elapsedMs: number;
+  /** Of the whole process meanwhile. */
+  readonly cpuMs: number;
   /** Of "read". */
   readonly bytes: number;
 }

@@ -24,21 +24,32 @@ async function fill(directory: string, entries: number): Promise<void> {
   await store.close();
 }
 
-async function openAndCount(directory: string, entries: number): Promise<number> {
-  const startMs = performance.now();
+async function openAndCount(directory: string, entries: number): Promise<RecoveryResult> {
+  const taken = stopwatch();
   const store = await openStore(directory);
-  const elapsedMs = performance.now() - startMs;
+  const result = taken();
   const { keys } = store.status();
   await store.close();
   if (keys !== entries) throw new Error(`${keys} keys were recovered, instead of ${entries}`);
-  return elapsedMs;
+  return result;
+}
+
+/** What was taken since, whenever it is asked. */
+function stopwatch(): (bytes?: number) => RecoveryResult {
+  const startMs = performance.now();
+  const start = process.cpuUsage();
+  return (bytes = 0) => {
+    const elapsedMs = performance.now() - startMs;
+    const { user, system } = process.cpuUsage(start);
+    return { elapsedMs, cpuMs: (user + system) / 1000, bytes };
+  };
 }
 
 async function readAll(files: readonly string[]): Promise<RecoveryResult> {
   const buffer = Buffer.allocUnsafe(READ_BYTES);
   let bytes = 0;
   let crc = 0;
-  const startMs = performance.now();
+  const taken = stopwatch();
   for (const path of files) {
     const file = await open(path);
     for (;;) {
@@ -49,24 +60,23 @@ async function readAll(files: readonly string[]): Promise<RecoveryResult> {
     }
     await file.close();
   }
-  return { elapsedMs: performance.now() - startMs, bytes };
+  return taken(bytes);
 }
 
 async function run(job: RecoveryJob): Promise<RecoveryResult> {
-  const startMs = performance.now();
-  const done = (): RecoveryResult => ({ elapsedMs: performance.now() - startMs, bytes: 0 });
+  const taken = stopwatch();
   switch (job.kind) {
     case "fill":
       await fill(job.directory, job.entries);
-      return done();
+      return taken();
     case "snapshot": {
       const store = await openStore(job.directory);
       await store.createSnapshot();
       await store.close();
-      return done();
+      return taken();
     }
     case "open":
-      return { elapsedMs: await openAndCount(job.directory, job.entries), bytes: 0 };
+      return openAndCount(job.directory, job.entries);
     case "read":
       return readAll(job.files);
   }

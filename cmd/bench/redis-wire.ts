@@ -1,18 +1,25 @@
-/** The Redis protocol, one command at a time on a connection. */
+/** The Redis protocol, one request at a time on a connection. */
 import type { Socket } from "node:net";
 import type { Caller, Connection, ConnectionOptions, Wire } from "./caller.js";
 import { openSocket } from "./socket.js";
 
 const lineEnd = Buffer.from("\r\n");
 
-export const redisWire: Wire = {
-  encode: (command) => Buffer.from(command),
+/** A request is a command. */
+export const redisWire: Wire = wireOf(1);
+/** A request is two commands, which go out together. */
+export const redisPairWire: Wire = wireOf(2);
 
-  async open(options) {
-    if (options.streams !== 1) throw new Error("the Redis protocol is spoken here with one command at a time");
-    return new RedisConnection(await openSocket(options.address), options);
-  },
-};
+function wireOf(commands: number): Wire {
+  return {
+    encode: (message) => Buffer.from(message),
+
+    async open(options) {
+      if (options.streams !== 1) throw new Error("the Redis protocol is spoken here with one request at a time");
+      return new RedisConnection(await openSocket(options.address), options, commands);
+    },
+  };
+}
 
 /** A command as an array of bulk strings. */
 export function redisCommand(...words: readonly (string | Uint8Array)[]): Buffer {
@@ -28,13 +35,16 @@ class RedisConnection implements Connection, Caller {
   startedMs = 0;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
+  /** Each has its own answer. */
+  readonly #commands: number;
   /** What has come of an answer that is not complete. */
   #partial: Buffer | undefined;
   #closed = false;
 
-  constructor(socket: Socket, options: ConnectionOptions) {
+  constructor(socket: Socket, options: ConnectionOptions, commands: number) {
     this.#socket = socket;
     this.#options = options;
+    this.#commands = commands;
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("error", (error) => this.#fail(error.message));
     socket.on("close", () => this.#fail("the server closed the connection"));
@@ -51,7 +61,9 @@ class RedisConnection implements Connection, Caller {
 
   #read(chunk: Buffer): void {
     const bytes = this.#partial ? Buffer.concat([this.#partial, chunk]) : chunk;
-    if (!isComplete(bytes)) {
+    let end = 0;
+    for (let left = this.#commands; left > 0 && end >= 0; left--) end = answerEnd(bytes, end);
+    if (end < 0) {
       this.#partial = bytes;
       return;
     }
@@ -70,11 +82,14 @@ class RedisConnection implements Connection, Caller {
 const MINUS = 0x2d;
 const DOLLAR = 0x24;
 
-/** Whether the bytes are a whole answer: a line, and where that says so a string behind it. */
-function isComplete(bytes: Buffer): boolean {
-  const end = bytes.indexOf(lineEnd);
-  if (end < 0) return false;
-  if (bytes[0] !== DOLLAR) return true;
-  const length = Number(bytes.toString("latin1", 1, end));
-  return length < 0 || bytes.length >= end + lineEnd.length + length + lineEnd.length;
+/** Where the answer ends that begins at `start`: a line, and where that says so a string behind it. Negative when it is not whole. */
+function answerEnd(bytes: Buffer, start: number): number {
+  const lineStop = bytes.indexOf(lineEnd, start);
+  if (lineStop < 0) return -1;
+  const end = lineStop + lineEnd.length;
+  if (bytes[start] !== DOLLAR) return end;
+  const length = Number(bytes.toString("latin1", start + 1, lineStop));
+  if (length < 0) return end;
+  const stringEnd = end + length + lineEnd.length;
+  return stringEnd <= bytes.length ? stringEnd : -1;
 }

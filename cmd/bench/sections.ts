@@ -4,9 +4,20 @@ import { engine } from "./engine.js";
 import { recovery } from "./recovery.js";
 import { connections } from "./connections.js";
 import { growth } from "./growth.js";
+import { replication } from "./replication.js";
 import { rpc } from "./rpc.js";
 import type { Section } from "./section.js";
 import { snapshot } from "./snapshot.js";
 import { watchers } from "./watchers.js";
 
-export const sections: readonly Section[] = [rpc, durable, engine, recovery, snapshot, watchers, connections, growth];
+export const sections: readonly Section[] = [
+  rpc,
+  durable,
+  engine,
+  recovery,
+  snapshot,
+  replication,
+  watchers,
+  connections,
+  growth,
+];

@@ -11,7 +11,7 @@ import { GetRequestSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.j
 import type { Wire } from "./caller.js";
 import { connectJsonWire, connectWire } from "./connect-wire.js";
 import { connectHttp2Wire, grpcWire } from "./http2-wire.js";
-import { redisCommand, redisWire } from "./redis-wire.js";
+import { redisCommand, redisPairWire, redisWire } from "./redis-wire.js";
 
 const value = Buffer.from("the value that is expected");
 const closing: (() => void)[] = [];
@@ -144,7 +144,9 @@ test("a request in JSON is answered in JSON", async () => {
 
 describe("the Redis protocol", () => {
   /** Sends GET to a server that answers with these chunks. */
-  async function getFrom(...chunks: string[]): Promise<void> {
+  const getFrom = (...chunks: string[]): Promise<void> => askFrom(redisWire, value, chunks);
+
+  async function askFrom(wire: Wire, expected: Buffer, chunks: readonly string[]): Promise<void> {
     const address = await listen(
       createTcpServer((socket) => {
         socket.setNoDelay(true);
@@ -154,15 +156,9 @@ describe("the Redis protocol", () => {
         });
       }),
     );
-    const request = redisWire.encode(redisCommand("GET", "key"), { address, path: "" });
+    const request = wire.encode(redisCommand("GET", "key"), { address, path: "" });
     await new Promise<void>((resolve, reject) => {
-      const opened = redisWire.open({
-        address,
-        streams: 1,
-        expected: value,
-        failed: reject,
-        answered: () => resolve(),
-      });
+      const opened = wire.open({ address, streams: 1, expected, failed: reject, answered: () => resolve() });
       opened.then((connection) => {
         closing.push(() => connection.close());
         connection.callers[0]!.call(request);
@@ -174,6 +170,12 @@ describe("the Redis protocol", () => {
     const text = value.toString();
     const answer = getFrom(`$${text.length}`, "\r", `\n${text.slice(0, 5)}`, `${text.slice(5)}\r`, "\n");
     await expect(answer).resolves.toBeUndefined();
+  });
+
+  test("two commands that go out together have two answers", async () => {
+    const expected = Buffer.from("+OK\r\n:1\r\n");
+    await expect(askFrom(redisPairWire, expected, ["+OK\r\n", ":1\r", "\n"])).resolves.toBeUndefined();
+    await expect(askFrom(redisPairWire, expected, ["+OK\r\n", ":0\r\n"])).rejects.toThrow("unexpected");
   });
 
   test("an error, nothing, and another string are failures", async () => {

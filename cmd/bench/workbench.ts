@@ -71,12 +71,9 @@ export class Workbench {
     return this.#startNode("master", name, options);
   }
 
-  /** Starts a replica that registers itself with `master`, on the data directory `name`; resolves once it serves. */
-  async startReplica(name: string, master: ServerProcess, options: NodeOptions = {}): Promise<ServerProcess> {
-    const sections = { master: { address: master.address }, ...options.sections };
-    const replica = await this.#startNode("replica", name, { ...options, sections });
-    await until(`${name} is ready`, () => isReady(replica.address));
-    return replica;
+  /** Starts a replica on the data directory `name`, which may have no master yet. */
+  startReplica(name: string, options: NodeOptions = {}): Promise<ServerProcess> {
+    return this.#startNode("replica", name, options);
   }
 
   /** Has `program` do a job, in a process of its own. It is a file of this folder that calls `work`. */
@@ -85,16 +82,19 @@ export class Workbench {
     this.commands.push([process.execPath, ...execArgv, file, JSON.stringify(job)].join(" "));
     return new Promise((resolve, reject) => {
       const child = fork(file, [JSON.stringify(job)], { execArgv: [...execArgv] });
-      this.#workers.add(child);
+      this.adopt(child);
       child.once("message", (report: WorkerReport) => {
         if (report.kind === "done") resolve(report.result as Result);
         else reject(new Error(`${job.kind}: ${report.message}`));
       });
-      child.once("exit", (code, signal) => {
-        this.#workers.delete(child);
-        reject(new Error(`${job.kind}: the process ended (${code ?? signal})`));
-      });
+      child.once("exit", (code, signal) => reject(new Error(`${job.kind}: the process ended (${code ?? signal})`)));
     });
+  }
+
+  /** Has a process ended with all the others that run on the bench. */
+  adopt(child: ChildProcess): void {
+    this.#workers.add(child);
+    child.once("exit", () => this.#workers.delete(child));
   }
 
   async stop(server: ServerProcess): Promise<void> {
@@ -142,7 +142,8 @@ export class Workbench {
     const probe = probed ? ["--import", new URL("./loop-probe.js", import.meta.url).href] : [];
     return this.start({
       name: `the ${kind} ${name}`,
-      command: [process.execPath, ...probe, fileOf(`${kind}/main.js`), "--config", config],
+      // It leaves with this program, however that ends.
+      command: [process.execPath, ...probe, fileOf(`${kind}/main.js`), "--config", config, "--until-stdin-ends"],
       readiness: { message: "started" },
       environment,
       ...(probed && { probed }),
@@ -153,15 +154,6 @@ export class Workbench {
 /** A compiled program, by its path below cmd/. */
 function fileOf(program: string): string {
   return fileURLToPath(new URL(`../${program}`, import.meta.url));
-}
-
-/** A replica that takes over the state of its master refuses connections for a moment. */
-async function isReady(address: string): Promise<boolean> {
-  try {
-    return (await fetch(`http://${address}/readyz`)).ok;
-  } catch {
-    return false;
-  }
 }
 
 /** Asks again and again until it is so; gives up after a minute. */
