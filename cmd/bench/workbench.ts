@@ -112,7 +112,8 @@ export class Workbench {
   leave(): void {
     for (const server of this.#servers) server.kill();
     this.#endClients();
-    rmSync(this.directory, { recursive: true, force: true });
+    // A server that was told to end a moment ago may write a last file meanwhile.
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 
   #endClients(): void {
