@@ -116,7 +116,7 @@ function hashOfSources() {
   for (const folder of ["api", "cmd", "internal"]) {
     const files = readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" });
     for (const file of files.sort()) {
-      if (file.endsWith(".ts") && !file.endsWith(".test.ts")) add(path.join(folder, file));
+      if (file.endsWith(".ts") && !/\.(test|bench)\.ts$/.test(file)) add(path.join(folder, file));
     }
   }
   return hash.digest("hex");

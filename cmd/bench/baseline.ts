@@ -1,10 +1,6 @@
 /**
  * What a server costs that does nothing: it answers every request with the same bytes. `baseline.js KIND` listens on a
  * free port of 127.0.0.1, says so as the real servers do, and leaves when its standard input ends.
- *
- * - `http`: node:http
- * - `http2`: node:http2, with the trailers of gRPC
- * - `connect-http`, `connect-http2`: the stock Connect library on the two, answering Get
  */
 import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
@@ -12,11 +8,9 @@ import type { AddressInfo } from "node:net";
 import { toBinary } from "@bufbuild/protobuf";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { GetResponseSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
-import { grpcFrame } from "./grpc-wire.js";
+import { type BaselineKind, baselineKinds } from "./baseline-kinds.js";
+import { grpcFrame } from "./http2-frames.js";
 import { sampleAnswer } from "./workload.js";
-
-export const baselineKinds = ["http", "http2", "connect-http", "connect-http2"] as const;
-export type BaselineKind = (typeof baselineKinds)[number];
 
 function createBaseline(kind: BaselineKind) {
   const answer = Buffer.from(toBinary(GetResponseSchema, sampleAnswer));

@@ -4,6 +4,8 @@
 export interface Caller {
   /** Sends a request as `encode` made it. Never called before the last one is answered. */
   call(request: Buffer): void;
+  /** When the call was made, for whoever measures. */
+  startedMs: number;
 }
 
 /** A connection with as many callers as were asked for. */
@@ -17,7 +19,7 @@ export interface ConnectionOptions {
   readonly address: string;
   /** Callers that share the connection. */
   readonly streams: number;
-  /** Bytes that every answer must contain. */
+  /** Bytes that every answer must contain; empty: any answer that is no error. */
   readonly expected: Buffer;
   /** The caller's answer is complete, and as it should be. */
   readonly answered: (caller: Caller) => void;
@@ -28,7 +30,7 @@ export interface ConnectionOptions {
 /** How requests travel. */
 export interface Wire {
   /** The bytes of a request, made once and sent often. */
-  encode(message: Uint8Array, target: { address: string; path: string }): Buffer;
+  encode(message: Uint8Array, target: { readonly address: string; readonly path: string }): Buffer;
   /** Resolves once the connection stands. */
   open(options: ConnectionOptions): Promise<Connection>;
 }

@@ -6,26 +6,32 @@ import { openSocket } from "./socket.js";
 const headEnd = Buffer.from("\r\n\r\n");
 const lastChunk = Buffer.from("0\r\n\r\n");
 
-export const connectWire: Wire = {
-  encode(message, { address, path }) {
-    const head = [
-      `POST ${path} HTTP/1.1`,
-      `host: ${address}`,
-      "content-type: application/proto",
-      "connect-protocol-version: 1",
-      `content-length: ${message.length}`,
-    ];
-    return Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`, "latin1"), message]);
-  },
+export const connectWire: Wire = wireOf("application/proto");
+export const connectJsonWire: Wire = wireOf("application/json");
 
-  async open(options) {
-    if (options.streams !== 1) throw new Error("HTTP/1.1 carries one call at a time on a connection");
-    return new ConnectConnection(await openSocket(options.address), options);
-  },
-};
+function wireOf(contentType: string): Wire {
+  return {
+    encode(message, { address, path }) {
+      const head = [
+        `POST ${path} HTTP/1.1`,
+        `host: ${address}`,
+        `content-type: ${contentType}`,
+        "connect-protocol-version: 1",
+        `content-length: ${message.length}`,
+      ];
+      return Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`, "latin1"), message]);
+    },
+
+    async open(options) {
+      if (options.streams !== 1) throw new Error("HTTP/1.1 carries one call at a time on a connection");
+      return new ConnectConnection(await openSocket(options.address), options);
+    },
+  };
+}
 
 class ConnectConnection implements Connection, Caller {
   readonly callers: readonly Caller[] = [this];
+  startedMs = 0;
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
   /** What has come of an answer that is not complete. */

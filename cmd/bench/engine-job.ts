@@ -11,8 +11,8 @@ export const evictors = ["lru", "lfu", "random", "ttl", "lru-cache"] as const sa
 export type Evictor = (typeof evictors)[number];
 
 interface Jobs {
-  /** Every operation of one engine, filled with so many entries. */
-  readonly operations: { readonly engine: EngineKind; readonly entries: number };
+  /** Every operation of one engine, filled with so many entries; `operations` of gets and of sets in a round. */
+  readonly operations: { readonly engine: EngineKind; readonly entries: number; readonly operations: number };
   /** Overwrites with values of ever other sizes, and what memory is held then. */
   readonly churn: { readonly entries: number; readonly overwrites: number };
   /** So many keys of which the last `bits` bits of the hash are alike under a known seed. */
@@ -113,6 +113,3 @@ export interface Results {
   readonly expiry: ExpiryResult;
   readonly limit: LimitResult;
 }
-
-export type EngineReport =
-  { readonly kind: "done"; readonly result: Results[JobKind] } | { readonly kind: "failed"; readonly message: string };

@@ -8,11 +8,11 @@ import { MapEngine } from "../../internal/engine/map-engine.js";
 import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import type { EngineKind, Job, OperationsResult } from "./engine-job.js";
 import { collect, KEY_BYTES, makeKeys, makeOrder, ranMs } from "./engine-workload.js";
+import { median } from "./statistics.js";
 
 const VALUE_BYTES = 100;
 const OPERATIONS_A_TURN = 256;
-/** Of gets and sets, in each of the rounds, of which the best counts. */
-const OPERATIONS = 1_000_000;
+/** Of gets and sets; the median counts. */
 const ROUNDS = 3;
 const SCANS = 2000;
 /** Of a first measurement that does not count, in which the code is compiled. */
@@ -42,6 +42,8 @@ const TURNS_KEPT = 10_000;
 
 class Measurement {
   readonly turns: Turn[] = [];
+  /** What it finds is not looked at, memory least of all. */
+  readonly #isWarmUp: boolean;
   readonly #engine: Engine;
   readonly #count: number;
   readonly #keys: Buffer;
@@ -53,7 +55,8 @@ class Measurement {
   /** Keeps the optimiser from leaving out what nobody looks at. */
   #sum = 0;
 
-  constructor({ engine, entries }: Job<"operations">, operations: number) {
+  constructor({ engine, entries, operations }: Job<"operations">, isWarmUp = false) {
+    this.#isWarmUp = isWarmUp;
     this.#count = entries;
     this.#keys = makeKeys(entries);
     this.#order = makeOrder(entries, operations);
@@ -61,7 +64,7 @@ class Measurement {
   }
 
   async run(): Promise<Omit<OperationsResult, "longestCollectionMs">> {
-    await collect();
+    if (!this.#isWarmUp) await collect();
     this.#residentBytes = process.memoryUsage.rss();
     const count = this.#count;
     const fillNs = await this.#turns("fill", count, (n) => this.#put(n));
@@ -151,11 +154,11 @@ class Measurement {
   }
 
   async #rounds(name: string, operation: (n: number) => void): Promise<number> {
-    let best = Infinity;
+    const rounds: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      best = Math.min(best, await this.#turns(name, this.#order.length, operation));
+      rounds.push(await this.#turns(name, this.#order.length, operation));
     }
-    return best;
+    return median(rounds);
   }
 
   /** Does an operation so often, few in each turn of the event loop; how many nanoseconds each took. */
@@ -186,14 +189,14 @@ class Measurement {
 
   /** What came with the entries. */
   async #resident(): Promise<number> {
-    await collect();
+    if (!this.#isWarmUp) await collect();
     return (process.memoryUsage.rss() - this.#residentBytes) / this.#count;
   }
 }
 
 export async function measureOperations(job: Job<"operations">): Promise<OperationsResult> {
-  await new Measurement({ ...job, entries: WARM_UP.entries }, WARM_UP.operations).run();
-  const measurement = new Measurement(job, OPERATIONS);
+  await new Measurement({ ...job, ...WARM_UP }, true).run();
+  const measurement = new Measurement(job);
   let longestCollectionMs = 0;
   const collections = new PerformanceObserver((list) => {
     for (const { duration, startTime } of list.getEntries()) {

@@ -1,13 +1,10 @@
 /** How fast the engine is, how much memory it takes, and how long it makes others wait, next to a `Map` in the same run. */
-import { fork } from "node:child_process";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import { engineBlocks, PAUSE_MS_MAX, LATE_MS_MAX } from "./engine-report.js";
 import {
   type ChurnResult,
-  type EngineJob,
   type EngineKind,
   engineKinds,
-  type EngineReport,
   type EvictionResult,
   type Evictor,
   evictors,
@@ -19,6 +16,8 @@ import {
   type OperationsResult,
   type Results,
 } from "./engine-job.js";
+import { defineSection, type Progress } from "./section.js";
+import type { Workbench } from "./workbench.js";
 
 export interface EngineRow extends OperationsResult {
   readonly engine: EngineKind;
@@ -38,8 +37,13 @@ export interface EngineExtras {
   readonly limit: Omit<Job<"limit">, "directory"> & LimitResult;
 }
 
-export interface EngineSizes {
-  readonly entryCounts: readonly number[];
+export interface EngineOutcome {
+  readonly operations: readonly EngineRow[];
+  /** Absent: a quick run leaves them out. */
+  readonly extras?: EngineExtras;
+}
+
+interface ExtraSizes {
   readonly churn: Job<"churn">;
   readonly flood: Job<"flood">;
   readonly eviction: Omit<Job<"eviction">, "evictor">;
@@ -47,59 +51,125 @@ export interface EngineSizes {
   readonly limit: Omit<Job<"limit">, "directory">;
 }
 
-/** A `Map` of five million entries takes some 4 GB of heap. */
-const HEAP_MB = 12_000;
-
-/** Of all engines with so many entries. */
-export async function measureEngine(entries: number, progress: (text: string) => void): Promise<EngineRow[]> {
-  const rows: EngineRow[] = [];
-  for (const engine of engineKinds) {
-    progress(`measuring the engine: ${engine}, ${entries} entries`);
-    rows.push({ engine, entries, ...(await run("operations", { engine, entries })) });
-  }
-  return rows;
+interface EngineSizes {
+  readonly engines: readonly EngineKind[];
+  readonly entryCounts: readonly number[];
+  readonly operations: number;
+  readonly extras?: ExtraSizes;
 }
 
-/** `directory` is on the disk that is to be measured. */
-export async function measureEngineExtras(
-  directory: string,
-  sizes: EngineSizes,
-  progress: (text: string) => void,
-): Promise<EngineExtras> {
-  const say = (text: string): void => progress(`measuring the engine: ${text}`);
-  say("overwrites with other sizes");
-  const churn = { ...sizes.churn, ...(await run("churn", sizes.churn)) };
-  say("keys that collide");
-  const flood = { ...sizes.flood, ...(await run("flood", sizes.flood)) };
+/** A `Map` of five million entries takes some 4 GB of heap. */
+const HEAP_MB = 12_000;
+/** What redis 7.0 takes for an entry of a 16-byte key and a 100-byte value. */
+const REDIS_ENTRY_BYTES = 203;
+
+export const engine = defineSection<EngineSizes, EngineOutcome>({
+  name: "engine",
+  description:
+    "every operation of the engine next to a Map: time, memory and pauses; churn, floods, evictions, expiry, limits",
+  sizes: {
+    quick: { engines: ["map", "slab"], entryCounts: [50_000], operations: 100_000 },
+    full: {
+      engines: engineKinds,
+      entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
+      operations: 1_000_000,
+      extras: {
+        churn: { entries: 1_000_000, overwrites: 10_000_000 },
+        flood: { keys: 1_000_000, bits: 10 },
+        eviction: { entriesMax: 100_000, keys: 1_000_000, requests: 6_000_000 },
+        expiry: { entries: 1_000_000 },
+        limit: { bytesMax: 100_000_000, times: 10 },
+      },
+    },
+  },
+  measure: measureEngine,
+  render: engineBlocks,
+  goals: [
+    ...[1_000_000, 5_000_000].flatMap((entries) => [
+      {
+        figure: `engine: a get's time / Map, ${entries / 1e6} M entries`,
+        unit: "×" as const,
+        atMost: 0.6,
+        measured: ({ operations }: EngineOutcome) =>
+          find(operations, "slab", entries).getNs / find(operations, "map", entries).getNs,
+      },
+      {
+        figure: `engine: longest pause, ${entries / 1e6} M entries`,
+        unit: "ms" as const,
+        atMost: PAUSE_MS_MAX,
+        aim: 5,
+        measured: ({ operations }: EngineOutcome) => find(operations, "slab", entries).longestTurnMs,
+      },
+      {
+        figure: `engine: bytes of an entry / redis' ${REDIS_ENTRY_BYTES}, ${entries / 1e6} M entries`,
+        unit: "×" as const,
+        atMost: 1,
+        measured: ({ operations }: EngineOutcome) =>
+          find(operations, "slab", entries).residentBytes / REDIS_ENTRY_BYTES,
+      },
+    ]),
+    {
+      figure: "engine: longest pause while a million keys expire in one second",
+      unit: "ms",
+      atMost: PAUSE_MS_MAX,
+      measured: ({ extras }) => Math.max(extras?.expiry.longestTurnMs ?? NaN, extras?.expiry.aloneLongestTurnMs ?? NaN),
+    },
+    {
+      figure: "engine: the last of them gone after its deadline",
+      unit: "ms",
+      atMost: LATE_MS_MAX,
+      measured: ({ extras }) => extras?.expiry.lateMs ?? NaN,
+    },
+    {
+      figure: "engine: bytes accounted / storage.max_bytes",
+      unit: "×",
+      atMost: 1,
+      measured: ({ extras }) => (extras ? extras.limit.accountedBytesMost / extras.limit.bytesMax : NaN),
+    },
+  ],
+});
+
+/** Without one every figure of it is unknown. */
+function find(
+  rows: readonly EngineRow[],
+  engine: EngineKind,
+  entries: number,
+): Pick<EngineRow, "getNs" | "longestTurnMs" | "residentBytes"> {
+  const row = rows.find((each) => each.engine === engine && each.entries === entries);
+  return row ?? { getNs: NaN, longestTurnMs: NaN, residentBytes: NaN };
+}
+
+async function measureEngine(bench: Workbench, sizes: EngineSizes, progress: Progress): Promise<EngineOutcome> {
+  const operations: EngineRow[] = [];
+  for (const entries of sizes.entryCounts) {
+    for (const engine of sizes.engines) {
+      progress(`${engine}, ${entries} entries`);
+      const job = { engine, entries, operations: sizes.operations };
+      operations.push({ engine, entries, ...(await run(bench, "operations", job)) });
+    }
+  }
+  return { operations, ...(sizes.extras && { extras: await measureExtras(bench, sizes.extras, progress) }) };
+}
+
+async function measureExtras(bench: Workbench, sizes: ExtraSizes, progress: Progress): Promise<EngineExtras> {
+  progress("overwrites with other sizes");
+  const churn = { ...sizes.churn, ...(await run(bench, "churn", sizes.churn)) };
+  progress("keys that collide");
+  const flood = { ...sizes.flood, ...(await run(bench, "flood", sizes.flood)) };
   const rows: EvictionRow[] = [];
   for (const evictor of evictors) {
-    say(`evictions, ${evictor}`);
-    rows.push({ evictor, ...(await run("eviction", { ...sizes.eviction, evictor })) });
+    progress(`evictions, ${evictor}`);
+    rows.push({ evictor, ...(await run(bench, "eviction", { ...sizes.eviction, evictor })) });
   }
-  say("keys that fall due in one second");
-  const expiryJob = { ...sizes.expiry, directory: path.join(directory, "expiry") };
-  const expiry = { ...sizes.expiry, ...(await run("expiry", expiryJob)) };
-  say("a limit of memory");
-  const limitJob = { ...sizes.limit, directory: path.join(directory, "limit") };
-  const limit = { ...sizes.limit, ...(await run("limit", limitJob)) };
+  progress("keys that fall due in one second");
+  const expiryJob = { ...sizes.expiry, directory: path.join(bench.directory, "expiry") };
+  const expiry = { ...sizes.expiry, ...(await run(bench, "expiry", expiryJob)) };
+  progress("a limit of memory");
+  const limitJob = { ...sizes.limit, directory: path.join(bench.directory, "limit") };
+  const limit = { ...sizes.limit, ...(await run(bench, "limit", limitJob)) };
   return { churn, flood, eviction: { ...sizes.eviction, rows }, expiry, limit };
 }
 
-function run<Kind extends JobKind>(kind: Kind, parameters: Job<Kind>): Promise<Results[Kind]> {
-  const job = { kind, ...parameters } as unknown as EngineJob;
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL("./engine-process.js", import.meta.url)), [JSON.stringify(job)], {
-      execArgv: ["--expose-gc", `--max-old-space-size=${HEAP_MB}`],
-    });
-    const leave = (): void => void child.kill("SIGKILL");
-    process.once("exit", leave);
-    child.once("message", (report: EngineReport) => {
-      if (report.kind === "done") resolve(report.result as Results[Kind]);
-      else reject(new Error(`the engine's ${kind}: ${report.message}`));
-    });
-    child.once("exit", (code, signal) => {
-      process.off("exit", leave);
-      reject(new Error(`the engine's ${kind}: the process ended (${code ?? signal})`));
-    });
-  });
+function run<Kind extends JobKind>(bench: Workbench, kind: Kind, job: Job<Kind>): Promise<Results[Kind]> {
+  return bench.work("engine-process.js", { kind, ...job }, ["--expose-gc", `--max-old-space-size=${HEAP_MB}`]);
 }

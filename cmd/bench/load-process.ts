@@ -1,7 +1,7 @@
 /** The bench's end of the load generator. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Job, LoadJob, LoadResult, Report, SyncJob, SyncResult } from "./job.js";
+import type { HoldJob, Job, LoadJob, LoadResult, Report, PairJob, PairResult, TellJob, WatchJob } from "./job.js";
 
 export class LoadProcess {
   readonly #child: ChildProcess;
@@ -15,16 +15,21 @@ export class LoadProcess {
     });
   }
 
-  /** `measuring` is called when the measurement begins, `measured` when it ends, as soon as this process hears of it. */
-  load(job: LoadJob, measuring: () => void = () => undefined): Promise<LoadResult> {
+  /** `measuring` is called when the measurement begins, as soon as this process hears of it. */
+  load(job: LoadJob | TellJob, measuring: () => void = () => undefined): Promise<LoadResult> {
     return this.#run(job, (report) => {
       if (report.kind === "measuring") measuring();
       return report.kind === "measured" ? report.result : undefined;
     });
   }
 
-  sync(job: SyncJob): Promise<SyncResult> {
-    return this.#run(job, (report) => (report.kind === "synced" ? report.result : undefined));
+  pair(job: PairJob): Promise<PairResult> {
+    return this.#run(job, (report) => (report.kind === "paired" ? report.result : undefined));
+  }
+
+  /** Resolves once they stand. */
+  async hold(job: HoldJob | WatchJob): Promise<void> {
+    await this.#run(job, (report) => (report.kind === "standing" ? report : undefined));
   }
 
   close(): void {

@@ -1,75 +1,34 @@
 #!/usr/bin/env node
 /**
- * `npm run bench`: how fast a master answers, recovers and takes snapshots, and its engine is, next to processes that do nothing
- * but what cannot be avoided, all of them started and ended by this command. What is compared is measured in turn, several rounds of it, so
- * that a machine that is busy for a while is so for all.
+ * `npm run bench`: how fast Cambium is, next to processes that do nothing but what cannot be avoided and to other stores, all of
+ * them started and ended by this command. What is compared is measured in turn, several rounds of it, so that a machine that is
+ * busy for a while is so for all.
  *
- * Exit codes: 0, 1 when something failed or a set was answered before it was durable, 2 for bad flags, 130 when interrupted.
+ * Exit codes: 0, also where a goal is missed; 1 when something failed, or something was found that must never be, such as a set
+ * that was answered before it was durable; 2 for bad flags, 130 when interrupted.
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
-import { measureCalls } from "./calls.js";
-import { type EngineExtras, type EngineRow, type EngineSizes, measureEngine, measureEngineExtras } from "./engine.js";
-import { renderEngine, renderEngineExtras } from "./engine-report.js";
-import { measureRecovery } from "./recovery.js";
-import { renderRecovery } from "./recovery-report.js";
-import { measureReplication, type ReplicationSizes } from "./replication.js";
-import { renderReplication } from "./replication-report.js";
-import { answersTooEarly, jsonReport, machineName, renderCalls } from "./report.js";
-import { measureSnapshot } from "./snapshot.js";
-import { renderSnapshot } from "./snapshot-report.js";
+import { type Block, markdownOf, textOf } from "./blocks.js";
+import { machine, machineText } from "./machine.js";
+import { goalBlocks, type Section, type SectionOutcome } from "./section.js";
+import { sections } from "./sections.js";
 import { Workbench } from "./workbench.js";
-
-const sectionNames = ["calls", "recovery", "snapshot", "engine", "replication"] as const;
-type Section = (typeof sectionNames)[number];
 
 interface Flags {
   readonly quick?: true;
   readonly only: readonly Section[];
   readonly json?: string;
+  readonly markdown?: string;
   readonly data: string;
 }
 
-interface Sizes {
-  readonly calls: { readonly warmupMs: number; readonly measureMs: number };
-  readonly recovery: readonly number[];
-  readonly snapshot: readonly { readonly entries: number; readonly measureMs: number }[];
-  readonly engine: EngineSizes;
-  readonly replication: ReplicationSizes;
+interface SectionReport extends SectionOutcome {
+  readonly seconds: number;
+  /** Every program that was started for it. */
+  readonly commands: readonly string[];
 }
-
-const full: Sizes = {
-  calls: { warmupMs: 500, measureMs: 2000 },
-  recovery: [100_000, 1_000_000],
-  snapshot: [
-    { entries: 100_000, measureMs: 5000 },
-    { entries: 1_000_000, measureMs: 15_000 },
-  ],
-  engine: {
-    entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
-    churn: { entries: 1_000_000, overwrites: 10_000_000 },
-    flood: { keys: 1_000_000, bits: 10 },
-    eviction: { entriesMax: 100_000, keys: 1_000_000, requests: 6_000_000 },
-    expiry: { entries: 1_000_000 },
-    limit: { bytesMax: 100_000_000, times: 10 },
-  },
-  replication: { records: 2_000_000, measureMs: 2000, rounds: 3, replicaCounts: [0, 1, 2, 5], withSyncs: true },
-};
-const quick: Sizes = {
-  calls: { warmupMs: 80, measureMs: 320 },
-  recovery: [100_000],
-  snapshot: [{ entries: 100_000, measureMs: 3000 }],
-  engine: {
-    entryCounts: [10_000, 100_000],
-    churn: { entries: 100_000, overwrites: 1_000_000 },
-    flood: { keys: 100_000, bits: 8 },
-    eviction: { entriesMax: 20_000, keys: 200_000, requests: 1_000_000 },
-    expiry: { entries: 100_000 },
-    limit: { bytesMax: 20_000_000, times: 10 },
-  },
-  replication: { records: 200_000, measureMs: 400, rounds: 1, replicaCounts: [0, 2], withSyncs: false },
-};
 
 /** What has to end with this program, whatever happens. */
 let bench: Workbench | undefined;
@@ -86,6 +45,7 @@ async function main(): Promise<number> {
     bench = new Workbench(flags.data);
     return await run(bench, flags);
   } catch (error) {
+    clearProgress();
     process.stderr.write(`cambium bench: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   } finally {
@@ -94,45 +54,60 @@ async function main(): Promise<number> {
 }
 
 async function run(bench: Workbench, flags: Flags): Promise<number> {
-  const options = flags.quick ? quick : full;
-  const isWanted = (section: Section): boolean => flags.only.includes(section);
-  const show = (text: string): void => {
+  const startedAt = new Date().toISOString();
+  const size = flags.quick ? "quick" : "full";
+  const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
+  const measuredOn = machine();
+  const shown: Block[] = [];
+  const show = (blocks: readonly Block[]): void => {
     clearProgress();
-    process.stdout.write(text);
+    process.stdout.write(`${textOf(blocks)}\n`);
+    shown.push(...blocks);
   };
-  const machine = machineName();
-  show(`${machine}\n`);
-  const calls = isWanted("calls") ? await measureCalls(bench, options.calls, progress) : undefined;
-  if (calls) show(renderCalls(calls));
-  const recovery = isWanted("recovery") ? await measureRecovery(bench, options.recovery, progress) : undefined;
-  if (recovery) show(renderRecovery(recovery));
-  const snapshots = [];
-  for (const each of isWanted("snapshot") ? options.snapshot : []) {
-    const cost = await measureSnapshot(bench, each, progress);
-    show(renderSnapshot(cost));
-    snapshots.push(cost);
+  show([machineText(measuredOn), command]);
+
+  const reports: Record<string, SectionReport> = {};
+  for (const [index, section] of flags.only.entries()) {
+    const startMs = performance.now();
+    const where = `${section.name} (${index + 1} of ${flags.only.length})`;
+    const outcome = await section
+      .run(bench, size, (text) => progress(`${where}: ${text}`))
+      .catch((error: unknown) => {
+        throw new Error(`${section.name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      });
+    await bench.clear();
+    const seconds = (performance.now() - startMs) / 1000;
+    reports[section.name] = { ...outcome, seconds, commands: bench.commands.splice(0) };
+    show(outcome.blocks);
+    // After each, so that what was found is kept should a later one fail.
+    write(flags, { startedAt, command, size, machine: measuredOn, reports, shown });
   }
-  const operations: EngineRow[] = [];
-  for (const entries of isWanted("engine") ? options.engine.entryCounts : []) {
-    const rows = await measureEngine(entries, progress);
-    show(renderEngine(rows));
-    operations.push(...rows);
-  }
-  let engine: ({ readonly operations: readonly EngineRow[] } & EngineExtras) | undefined;
-  if (isWanted("engine")) {
-    const extras = await measureEngineExtras(bench.directory, options.engine, progress);
-    show(renderEngineExtras(extras));
-    engine = { operations, ...extras };
-  }
-  const replication = isWanted("replication")
-    ? await measureReplication(bench, options.replication, progress)
-    : undefined;
-  if (replication) show(renderReplication(replication));
-  if (flags.json !== undefined) {
-    writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine, replication }));
-  }
-  await bench.stopServers();
-  return calls && answersTooEarly(calls.durability) ? 1 : 0;
+  const all = Object.values(reports);
+  const wrong = all.flatMap((report) => report.wrong);
+  show([
+    ...goalBlocks(all.flatMap(({ goals }) => goals)),
+    `seconds: ${Object.entries(reports)
+      .map(([name, { seconds }]) => `${name} ${seconds.toFixed(0)}`)
+      .join(", ")}`,
+    ...wrong.map((sentence) => `WRONG: ${sentence}`),
+  ]);
+  write(flags, { startedAt, command, size, machine: measuredOn, reports, shown });
+  return wrong.length > 0 ? 1 : 0;
+}
+
+interface RunReport {
+  readonly startedAt: string;
+  readonly command: string;
+  readonly size: string;
+  readonly machine: ReturnType<typeof machine>;
+  readonly reports: Readonly<Record<string, SectionReport>>;
+  readonly shown: readonly Block[];
+}
+
+function write({ json, markdown }: Flags, { shown, reports, ...run }: RunReport): void {
+  if (markdown !== undefined) writeFileSync(markdown, markdownOf(shown));
+  if (json === undefined) return;
+  writeFileSync(json, `${JSON.stringify({ ...run, sections: reports }, null, 2)}\n`);
 }
 
 function progress(text: string): void {
@@ -144,20 +119,26 @@ function clearProgress(): void {
 }
 
 function parseFlags(): Flags {
+  const names = sections.map(({ name }) => name);
   const command = new Command("npm run bench --")
-    .description("Measures a master next to bare processes, all on this machine.")
-    .option("--quick", "a minute or so, with less data and more noise")
-    .option("--only <sections>", `some of ${sectionNames.join(",")}`, parseSections, [...sectionNames])
-    .option("--json <file>", "write the numbers there too")
+    .description("Measures Cambium next to bare processes and to other stores, all on this machine.")
+    .option("--quick", "less than a minute, with less data and more noise")
+    .option("--only <sections>", `some of ${names.join(",")}; without it all of them`, parseSections)
+    .option("--json <file>", "write the machine, the commands, and every sample there")
+    .option("--markdown <file>", "write the tables there too")
     .option(
       "--data <folder>",
-      "where the master keeps its data meanwhile; on the disk that is to be measured",
+      "where the servers keep their data meanwhile; on the disk that is to be measured",
       "data/bench",
+    )
+    .addHelpText(
+      "after",
+      `\nSections:\n${sections.map(({ name, description }) => `  ${name.padEnd(12)} ${description}\n`).join("")}`,
     )
     .exitOverride();
   try {
-    const flags = command.parse().opts<Flags>();
-    return { ...flags, data: path.resolve(flags.data) };
+    const flags = command.parse().opts<Omit<Flags, "only"> & Partial<Flags>>();
+    return { ...flags, only: flags.only ?? sections, data: path.resolve(flags.data) };
   } catch (error) {
     // Commander has said what is wrong already.
     if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
@@ -167,8 +148,10 @@ function parseFlags(): Flags {
 
 function parseSections(text: string): Section[] {
   return text.split(",").map((name) => {
-    const section = sectionNames.find((known) => known === name.trim());
-    if (section === undefined) throw new InvalidArgumentError(`there are ${sectionNames.join(", ")}.`);
+    const section = sections.find((known) => known.name === name.trim());
+    if (section === undefined) {
+      throw new InvalidArgumentError(`there are ${sections.map((known) => known.name).join(", ")}.`);
+    }
     return section;
   });
 }

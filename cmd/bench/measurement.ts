@@ -1,20 +1,33 @@
-/** What is measured, and one run of it. */
-import type { LoadJob, Protocol } from "./job.js";
+/** One run of a load against one server, and many runs as one row of a table. */
+import type { Table } from "./blocks.js";
+import { grouped, ratio } from "./format.js";
+import { interleave } from "./interleave.js";
+import type { LoadJob, TellJob } from "./job.js";
 import type { LoadProcess } from "./load-process.js";
+import type { Operation, Protocol } from "./protocols.js";
+import type { Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
 import { median } from "./statistics.js";
-import { expectedOf, messagesOf, type Operation, pathOf } from "./workload.js";
+import { KEY_COUNT } from "./workload.js";
 
-/** The servers by what a table calls them. */
-export type Contestant = "cambium" | "connect-node" | "node:http" | "node:http2";
+/** How many callers there are, as connections and as calls in flight on each. */
+export interface Clients {
+  readonly connections: number;
+  readonly streams: number;
+}
 
-export interface Case {
-  readonly contestant: Contestant;
+export interface Times {
+  readonly warmupMs: number;
+  readonly measureMs: number;
+}
+
+export interface LoadCase extends Clients {
+  /** What the table calls it. Together with the clients it is one case only. */
+  readonly contestant: string;
   readonly protocol: Protocol;
   readonly operation: Operation;
-  readonly connections: number;
-  /** Calls in flight on each connection. */
-  readonly streams: number;
+  /** Of which it is compared with the row of as many clients. */
+  readonly baseline?: string;
 }
 
 export interface Sample {
@@ -23,59 +36,71 @@ export interface Sample {
   readonly p99Us: number;
   /** CPU time of the server, all threads; NaN where the system does not tell. */
   readonly serverCpuUsPerOperation: number;
-  /** CPU time of the load generator. Near 1,000,000 divided by the rate, it was the limit, and not the server. */
   readonly loaderCpuUsPerOperation: number;
+  /** CPU time for each of the time that passed: 1 is one processor, always. */
+  readonly serverBusy: number;
+  readonly loaderBusy: number;
 }
 
-/** HTTP/2 can have all its calls on one connection too, and most gRPC clients do. */
-const clients = {
-  connect: [
-    { connections: 1, streams: 1 },
-    { connections: 16, streams: 1 },
-    { connections: 64, streams: 1 },
-  ],
-  grpc: [
-    { connections: 1, streams: 1 },
-    { connections: 16, streams: 1 },
-    { connections: 64, streams: 1 },
-    { connections: 1, streams: 64 },
-  ],
-} as const;
+export interface LoadRow extends LoadCase {
+  /** The median of each number by itself. */
+  readonly median: Sample;
+  readonly samples: readonly Sample[];
+}
 
-/** In the order of the table. The bare servers answer anything the same; a get is what they are sent. */
-export const cases: readonly Case[] = (["connect", "grpc"] as const).flatMap((protocol) => {
-  const bare: Contestant = protocol === "connect" ? "node:http" : "node:http2";
-  const rows: [Contestant, Operation][] = [
-    [bare, "get"],
-    ["connect-node", "get"],
-    ["cambium", "get"],
-    ["cambium", "set"],
-  ];
-  return rows.flatMap(([contestant, operation]) =>
-    clients[protocol].map(({ connections, streams }) => ({ contestant, protocol, operation, connections, streams })),
+/** Of a round that does not count, in which the programs compile their code: after so many calls they have. */
+export const SETTLE = { warmupMs: 0, measureMs: 100, operationsMin: 3000 };
+/** A process is what limited a load when it had so much of a processor. */
+const BUSY = 0.9;
+
+/** Each contestant with each of the clients. */
+export function casesOf<Contestant extends object>(
+  contestants: readonly Contestant[],
+  clients: readonly Clients[],
+): (Contestant & Clients)[] {
+  return contestants.flatMap((contestant) =>
+    clients.map(({ connections, streams }) => ({ ...contestant, connections, streams })),
   );
-});
-
-export function jobOf(
-  { protocol, operation, connections, streams }: Case,
-  address: string,
-  times: { warmupMs: number; measureMs: number },
-): LoadJob {
-  return {
-    kind: "load",
-    protocol,
-    address,
-    path: pathOf[operation],
-    messages: messagesOf[operation],
-    expected: expectedOf[operation],
-    connections,
-    streams,
-    ...times,
-  };
 }
 
-/** Runs one case once. Where nothing was answered in time, the rate is 0 and the other numbers are NaN. */
-export async function measure(load: LoadProcess, server: ServerProcess, job: LoadJob): Promise<Sample> {
+/** Measures all the cases in turn. `serverOf` tells which server a case is for. */
+export async function measureLoads<Case extends LoadCase>(
+  load: LoadProcess,
+  cases: readonly Case[],
+  serverOf: (each: Case) => ServerProcess,
+  times: Times,
+  progress: Progress,
+  afterRound?: () => Promise<void>,
+): Promise<LoadRow[]> {
+  const measure = (each: Case, isSettling: boolean): Promise<Sample> => {
+    const server = serverOf(each);
+    return measureLoad(load, server, { ...jobOf(each, server.address), ...(isSettling ? SETTLE : times) });
+  };
+  const samples = await interleave(cases, measure, progress, afterRound);
+  return [...samples].map(([each, found]) => rowOf(each, found));
+}
+
+/** With the keys that are there where nothing else is said. */
+export function jobOf(
+  { protocol, operation, connections, streams }: Omit<LoadCase, "contestant">,
+  address: string,
+): Omit<LoadJob, "warmupMs" | "measureMs"> {
+  return { kind: "load", protocol, operation, address, keyCount: KEY_COUNT, connections, streams };
+}
+
+/** Sets every key once. */
+export async function fill(
+  load: LoadProcess,
+  server: ServerProcess,
+  protocol: Protocol,
+  keyCount = KEY_COUNT,
+): Promise<void> {
+  const job = jobOf({ protocol, operation: "set", connections: 16, streams: 1 }, server.address);
+  await load.load({ ...job, keyCount, warmupMs: 0, measureMs: 0 });
+}
+
+/** Runs one case once. Where nothing was answered in time, the rate is 0 and other numbers are NaN. */
+export async function measureLoad(load: LoadProcess, server: ServerProcess, job: LoadJob | TellJob): Promise<Sample> {
   let startUs: number | undefined;
   const result = await load.load(job, () => (startUs = server.cpuUs()));
   const cpuUs = (server.cpuUs() ?? NaN) - (startUs ?? NaN);
@@ -86,7 +111,13 @@ export async function measure(load: LoadProcess, server: ServerProcess, job: Loa
     p99Us: result.p99Us,
     serverCpuUsPerOperation: perOperation(cpuUs),
     loaderCpuUsPerOperation: perOperation(result.loaderCpuUs),
+    serverBusy: cpuUs / 1000 / result.elapsedMs,
+    loaderBusy: result.loaderCpuUs / 1000 / result.elapsedMs,
   };
+}
+
+export function rowOf(each: LoadCase, samples: readonly Sample[]): LoadRow {
+  return { ...each, median: medianOf(samples), samples };
 }
 
 /** The median of each number by itself. */
@@ -98,5 +129,74 @@ export function medianOf(samples: readonly Sample[]): Sample {
     p99Us: of((sample) => sample.p99Us),
     serverCpuUsPerOperation: of((sample) => sample.serverCpuUsPerOperation),
     loaderCpuUsPerOperation: of((sample) => sample.loaderCpuUsPerOperation),
+    serverBusy: of((sample) => sample.serverBusy),
+    loaderBusy: of((sample) => sample.loaderBusy),
   };
+}
+
+export function findRow(rows: readonly LoadRow[], contestant: string, clients: Clients): LoadRow | undefined {
+  return rows.find(
+    (row) =>
+      row.contestant === contestant && row.connections === clients.connections && row.streams === clients.streams,
+  );
+}
+
+/** How many times as many operations a second `contestant` makes as `other`; NaN where one was not measured. */
+export function rateRatio(rows: readonly LoadRow[], contestant: string, other: string, clients: Clients): number {
+  const rateOf = (name: string): number => findRow(rows, name, clients)?.median.operationsPerSecond ?? NaN;
+  return rateOf(contestant) / rateOf(other);
+}
+
+/** How many times as many operations the server of `contestant` makes of the same CPU time. */
+export function cpuRatio(rows: readonly LoadRow[], contestant: string, other: string, clients: Clients): number {
+  const costOf = (name: string): number => findRow(rows, name, clients)?.median.serverCpuUsPerOperation ?? NaN;
+  return costOf(other) / costOf(contestant);
+}
+
+export function loadTable(rows: readonly LoadRow[]): Table {
+  return {
+    head: [
+      "",
+      "clients",
+      "per s",
+      "p50 µs",
+      "p99 µs",
+      "server CPU µs",
+      "load CPU µs",
+      "limited by",
+      "× baseline",
+      "by CPU",
+      "the baseline",
+    ],
+    rows: rows.map((row) => {
+      const { contestant, median, baseline } = row;
+      return [
+        contestant,
+        clientsText(row),
+        grouped(median.operationsPerSecond),
+        grouped(median.p50Us),
+        grouped(median.p99Us),
+        grouped(median.serverCpuUsPerOperation),
+        grouped(median.loaderCpuUsPerOperation),
+        limitOf(median),
+        baseline === undefined ? "" : ratio(rateRatio(rows, contestant, baseline, row)),
+        baseline === undefined ? "" : ratio(cpuRatio(rows, contestant, baseline, row)),
+        baseline ?? "",
+      ];
+    }),
+  };
+}
+
+/** What stands below such a table. */
+export const loadTableNote =
+  "CPU µs: of the server's and the load generator's process, an operation; limited by: which of them had a processor for itself (load: the server could do more). By CPU: operations for the same CPU time of the server, which others on the machine disturb least.";
+
+export function clientsText({ connections, streams }: Clients): string {
+  return streams === 1 ? String(connections) : `${streams} on ${connections}`;
+}
+
+/** The server, the load generator, or neither: then calls waited for the disk or for each other, or others had the machine. */
+export function limitOf({ serverBusy, loaderBusy }: Sample): "server" | "load" | "–" {
+  if (serverBusy >= BUSY) return "server";
+  return loaderBusy >= BUSY ? "load" : "–";
 }

@@ -20,6 +20,3 @@ export interface RecoveryResult {
   /** Of "read". */
   readonly bytes: number;
 }
-
-export type RecoveryReport =
-  { readonly kind: "done"; readonly result: RecoveryResult } | { readonly kind: "failed"; readonly message: string };

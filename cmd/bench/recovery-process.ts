@@ -1,10 +1,10 @@
 /** One job on a data directory, in a process of its own, as cold as a server that starts: `recovery-process.js JOB`, the job as JSON. */
 import { open } from "node:fs/promises";
-import { must } from "../../internal/base/assert.js";
 import { crc32 } from "../../internal/base/crc32.js";
 import { beginServing, openStore } from "./bench-store.js";
-import { entryKey, entryValue } from "./recovery-entries.js";
-import type { RecoveryJob, RecoveryReport, RecoveryResult } from "./recovery-job.js";
+import type { RecoveryJob, RecoveryResult } from "./recovery-job.js";
+import { work } from "./worker.js";
+import { keyOf, VALUE } from "./workload.js";
 
 /** Writes in flight while a directory is filled. */
 const IN_FLIGHT = 2000;
@@ -13,11 +13,11 @@ const READ_BYTES = 1 << 20;
 async function fill(directory: string, entries: number): Promise<void> {
   const store = await openStore(directory);
   await beginServing(store);
-  const value = entryValue();
+  const encoder = new TextEncoder();
   for (let at = 0; at < entries;) {
     const writes: Promise<unknown>[] = [];
     for (; at < entries && writes.length < IN_FLIGHT; at++) {
-      writes.push(store.write([{ kind: "set", key: entryKey(at), value }]));
+      writes.push(store.write([{ kind: "set", key: encoder.encode(keyOf(at)), value: VALUE }]));
     }
     await Promise.all(writes);
   }
@@ -82,11 +82,4 @@ async function run(job: RecoveryJob): Promise<RecoveryResult> {
   }
 }
 
-function tell(report: RecoveryReport): void {
-  process.send?.(report);
-}
-
-run(JSON.parse(must(process.argv[2], "a job is given")) as RecoveryJob).then(
-  (result) => tell({ kind: "done", result }),
-  (error: unknown) => tell({ kind: "failed", message: error instanceof Error ? error.message : String(error) }),
-);
+work((job) => run(job as RecoveryJob));

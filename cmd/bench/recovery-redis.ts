@@ -10,9 +10,10 @@ import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { redisCommand } from "./redis-wire.js";
 import type { RecoverySource } from "./recovery-job.js";
-import { entryKey, entryValue } from "./recovery-entries.js";
 import type { Workbench } from "./workbench.js";
+import { keyOf, VALUE } from "./workload.js";
 
 export interface RedisLoad {
   /** As redis itself says. */
@@ -112,10 +113,10 @@ class RedisServer {
   /** Sets as many keys as the other side has, and waits for all answers: then they are written. */
   async set(entries: number): Promise<void> {
     const answered = this.#answers((bytes) => bytes >= entries * OK_BYTES);
-    const value = entryValue();
     for (let at = 0; at < entries; at += COMMANDS_A_WRITE) {
       const commands: Uint8Array[] = [];
-      for (let n = at; n < Math.min(entries, at + COMMANDS_A_WRITE); n++) commands.push(setCommand(entryKey(n), value));
+      for (let n = at; n < Math.min(entries, at + COMMANDS_A_WRITE); n++)
+        commands.push(redisCommand("SET", keyOf(n), VALUE));
       if (!this.#socket.write(Buffer.concat(commands))) await once(this.#socket, "drain");
     }
     await answered;
@@ -178,9 +179,4 @@ async function readyAfter(output: Readable): Promise<number> {
 function isWhole(text: string): boolean {
   const length = /^\$(\d+)\r\n/.exec(text);
   return text.endsWith("\r\n") && (!length || text.length === length[0].length + Number(length[1]) + 2);
-}
-
-function setCommand(key: Uint8Array, value: Uint8Array): Uint8Array {
-  const head = `*3\r\n$3\r\nSET\r\n$${key.length}\r\n`;
-  return Buffer.concat([Buffer.from(head), key, Buffer.from(`\r\n$${value.length}\r\n`), value, Buffer.from("\r\n")]);
 }

@@ -4,8 +4,11 @@
  */
 import { readdirSync } from "node:fs";
 import path from "node:path";
-import type { RecoverySource } from "./recovery-job.js";
+import { ROUNDS } from "./interleave.js";
+import type { RecoveryJob, RecoveryResult, RecoverySource } from "./recovery-job.js";
 import { RedisData, type RedisLoad, redisVersion } from "./recovery-redis.js";
+import { recoveryBlocks } from "./recovery-report.js";
+import { defineSection, type Progress } from "./section.js";
 import { median } from "./statistics.js";
 import type { Workbench } from "./workbench.js";
 
@@ -18,58 +21,92 @@ export interface RecoveryRow {
   readonly readMs: number;
   /** Of the process that opens. */
   readonly openCpuMs: number;
-  /** Medians too; undefined where redis is not installed. */
+  /** Medians too; absent where redis is not installed. */
   readonly redis?: RedisLoad & { readonly version: string };
+  readonly samples: readonly RecoverySample[];
 }
 
-const ROUNDS = 3;
+interface RecoverySample {
+  readonly open: RecoveryResult;
+  readonly read: RecoveryResult;
+  readonly redis?: RedisLoad;
+}
 
-export async function measureRecovery(
+export const recovery = defineSection<{ readonly entryCounts: readonly number[] }, readonly RecoveryRow[]>({
+  name: "recovery",
+  description: "how fast a start recovers from the log and from a snapshot, next to a bare read and to redis",
+  sizes: { quick: { entryCounts: [50_000] }, full: { entryCounts: [100_000, 1_000_000] } },
+  measure: (bench, { entryCounts }, progress) => measureRecovery(bench, entryCounts, progress),
+  render: recoveryBlocks,
+  goals: [
+    {
+      figure: "recovery from the log / redis' load of its AOF, a million entries",
+      unit: "×",
+      atLeast: 1,
+      aim: 1.5,
+      measured: (rows) => besideRedis(rows, "log"),
+    },
+    {
+      figure: "recovery from a snapshot / redis' load of its RDB, a million entries",
+      unit: "×",
+      atLeast: 1.5,
+      aim: 2.5,
+      measured: (rows) => besideRedis(rows, "snapshot"),
+    },
+  ],
+});
+
+/** How many times as fast as redis; NaN where that, or so many entries, were not measured. */
+function besideRedis(rows: readonly RecoveryRow[], from: RecoverySource): number {
+  const row = rows.find((each) => each.from === from && each.entries === 1_000_000);
+  return row?.redis ? row.redis.loadMs / row.openMs : NaN;
+}
+
+/** A job of `recovery-process.ts`. */
+export function runRecovery(bench: Workbench, job: RecoveryJob): Promise<RecoveryResult> {
+  return bench.work("recovery-process.js", job);
+}
+
+async function measureRecovery(
   bench: Workbench,
   entryCounts: readonly number[],
-  progress: (text: string) => void,
+  progress: Progress,
 ): Promise<RecoveryRow[]> {
   const rows: RecoveryRow[] = [];
   const version = redisVersion();
   for (const entries of entryCounts) {
     const directory = path.join(bench.directory, `recovery-${entries}`);
     progress(`filling a log with ${entries} records`);
-    await bench.run({ kind: "fill", directory, entries });
+    await runRecovery(bench, { kind: "fill", directory, entries });
     if (version) progress(`filling redis with ${entries} entries`);
     const redisDirectory = path.join(bench.directory, `redis-${entries}`);
     const redis = version ? await RedisData.fill(bench, redisDirectory, entries) : undefined;
     for (const from of ["log", "snapshot"] as const) {
-      if (from === "snapshot") await bench.run({ kind: "snapshot", directory });
+      if (from === "snapshot") await runRecovery(bench, { kind: "snapshot", directory });
       const files = ["wal", "records", "snapshots"].flatMap((folder) => filesOf(path.join(directory, folder)));
-      const openMs: number[] = [];
-      const openCpuMs: number[] = [];
-      const readMs: number[] = [];
-      const loads: RedisLoad[] = [];
-      let bytes = 0;
+      const samples: RecoverySample[] = [];
       for (let round = 1; round <= ROUNDS; round++) {
         progress(`recovering ${entries} records from the ${from}, ${round} of ${ROUNDS}`);
-        const read = await bench.run({ kind: "read", files });
-        ({ bytes } = read);
-        readMs.push(read.elapsedMs);
-        const opened = await bench.run({ kind: "open", directory, entries });
-        openMs.push(opened.elapsedMs);
-        openCpuMs.push(opened.cpuMs);
-        if (redis) loads.push(await redis.load(from));
+        const read = await runRecovery(bench, { kind: "read", files });
+        const open = await runRecovery(bench, { kind: "open", directory, entries });
+        samples.push({ read, open, ...(redis && { redis: await redis.load(from) }) });
       }
+      const of = (pick: (sample: RecoverySample) => number): number => median(samples.map(pick));
       rows.push({
         from,
         entries,
-        bytes,
-        openMs: median(openMs),
-        openCpuMs: median(openCpuMs),
-        readMs: median(readMs),
+        bytes: of(({ read }) => read.bytes),
+        openMs: of(({ open }) => open.elapsedMs),
+        openCpuMs: of(({ open }) => open.cpuMs),
+        readMs: of(({ read }) => read.elapsedMs),
         ...(version && {
           redis: {
             version,
-            loadMs: median(loads.map(({ loadMs }) => loadMs)),
-            cpuMs: median(loads.map(({ cpuMs }) => cpuMs)),
+            loadMs: of((sample) => sample.redis?.loadMs ?? NaN),
+            cpuMs: of((sample) => sample.redis?.cpuMs ?? NaN),
           },
         }),
+        samples,
       });
     }
   }

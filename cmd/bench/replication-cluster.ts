@@ -1,9 +1,9 @@
 /** Nodes that replicate, each a process of its own. */
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "./redis-server.js";
+import { freePorts } from "./peers.js";
 import type { ServerProcess } from "./server-process.js";
-import type { Sections, Workbench } from "./workbench.js";
+import type { ConfigSections, Workbench } from "./workbench.js";
 
 const ASK_AGAIN_MS = 5;
 const PATIENCE_MS = 120_000;
@@ -37,15 +37,11 @@ export async function startCluster(
 ): Promise<BenchCluster> {
   const { commit, durability = "always" } = options;
   const isVoting = commit === "majority";
-  const ports: number[] = [];
-  for (let node = 0; node <= options.replicas; node++) ports.push(isVoting || node === 0 ? await freePort() : 0);
+  const ports = await freePorts(1 + options.replicas);
   const addresses = ports.map((port) => `127.0.0.1:${port}`);
-  const sectionsOf = (node: number): Sections => ({
+  const sectionsOf = (node: number): ConfigSections => ({
     server: { port: ports[node] },
     wal: { directory: path.join(bench.directory, name, String(node)), durability },
-    // None is taken meanwhile, on any node.
-    snapshots: { interval: "0s", log_bytes: "1000GB" },
-    log: { format: "json" },
     ...(isVoting ? { cluster: { nodes: addresses }, replication: { commit } } : {}),
     ...(!isVoting && node > 0 ? { master: { address: addresses[0] } } : {}),
   });
@@ -54,10 +50,14 @@ export async function startCluster(
     bench.startMaster(`${name}-0`, { sections: sectionsOf(0) }),
     ...ports.slice(1).map((_, at) => bench.startReplica(`${name}-${at + 1}`, { sections: sectionsOf(at + 1) })),
   ]);
-  const isWhole = ({ lastSeq, followers }: ClusterState): boolean =>
-    lastSeq > 0 && followers.filter((each) => each.isStreaming && each.matchSeq === lastSeq).length === replicas.length;
-  await untilCluster(master, isWhole);
+  await untilCluster(master, hasAll(replicas.length));
   return { master, replicas };
+}
+
+/** Whether so many replicas follow, and have everything. */
+export function hasAll(replicas: number): (state: ClusterState) => boolean {
+  return ({ lastSeq, followers }) =>
+    lastSeq > 0 && followers.filter((each) => each.isStreaming && each.matchSeq === lastSeq).length === replicas;
 }
 
 /** Asks a master again and again how its replicas stand, until that is as wanted. Gives the answer, and when it came. */

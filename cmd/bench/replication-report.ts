@@ -1,54 +1,61 @@
 /** What a run of the bench says of replication. */
-import Table from "cli-table3";
-import type { ReplicationReport } from "./replication.js";
-import { grouped, ratio } from "./report.js";
+import type { Block } from "./blocks.js";
+import { fixed, grouped, megabytes, ratio } from "./format.js";
+import type { CostRow, ReplicationReport } from "./replication.js";
 
-const style = { head: [], border: [], compact: true };
+type Costs = Pick<ReplicationReport, "costs" | "majority">;
 
-export function renderReplication({ catchUp, roundTrips, costs, lag, majority }: ReplicationReport): string {
-  const alone = costs.find(({ replicas }) => replicas === 0)?.sample;
-  const two = costs.find(({ replicas }) => replicas === 2)?.sample;
-  const writes = new Table({
-    head: ["sets, 64 clients", "replicas", "operations/s", "p50 µs", "p99 µs", "master µs/op", "× without"],
-    colAligns: ["left", "right", "right", "right", "right", "right", "right"],
-    style,
-  });
-  const rows = [
-    ...costs.map(({ replicas, sample }) => ({ name: "the master commits", replicas, sample })),
-    { name: "a majority commits", replicas: 2, sample: majority },
+export function replicationBlocks(report: ReplicationReport): Block[] {
+  const { catchUp, roundTrips, costs, lag, majority } = report;
+  const costRow = (name: string, { replicas, sample }: CostRow): string[] => [
+    name,
+    String(replicas),
+    grouped(sample.operationsPerSecond),
+    grouped(sample.p50Us),
+    grouped(sample.p99Us),
+    fixed(sample.serverCpuUsPerOperation, 1),
+    ratio(sample.serverCpuUsPerOperation / (withReplicas(costs, 0)?.serverCpuUsPerOperation ?? NaN)),
   ];
-  for (const { name, replicas, sample } of rows) {
-    writes.push([
-      name,
-      replicas,
-      grouped(sample.operationsPerSecond),
-      grouped(sample.p50Us),
-      grouped(sample.p99Us),
-      sample.serverCpuUsPerOperation.toFixed(1),
-      ratio(sample.serverCpuUsPerOperation / (alone?.serverCpuUsPerOperation ?? NaN)),
-    ]);
-  }
-  const trips = new Table({
-    head: ["a write that one replica acknowledges, one client", "cambium p50 µs", "redis SET + WAIT p50 µs", "× redis"],
-    colAligns: ["left", "right", "right", "right"],
-    style,
-  });
-  for (const { durability, cambiumP50Us, redisP50Us } of roundTrips) {
-    trips.push([
-      durability === "os" ? "nobody syncs" : "both sync",
-      grouped(cambiumP50Us),
-      grouped(redisP50Us),
-      ratio(cambiumP50Us / redisP50Us),
-    ]);
-  }
   return [
-    "replication: 100-byte values, durable unless said otherwise; medians; × without: the master's CPU time to that without replicas",
-    writes.toString(),
-    `a majority: ${ratio(majority.operationsPerSecond / (two?.operationsPerSecond ?? NaN))} × the rate of the master's copy alone`,
-    trips.toString(),
-    ...(roundTrips.some(({ redisP50Us }) => Number.isNaN(redisP50Us)) ? ["Redis is not installed: not compared"] : []),
-    `catching up with ${grouped(catchUp.records)} records (${(catchUp.bytes / 1e6).toFixed(0)} MB): kept ${grouped(catchUp.keptPerSecond)} a second, applied ${grouped(catchUp.appliedPerSecond)}; CPU a record: master ${catchUp.masterCpuUs.toFixed(2)} µs, replica ${catchUp.replicaCpuUs.toFixed(2)} µs, its start included`,
-    `lag of a replica at ${grouped(lag.operationsPerSecond)} writes/s (${Math.round(lag.share * 100)} % of the most): p50 ${lag.p50Ms.toFixed(1)} ms, p99 ${lag.p99Ms.toFixed(1)} ms, a call's own time included (${lag.samples} samples)`,
-    "",
-  ].join("\n");
+    "replication: sets of 100-byte values, durable unless said otherwise; medians of three interleaved rounds; × without: the master's CPU time next to that without replicas",
+    {
+      head: ["sets, 64 clients", "replicas", "per s", "p50 µs", "p99 µs", "master CPU µs", "× without"],
+      rows: [...costs.map((row) => costRow("the master commits", row)), costRow("a majority commits", majority)],
+    },
+    `A majority commits ${ratio(majorityBesideMaster(report))} × as many writes a second as the master alone.`,
+    {
+      head: [
+        "a write that one replica acknowledges, one client",
+        "cambium p50 µs",
+        "redis SET + WAIT p50 µs",
+        "× redis",
+      ],
+      rows: roundTrips.map(({ durability, cambiumP50Us, redisP50Us }) => [
+        durability === "os" ? "nobody syncs" : "both sync",
+        grouped(cambiumP50Us),
+        grouped(redisP50Us),
+        ratio(cambiumP50Us / redisP50Us),
+      ]),
+    },
+    ...(roundTrips.some(({ redisP50Us }) => Number.isNaN(redisP50Us))
+      ? ["redis is not installed, so nothing is compared with it."]
+      : []),
+    `Catching up with ${grouped(catchUp.records)} records (${megabytes(catchUp.bytes)}): kept ${grouped(catchUp.keptPerSecond)} a second, applied ${grouped(catchUp.appliedPerSecond)}; CPU a record: master ${ratio(catchUp.masterCpuUs)} µs, replica ${ratio(catchUp.replicaCpuUs)} µs, its start included.`,
+    `Lag of a replica at ${grouped(lag.operationsPerSecond)} writes/s (${Math.round(lag.share * 100)} % of the most): p50 ${fixed(lag.p50Ms, 1)} ms, p99 ${fixed(lag.p99Ms, 1)} ms, a call's own time included (${lag.samples} samples).`,
+  ];
+}
+
+/** The master's CPU time a write with two replicas, next to that with none. */
+export function costBesideNone({ costs }: Costs): number {
+  const costOf = (replicas: number): number => withReplicas(costs, replicas)?.serverCpuUsPerOperation ?? NaN;
+  return costOf(2) / costOf(0);
+}
+
+/** The rate of writes that a majority of three must keep, next to that of a master with two replicas that only follow. */
+export function majorityBesideMaster({ costs, majority }: Costs): number {
+  return majority.sample.operationsPerSecond / (withReplicas(costs, 2)?.operationsPerSecond ?? NaN);
+}
+
+function withReplicas(costs: readonly CostRow[], replicas: number): CostRow["sample"] | undefined {
+  return costs.find((row) => row.replicas === replicas)?.sample;
 }

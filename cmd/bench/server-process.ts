@@ -4,14 +4,30 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
+import { setTimeout as pause } from "node:timers/promises";
 import type { ProbeRequest } from "./loop-probe.js";
 import type { LoopReport } from "./loop-watch.js";
 
 type Child = ChildProcess & { readonly stdin: Writable; readonly stdout: Readable; readonly stderr: Readable };
 
 /** Lines of output that are kept to explain a server that died. */
-const keptLinesMax = 20;
+const KEPT_LINES_MAX = 20;
+const POLL_MS = 20;
+
+export interface ServerOptions {
+  /** What a message calls it. */
+  readonly name: string;
+  readonly command: readonly string[];
+  /**
+   * How one knows that it serves. A program of this repository says so in its log, where it has said its address before; any
+   * other is asked until it answers.
+   */
+  readonly readiness:
+    { readonly message: string } | { readonly address: string; readonly isReady: () => Promise<boolean> };
+  readonly environment?: Readonly<Record<string, string>>;
+  /** It was started with the probe and can be asked; see `probe`. */
+  readonly probed?: boolean;
+}
 
 export class ServerProcess {
   readonly name: string;
@@ -27,39 +43,45 @@ export class ServerProcess {
     this.#exited = exited;
   }
 
-  /** Starts a compiled program of this repository, `program` below cmd/. Resolves once it has said `readyMessage`. */
-  static async start(options: {
-    name: string;
-    program: string;
-    args: readonly string[];
-    readyMessage: string;
-    environment?: Readonly<Record<string, string>>;
-    /** Has its event loop and its memory watched from inside; see `probe`. */
-    probed?: true;
-  }): Promise<ServerProcess> {
-    const { name, program, args } = options;
-    const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
-    const probe = options.probed ? ["--import", new URL("./loop-probe.js", import.meta.url).href] : [];
-    const child = spawn(process.execPath, [...probe, file, ...args], {
-      stdio: options.probed ? ["pipe", "pipe", "pipe", "ipc"] : ["pipe", "pipe", "pipe"],
-      env: options.environment ?? process.env,
+  /** Resolves once it serves. */
+  static async start({ name, command, readiness, environment, probed }: ServerOptions): Promise<ServerProcess> {
+    const [file, ...args] = command;
+    const child = spawn(file!, args, {
+      stdio: probed ? ["pipe", "pipe", "pipe", "ipc"] : ["pipe", "pipe", "pipe"],
+      env: environment ?? process.env,
     }) as Child;
     const exited = new Promise<number | null>((resolve) => child.once("close", resolve));
     const lines: string[] = [];
-    const address = await new Promise<string>((resolve, reject) => {
-      let address: string | undefined;
-      for (const output of [child.stdout, child.stderr]) {
-        createInterface({ input: output }).on("line", (line) => {
-          const said = logLine(line);
-          if (said?.msg === "listening") address = said.address;
-          if (said?.msg === options.readyMessage && address !== undefined) resolve(address);
-          if (lines.push(line) > keptLinesMax) lines.shift();
+    let hasEnded = false;
+    try {
+      const address = await new Promise<string>((resolve, reject) => {
+        let address: string | undefined;
+        for (const output of [child.stdout, child.stderr]) {
+          createInterface({ input: output }).on("line", (line) => {
+            const said = logLine(line);
+            if (said?.msg === "listening") address = said.address;
+            if ("message" in readiness && said?.msg === readiness.message && address !== undefined) resolve(address);
+            if (lines.push(line) > KEPT_LINES_MAX) lines.shift();
+          });
+        }
+        child.once("error", reject);
+        void exited.then((code) => {
+          hasEnded = true;
+          reject(new Error(`${name} ended with exit code ${code}:\n${lines.join("\n")}`));
         });
-      }
-      child.once("error", reject);
-      void exited.then((code) => reject(new Error(`${name} ended with exit code ${code}:\n${lines.join("\n")}`)));
-    });
-    return new ServerProcess(name, address, child, exited);
+        if ("address" in readiness) {
+          const ask = async (): Promise<void> => {
+            while (!hasEnded && !(await readiness.isReady())) await pause(POLL_MS);
+            resolve(readiness.address);
+          };
+          ask().catch(reject);
+        }
+      });
+      return new ServerProcess(name, address, child, exited);
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
   }
 
   /** The CPU time that all its threads have used, in µs; undefined where the system does not tell. */
@@ -74,6 +96,16 @@ export class ServerProcess {
       return nanoseconds / 1000;
     } catch {
       return undefined;
+    }
+  }
+
+  /** What it has in memory, in bytes; NaN where the system does not tell. */
+  residentBytes(): number {
+    try {
+      const status = readFileSync(`/proc/${this.#child.pid}/status`, "latin1");
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+    } catch {
+      return NaN;
     }
   }
 

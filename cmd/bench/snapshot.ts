@@ -1,10 +1,15 @@
 /** What a snapshot costs a master that goes on serving: the same load is measured without one, and while one after another is taken. */
 import path from "node:path";
-import type { LoadResult } from "./job.js";
-import type { LoopReport } from "./loop-watch.js";
+import { interleave } from "./interleave.js";
+import type { LoadJob, LoadResult } from "./job.js";
+import { type LoopReport, longestPauseMs } from "./loop-watch.js";
+import { fill, jobOf } from "./measurement.js";
+import type { Operation } from "./protocols.js";
+import { runRecovery } from "./recovery.js";
+import { defineSection, type Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
+import { GROWTH_MAX, growthOf, PAUSE_MS_MAX, snapshotBlocks, writeSlowdownOf } from "./snapshot-report.js";
 import type { Workbench } from "./workbench.js";
-import { expectedOf, messagesOf, type Operation, pathOf } from "./workload.js";
 
 export interface SnapshotPhase {
   readonly reads: LoadResult;
@@ -12,42 +17,94 @@ export interface SnapshotPhase {
   readonly probe: LoopReport;
 }
 
+/** Of sets that come as fast as they are answered. */
+export interface FullLoad {
+  /** Each of a round, in operations a second. */
+  readonly without: readonly number[];
+  readonly with: readonly number[];
+}
+
 export interface SnapshotCost {
   readonly entries: number;
+  /** Under a load of which the master bears much more. */
   readonly without: SnapshotPhase;
   readonly with: SnapshotPhase;
   readonly snapshots: number;
   readonly entriesPerSecond: number;
+  readonly fullLoad: FullLoad;
+}
+
+interface SnapshotSizes {
+  readonly entryCounts: readonly number[];
+  readonly measureMs: number;
+  readonly fullLoadMs: number;
 }
 
 /** Of the reads, and as many of the writes. */
 const CONNECTIONS = 16;
 /** With so many connections at most 3,200 reads and as many writes a second, which is far from all that a master can do. */
 const THINK_MS = 5;
+/** Of the writes at full load. */
+const FULL_CONNECTIONS = 64;
 
-export async function measureSnapshot(
+export const snapshot = defineSection<SnapshotSizes, readonly SnapshotCost[]>({
+  name: "snapshot",
+  description: "what snapshots cost a master that goes on serving: pauses, memory, and the rate of writes",
+  sizes: {
+    quick: { entryCounts: [50_000], measureMs: 400, fullLoadMs: 200 },
+    full: { entryCounts: [100_000, 1_000_000], measureMs: 10_000, fullLoadMs: 3000 },
+  },
+  async measure(bench, { entryCounts, ...times }, progress) {
+    const costs: SnapshotCost[] = [];
+    for (const entries of entryCounts) costs.push(await measureSnapshot(bench, { entries, ...times }, progress));
+    return costs;
+  },
+  render: (costs) => costs.flatMap(snapshotBlocks),
+  goals: [
+    {
+      figure: "a snapshot's share of the rate of writes, at full load",
+      unit: "%",
+      atMost: 20,
+      measured: (costs) => Math.max(...costs.map((cost) => 100 * writeSlowdownOf(cost.fullLoad))),
+    },
+    {
+      figure: "a snapshot's longest pause, beyond that of the load alone",
+      unit: "ms",
+      atMost: PAUSE_MS_MAX,
+      measured: (costs) =>
+        Math.max(...costs.map((cost) => longestPauseMs(cost.with.probe) - longestPauseMs(cost.without.probe))),
+    },
+    {
+      figure: "a snapshot's memory, beyond that of the load alone",
+      unit: "%",
+      atMost: GROWTH_MAX * 100,
+      measured: (costs) => Math.max(...costs.map((cost) => 100 * growthOf(cost))),
+    },
+  ],
+});
+
+async function measureSnapshot(
   bench: Workbench,
-  options: { entries: number; measureMs: number },
-  progress: (text: string) => void,
+  options: { entries: number; measureMs: number; fullLoadMs: number },
+  progress: Progress,
 ): Promise<SnapshotCost> {
-  const { entries, measureMs } = options;
+  const { entries, measureMs, fullLoadMs } = options;
   const name = `snapshot-${entries}`;
   progress(`filling a master with ${entries} entries`);
-  await bench.run({ kind: "fill", directory: path.join(bench.directory, name), entries });
-  // None but those that are asked for.
-  const snapshots = { interval: "0s", log_bytes: "1000GB" };
-  const wal = { directory: path.join(bench.directory, name) };
-  const master = await bench.startMaster(name, { sections: { wal, snapshots }, probed: true });
+  await runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, name), entries });
+  const master = await bench.startMaster(name, { probed: true });
   const [reader, writer] = [bench.load(), bench.load()];
-  await writer.load(job("set", master.address, { warmupMs: 0, measureMs: 0 }));
+  await fill(writer, master, "connect");
 
   const phase = async (): Promise<SnapshotPhase> => {
     await master.probe("begin");
-    const times = { warmupMs: 0, measureMs, thinkMs: THINK_MS };
-    const [reads, writes] = await Promise.all([
-      reader.load(job("get", master.address, times)),
-      writer.load(job("set", master.address, times)),
-    ]);
+    const load = (operation: Operation): LoadJob => ({
+      ...jobOf({ protocol: "connect", operation, connections: CONNECTIONS, streams: 1 }, master.address),
+      warmupMs: 0,
+      measureMs,
+      thinkMs: THINK_MS,
+    });
+    const [reads, writes] = await Promise.all([reader.load(load("get")), writer.load(load("set"))]);
     return { reads, writes, probe: await master.probe("end") };
   };
   progress("serving without a snapshot");
@@ -55,6 +112,37 @@ export async function measureSnapshot(
   await phase();
   const without = await phase();
   progress("serving while snapshots are taken");
+  const during = await whileTaking(master, phase);
+
+  const fullLoad = await interleave(
+    ["without", "with"] as const,
+    async (which) => {
+      const write = async (): Promise<number> => {
+        const clients = { connections: FULL_CONNECTIONS, streams: 1 };
+        const job = jobOf({ protocol: "connect", operation: "set", ...clients }, master.address);
+        const { operations, elapsedMs } = await writer.load({ ...job, warmupMs: 0, measureMs: fullLoadMs });
+        return (operations * 1000) / elapsedMs;
+      };
+      return which === "with" ? (await whileTaking(master, write)).result : write();
+    },
+    (text) => progress(`writing at full load: ${text}`),
+  );
+  await bench.stop(master);
+  return {
+    entries,
+    without,
+    with: during.result,
+    snapshots: during.taken,
+    entriesPerSecond: (during.taken * entries * 1000) / during.elapsedMs,
+    fullLoad: { without: fullLoad.get("without")!, with: fullLoad.get("with")! },
+  };
+}
+
+/** Does something while one snapshot after another is taken. */
+async function whileTaking<Result>(
+  master: ServerProcess,
+  work: () => Promise<Result>,
+): Promise<{ result: Result; taken: number; elapsedMs: number }> {
   let isOver = false;
   let taken = 0;
   const takeThem = async (): Promise<number> => {
@@ -65,26 +153,8 @@ export async function measureSnapshot(
     }
     return performance.now() - startMs;
   };
-  const [during, elapsedMs] = await Promise.all([phase().finally(() => (isOver = true)), takeThem()]);
-  return { entries, without, with: during, snapshots: taken, entriesPerSecond: (taken * entries * 1000) / elapsedMs };
-}
-
-function job(
-  operation: Operation,
-  address: string,
-  times: { warmupMs: number; measureMs: number; thinkMs?: number },
-): Parameters<ReturnType<Workbench["load"]>["load"]>[0] {
-  return {
-    kind: "load",
-    protocol: "connect",
-    address,
-    path: pathOf[operation],
-    messages: messagesOf[operation],
-    expected: expectedOf[operation],
-    connections: CONNECTIONS,
-    streams: 1,
-    ...times,
-  };
+  const [result, elapsedMs] = await Promise.all([work().finally(() => (isOver = true)), takeThem()]);
+  return { result, taken, elapsedMs };
 }
 
 async function takeSnapshot(master: ServerProcess): Promise<void> {

@@ -9,8 +9,9 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
 import { GetRequestSchema, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { Wire } from "./caller.js";
-import { connectWire } from "./connect-wire.js";
-import { grpcWire } from "./grpc-wire.js";
+import { connectJsonWire, connectWire } from "./connect-wire.js";
+import { connectHttp2Wire, grpcWire } from "./http2-wire.js";
+import { redisCommand, redisPairWire, redisWire } from "./redis-wire.js";
 
 const value = Buffer.from("the value that is expected");
 const closing: (() => void)[] = [];
@@ -62,6 +63,7 @@ type Get = ServiceImpl<typeof KVStore>["get"];
 
 describe.each<[string, Wire, (get: Get) => Server]>([
   ["Connect over HTTP/1.1", connectWire, (get) => createHttpServer(adapter(get))],
+  ["Connect over HTTP/2", connectHttp2Wire, (get) => createHttp2Server(adapter(get))],
   ["gRPC over HTTP/2", grpcWire, (get) => createHttp2Server(adapter(get))],
 ])("%s", (_, wire, createServer) => {
   test("a server of the stock library gets the requests, and its answers count", async () => {
@@ -125,6 +127,62 @@ test("chunked answers of HTTP/1.1 are read to their end", async () => {
     });
   });
   expect(await calls(connectWire, await listen(server), { count: 5 })).toBe(5);
+});
+
+test("a request in JSON is answered in JSON", async () => {
+  const address = await listen(createHttpServer(adapter(({ key }) => ({ exists: key === "one", value }))));
+  const failed = (error: Error): void => expect.unreachable(error.message);
+  const request = connectJsonWire.encode(Buffer.from('{"key":"one"}'), { address, path: "/cambium.v1.KVStore/Get" });
+  await new Promise((resolve) => {
+    const expected = Buffer.from(value.toString("base64"));
+    void connectJsonWire.open({ address, streams: 1, expected, failed, answered: resolve }).then((connection) => {
+      closing.push(() => connection.close());
+      connection.callers[0]!.call(request);
+    });
+  });
+});
+
+describe("the Redis protocol", () => {
+  /** Sends GET to a server that answers with these chunks. */
+  const getFrom = (...chunks: string[]): Promise<void> => askFrom(redisWire, value, chunks);
+
+  async function askFrom(wire: Wire, expected: Buffer, chunks: readonly string[]): Promise<void> {
+    const address = await listen(
+      createTcpServer((socket) => {
+        socket.setNoDelay(true);
+        socket.once("data", (command: Buffer) => {
+          expect(command.toString()).toBe("*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
+          for (const chunk of chunks) socket.write(chunk);
+        });
+      }),
+    );
+    const request = wire.encode(redisCommand("GET", "key"), { address, path: "" });
+    await new Promise<void>((resolve, reject) => {
+      const opened = wire.open({ address, streams: 1, expected, failed: reject, answered: () => resolve() });
+      opened.then((connection) => {
+        closing.push(() => connection.close());
+        connection.callers[0]!.call(request);
+      }, reject);
+    });
+  }
+
+  test("a string is an answer once it is whole", async () => {
+    const text = value.toString();
+    const answer = getFrom(`$${text.length}`, "\r", `\n${text.slice(0, 5)}`, `${text.slice(5)}\r`, "\n");
+    await expect(answer).resolves.toBeUndefined();
+  });
+
+  test("two commands that go out together have two answers", async () => {
+    const expected = Buffer.from("+OK\r\n:1\r\n");
+    await expect(askFrom(redisPairWire, expected, ["+OK\r\n", ":1\r", "\n"])).resolves.toBeUndefined();
+    await expect(askFrom(redisPairWire, expected, ["+OK\r\n", ":0\r\n"])).rejects.toThrow("unexpected");
+  });
+
+  test("an error, nothing, and another string are failures", async () => {
+    await expect(getFrom(`-ERR ${value.toString()}\r\n`)).rejects.toThrow("unexpected");
+    await expect(getFrom("$-1\r\n")).rejects.toThrow("unexpected");
+    await expect(getFrom("$5\r\nother\r\n")).rejects.toThrow("unexpected");
+  });
 });
 
 test("HTTP/1.1 refuses to share a connection", async () => {
