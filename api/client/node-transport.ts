@@ -38,6 +38,7 @@ export function nodeTransport(options: NodeTransportOptions = {}): TransportFact
       const session = new Http2Session(baseUrl, tls);
       return {
         transport: createConnectTransport({ ...common, httpVersion, sessionManager: session }),
+        isBinary: true,
         close: () => session.abort(),
       };
     }
@@ -51,6 +52,7 @@ export function nodeTransport(options: NodeTransportOptions = {}): TransportFact
     const streams = createConnectTransport({ ...common, httpVersion, nodeOptions: { agent: streamAgent } });
     return {
       transport: { unary: (...call) => calls.unary(...call), stream: (...call) => streams.stream(...call) },
+      isBinary: true,
       close: () => {
         agent.destroy();
         streamAgent.destroy();

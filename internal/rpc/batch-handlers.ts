@@ -2,6 +2,7 @@
  * `KVStore.Batch`: operations that have nothing to do with each other but that they came together. Each goes the way that a call of
  * its own would go, and what it ends with, well or badly, becomes its result.
  */
+import { setMaxListeners } from "node:events";
 import { create, type DescMethod, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import {
@@ -106,6 +107,8 @@ class Batch {
     this.#atOnce = { ...context, signal: this.#unwanted.signal };
     this.#options = options;
     this.#handlers = handlers;
+    // Every operation may listen to them.
+    setMaxListeners(0, context.signal, this.#unwanted.signal);
     const { messageBytesMax } = options.limits;
     this.#room = new AnswerRoom(Math.min(request.maxBytes || messageBytesMax, messageBytesMax), messageBytesMax);
   }

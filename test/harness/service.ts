@@ -74,6 +74,7 @@ export class Service {
         unary: async (...call) => running().unary(...call),
         stream: async (...call) => running().stream(...call),
       },
+      isBinary: true,
     };
   };
 
