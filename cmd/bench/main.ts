@@ -10,6 +10,8 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { measureCalls } from "./calls.js";
+import { measureClients } from "./client.js";
+import { renderClients } from "./client-report.js";
 import { type EngineExtras, type EngineRow, type EngineSizes, measureEngine, measureEngineExtras } from "./engine.js";
 import { renderEngine, renderEngineExtras } from "./engine-report.js";
 import { measureRecovery } from "./recovery.js";
@@ -19,7 +21,7 @@ import { measureSnapshot } from "./snapshot.js";
 import { renderSnapshot } from "./snapshot-report.js";
 import { Workbench } from "./workbench.js";
 
-const sectionNames = ["calls", "recovery", "snapshot", "engine"] as const;
+const sectionNames = ["calls", "client", "recovery", "snapshot", "engine"] as const;
 type Section = (typeof sectionNames)[number];
 
 interface Flags {
@@ -99,6 +101,8 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
   show(`${machine}\n`);
   const calls = isWanted("calls") ? await measureCalls(bench, options.calls, progress) : undefined;
   if (calls) show(renderCalls(calls));
+  const clients = isWanted("client") ? await measureClients(bench, options.calls, progress) : undefined;
+  if (clients) show(renderClients(clients));
   const recovery = isWanted("recovery") ? await measureRecovery(bench, options.recovery, progress) : undefined;
   if (recovery) show(renderRecovery(recovery));
   const snapshots = [];
@@ -119,7 +123,8 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
     show(renderEngineExtras(extras));
     engine = { operations, ...extras };
   }
-  if (flags.json !== undefined) writeFileSync(flags.json, jsonReport({ machine, calls, recovery, snapshots, engine }));
+  if (flags.json !== undefined)
+    writeFileSync(flags.json, jsonReport({ machine, calls, clients, recovery, snapshots, engine }));
   await bench.stopServers();
   return calls && answersTooEarly(calls.durability) ? 1 : 0;
 }

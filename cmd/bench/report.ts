@@ -1,6 +1,7 @@
 /** What a run of the bench says of calls: a table for people; and all its numbers for programs. */
 import os from "node:os";
 import Table from "cli-table3";
+import type { ClientRow } from "./client.js";
 import type { EngineExtras, EngineRow } from "./engine.js";
 import type { SyncResult } from "./job.js";
 import type { Case, Contestant, Sample } from "./measurement.js";
@@ -30,6 +31,7 @@ export interface BenchReport {
   readonly machine: string;
   /** Absent: not measured, as the other sections. */
   readonly calls?: CallsReport | undefined;
+  readonly clients?: readonly ClientRow[] | undefined;
   readonly recovery?: readonly RecoveryRow[] | undefined;
   readonly snapshots?: readonly SnapshotCost[] | undefined;
   readonly engine?: ({ readonly operations: readonly EngineRow[] } & EngineExtras) | undefined;
@@ -103,13 +105,13 @@ export function renderCalls(report: CallsReport): string {
 }
 
 /** All numbers as JSON. */
-export function jsonReport({ machine, calls, recovery, snapshots, engine }: BenchReport): string {
+export function jsonReport({ machine, calls, clients, recovery, snapshots, engine }: BenchReport): string {
   const rows = calls?.rows.map((row) => ({
     ...row,
     ratioToNodeHttp: ratioTo("node:http", row, calls.rows),
     ...(row.protocol === "grpc" && { ratioToNodeHttp2: ratioTo("node:http2", row, calls.rows) }),
   }));
-  return `${JSON.stringify({ machine, ...calls, rows, recovery, snapshots, engine }, null, 2)}\n`;
+  return `${JSON.stringify({ machine, ...calls, rows, clients, recovery, snapshots, engine }, null, 2)}\n`;
 }
 
 function nameOf({ contestant, protocol, operation }: Case): string {

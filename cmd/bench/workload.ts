@@ -27,6 +27,10 @@ export const messagesOf: Readonly<Record<Operation, readonly string[]>> = {
 /** What every answer to the operation contains, as base64. */
 export const expectedOf: Readonly<Record<Operation, string>> = { get: base64(value), set: "" };
 
+/** The same for a client, which encodes them itself. */
+export const sampleKeys: readonly string[] = keys;
+export const sampleValue: Uint8Array = value;
+
 /** An answer to a Get as long as the real ones. */
 export const sampleAnswer: GetResponse = create(GetResponseSchema, {
   exists: true,
