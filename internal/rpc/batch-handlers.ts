@@ -11,26 +11,36 @@ import {
   type BatchRequest,
   BatchRequestSchema,
   type BatchResponseSchema,
-  type BatchResultSchema,
+  type GetRequest,
   KVStore,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import type { Consistency } from "../../api/gen/cambium/v1/types_pb.js";
 import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Access } from "../identity/access.js";
 import { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
-import { identityKey } from "./adapter.js";
+import { identityKey, jsonKey } from "./adapter.js";
 import type { BatchCounts } from "./batch-counts.js";
+import { BatchResults, type ReadPlace, responseOf, type Result } from "./batch-results.js";
 import { callKey, codeName } from "./call-log.js";
+import { positionToWire, stalenessToWire } from "./convert.js";
 import type { ErrorMap } from "./errors.js";
-import { checkCount } from "./limits.js";
+import { entryToWire } from "./entries.js";
+import type { FreshReads } from "./fresh-reads.js";
+import { checkCount, checkedKey } from "./limits.js";
 import { methodName } from "./method-name.js";
 import { type MethodRule, methodTable } from "./method-table.js";
+import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
+import { LARGE_BYTES } from "./turns.js";
 import { isNotMaster } from "./write-forwarder.js";
 import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
 
 export interface BatchHandlerOptions extends WriteHandlerOptions {
+  readonly store: WriteHandlerOptions["store"] & Pick<RpcStore, "readPoint" | "get">;
+  readonly replicator: Pick<RpcReplicator, "stalenessMs">;
+  readonly reads: Pick<FreshReads, "admit">;
   readonly clock: Clock;
   readonly access: Pick<Access, "checkRole" | "checkKeys">;
   readonly errors: Pick<ErrorMap, "toConnectError">;
@@ -40,10 +50,14 @@ export interface BatchHandlerOptions extends WriteHandlerOptions {
 type Handlers = Pick<ServiceImpl<typeof KVStore>, "get" | "set" | "delete" | "touch" | "increment">;
 type Part = Exclude<BatchOperation["operation"], { readonly case: undefined }>;
 export type PartKind = Part["case"];
-type Result = MessageInitShape<typeof BatchResultSchema>;
-/** What became of an operation. */
+/** What became of an operation: bytes, unless the answer is to be JSON. */
+interface Ended {
+  readonly result: Result | Uint8Array;
+  /** For the metrics; undefined: it was not carried out. */
+  readonly code: string | undefined;
+}
 type Outcome =
-  | { readonly result: Result }
+  | Ended
   /** A write that only the master takes; nothing was changed. */
   | { readonly part: Part; readonly notMaster: unknown };
 
@@ -58,8 +72,6 @@ const callOf = {
 
 /** Bytes of a result beside the values in it, at most; errors aside. */
 const RESULT_BYTES = 192;
-
-const leftOut: Outcome = { result: { result: { case: "leftOut", value: true } } };
 
 export function batchHandlers(
   options: BatchHandlerOptions,
@@ -93,6 +105,11 @@ class Batch {
   /** Ends reads that turn out to wait, where none is to. */
   readonly #unwanted = new AbortController();
   readonly #atOnce: HandlerContext;
+  readonly #isJson: boolean;
+  readonly #results = new BatchResults();
+  #place: ReadPlace | undefined;
+  /** A token that this node has reached. */
+  #admitted: Uint8Array | undefined;
   #isWriteLeftOut = false;
 
   constructor(
@@ -104,6 +121,7 @@ class Batch {
     this.#request = request;
     this.#context = context;
     this.#identity = context.values.get(identityKey);
+    this.#isJson = context.values.get(jsonKey);
     this.#atOnce = { ...context, signal: this.#unwanted.signal };
     this.#options = options;
     this.#handlers = handlers;
@@ -118,43 +136,38 @@ class Batch {
     const begun = operations.map((operation, index) => this.#begin(operation, index));
     this.#unwanted.abort();
     const passedOn = this.#passOn(begun);
-    const results: Result[] = [];
+    const results: (Result | Uint8Array)[] = [];
     for (const [index, each] of begun.entries()) {
       const outcome = each instanceof Promise ? await each : each;
-      const result = "result" in outcome ? outcome.result : (await passedOn).get(index);
-      assert(result, "a write that is for the master has been passed on, or been refused");
-      results.push(result);
+      const ended = "result" in outcome ? outcome : (await passedOn).get(index);
+      assert(ended, "a write that is for the master has been passed on, or been refused");
+      results.push(ended.result);
       const kind = operations[index]?.operation.case;
-      if (kind) this.#options.batchCounts.add(kind, codeOf(result));
+      if (kind) this.#options.batchCounts.add(kind, ended.code);
     }
-    // All of it is encoded in one go.
+    // All of it is sent in one go.
     await this.#options.large.turnFor(this.#room.usedBytes, this.#context);
-    return { results };
+    return this.#isJson ? { results: results as Result[] } : responseOf(results as Uint8Array[]);
   }
 
   /** In this very tick: what comes later in the batch is to come later in the log too. */
   #begin({ operation: part, timeoutMs }: BatchOperation, index: number): Outcome | Promise<Outcome> {
     if (part.case === undefined) {
       const text = `operations[${index}] is empty; give it a get, a set, a delete, a touch or an increment`;
-      return { result: errorOf(this.#told(new RequestError("invalid", text), "cambium.v1.KVStore/Batch")) };
+      return this.#ended(errorOf(this.#told(new RequestError("invalid", text), "cambium.v1.KVStore/Batch")));
     }
-    if (!this.#hasRoomFor(part)) return leftOut;
-    const isRead = part.case === "get";
-    const isAtOnce = isRead && this.#request.noWaiting;
-    const { context, end } = isAtOnce ? { context: this.#atOnce } : this.#withTime(timeoutMs);
+    if (!this.#hasRoomFor(part)) return this.#leftOut();
+    const isAtOnce = part.case === "get" && this.#request.noWaiting;
+    const { context, end } = isAtOnce ? { context: this.#atOnce, end: undefined } : this.#withTime(timeoutMs);
     const ended = (outcome: Outcome): Outcome => {
       end?.();
       return outcome;
     };
     try {
       this.#check(part);
+      if (isAtOnce) return this.#readAtOnce(part.value);
       const answer = answerOf(part, this.#handlers.stayingHere, context);
       if (!(answer instanceof Promise)) return ended(this.#kept(answer));
-      if (isAtOnce) {
-        // It is ended with this tick, and says so to nobody.
-        answer.catch(() => undefined);
-        return leftOut;
-      }
       return answer.then(
         (result) => ended(this.#kept(result)),
         (error: unknown) => ended(this.#failed(part, error, context)),
@@ -185,13 +198,61 @@ class Batch {
 
   #kept(result: Result): Outcome {
     const answer = result.result;
-    if (answer?.case !== "get") return { result };
-    return this.#room.take(RESULT_BYTES + (answer.value.value?.byteLength ?? 0)) ? { result } : leftOut;
+    const isRead = answer?.case === "get";
+    if (!isRead || this.#room.take(RESULT_BYTES + (answer.value.value?.byteLength ?? 0))) return this.#ended(result);
+    return this.#leftOut();
+  }
+
+  /** The same as a get of its own, for many of them in a row, of which none waits. */
+  #readAtOnce({ key, consistency }: GetRequest): Outcome {
+    const { store, limits } = this.#options;
+    const checked = checkedKey(key, "key", limits);
+    if (!this.#admits(consistency)) return this.#leftOut();
+    const place = this.#readPlace();
+    const entry = store.get(checked);
+    const bytes = entry?.value.byteLength ?? 0;
+    if (bytes > LARGE_BYTES || !this.#room.take(RESULT_BYTES + bytes)) return this.#leftOut();
+    if (!this.#isJson) return { result: this.#results.get(entry, place), code: "ok" };
+    const value = {
+      ...entryToWire(entry, place.nowMs),
+      position: positionToWire(place.position),
+      ...stalenessToWire(place.stalenessMs),
+      token: place.token,
+    };
+    return { result: { result: { case: "get", value } }, code: "ok" };
+  }
+
+  /** Whether a read may be done at once. Throws as reads do. */
+  #admits(consistency: Consistency | undefined): boolean {
+    if (!consistency) return true;
+    const { atLeast, atLeastSeq, maxStalenessMs, linearizable } = consistency;
+    const isToken = atLeast.length > 0 && atLeastSeq === 0n && maxStalenessMs === undefined && !linearizable;
+    // Those of one caller mostly ask for the same, and nothing has changed since.
+    if (isToken && this.#admitted && Buffer.compare(atLeast, this.#admitted) === 0) return true;
+    const wait = this.#options.reads.admit(consistency, this.#atOnce.signal);
+    // It is ended within this tick, and says so to nobody.
+    wait?.catch(() => undefined);
+    if (!wait && isToken) this.#admitted = atLeast;
+    return !wait;
+  }
+
+  /** Of all reads that are done in the tick in which the batch begins. */
+  #readPlace(): ReadPlace {
+    const { store, replicator } = this.#options;
+    return (this.#place ??= { ...store.readPoint(), stalenessMs: replicator.stalenessMs() });
+  }
+
+  #ended(result: Result): Ended {
+    return { result: this.#isJson ? result : this.#results.of(result), code: codeOf(result) };
+  }
+
+  #leftOut(): Ended {
+    return this.#ended({ result: { case: "leftOut", value: true } });
   }
 
   #failed(part: Part, error: unknown, { signal }: HandlerContext): Outcome {
     if (part.case !== "get" && isNotMaster(error)) return { part, notMaster: error };
-    return { result: errorOf(this.#told(error, callOf[part.case].name, signal)) };
+    return this.#ended(errorOf(this.#told(error, callOf[part.case].name, signal)));
   }
 
   #told(error: unknown, method: string, signal = this.#context.signal): ConnectError {
@@ -200,7 +261,7 @@ class Batch {
   }
 
   /** The writes that are for the master, passed on together where they may be; what became of them, by their places. */
-  async #passOn(begun: readonly (Outcome | Promise<Outcome>)[]): Promise<ReadonlyMap<number, Result>> {
+  async #passOn(begun: readonly (Outcome | Promise<Outcome>)[]): Promise<ReadonlyMap<number, Ended>> {
     const places: number[] = [];
     const parts: Part[] = [];
     const refusals: unknown[] = [];
@@ -232,7 +293,7 @@ class Batch {
         results = reasons.map((reason, at) => errorOf(this.#told(reason, callOf[parts[at]!.case].name)));
       }
     }
-    return new Map(places.map((place, at) => [place, results[at]!]));
+    return new Map(places.map((place, at) => [place, this.#ended(results[at]!)]));
   }
 
   /** To a master that is older than this node. */

@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { type BatchOperationSchema, type BatchResult, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Acknowledge, NotFreshEnoughSchema, OutcomeUnknownSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import { FakeClock } from "../base/clock.js";
-import { seq } from "../base/position.js";
+import { epochMs, seq } from "../base/position.js";
 import { bearerToken, bearerTokenHash } from "../identity/bearer-token.js";
 import { Identities } from "../identity/identities.js";
 import type { Role } from "../identity/role.js";
@@ -69,6 +69,14 @@ function told({ result }: BatchResult): Told {
   const { code, message, details } = result.value;
   const shown = details.map(({ type, value }) => ({ type, value: Array.from(value) }));
   return { error: { code: codeFromString(code), message, details: shown } };
+}
+
+/** For comparison: the library gives some bytes as Buffers. */
+function plain(value: unknown): unknown {
+  if (value instanceof Uint8Array) return new Uint8Array(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, plain(part)]));
 }
 
 /** The same operation by a call of its own. */
@@ -245,6 +253,74 @@ describe("a batch", () => {
     expect(cases({ results })).toEqual(["set", "invalid_argument", "get"]);
     expect(told(results[1]!)).toMatchObject({ error: { message: expect.stringContaining("operations[1] is empty") } });
     expect(cases(await kv.batch({ operations: Array.from({ length: 1024 }, () => get("k")) }))).toHaveLength(1024);
+  });
+});
+
+describe("reads of which none waits", () => {
+  test.each([0, 12.3, undefined])(
+    "are answered as calls of their own, in binary and in JSON, at a staleness of %s",
+    async (staleness) => {
+      const running = await start();
+      running.replicator.staleness = staleness;
+      const { store } = running;
+      const value = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(length).fill(7);
+      const put = (
+        name: string,
+        entry: Omit<Parameters<typeof store.entries.set>[1], "createSeq" | "modSeq">,
+      ): void => {
+        const seqs = { createSeq: seq(3), modSeq: seq(2 ** 45) };
+        store.entries.set(Buffer.from(name).toString("hex"), { ...entry, ...seqs });
+      };
+      put("empty", { value: value(0) });
+      put("some", { value: value(100) });
+      put("ending", { value: value(1), expiresAtMs: epochMs(store.nowMs + 70) });
+      put("overdue", { value: value(1), expiresAtMs: epochMs(store.nowMs - 70) });
+      put("sizeable", { value: value(60_000) });
+      const keys = ["empty", "some", "absent", "ending", "overdue", "sizeable", "some"];
+      const consistency = { atLeast: new Uint8Array([1]) };
+      const kv = clientOf(running);
+      for (const more of [{}, { consistency }]) {
+        const operations = keys.map((key) => get(key, more));
+        const { results } = await kv.batch({ operations, noWaiting: true });
+        const waiting = await kv.batch({ operations });
+        const singles = await Promise.all(operations.map((operation) => alone(kv, operation)));
+        expect(plain(results.map(told))).toEqual(plain(singles));
+        expect(plain(waiting.results.map(told))).toEqual(plain(singles));
+      }
+      const byJson = await callJson(running.port, "cambium.v1.KVStore/Batch", {
+        operations: keys.map((key) => ({ get: { key } })),
+        noWaiting: true,
+      });
+      const { results } = byJson.json as { results: { get: unknown }[] };
+      for (const [index, key] of keys.entries()) {
+        const { json } = await callJson(running.port, "cambium.v1.KVStore/Get", { key });
+        expect(results[index]?.get).toEqual(json);
+      }
+    },
+  );
+
+  test("that ask for different places are judged each for itself", async () => {
+    const running = await start();
+    const at = (...token: number[]) => ({ consistency: { atLeast: new Uint8Array(token) } });
+    const operations = [
+      get("k", at(1)),
+      get("k", at(9)),
+      get("k", at(1)),
+      get("k", at(9)),
+      get("k", { consistency: { atLeast: new Uint8Array([1]), linearizable: true } }),
+      get("k", { consistency: { atLeast: new Uint8Array([1]), maxStalenessMs: 5n } }),
+    ];
+    const { results } = await clientOf(running).batch({ operations, noWaiting: true });
+    expect(cases({ results })).toEqual(["get", "leftOut", "get", "leftOut", "leftOut", "get"]);
+    expect(running.replicator.confirmations.count).toBe(0);
+  });
+
+  test("and whose values are large are left out", async () => {
+    const running = await start();
+    running.store.entries.set("6b", { value: new Uint8Array(100_000), createSeq: seq(1), modSeq: seq(1) });
+    const operations = [get("k"), get("absent")];
+    expect(cases(await clientOf(running).batch({ operations, noWaiting: true }))).toEqual(["leftOut", "get"]);
+    expect(cases(await clientOf(running).batch({ operations }))).toEqual(["get", "get"]);
   });
 });
 
