@@ -1,4 +1,4 @@
-/** One job through a client library, in a process of its own: `client-process.js JOB`, the job as JSON. */
+/** A program that calls a node through a client library, in a process of its own: it takes jobs from the bench, one after the other. */
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { createClient as createCambiumClient } from "../../api/client/node.js";
@@ -71,15 +71,15 @@ async function run(job: ClientJob, measuring: () => void): Promise<ClientResult>
   };
 }
 
-/** Sent whole before the process ends. */
-function report(message: ClientReport): Promise<void> {
-  return new Promise((resolve) => process.send?.(message, undefined, undefined, () => resolve()));
+function report(message: ClientReport): void {
+  process.send?.(message);
 }
 
-try {
-  const job = JSON.parse(process.argv[2] ?? "") as ClientJob;
-  await report({ kind: "measured", result: await run(job, () => void report({ kind: "measuring" })) });
-} catch (error) {
-  await report({ kind: "failed", message: error instanceof Error ? error.message : String(error) });
-}
-process.exit();
+process.on("message", (job: ClientJob) => {
+  run(job, () => report({ kind: "measuring" })).then(
+    (result) => report({ kind: "measured", result }),
+    (error: unknown) => report({ kind: "failed", message: error instanceof Error ? error.message : String(error) }),
+  );
+});
+// The bench is gone: nobody is left to measure for.
+process.on("disconnect", () => process.exit(1));
