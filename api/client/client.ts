@@ -29,7 +29,7 @@ import {
 } from "./consistency.js";
 import { type TokenSource, tokenInterceptor } from "./credential.js";
 import { type Call, EndpointPool, type PoolCallOptions } from "./endpoint-pool.js";
-import { encodeKey, type Entry, toEntry, toUpdateEvent, type UpdatesPage } from "./message.js";
+import { checkKey, encodeKey, type Entry, toEntry, toUpdateEvent, type UpdatesPage } from "./message.js";
 import { type PromoteReceipt, toPromoteReceipt, toTransferReceipt, type TransferReceipt } from "./mastership.js";
 import {
   type BatchReceipt,
@@ -106,6 +106,11 @@ export interface ClientOptions {
    * connections to a node over HTTP/1.1; false over Node's own HTTP.
    */
   readonly sharedWatches?: boolean;
+  /**
+   * Whether calls that concern one key, and are made at the same time, travel to a node as one where they can; each is answered as
+   * if it had travelled alone. Default true.
+   */
+  readonly batch?: boolean;
   /** The first pause between two rounds; it doubles up to 2 s, and is jittered. Default 100. */
   readonly retryDelayMs?: number;
   /** How long an endpoint that did not answer is asked last. Default 5,000. */
@@ -218,9 +223,6 @@ export function createClient(options: ClientOptions): CambiumClient {
   return new CambiumClient(options);
 }
 
-/** A request larger than this goes by POST: URLs are limited, by nodes and by what stands between. */
-const GET_KEY_BYTES_MAX = 1024;
-
 interface SharedParts {
   readonly pool: EndpointPool;
   readonly token: SessionToken;
@@ -257,6 +259,7 @@ export class CambiumClient {
         transport: options.transport ?? fetchTransport,
         ...(options.token !== undefined && { interceptors: [tokenInterceptor(options.token)] }),
         readMaxBytes: this.#readMaxBytes,
+        batch: options.batch ?? true,
         readRounds: positive(options.readRounds ?? 4, "readRounds"),
         writeRounds: positive(options.writeRounds ?? 5, "writeRounds"),
         retryDelayMs: positive(options.retryDelayMs ?? 100, "retryDelayMs"),
@@ -302,10 +305,9 @@ export class CambiumClient {
 
   /** Reads one key; undefined when it is absent. */
   async get(key: string, options: ReadOptions = {}): Promise<Entry | undefined> {
-    const bytes = encodeKey(key).byteLength;
+    checkKey(key);
     const answer = await this.#read(options, (consistency) => (endpoint, call) => {
-      const store = bytes <= GET_KEY_BYTES_MAX ? endpoint.storeByGet : endpoint.store;
-      return store.get({ key, ...consistency }, call);
+      return endpoint.keys.get({ key, ...consistency }, call);
     });
     return toEntry(answer, answer);
   }
@@ -383,7 +385,7 @@ export class CambiumClient {
   async set(key: string, value: Uint8Array | string, options: SetOptions = {}): Promise<SetReceipt> {
     const request = setRequest({ ...options, key, value });
     const answer = await this.#write(options, (common) => (endpoint, call) => {
-      return endpoint.store.set({ ...request, ...common }, call);
+      return endpoint.keys.set({ ...request, ...common }, call);
     });
     return { ...toReceipt(answer), ...toPrevious(answer.previous) };
   }
@@ -392,7 +394,7 @@ export class CambiumClient {
   async delete(key: string, options: DeleteOptions = {}): Promise<DeleteReceipt> {
     const request = deleteRequest({ ...options, key });
     const answer = await this.#write(options, (common) => (endpoint, call) => {
-      return endpoint.store.delete({ ...request, ...common }, call);
+      return endpoint.keys.delete({ ...request, ...common }, call);
     });
     return { ...toReceipt(answer), existed: answer.existed, ...toPrevious(answer.previous) };
   }
@@ -417,7 +419,7 @@ export class CambiumClient {
   async touch(key: string, ttlMs: number, options: TouchOptions = {}): Promise<TouchReceipt> {
     const request = touchRequest({ ...options, key, ttlMs });
     const answer = await this.#write(options, (common) => (endpoint, call) => {
-      return endpoint.store.touch({ ...request, ...common }, call);
+      return endpoint.keys.touch({ ...request, ...common }, call);
     });
     return { ...toReceipt(answer), existed: answer.existed };
   }
@@ -429,7 +431,7 @@ export class CambiumClient {
   async increment(key: string, delta: bigint | number = 1n, options: IncrementOptions = {}): Promise<IncrementReceipt> {
     const request = incrementRequest({ ...options, key, delta });
     const answer = await this.#write(options, (common) => (endpoint, call) => {
-      return endpoint.store.increment({ ...request, ...common }, call);
+      return endpoint.keys.increment({ ...request, ...common }, call);
     });
     return { ...toReceipt(answer), value: answer.value };
   }

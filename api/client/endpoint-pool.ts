@@ -14,25 +14,37 @@ import { Log } from "../gen/cambium/v1/log_pb.js";
 import { CambiumError, detailsOf } from "./cambium-error.js";
 import { endpointUrl } from "./endpoint.js";
 import { toCambiumError } from "./error-map.js";
+import { encodeKey } from "./message.js";
+import { GatheredCalls, type KeyCalls } from "./gathered-calls.js";
 import type { NodeTransport, TransportFactory } from "./transport.js";
 
 /** The services of one node. */
 export class Endpoint {
   readonly url: string;
   readonly store: Client<typeof KVStore>;
-  /** The same by HTTP GET where the transport has it. Only for requests that fit a URL. */
-  readonly storeByGet: Client<typeof KVStore>;
+  /** Those of its calls that concern one key, gathered where that is wanted. */
+  readonly keys: KeyCalls;
   readonly records: Client<typeof Log>;
   readonly cluster: Client<typeof Cluster>;
   /** Until then, by the monotonic clock, other endpoints are asked first. */
   avoidUntilMs = 0;
   readonly #node: NodeTransport;
 
-  constructor(url: string, node: NodeTransport) {
+  constructor(
+    url: string,
+    node: NodeTransport,
+    {
+      batch,
+      readMaxBytes,
+      assertOpen,
+    }: Pick<EndpointPoolOptions, "batch" | "readMaxBytes"> & { assertOpen: () => void },
+  ) {
     this.url = url;
     this.#node = node;
-    this.store = createClient(KVStore, node.transport);
-    this.storeByGet = node.getTransport ? createClient(KVStore, node.getTransport) : this.store;
+    const { transport } = node;
+    this.store = createClient(KVStore, transport);
+    const alone = callsAlone(this.store, node.getTransport ? createClient(KVStore, node.getTransport) : this.store);
+    this.keys = batch && node.isBinary ? new GatheredCalls({ transport, alone, readMaxBytes, assertOpen }) : alone;
     this.records = createClient(Log, node.transport);
     this.cluster = createClient(Cluster, node.transport);
   }
@@ -40,6 +52,23 @@ export class Endpoint {
   close(): void {
     this.#node.close?.();
   }
+}
+
+/** A request larger than this goes by POST: URLs are limited, by nodes and by what stands between. */
+const GET_KEY_BYTES_MAX = 1024;
+
+function callsAlone(store: Client<typeof KVStore>, storeByGet: Client<typeof KVStore>): KeyCalls {
+  return {
+    get: (request, options) => (fitsUrl(request.key ?? "") ? storeByGet : store).get(request, options),
+    set: (request, options) => store.set(request, options),
+    delete: (request, options) => store.delete(request, options),
+    touch: (request, options) => store.touch(request, options),
+    increment: (request, options) => store.increment(request, options),
+  };
+}
+
+function fitsUrl(key: string): boolean {
+  return 3 * key.length <= GET_KEY_BYTES_MAX || encodeKey(key).byteLength <= GET_KEY_BYTES_MAX;
 }
 
 export type Call<T> = (endpoint: Endpoint, options: CallOptions) => Promise<T>;
@@ -77,6 +106,8 @@ export interface EndpointPoolOptions {
   readonly endpoints: readonly string[];
   readonly transport: TransportFactory;
   readonly readMaxBytes: number;
+  /** Whether the calls of a tick travel together. */
+  readonly batch: boolean;
   readonly interceptors?: Interceptor[];
   /** Rounds over all endpoints that a read makes at most. */
   readonly readRounds: number;
@@ -397,8 +428,9 @@ export class EndpointPool {
   }
 
   #open(url: string): Endpoint {
-    const { transport, readMaxBytes, interceptors } = this.#options;
-    return new Endpoint(url, transport(url, { readMaxBytes, ...(interceptors && { interceptors }) }));
+    const { transport, readMaxBytes, interceptors, batch } = this.#options;
+    const node = transport(url, { readMaxBytes, ...(interceptors && { interceptors }) });
+    return new Endpoint(url, node, { batch, readMaxBytes, assertOpen: () => this.#assertOpen() });
   }
 
   #delayMs(round: number): number {

@@ -1,6 +1,7 @@
 /** What is read through the client, in plain types, and its translation from the messages of the wire. */
 import { type Event, EventType, type GetResponse } from "../gen/cambium/v1/kvstore_pb.js";
 import { CambiumError } from "./cambium-error.js";
+import type { TokenedAnswer } from "./consistency.js";
 import { fromWire, type Position, toPosition } from "./wire.js";
 
 /** A key that exists. */
@@ -53,20 +54,24 @@ export interface UpdatesPage {
   readonly position: Position;
 }
 
-/** The bytes of a key. A lone surrogate has none: TextEncoder would quietly make another key of it. */
+/** A lone surrogate has no bytes: TextEncoder would quietly make another key of it. */
+export function checkKey(key: string): void {
+  if (!/\p{Surrogate}/u.test(key)) return;
+  throw new CambiumError(
+    "invalid_argument",
+    `the key ${JSON.stringify(key)} holds a lone surrogate, so it is no UTF-8`,
+  );
+}
+
+/** The bytes of a key. */
 export function encodeKey(key: string): Uint8Array {
-  if (/\p{Surrogate}/u.test(key)) {
-    throw new CambiumError(
-      "invalid_argument",
-      `the key ${JSON.stringify(key)} holds a lone surrogate, so it is no UTF-8`,
-    );
-  }
+  checkKey(key);
   return new TextEncoder().encode(key);
 }
 
 export function toEntry(
   entry: Pick<GetResponse, "exists" | "value" | "createSeq" | "modSeq" | "ttlMs">,
-  read: Pick<GetResponse, "position" | "token"> & { readonly stalenessMs?: bigint | undefined },
+  read: TokenedAnswer & { readonly stalenessMs?: bigint | undefined },
 ): Entry | undefined {
   if (!entry.exists) return undefined;
   return {

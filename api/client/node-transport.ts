@@ -1,9 +1,11 @@
 /** Connect over Node's own `http` and `http2`. */
 import http from "node:http";
 import https from "node:https";
+import { createTransport } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { Http2Session } from "./http2-session.js";
 import type { NodeTransport, TransportFactory } from "./transport.js";
+import { wholeRequests } from "./whole-requests.js";
 
 export interface NodeTransportOptions {
   /**
@@ -20,6 +22,8 @@ export interface NodeTransportOptions {
   readonly key?: string | undefined;
 }
 
+/** As the library has it: nodes say themselves what is too large. */
+const WRITE_BYTES_MAX = 2 ** 32 - 1;
 /** Below the 5 s after which Node's servers close an idle connection: a write sent into the closing is an unknown outcome. */
 const IDLE_CONNECTION_MS = 4_000;
 
@@ -38,6 +42,7 @@ export function nodeTransport(options: NodeTransportOptions = {}): TransportFact
       const session = new Http2Session(baseUrl, tls);
       return {
         transport: createConnectTransport({ ...common, httpVersion, sessionManager: session }),
+        isBinary: true,
         close: () => session.abort(),
       };
     }
@@ -46,11 +51,19 @@ export function nodeTransport(options: NodeTransportOptions = {}): TransportFact
       return baseUrl.startsWith("https:") ? new https.Agent({ ...keep, ...tls }) : new http.Agent(keep);
     };
     const [agent, streamAgent] = [agentOf(connectionsMax), agentOf(Infinity)];
-    const calls = createConnectTransport({ ...common, httpVersion, nodeOptions: { agent } });
+    const calls = createTransport({
+      ...common,
+      httpClient: wholeRequests({ baseUrl, agent, readMaxBytes }),
+      useBinaryFormat: true,
+      sendCompression: null,
+      compressMinBytes: 0,
+      writeMaxBytes: WRITE_BYTES_MAX,
+    });
     // A stream that stays open, such as a watch, keeps its connection: calls would wait for it without end.
     const streams = createConnectTransport({ ...common, httpVersion, nodeOptions: { agent: streamAgent } });
     return {
       transport: { unary: (...call) => calls.unary(...call), stream: (...call) => streams.stream(...call) },
+      isBinary: true,
       close: () => {
         agent.destroy();
         streamAgent.destroy();

@@ -10,6 +10,8 @@ export interface NodeTransport {
   readonly transport: Transport;
   /** The same node by HTTP GET for methods without side effects; absent where GET has no use. */
   readonly getTransport?: Transport | undefined;
+  /** Whether messages travel as protobuf's bytes, as those of calls that are gathered must; absent: calls are not gathered. */
+  readonly isBinary?: boolean;
   /** Gives back connections; calls in flight fail. */
   close?(): void;
 }
@@ -30,6 +32,7 @@ export function fetchTransport(baseUrl: string, { readMaxBytes, interceptors = [
   return {
     transport: createConnectTransport(options),
     getTransport: createConnectTransport({ ...options, useHttpGet: true }),
+    isBinary: true,
   };
 }
 

@@ -35,6 +35,8 @@ export class WriteNumbers {
   #clientId: string | undefined;
   #next: number;
   readonly #unanswered = new Set<number>();
+  /** None that is unanswered is below it. */
+  #floor: number;
   /** Writes that wait for room, in their order. */
   readonly #waiting = new Set<() => void>();
 
@@ -42,6 +44,7 @@ export class WriteNumbers {
   constructor(identity?: RetryIdentity) {
     this.#clientId = identity?.clientId;
     this.#next = identity?.nextSeq ?? 1;
+    this.#floor = this.#next;
     if (!identity) return;
     const bytes = new TextEncoder().encode(identity.clientId).byteLength;
     if (bytes === 0 || bytes > CLIENT_ID_BYTES_MAX || /\p{Surrogate}/u.test(identity.clientId)) {
@@ -72,6 +75,7 @@ export class WriteNumbers {
       throw new CambiumError("invalid_argument", `a write with clientSeq ${clientSeq} is under way already`);
     }
     this.#unanswered.add(clientSeq);
+    this.#floor = Math.min(this.#floor, clientSeq);
     this.#next = Math.max(this.#next, clientSeq + 1);
     return clientSeq;
   }
@@ -81,7 +85,10 @@ export class WriteNumbers {
   }
 
   #isFull(): boolean {
-    return this.#unanswered.size > 0 && this.#next - Math.min(...this.#unanswered) >= REMEMBERED_WRITES;
+    if (this.#next - this.#floor < REMEMBERED_WRITES) return false;
+    // Looked for only now and then: with every write it would cost more than the write.
+    this.#floor = Math.min(this.#next, ...this.#unanswered);
+    return this.#next - this.#floor >= REMEMBERED_WRITES;
   }
 
   /** Gives those that wait their numbers, as long as there is room. */

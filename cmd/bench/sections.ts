@@ -1,4 +1,5 @@
 /** All that the bench measures, in the order of a run. One more is a module with a `defineSection`, and its name in the list below. */
+import { client } from "./client.js";
 import { durable } from "./durable.js";
 import { engine } from "./engine.js";
 import { recovery } from "./recovery.js";
@@ -17,6 +18,7 @@ export const sections: readonly Section[] = [
   recovery,
   snapshot,
   replication,
+  client,
   watchers,
   connections,
   growth,

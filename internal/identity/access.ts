@@ -80,8 +80,15 @@ export class Access {
     if (audience === undefined) throw new IdentityError("not_allowed", `nobody may call ${method}`);
     if (audience === "anyone") return nobody;
     const identity = this.#identify(caller);
-    if (identity.roles.some((role) => audience.includes(role))) return identity;
+    if (mayCall(identity, audience)) return identity;
     throw this.#refusal(method, audience, identity, caller);
+  }
+
+  /** For what would be a call of a method, and came within one of another: returns when the identity may make it, else throws. */
+  checkRole(method: string, identity: Identity): void {
+    const audience = this.#options.audiences.get(method);
+    if (audience === undefined) throw new IdentityError("not_allowed", `nobody may call ${method}`);
+    if (!mayCall(identity, audience)) throw wrongRole(method, audience, identity);
   }
 
   /** Returns when the identity may call the method for these keys, else throws an `IdentityError`. */
@@ -158,13 +165,21 @@ export class Access {
         `${method} needs an identity that this node knows; send a token, as in "authorization: Bearer cambium_…"${caller.certificateNames ? " (the certificate of the connection has no name in server.identity_file)" : ""}`,
       );
     }
-    const roles = audience === "anyone" ? "" : audience.join(" or ");
-    return new IdentityError(
-      "not_allowed",
-      `the identity ${identity.name} has the role ${identity.roles.join(", ")}, and ${method} is for ${roles}`,
-      identity.name,
-    );
+    return wrongRole(method, audience, identity);
   }
+}
+
+function mayCall({ roles }: Identity, audience: Audience): boolean {
+  return audience === "anyone" || roles.some((role) => audience.includes(role));
+}
+
+function wrongRole(method: string, audience: Audience, { name, roles }: Identity): IdentityError {
+  const wanted = audience === "anyone" ? "" : audience.join(" or ");
+  return new IdentityError(
+    "not_allowed",
+    `the identity ${name} has the role ${roles.join(", ")}, and ${method} is for ${wanted}`,
+    name,
+  );
 }
 
 function ofAuthorization(authorization: string, identities: Identities): Identity {

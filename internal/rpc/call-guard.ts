@@ -45,7 +45,7 @@ export function callGuard({
       const rule = methodTable.get(method);
       if (!identity || !rule) throw new IdentityError("not_allowed", `nobody may call ${method}`);
       const check = (message: Message): void => {
-        if (identity.prefixes) access.checkKeys(method, identity, rule.reach(message));
+        if (identity.prefixes && !rule.isJudgedByOperation) access.checkKeys(method, identity, rule.reach(message));
       };
       if (!request.stream) check(request.message);
       const frames = request.contextValues.get(framesKey);

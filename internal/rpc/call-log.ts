@@ -232,7 +232,7 @@ class MethodLog {
 }
 
 /** As Connect writes it: `resource_exhausted`. */
-function codeName(outcome: Outcome): string {
+export function codeName(outcome: Outcome): string {
   if (outcome === 0) return "ok";
   return (Code[outcome] ?? "Unknown").replace(/(?<=[a-z])[A-Z]/g, "_$&").toLowerCase();
 }

@@ -11,6 +11,7 @@ import {
   type KVStore,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { fromWire64, seq, toWire64 } from "../base/position.js";
+import { type BatchHandlerOptions, batchHandlers } from "./batch-handlers.js";
 import { bytesOfEvent, eventToWire, positionToWire, stalenessToWire } from "./convert.js";
 import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, entryToWire } from "./entries.js";
 import { checkedFilter } from "./key-range.js";
@@ -31,7 +32,7 @@ import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
 
 type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
-export interface KvOptions extends ScanHandlerOptions, WriteHandlerOptions, WatchHandlerOptions {
+export interface KvOptions extends ScanHandlerOptions, BatchHandlerOptions, WatchHandlerOptions {
   readonly store: Pick<RpcStore, "readPoint" | "get" | "updates" | "history"> &
     ScanHandlerOptions["store"] &
     WriteHandlerOptions["store"];
@@ -40,14 +41,15 @@ export interface KvOptions extends ScanHandlerOptions, WriteHandlerOptions, Watc
 export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
   const { store, limits, reads, large } = options;
   const bytesAt = (key: Uint8Array): number => store.get(key)?.value.byteLength ?? 0;
+  const getOne: ServiceImpl<typeof KVStore>["get"] = (request, context) => {
+    const key = checkedKey(request.key, "key", limits);
+    const wait = reads.admit(request.consistency, context.signal);
+    const read = (): GetResponse | Promise<GetResponse> =>
+      large.give(bytesAt(key), request, context, () => get(key, context, options));
+    return wait ? wait.then(read) : read();
+  };
   return {
-    get(request, context) {
-      const key = checkedKey(request.key, "key", limits);
-      const wait = reads.admit(request.consistency, context.signal);
-      const read = (): GetResponse | Promise<GetResponse> =>
-        large.give(bytesAt(key), request, context, () => get(key, context, options));
-      return wait ? wait.then(read) : read();
-    },
+    get: getOne,
 
     batchGet(request, context) {
       checkCount(request.keys.length, "keys");
@@ -63,6 +65,8 @@ export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
     ...scanHandlers(options),
 
     ...writeHandlers(options),
+
+    ...batchHandlers(options, getOne),
 
     ...watchHandlers(options),
 

@@ -37,6 +37,7 @@ const expected: Readonly<Record<string, string>> = {
   "cambium.v1.KVStore/Set": "wap",
   "cambium.v1.KVStore/Delete": "wap",
   "cambium.v1.KVStore/Write": "wap",
+  "cambium.v1.KVStore/Batch": "rwap",
   "cambium.v1.KVStore/DeleteRange": "wap",
   "cambium.v1.KVStore/Touch": "wap",
   "cambium.v1.KVStore/Increment": "wap",
@@ -125,6 +126,7 @@ describe("a request", () => {
       ],
     };
     expect(reachOf(kv.txn, txn)).toEqual([a, b, c, d]);
+    expect(reachOf(kv.batch, { operations: [...txn.then, ...txn.else] })).toEqual([b, c, d]);
     expect(reachOf(kv.touch, { key: "a" })).toEqual([a]);
     expect(reachOf(kv.increment, { key: "a" })).toEqual([a]);
     const range = { kind: "range", start: "a", end: "b" };

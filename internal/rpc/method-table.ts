@@ -21,12 +21,16 @@ export interface MethodRule {
   readonly audience: Audience;
   /** What a message of a request is about. */
   readonly reach: (message: Message) => KeyReach;
+  /** Its handler holds each operation to the rule of the operation's own method, and to its own keys: one that is refused refuses no other. */
+  readonly isJudgedByOperation?: true;
 }
 
 const reads: readonly Role[] = ["reader", "writer", "admin"];
 const writes: readonly Role[] = ["writer", "admin"];
 /** A replica passes them on to its master, after it has asked who calls. */
 const forwardedWrites: readonly Role[] = [...writes, "peer"];
+/** Of all operations that may be in it. */
+const batches: readonly Role[] = [...reads, "peer"];
 const operates: readonly Role[] = ["admin"];
 const peers: readonly Role[] = ["peer"];
 
@@ -42,6 +46,10 @@ const rules: readonly MethodRule[] = [
   rule(KVStore.method.set, forwardedWrites, ({ key }) => [keyPart(key)]),
   rule(KVStore.method.delete, forwardedWrites, ({ key }) => [keyPart(key)]),
   rule(KVStore.method.write, forwardedWrites, ({ operations }) => unite(operations.map(operationReach))),
+  {
+    ...rule(KVStore.method.batch, batches, ({ operations }) => unite(operations.map(operationReach))),
+    isJudgedByOperation: true,
+  },
   rule(KVStore.method.deleteRange, forwardedWrites, rangeReach),
   rule(KVStore.method.touch, forwardedWrites, ({ key }) => [keyPart(key)]),
   rule(KVStore.method.increment, forwardedWrites, ({ key }) => [keyPart(key)]),

@@ -58,6 +58,7 @@ import { Readiness } from "./readiness.js";
 import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
+import { BatchCounts } from "./batch-counts.js";
 import { answerBrokenRequest, refuseTunnel } from "./broken-request.js";
 import { ScanEncoder } from "./scan-encoder.js";
 import { SlowCalls } from "./slow-calls.js";
@@ -217,7 +218,7 @@ export class RpcServer {
       hasPeerListener: options.peerListener !== undefined,
     });
     const slowCalls = new SlowCalls(options.slowThresholdMs);
-    const router = this.#createRouter(access, errors, slowCalls);
+    const router = this.#createRouter(access, errors, slowCalls, new BatchCounts(registry));
     this.#calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
@@ -479,7 +480,7 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls): ConnectRouter {
+  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls, batchCounts: BatchCounts): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
     const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
@@ -506,9 +507,10 @@ export class RpcServer {
     const encoder = new WatchEncoder({ jsonBytes, jsonOptions });
     const scanEncoder = new ScanEncoder({ jsonBytes, jsonOptions });
     const rooms = { store, replicator, watches };
+    const guarding = { access, errors, clock, batchCounts };
     router.service(
       KVStore,
-      kvHandlers({ ...rooms, limits, reads, large, writes, forwarder, encoder, scanEncoder, errors }),
+      kvHandlers({ ...rooms, ...guarding, limits, reads, large, writes, forwarder, encoder, scanEncoder }),
     );
     router.service(Log, logHandlers({ store: records, limits, reads, large, writes, forwarder }));
     router.service(

@@ -129,7 +129,8 @@ function bytesOf(value: unknown): number {
   return Object.values(value).reduce<number>((sum, part) => sum + bytesOf(part), 0);
 }
 
-function isNotMaster(error: unknown): boolean {
+/** Whether a write was refused by a node that is not the master, without a change. */
+export function isNotMaster(error: unknown): boolean {
   return (error instanceof StoreError || error instanceof ReplicationError) && error.code === "not_master";
 }
 

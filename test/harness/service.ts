@@ -11,10 +11,12 @@ import type { FakeClock } from "../../internal/base/clock.js";
 import { silentLogger } from "../../internal/base/logger.js";
 import { SlabEngine } from "../../internal/engine/slab-engine.js";
 import { Access } from "../../internal/identity/access.js";
+import { Registry } from "../../internal/metrics/registry.js";
 import { ReadGate } from "../../internal/replication/read-gate.js";
 import { Replicator } from "../../internal/replication/replicator.js";
 import { MemoryNetwork } from "../../internal/replication/testing/memory-network.js";
 import { AcknowledgedWrites } from "../../internal/rpc/acknowledged.js";
+import { BatchCounts } from "../../internal/rpc/batch-counts.js";
 import { identityKey } from "../../internal/rpc/adapter.js";
 import { callGuard } from "../../internal/rpc/call-guard.js";
 import { methodName } from "../../internal/rpc/method-name.js";
@@ -72,6 +74,7 @@ export class Service {
         unary: async (...call) => running().unary(...call),
         stream: async (...call) => running().stream(...call),
       },
+      isBinary: true,
     };
   };
 
@@ -147,8 +150,12 @@ export class Service {
     const gate = new ReadGate({ store, replicator, clock, maxWaitMs: 5000 });
     const reads = new FreshReads({ store, replicator, gate });
     const turns = new Turns(UNREAD_BYTES_MAX);
+    const access = new Access({ audiences, protectedMode: false });
     const handlers = kvHandlers({
       store,
+      clock,
+      access,
+      batchCounts: new BatchCounts(new Registry()),
       replicator,
       watches,
       limits: LIMITS,
@@ -160,7 +167,6 @@ export class Service {
       scanEncoder: new ScanEncoder(encoding),
       errors,
     });
-    const access = new Access({ audiences, protectedMode: false });
     // The adapter does it where there is a socket.
     const admit: Interceptor = (next) => (request) => {
       const here = { address: "127.0.0.1", authorization: undefined };

@@ -76,6 +76,15 @@ test("the client of this repository works in a page, and finds the master", asyn
   expect(await inPage(page, "roundTripOfClient", endpoints, "page client")).toMatchObject({ value: "from a page" });
 });
 
+test("calls that a page makes at once travel together, and each ends for itself", async () => {
+  const page = await openPage();
+  expect(await inPage(page, "callsAtOnce", [cluster.master.address])).toEqual({
+    sums: Array.from({ length: 60 }, (_, i) => i + 1),
+    outcomes: ["60", "canceled", "invalid_argument", undefined],
+    batches: 2,
+  });
+});
+
 test("a page produces records, and follows the record log from another node", async () => {
   const page = await openPage();
   const endpoints = [cluster.replicas[0]!.address, cluster.master.address];

@@ -209,10 +209,21 @@ class Trial {
         return { request, error: error as CambiumError };
       }
     });
-    await this.#explain(await this.#settled(Promise.all(calls)));
+    const made = await this.#settled(Promise.all(calls));
+    await this.#explain(made);
+    this.#expectInOrder(made);
     for (const [clientSeq, { answer }] of this.#written) {
       if (clientSeq >= this.#nextClientSeq - given.length && this.#oracle.isMaker(answer)) this.#remember(clientSeq);
     }
+  }
+
+  /** Writes of one key each that were made at once went together, and into the log in their order. */
+  #expectInOrder(calls: readonly Call[]): void {
+    const seqs = calls.flatMap(({ request, answer }) => {
+      if (!answer || request.kind !== "one" || !this.#oracle.isMaker(answer)) return [];
+      return "wantPrevious" in request.operation ? [] : [answer.seq];
+    });
+    expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
   }
 
   #remember(clientSeq: number): void {
@@ -287,8 +298,10 @@ class Trial {
         ttlMs,
       })),
     ).toEqual(KEYS.flatMap((key) => shown.filter((entry) => entry.key === key)));
-    for (const key of KEYS.slice(0, pageSize)) {
-      const entry = await this.#settled(client.get(key));
+    const keys = KEYS.slice(0, pageSize);
+    const entries = await this.#settled(Promise.all(keys.map((key) => client.get(key))));
+    for (const [index, key] of keys.entries()) {
+      const entry = entries[index];
       const expected = shown.find((each) => each.key === key);
       const got = entry && { ...entry, key, value: text(entry.value) };
       if (expected) expect(got).toMatchObject(JSON.parse(JSON.stringify(expected)) as object);

@@ -4,9 +4,10 @@
  */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { codeToString } from "@connectrpc/connect/protocol-connect";
 import {
   Cluster,
   EvictionPolicy,
@@ -16,7 +17,14 @@ import {
   NodeRole,
   type SlowLogResponseSchema,
 } from "../../gen/cambium/v1/cluster_pb.js";
-import { EventType, KVStore, type TxnOperation } from "../../gen/cambium/v1/kvstore_pb.js";
+import {
+  type BatchRequest,
+  type BatchResponseSchema,
+  type BatchResultSchema,
+  EventType,
+  KVStore,
+  type TxnOperation,
+} from "../../gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../gen/cambium/v1/log_pb.js";
 import {
   type Acknowledge,
@@ -232,6 +240,12 @@ export class FakeNode {
   masterHint: string | undefined;
   /** Requests that were taken, in order, with the HTTP method. */
   readonly requests: { readonly method: FakeMethod; readonly http: string }[] = [];
+  /** Whether it has the method Batch, when it begins to listen. */
+  knowsBatches = true;
+  /** How many operations the batches had that were taken, in order; the operations are among the requests too. */
+  readonly batches: number[] = [];
+  /** Called before each batch: it may throw, or wait. */
+  beforeBatch: (signal: AbortSignal) => void | Promise<void> = () => {};
   /** What the reads that were taken asked for, in order. */
   readonly consistencies: (Consistency | undefined)[] = [];
   /** When the writes that were taken were to be answered, in order. */
@@ -339,7 +353,7 @@ export class FakeNode {
       await this.afterWrite(context.signal);
       return answer;
     };
-    router.service(KVStore, {
+    const kv: Omit<ServiceImpl<typeof KVStore>, "batch" | "scanStream"> = {
       get: async (request, context) => {
         await read("get", request, context);
         return { ...this.#answer(cluster.stateAt(this.#applied).get(request.key)), ...receipt() };
@@ -443,7 +457,12 @@ export class FakeNode {
         }
         return this.#updates(after, request.limit || 1000, request);
       },
-    });
+    };
+    // A node that is older has no such method.
+    router.service(
+      KVStore,
+      this.knowsBatches ? { ...kv, batch: (request, context) => this.#batch(kv, request, context) } : kv,
+    );
     const records = (): FakeRecordLog => this.ownRecords ?? cluster.records;
     router.service(Log, {
       produce: (request, context) =>
@@ -578,6 +597,38 @@ export class FakeNode {
       backup: (_, context) => this.#backup(() => enter("backup", context)),
     });
   };
+
+  /** Each operation as a call of its own. Of a real node's reasons to leave one out there is `max_bytes` here. */
+  async #batch(
+    kv: Omit<ServiceImpl<typeof KVStore>, "batch" | "scanStream">,
+    { operations, maxBytes }: BatchRequest,
+    context: HandlerContext,
+  ): Promise<MessageInitShape<typeof BatchResponseSchema>> {
+    this.batches.push(operations.length);
+    await this.beforeBatch(context.signal);
+    let left = maxBytes || this.#cluster.limits.messageBytesMax;
+    const results = operations.map(async ({ operation }): Promise<MessageInitShape<typeof BatchResultSchema>> => {
+      try {
+        if (operation.case === undefined) throw new ConnectError("it is empty", Code.InvalidArgument);
+        const { case: kind, value } = operation;
+        const answer = (await kv[kind](value as never, context)) as { readonly value?: unknown };
+        if (answer.value instanceof Uint8Array && answer.value.byteLength > left) {
+          return { result: { case: "leftOut", value: true } };
+        }
+        if (answer.value instanceof Uint8Array) left -= answer.value.byteLength;
+        return { result: { case: kind, value: answer } as MessageInitShape<typeof BatchResultSchema>["result"] & {} };
+      } catch (error) {
+        const { code, rawMessage: message, details } = ConnectError.from(error);
+        const shown = details.map((detail) =>
+          "desc" in detail
+            ? { type: detail.desc.typeName, value: toBinary(detail.desc, create(detail.desc, detail.value)) }
+            : { type: detail.type, value: new Uint8Array(detail.value) },
+        );
+        return { result: { case: "error", value: { code: codeToString(code), message, details: shown } } };
+      }
+    });
+    return { results: await Promise.all(results) };
+  }
 
   async *#backup(enter: () => Promise<void>) {
     await enter();

@@ -54,6 +54,27 @@ const page = {
     return { seq: receipt.position.seq, value: entry && text(entry.value) };
   },
 
+  /** Calls that are made at once, one of which is aborted and one refused; and the requests that the browser made for them. */
+  async callsAtOnce(endpoints: string[]) {
+    const client = createClient({ endpoints });
+    const counts = Array.from({ length: 60 }, () => client.increment("at-once"));
+    const sums = (await Promise.all(counts)).map(({ value }) => Number(value));
+    const abort = new AbortController();
+    const reads = Promise.allSettled([
+      client.getText("at-once"),
+      client.get("at-once", abort),
+      client.get(""),
+      client.get("at-once/absent"),
+    ]);
+    abort.abort();
+    const outcomes = (await reads).map((outcome) =>
+      outcome.status === "fulfilled" ? outcome.value : (outcome.reason as { code: string }).code,
+    );
+    client.close();
+    const requests = performance.getEntriesByType("resource").map(({ name }) => name.split("/").at(-1));
+    return { sums, outcomes, batches: requests.filter((name) => name === "Batch").length };
+  },
+
   /** Produces records one by one, each after the one before has come through a stream that follows the record log. */
   async followOfClient(endpoints: string[], records: string[]) {
     const client = createClient({ endpoints });

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cambium/v1/kvstore.proto.
  */
 export const file_cambium_v1_kvstore: GenFile = /*@__PURE__*/
-  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiRwoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5ItQBCgtHZXRSZXNwb25zZRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhIKCmNyZWF0ZV9zZXEYBCABKAQSDwoHbW9kX3NlcRgFIAEoBBITCgZ0dGxfbXMYBiABKARIAIgBARIZCgxzdGFsZW5lc3NfbXMYByABKARIAYgBARINCgV0b2tlbhgIIAEoDEIJCgdfdHRsX21zQg8KDV9zdGFsZW5lc3NfbXMiTQoPQmF0Y2hHZXRSZXF1ZXN0EgwKBGtleXMYASADKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5IqEBChBCYXRjaEdldFJlc3BvbnNlEioKB2VudHJpZXMYASADKAsyGS5jYW1iaXVtLnYxLkJhdGNoR2V0RW50cnkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgDIAEoBEgAiAEBEg0KBXRva2VuGAQgASgMQg8KDV9zdGFsZW5lc3NfbXMicwoNQmF0Y2hHZXRFbnRyeRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBQgkKB190dGxfbXMi1QEKC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhEKCW1heF9ieXRlcxgHIAEoDRISCgpwYWdlX3Rva2VuGAggASgMEiwKC2NvbnNpc3RlbmN5GAkgASgLMhcuY2FtYml1bS52MS5Db25zaXN0ZW5jeRIPCgdyZXZlcnNlGAogASgIEhIKCmNvdW50X29ubHkYCyABKAgi0AEKDFNjYW5SZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUuY2FtYml1bS52MS5TY2FuRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgMEiYKCHBvc2l0aW9uGAMgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYBCABKARIAIgBARINCgV0b2tlbhgFIAEoDBISCgVjb3VudBgGIAEoBEgBiAEBQg8KDV9zdGFsZW5lc3NfbXNCCAoGX2NvdW50IjoKEVNjYW5TdHJlYW1SZXF1ZXN0EiUKBHNjYW4YASABKAsyFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0IjwKElNjYW5TdHJlYW1SZXNwb25zZRImCgRwYWdlGAEgASgLMhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMi+wEKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEg4KBnR0bF9tcxgDIAEoBBIsCgthY2tub3dsZWRnZRgEIAEoDjIXLmNhbWJpdW0udjEuQWNrbm93bGVkZ2USEAoIa2VlcF90dGwYBSABKAgSEQoJaWZfYWJzZW50GAYgASgIEhMKBmlmX3NlcRgHIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAggASgMEhUKDXdhbnRfcHJldmlvdXMYCSABKAgSEQoJY2xpZW50X2lkGAogASgJEhIKCmNsaWVudF9zZXEYCyABKARCCQoHX2lmX3NlcSJ+CgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwSJgoIcHJldmlvdXMYAyABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAQgASgIIj4KCFByZXZpb3VzEg0KBXZhbHVlGAEgASgMEhIKCmNyZWF0ZV9zZXEYAiABKAQSDwoHbW9kX3NlcRgDIAEoBCK6AQoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkSLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhMKBmlmX3NlcRgDIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAQgASgMEhUKDXdhbnRfcHJldmlvdXMYBSABKAgSEQoJY2xpZW50X2lkGAYgASgJEhIKCmNsaWVudF9zZXEYByABKARCCQoHX2lmX3NlcSKSAQoORGVsZXRlUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSJgoIcHJldmlvdXMYBCABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAUgASgIIqIBChJEZWxldGVSYW5nZVJlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBXN0YXJ0GAIgASgJEgsKA2VuZBgDIAEoCRILCgNhbGwYBCABKAgSLAoLYWNrbm93bGVkZ2UYBSABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgGIAEoCRISCgpjbGllbnRfc2VxGAcgASgEIoABChNEZWxldGVSYW5nZVJlc3BvbnNlEhQKB2RlbGV0ZWQYASABKARIAIgBARImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAhCCgoIX2RlbGV0ZWQisgEKDFRvdWNoUmVxdWVzdBILCgNrZXkYASABKAkSDgoGdHRsX21zGAIgASgEEiwKC2Fja25vd2xlZGdlGAMgASgOMhcuY2FtYml1bS52MS5BY2tub3dsZWRnZRITCgZpZl9zZXEYBCABKARIAIgBARIQCghpZl90b2tlbhgFIAEoDBIRCgljbGllbnRfaWQYBiABKAkSEgoKY2xpZW50X3NlcRgHIAEoBEIJCgdfaWZfc2VxImkKDVRvdWNoUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAgi5wEKEEluY3JlbWVudFJlcXVlc3QSCwoDa2V5GAEgASgJEhIKBWRlbHRhGAIgASgDSACIAQESDwoHaW5pdGlhbBgDIAEoAxIQCgNtaW4YBCABKANIAYgBARIQCgNtYXgYBSABKANIAogBARIOCgZ0dGxfbXMYBiABKAQSLAoLYWNrbm93bGVkZ2UYByABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgIIAEoCRISCgpjbGllbnRfc2VxGAkgASgEQggKBl9kZWx0YUIGCgRfbWluQgYKBF9tYXgiawoRSW5jcmVtZW50UmVzcG9uc2USDQoFdmFsdWUYASABKAMSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMEhAKCHJlcGVhdGVkGAQgASgIItgBCgpUeG5SZXF1ZXN0EiUKCGNvbXBhcmVzGAEgAygLMhMuY2FtYml1bS52MS5Db21wYXJlEiYKBHRoZW4YAiADKAsyGC5jYW1iaXVtLnYxLlR4bk9wZXJhdGlvbhImCgRlbHNlGAMgAygLMhguY2FtYml1bS52MS5UeG5PcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYBCABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgFIAEoCRISCgpjbGllbnRfc2VxGAYgASgEIpgBCgdDb21wYXJlEgsKA2tleRgBIAEoCRIqCgpjb21wYXJpc29uGAIgASgOMhYuY2FtYml1bS52MS5Db21wYXJpc29uEhEKB21vZF9zZXEYAyABKARIABIUCgpjcmVhdGVfc2VxGAQgASgESAASEAoGZXhpc3RzGAUgASgISAASDwoFdmFsdWUYBiABKAxIAEIICgZ0YXJnZXQi9AEKDFR4bk9wZXJhdGlvbhIlCgNnZXQYASABKAsyFi5jYW1iaXVtLnYxLkdldFJlcXVlc3RIABIlCgNzZXQYAiABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAyABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgEIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAUgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIqoBCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSFwoPZmFpbGVkX2NvbXBhcmVzGAIgAygNEiYKB3Jlc3VsdHMYAyADKAsyFS5jYW1iaXVtLnYxLlR4blJlc3VsdBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YBSABKAwSEAoIcmVwZWF0ZWQYBiABKAgiegoJVHhuUmVzdWx0EigKA2dldBgBIAEoCzIZLmNhbWJpdW0udjEuQmF0Y2hHZXRFbnRyeUgAEigKBXdyaXRlGAIgASgLMhcuY2FtYml1bS52MS5Xcml0ZVJlc3VsdEgAEg8KBXZhbHVlGAMgASgDSABCCAoGcmVzdWx0IpMBCgxXcml0ZVJlcXVlc3QSLgoKb3BlcmF0aW9ucxgBIAMoCzIaLmNhbWJpdW0udjEuV3JpdGVPcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgDIAEoCRISCgpjbGllbnRfc2VxGAQgASgEIs8BCg5Xcml0ZU9wZXJhdGlvbhIlCgNzZXQYASABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAiABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgDIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAQgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIoIBCg1Xcml0ZVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLldyaXRlUmVzdWx0EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDBIQCghyZXBlYXRlZBgEIAEoCCJkCgtXcml0ZVJlc3VsdBIPCgdleGlzdGVkGAEgASgIEiYKCHByZXZpb3VzGAIgASgLMhQuY2FtYml1bS52MS5QcmV2aW91cxISCgV2YWx1ZRgDIAEoA0gAiAEBQggKBl92YWx1ZSKnAQoRR2V0VXBkYXRlc1JlcXVlc3QSDQoFYWZ0ZXIYASABKAQSDQoFbGltaXQYAiABKA0SDwoHd2FpdF9tcxgDIAEoDRITCgthZnRlcl90b2tlbhgEIAEoDBILCgNrZXkYBSABKAkSDgoGcHJlZml4GAYgASgJEg0KBXN0YXJ0GAcgASgJEgsKA2VuZBgIIAEoCRIVCg13YW50X3ByZXZpb3VzGAkgASgIIoEBChJHZXRVcGRhdGVzUmVzcG9uc2USIQoGZXZlbnRzGAEgAygLMhEuY2FtYml1bS52MS5FdmVudBIMCgRuZXh0GAIgASgEEhIKCm5leHRfdG9rZW4YAyABKAwSJgoIcG9zaXRpb24YBCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uIocCCgVFdmVudBIjCgR0eXBlGAEgASgOMhUuY2FtYml1bS52MS5FdmVudFR5cGUSCwoDa2V5GAIgASgJEg0KBXZhbHVlGAMgASgMEiYKCHBvc2l0aW9uGAQgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIUCgx0aW1lc3RhbXBfbXMYBSABKAQSGgoNZXhwaXJlc19hdF9tcxgGIAEoBEgAiAEBEhEKCXJhbmdlX2VuZBgHIAEoCRIVCghwcmV2aW91cxgIIAEoDEgBiAEBEhoKEnByZXZpb3VzX2NvbXBhY3RlZBgJIAEoCEIQCg5fZXhwaXJlc19hdF9tc0ILCglfcHJldmlvdXMipAEKDFdhdGNoUmVxdWVzdBILCgNrZXkYASABKAkSDgoGcHJlZml4GAIgASgJEg0KBXN0YXJ0GAMgASgJEgsKA2VuZBgEIAEoCRISCgVhZnRlchgFIAEoBEgAiAEBEhMKC2FmdGVyX3Rva2VuGAYgASgMEhUKDXdhbnRfcHJldmlvdXMYByABKAgSEQoJa2V5c19vbmx5GAggASgIQggKBl9hZnRlciJ3Cg1XYXRjaFJlc3BvbnNlEiEKBmV2ZW50cxgBIAMoCzIRLmNhbWJpdW0udjEuRXZlbnQSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMEgwKBG1vcmUYBCABKAgiKAoKV2F0Y2hFbmRlZBINCgV0b2tlbhgBIAEoDBILCgNzZXEYAiABKAQiOwoQV2F0Y2hNYW55UmVxdWVzdBInCgd3YXRjaGVzGAEgAygLMhYuY2FtYml1bS52MS5OYW1lZFdhdGNoIkcKCk5hbWVkV2F0Y2gSEAoId2F0Y2hfaWQYASABKAQSJwoFd2F0Y2gYAiABKAsyGC5jYW1iaXVtLnYxLldhdGNoUmVxdWVzdCKcAQoRV2F0Y2hNYW55UmVzcG9uc2USEQoJc3RyZWFtX2lkGAEgASgMEhAKCHdhdGNoX2lkGAIgASgEEi0KCHJlc3BvbnNlGAMgASgLMhkuY2FtYml1bS52MS5XYXRjaFJlc3BvbnNlSAASKAoFZW5kZWQYBCABKAsyFy5jYW1iaXVtLnYxLldhdGNoU3RhdHVzSABCCQoHbWVzc2FnZSLBAQoLV2F0Y2hTdGF0dXMSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEikKCWxvZ19yYW5nZRgDIAEoCzIULmNhbWJpdW0udjEuTG9nUmFuZ2VIABIvCgxsaW5lYWdlX2xvc3QYBCABKAsyFy5jYW1iaXVtLnYxLkxpbmVhZ2VMb3N0SAASLQoLd2F0Y2hfZW5kZWQYBSABKAsyFi5jYW1iaXVtLnYxLldhdGNoRW5kZWRIAEIICgZkZXRhaWwiSwoPQWRkV2F0Y2hSZXF1ZXN0EhEKCXN0cmVhbV9pZBgBIAEoDBIlCgV3YXRjaBgCIAEoCzIWLmNhbWJpdW0udjEuTmFtZWRXYXRjaCISChBBZGRXYXRjaFJlc3BvbnNlIjkKElJlbW92ZVdhdGNoUmVxdWVzdBIRCglzdHJlYW1faWQYASABKAwSEAoId2F0Y2hfaWQYAiABKAQiFQoTUmVtb3ZlV2F0Y2hSZXNwb25zZSqFAQoKQ29tcGFyaXNvbhIaChZDT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASFAoQQ09NUEFSSVNPTl9FUVVBTBABEhgKFENPTVBBUklTT05fTk9UX0VRVUFMEAISEwoPQ09NUEFSSVNPTl9MRVNTEAMSFgoSQ09NUEFSSVNPTl9HUkVBVEVSEAQqnAEKCUV2ZW50VHlwZRIaChZFVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORVZFTlRfVFlQRV9QVVQQARIVChFFVkVOVF9UWVBFX0RFTEVURRACEhUKEUVWRU5UX1RZUEVfRVhQSVJFEAMSFAoQRVZFTlRfVFlQRV9FVklDVBAEEhsKF0VWRU5UX1RZUEVfREVMRVRFX1JBTkdFEAUyigkKB0tWU3RvcmUSOwoDR2V0EhYuY2FtYml1bS52MS5HZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5HZXRSZXNwb25zZSIDkAIBEkoKCEJhdGNoR2V0EhsuY2FtYml1bS52MS5CYXRjaEdldFJlcXVlc3QaHC5jYW1iaXVtLnYxLkJhdGNoR2V0UmVzcG9uc2UiA5ACARI+CgRTY2FuEhcuY2FtYml1bS52MS5TY2FuUmVxdWVzdBoYLmNhbWJpdW0udjEuU2NhblJlc3BvbnNlIgOQAgESOwoDU2V0EhYuY2FtYml1bS52MS5TZXRSZXF1ZXN0GhcuY2FtYml1bS52MS5TZXRSZXNwb25zZSIDkAICEkQKBkRlbGV0ZRIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdBoaLmNhbWJpdW0udjEuRGVsZXRlUmVzcG9uc2UiA5ACAhJTCgtEZWxldGVSYW5nZRIeLmNhbWJpdW0udjEuRGVsZXRlUmFuZ2VSZXF1ZXN0Gh8uY2FtYml1bS52MS5EZWxldGVSYW5nZVJlc3BvbnNlIgOQAgISQQoFVG91Y2gSGC5jYW1iaXVtLnYxLlRvdWNoUmVxdWVzdBoZLmNhbWJpdW0udjEuVG91Y2hSZXNwb25zZSIDkAICEkgKCUluY3JlbWVudBIcLmNhbWJpdW0udjEuSW5jcmVtZW50UmVxdWVzdBodLmNhbWJpdW0udjEuSW5jcmVtZW50UmVzcG9uc2USNgoDVHhuEhYuY2FtYml1bS52MS5UeG5SZXF1ZXN0GhcuY2FtYml1bS52MS5UeG5SZXNwb25zZRJBCgVXcml0ZRIYLmNhbWJpdW0udjEuV3JpdGVSZXF1ZXN0GhkuY2FtYml1bS52MS5Xcml0ZVJlc3BvbnNlIgOQAgISUgoKU2NhblN0cmVhbRIdLmNhbWJpdW0udjEuU2NhblN0cmVhbVJlcXVlc3QaHi5jYW1iaXVtLnYxLlNjYW5TdHJlYW1SZXNwb25zZSIDkAIBMAESQwoFV2F0Y2gSGC5jYW1iaXVtLnYxLldhdGNoUmVxdWVzdBoZLmNhbWJpdW0udjEuV2F0Y2hSZXNwb25zZSIDkAIBMAESTwoJV2F0Y2hNYW55EhwuY2FtYml1bS52MS5XYXRjaE1hbnlSZXF1ZXN0Gh0uY2FtYml1bS52MS5XYXRjaE1hbnlSZXNwb25zZSIDkAIBMAESRQoIQWRkV2F0Y2gSGy5jYW1iaXVtLnYxLkFkZFdhdGNoUmVxdWVzdBocLmNhbWJpdW0udjEuQWRkV2F0Y2hSZXNwb25zZRJTCgtSZW1vdmVXYXRjaBIeLmNhbWJpdW0udjEuUmVtb3ZlV2F0Y2hSZXF1ZXN0Gh8uY2FtYml1bS52MS5SZW1vdmVXYXRjaFJlc3BvbnNlIgOQAgISUAoKR2V0VXBkYXRlcxIdLmNhbWJpdW0udjEuR2V0VXBkYXRlc1JlcXVlc3QaHi5jYW1iaXVtLnYxLkdldFVwZGF0ZXNSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_cambium_v1_types]);
+  fileDesc("ChhjYW1iaXVtL3YxL2t2c3RvcmUucHJvdG8SCmNhbWJpdW0udjEiRwoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5ItQBCgtHZXRSZXNwb25zZRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSJgoIcG9zaXRpb24YAyABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhIKCmNyZWF0ZV9zZXEYBCABKAQSDwoHbW9kX3NlcRgFIAEoBBITCgZ0dGxfbXMYBiABKARIAIgBARIZCgxzdGFsZW5lc3NfbXMYByABKARIAYgBARINCgV0b2tlbhgIIAEoDEIJCgdfdHRsX21zQg8KDV9zdGFsZW5lc3NfbXMiTQoPQmF0Y2hHZXRSZXF1ZXN0EgwKBGtleXMYASADKAkSLAoLY29uc2lzdGVuY3kYAiABKAsyFy5jYW1iaXVtLnYxLkNvbnNpc3RlbmN5IqEBChBCYXRjaEdldFJlc3BvbnNlEioKB2VudHJpZXMYASADKAsyGS5jYW1iaXVtLnYxLkJhdGNoR2V0RW50cnkSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhkKDHN0YWxlbmVzc19tcxgDIAEoBEgAiAEBEg0KBXRva2VuGAQgASgMQg8KDV9zdGFsZW5lc3NfbXMicwoNQmF0Y2hHZXRFbnRyeRIOCgZleGlzdHMYASABKAgSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBQgkKB190dGxfbXMi1QEKC1NjYW5SZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVzdGFydBgCIAEoCRILCgNlbmQYAyABKAkSDQoFbGltaXQYBSABKA0SEQoJa2V5c19vbmx5GAYgASgIEhEKCW1heF9ieXRlcxgHIAEoDRISCgpwYWdlX3Rva2VuGAggASgMEiwKC2NvbnNpc3RlbmN5GAkgASgLMhcuY2FtYml1bS52MS5Db25zaXN0ZW5jeRIPCgdyZXZlcnNlGAogASgIEhIKCmNvdW50X29ubHkYCyABKAgi0AEKDFNjYW5SZXNwb25zZRImCgdlbnRyaWVzGAEgAygLMhUuY2FtYml1bS52MS5TY2FuRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgMEiYKCHBvc2l0aW9uGAMgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhIZCgxzdGFsZW5lc3NfbXMYBCABKARIAIgBARINCgV0b2tlbhgFIAEoDBISCgVjb3VudBgGIAEoBEgBiAEBQg8KDV9zdGFsZW5lc3NfbXNCCAoGX2NvdW50IjoKEVNjYW5TdHJlYW1SZXF1ZXN0EiUKBHNjYW4YASABKAsyFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0IjwKElNjYW5TdHJlYW1SZXNwb25zZRImCgRwYWdlGAEgASgLMhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UigQEKCVNjYW5FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSEgoKY3JlYXRlX3NlcRgDIAEoBBIPCgdtb2Rfc2VxGAQgASgEEhMKBnR0bF9tcxgFIAEoBEgAiAEBEhMKC3ZhbHVlX2J5dGVzGAYgASgEQgkKB190dGxfbXMi+wEKClNldFJlcXVlc3QSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgMEg4KBnR0bF9tcxgDIAEoBBIsCgthY2tub3dsZWRnZRgEIAEoDjIXLmNhbWJpdW0udjEuQWNrbm93bGVkZ2USEAoIa2VlcF90dGwYBSABKAgSEQoJaWZfYWJzZW50GAYgASgIEhMKBmlmX3NlcRgHIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAggASgMEhUKDXdhbnRfcHJldmlvdXMYCSABKAgSEQoJY2xpZW50X2lkGAogASgJEhIKCmNsaWVudF9zZXEYCyABKARCCQoHX2lmX3NlcSJ+CgtTZXRSZXNwb25zZRImCghwb3NpdGlvbhgBIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAiABKAwSJgoIcHJldmlvdXMYAyABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAQgASgIIj4KCFByZXZpb3VzEg0KBXZhbHVlGAEgASgMEhIKCmNyZWF0ZV9zZXEYAiABKAQSDwoHbW9kX3NlcRgDIAEoBCK6AQoNRGVsZXRlUmVxdWVzdBILCgNrZXkYASABKAkSLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhMKBmlmX3NlcRgDIAEoBEgAiAEBEhAKCGlmX3Rva2VuGAQgASgMEhUKDXdhbnRfcHJldmlvdXMYBSABKAgSEQoJY2xpZW50X2lkGAYgASgJEhIKCmNsaWVudF9zZXEYByABKARCCQoHX2lmX3NlcSKSAQoORGVsZXRlUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSJgoIcHJldmlvdXMYBCABKAsyFC5jYW1iaXVtLnYxLlByZXZpb3VzEhAKCHJlcGVhdGVkGAUgASgIIqIBChJEZWxldGVSYW5nZVJlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBXN0YXJ0GAIgASgJEgsKA2VuZBgDIAEoCRILCgNhbGwYBCABKAgSLAoLYWNrbm93bGVkZ2UYBSABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgGIAEoCRISCgpjbGllbnRfc2VxGAcgASgEIoABChNEZWxldGVSYW5nZVJlc3BvbnNlEhQKB2RlbGV0ZWQYASABKARIAIgBARImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAhCCgoIX2RlbGV0ZWQisgEKDFRvdWNoUmVxdWVzdBILCgNrZXkYASABKAkSDgoGdHRsX21zGAIgASgEEiwKC2Fja25vd2xlZGdlGAMgASgOMhcuY2FtYml1bS52MS5BY2tub3dsZWRnZRITCgZpZl9zZXEYBCABKARIAIgBARIQCghpZl90b2tlbhgFIAEoDBIRCgljbGllbnRfaWQYBiABKAkSEgoKY2xpZW50X3NlcRgHIAEoBEIJCgdfaWZfc2VxImkKDVRvdWNoUmVzcG9uc2USDwoHZXhpc3RlZBgBIAEoCBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSEAoIcmVwZWF0ZWQYBCABKAgi5wEKEEluY3JlbWVudFJlcXVlc3QSCwoDa2V5GAEgASgJEhIKBWRlbHRhGAIgASgDSACIAQESDwoHaW5pdGlhbBgDIAEoAxIQCgNtaW4YBCABKANIAYgBARIQCgNtYXgYBSABKANIAogBARIOCgZ0dGxfbXMYBiABKAQSLAoLYWNrbm93bGVkZ2UYByABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgIIAEoCRISCgpjbGllbnRfc2VxGAkgASgEQggKBl9kZWx0YUIGCgRfbWluQgYKBF9tYXgiawoRSW5jcmVtZW50UmVzcG9uc2USDQoFdmFsdWUYASABKAMSJgoIcG9zaXRpb24YAiABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEg0KBXRva2VuGAMgASgMEhAKCHJlcGVhdGVkGAQgASgIItgBCgpUeG5SZXF1ZXN0EiUKCGNvbXBhcmVzGAEgAygLMhMuY2FtYml1bS52MS5Db21wYXJlEiYKBHRoZW4YAiADKAsyGC5jYW1iaXVtLnYxLlR4bk9wZXJhdGlvbhImCgRlbHNlGAMgAygLMhguY2FtYml1bS52MS5UeG5PcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYBCABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgFIAEoCRISCgpjbGllbnRfc2VxGAYgASgEIpgBCgdDb21wYXJlEgsKA2tleRgBIAEoCRIqCgpjb21wYXJpc29uGAIgASgOMhYuY2FtYml1bS52MS5Db21wYXJpc29uEhEKB21vZF9zZXEYAyABKARIABIUCgpjcmVhdGVfc2VxGAQgASgESAASEAoGZXhpc3RzGAUgASgISAASDwoFdmFsdWUYBiABKAxIAEIICgZ0YXJnZXQi9AEKDFR4bk9wZXJhdGlvbhIlCgNnZXQYASABKAsyFi5jYW1iaXVtLnYxLkdldFJlcXVlc3RIABIlCgNzZXQYAiABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAyABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgEIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAUgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIqoBCgtUeG5SZXNwb25zZRIRCglzdWNjZWVkZWQYASABKAgSFwoPZmFpbGVkX2NvbXBhcmVzGAIgAygNEiYKB3Jlc3VsdHMYAyADKAsyFS5jYW1iaXVtLnYxLlR4blJlc3VsdBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YBSABKAwSEAoIcmVwZWF0ZWQYBiABKAgiegoJVHhuUmVzdWx0EigKA2dldBgBIAEoCzIZLmNhbWJpdW0udjEuQmF0Y2hHZXRFbnRyeUgAEigKBXdyaXRlGAIgASgLMhcuY2FtYml1bS52MS5Xcml0ZVJlc3VsdEgAEg8KBXZhbHVlGAMgASgDSABCCAoGcmVzdWx0IpMBCgxXcml0ZVJlcXVlc3QSLgoKb3BlcmF0aW9ucxgBIAMoCzIaLmNhbWJpdW0udjEuV3JpdGVPcGVyYXRpb24SLAoLYWNrbm93bGVkZ2UYAiABKA4yFy5jYW1iaXVtLnYxLkFja25vd2xlZGdlEhEKCWNsaWVudF9pZBgDIAEoCRISCgpjbGllbnRfc2VxGAQgASgEIs8BCg5Xcml0ZU9wZXJhdGlvbhIlCgNzZXQYASABKAsyFi5jYW1iaXVtLnYxLlNldFJlcXVlc3RIABIrCgZkZWxldGUYAiABKAsyGS5jYW1iaXVtLnYxLkRlbGV0ZVJlcXVlc3RIABIpCgV0b3VjaBgDIAEoCzIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0SAASMQoJaW5jcmVtZW50GAQgASgLMhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0SABCCwoJb3BlcmF0aW9uIoIBCg1Xcml0ZVJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLldyaXRlUmVzdWx0EiYKCHBvc2l0aW9uGAIgASgLMhQuY2FtYml1bS52MS5Qb3NpdGlvbhINCgV0b2tlbhgDIAEoDBIQCghyZXBlYXRlZBgEIAEoCCJkCgtXcml0ZVJlc3VsdBIPCgdleGlzdGVkGAEgASgIEiYKCHByZXZpb3VzGAIgASgLMhQuY2FtYml1bS52MS5QcmV2aW91cxISCgV2YWx1ZRgDIAEoA0gAiAEBQggKBl92YWx1ZSJlCgxCYXRjaFJlcXVlc3QSLgoKb3BlcmF0aW9ucxgBIAMoCzIaLmNhbWJpdW0udjEuQmF0Y2hPcGVyYXRpb24SEQoJbWF4X2J5dGVzGAIgASgNEhIKCm5vX3dhaXRpbmcYAyABKAgiigIKDkJhdGNoT3BlcmF0aW9uEiUKA2dldBgBIAEoCzIWLmNhbWJpdW0udjEuR2V0UmVxdWVzdEgAEiUKA3NldBgCIAEoCzIWLmNhbWJpdW0udjEuU2V0UmVxdWVzdEgAEisKBmRlbGV0ZRgDIAEoCzIZLmNhbWJpdW0udjEuRGVsZXRlUmVxdWVzdEgAEikKBXRvdWNoGAQgASgLMhguY2FtYml1bS52MS5Ub3VjaFJlcXVlc3RIABIxCglpbmNyZW1lbnQYBSABKAsyHC5jYW1iaXVtLnYxLkluY3JlbWVudFJlcXVlc3RIABISCgp0aW1lb3V0X21zGAYgASgNQgsKCW9wZXJhdGlvbiI5Cg1CYXRjaFJlc3BvbnNlEigKB3Jlc3VsdHMYASADKAsyFy5jYW1iaXVtLnYxLkJhdGNoUmVzdWx0IrICCgtCYXRjaFJlc3VsdBImCgNnZXQYASABKAsyFy5jYW1iaXVtLnYxLkdldFJlc3BvbnNlSAASJgoDc2V0GAIgASgLMhcuY2FtYml1bS52MS5TZXRSZXNwb25zZUgAEiwKBmRlbGV0ZRgDIAEoCzIaLmNhbWJpdW0udjEuRGVsZXRlUmVzcG9uc2VIABIqCgV0b3VjaBgEIAEoCzIZLmNhbWJpdW0udjEuVG91Y2hSZXNwb25zZUgAEjIKCWluY3JlbWVudBgFIAEoCzIdLmNhbWJpdW0udjEuSW5jcmVtZW50UmVzcG9uc2VIABInCgVlcnJvchgGIAEoCzIWLmNhbWJpdW0udjEuQmF0Y2hFcnJvckgAEhIKCGxlZnRfb3V0GAcgASgISABCCAoGcmVzdWx0IloKCkJhdGNoRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEi0KB2RldGFpbHMYAyADKAsyHC5jYW1iaXVtLnYxLkJhdGNoRXJyb3JEZXRhaWwiLwoQQmF0Y2hFcnJvckRldGFpbBIMCgR0eXBlGAEgASgJEg0KBXZhbHVlGAIgASgMIqcBChFHZXRVcGRhdGVzUmVxdWVzdBINCgVhZnRlchgBIAEoBBINCgVsaW1pdBgCIAEoDRIPCgd3YWl0X21zGAMgASgNEhMKC2FmdGVyX3Rva2VuGAQgASgMEgsKA2tleRgFIAEoCRIOCgZwcmVmaXgYBiABKAkSDQoFc3RhcnQYByABKAkSCwoDZW5kGAggASgJEhUKDXdhbnRfcHJldmlvdXMYCSABKAgigQEKEkdldFVwZGF0ZXNSZXNwb25zZRIhCgZldmVudHMYASADKAsyES5jYW1iaXVtLnYxLkV2ZW50EgwKBG5leHQYAiABKAQSEgoKbmV4dF90b2tlbhgDIAEoDBImCghwb3NpdGlvbhgEIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24ihwIKBUV2ZW50EiMKBHR5cGUYASABKA4yFS5jYW1iaXVtLnYxLkV2ZW50VHlwZRILCgNrZXkYAiABKAkSDQoFdmFsdWUYAyABKAwSJgoIcG9zaXRpb24YBCABKAsyFC5jYW1iaXVtLnYxLlBvc2l0aW9uEhQKDHRpbWVzdGFtcF9tcxgFIAEoBBIaCg1leHBpcmVzX2F0X21zGAYgASgESACIAQESEQoJcmFuZ2VfZW5kGAcgASgJEhUKCHByZXZpb3VzGAggASgMSAGIAQESGgoScHJldmlvdXNfY29tcGFjdGVkGAkgASgIQhAKDl9leHBpcmVzX2F0X21zQgsKCV9wcmV2aW91cyKkAQoMV2F0Y2hSZXF1ZXN0EgsKA2tleRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSDQoFc3RhcnQYAyABKAkSCwoDZW5kGAQgASgJEhIKBWFmdGVyGAUgASgESACIAQESEwoLYWZ0ZXJfdG9rZW4YBiABKAwSFQoNd2FudF9wcmV2aW91cxgHIAEoCBIRCglrZXlzX29ubHkYCCABKAhCCAoGX2FmdGVyIncKDVdhdGNoUmVzcG9uc2USIQoGZXZlbnRzGAEgAygLMhEuY2FtYml1bS52MS5FdmVudBImCghwb3NpdGlvbhgCIAEoCzIULmNhbWJpdW0udjEuUG9zaXRpb24SDQoFdG9rZW4YAyABKAwSDAoEbW9yZRgEIAEoCCIoCgpXYXRjaEVuZGVkEg0KBXRva2VuGAEgASgMEgsKA3NlcRgCIAEoBCI7ChBXYXRjaE1hbnlSZXF1ZXN0EicKB3dhdGNoZXMYASADKAsyFi5jYW1iaXVtLnYxLk5hbWVkV2F0Y2giRwoKTmFtZWRXYXRjaBIQCgh3YXRjaF9pZBgBIAEoBBInCgV3YXRjaBgCIAEoCzIYLmNhbWJpdW0udjEuV2F0Y2hSZXF1ZXN0IpwBChFXYXRjaE1hbnlSZXNwb25zZRIRCglzdHJlYW1faWQYASABKAwSEAoId2F0Y2hfaWQYAiABKAQSLQoIcmVzcG9uc2UYAyABKAsyGS5jYW1iaXVtLnYxLldhdGNoUmVzcG9uc2VIABIoCgVlbmRlZBgEIAEoCzIXLmNhbWJpdW0udjEuV2F0Y2hTdGF0dXNIAEIJCgdtZXNzYWdlIsEBCgtXYXRjaFN0YXR1cxIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSKQoJbG9nX3JhbmdlGAMgASgLMhQuY2FtYml1bS52MS5Mb2dSYW5nZUgAEi8KDGxpbmVhZ2VfbG9zdBgEIAEoCzIXLmNhbWJpdW0udjEuTGluZWFnZUxvc3RIABItCgt3YXRjaF9lbmRlZBgFIAEoCzIWLmNhbWJpdW0udjEuV2F0Y2hFbmRlZEgAQggKBmRldGFpbCJLCg9BZGRXYXRjaFJlcXVlc3QSEQoJc3RyZWFtX2lkGAEgASgMEiUKBXdhdGNoGAIgASgLMhYuY2FtYml1bS52MS5OYW1lZFdhdGNoIhIKEEFkZFdhdGNoUmVzcG9uc2UiOQoSUmVtb3ZlV2F0Y2hSZXF1ZXN0EhEKCXN0cmVhbV9pZBgBIAEoDBIQCgh3YXRjaF9pZBgCIAEoBCIVChNSZW1vdmVXYXRjaFJlc3BvbnNlKoUBCgpDb21wYXJpc29uEhoKFkNPTVBBUklTT05fVU5TUEVDSUZJRUQQABIUChBDT01QQVJJU09OX0VRVUFMEAESGAoUQ09NUEFSSVNPTl9OT1RfRVFVQUwQAhITCg9DT01QQVJJU09OX0xFU1MQAxIWChJDT01QQVJJU09OX0dSRUFURVIQBCqcAQoJRXZlbnRUeXBlEhoKFkVWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABISCg5FVkVOVF9UWVBFX1BVVBABEhUKEUVWRU5UX1RZUEVfREVMRVRFEAISFQoRRVZFTlRfVFlQRV9FWFBJUkUQAxIUChBFVkVOVF9UWVBFX0VWSUNUEAQSGwoXRVZFTlRfVFlQRV9ERUxFVEVfUkFOR0UQBTLICQoHS1ZTdG9yZRI7CgNHZXQSFi5jYW1iaXVtLnYxLkdldFJlcXVlc3QaFy5jYW1iaXVtLnYxLkdldFJlc3BvbnNlIgOQAgESSgoIQmF0Y2hHZXQSGy5jYW1iaXVtLnYxLkJhdGNoR2V0UmVxdWVzdBocLmNhbWJpdW0udjEuQmF0Y2hHZXRSZXNwb25zZSIDkAIBEj4KBFNjYW4SFy5jYW1iaXVtLnYxLlNjYW5SZXF1ZXN0GhguY2FtYml1bS52MS5TY2FuUmVzcG9uc2UiA5ACARI7CgNTZXQSFi5jYW1iaXVtLnYxLlNldFJlcXVlc3QaFy5jYW1iaXVtLnYxLlNldFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkuY2FtYml1bS52MS5EZWxldGVSZXF1ZXN0GhouY2FtYml1bS52MS5EZWxldGVSZXNwb25zZSIDkAICElMKC0RlbGV0ZVJhbmdlEh4uY2FtYml1bS52MS5EZWxldGVSYW5nZVJlcXVlc3QaHy5jYW1iaXVtLnYxLkRlbGV0ZVJhbmdlUmVzcG9uc2UiA5ACAhJBCgVUb3VjaBIYLmNhbWJpdW0udjEuVG91Y2hSZXF1ZXN0GhkuY2FtYml1bS52MS5Ub3VjaFJlc3BvbnNlIgOQAgISSAoJSW5jcmVtZW50EhwuY2FtYml1bS52MS5JbmNyZW1lbnRSZXF1ZXN0Gh0uY2FtYml1bS52MS5JbmNyZW1lbnRSZXNwb25zZRI2CgNUeG4SFi5jYW1iaXVtLnYxLlR4blJlcXVlc3QaFy5jYW1iaXVtLnYxLlR4blJlc3BvbnNlEkEKBVdyaXRlEhguY2FtYml1bS52MS5Xcml0ZVJlcXVlc3QaGS5jYW1iaXVtLnYxLldyaXRlUmVzcG9uc2UiA5ACAhI8CgVCYXRjaBIYLmNhbWJpdW0udjEuQmF0Y2hSZXF1ZXN0GhkuY2FtYml1bS52MS5CYXRjaFJlc3BvbnNlElIKClNjYW5TdHJlYW0SHS5jYW1iaXVtLnYxLlNjYW5TdHJlYW1SZXF1ZXN0Gh4uY2FtYml1bS52MS5TY2FuU3RyZWFtUmVzcG9uc2UiA5ACATABEkMKBVdhdGNoEhguY2FtYml1bS52MS5XYXRjaFJlcXVlc3QaGS5jYW1iaXVtLnYxLldhdGNoUmVzcG9uc2UiA5ACATABEk8KCVdhdGNoTWFueRIcLmNhbWJpdW0udjEuV2F0Y2hNYW55UmVxdWVzdBodLmNhbWJpdW0udjEuV2F0Y2hNYW55UmVzcG9uc2UiA5ACATABEkUKCEFkZFdhdGNoEhsuY2FtYml1bS52MS5BZGRXYXRjaFJlcXVlc3QaHC5jYW1iaXVtLnYxLkFkZFdhdGNoUmVzcG9uc2USUwoLUmVtb3ZlV2F0Y2gSHi5jYW1iaXVtLnYxLlJlbW92ZVdhdGNoUmVxdWVzdBofLmNhbWJpdW0udjEuUmVtb3ZlV2F0Y2hSZXNwb25zZSIDkAICElAKCkdldFVwZGF0ZXMSHS5jYW1iaXVtLnYxLkdldFVwZGF0ZXNSZXF1ZXN0Gh4uY2FtYml1bS52MS5HZXRVcGRhdGVzUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_cambium_v1_types]);
 
 /**
  * @generated from message cambium.v1.GetRequest
@@ -1433,6 +1433,246 @@ export const WriteResultSchema: GenMessage<WriteResult> = /*@__PURE__*/
   messageDesc(file_cambium_v1_kvstore, 29);
 
 /**
+ * @generated from message cambium.v1.BatchRequest
+ */
+export type BatchRequest = Message<"cambium.v1.BatchRequest"> & {
+  /**
+   * 1 to 1024, of any kinds.
+   *
+   * @generated from field: repeated cambium.v1.BatchOperation operations = 1;
+   */
+  operations: BatchOperation[];
+
+  /**
+   * The bytes that the answers may have together, errors aside, where that is less than `limits.max_message_bytes`; 0: no less. What would
+   * pass them is left out.
+   *
+   * @generated from field: uint32 max_bytes = 2;
+   */
+  maxBytes: number;
+
+  /**
+   * A read that this node could not serve at once is left out, rather than to hold up the answers of the others: one that would have to
+   * wait until the node is as fresh as it asks for, or whose value is large.
+   *
+   * @generated from field: bool no_waiting = 3;
+   */
+  noWaiting: boolean;
+};
+
+/**
+ * Describes the message cambium.v1.BatchRequest.
+ * Use `create(BatchRequestSchema)` to create a new message.
+ */
+export const BatchRequestSchema: GenMessage<BatchRequest> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 30);
+
+/**
+ * @generated from message cambium.v1.BatchOperation
+ */
+export type BatchOperation = Message<"cambium.v1.BatchOperation"> & {
+  /**
+   * @generated from oneof cambium.v1.BatchOperation.operation
+   */
+  operation: {
+    /**
+     * @generated from field: cambium.v1.GetRequest get = 1;
+     */
+    value: GetRequest;
+    case: "get";
+  } | {
+    /**
+     * @generated from field: cambium.v1.SetRequest set = 2;
+     */
+    value: SetRequest;
+    case: "set";
+  } | {
+    /**
+     * @generated from field: cambium.v1.DeleteRequest delete = 3;
+     */
+    value: DeleteRequest;
+    case: "delete";
+  } | {
+    /**
+     * @generated from field: cambium.v1.TouchRequest touch = 4;
+     */
+    value: TouchRequest;
+    case: "touch";
+  } | {
+    /**
+     * @generated from field: cambium.v1.IncrementRequest increment = 5;
+     */
+    value: IncrementRequest;
+    case: "increment";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Milliseconds after which this operation ends, as a call of its own does at its deadline; 0: when the batch does.
+   *
+   * @generated from field: uint32 timeout_ms = 6;
+   */
+  timeoutMs: number;
+};
+
+/**
+ * Describes the message cambium.v1.BatchOperation.
+ * Use `create(BatchOperationSchema)` to create a new message.
+ */
+export const BatchOperationSchema: GenMessage<BatchOperation> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 31);
+
+/**
+ * @generated from message cambium.v1.BatchResponse
+ */
+export type BatchResponse = Message<"cambium.v1.BatchResponse"> & {
+  /**
+   * One result an operation, in the order of the request.
+   *
+   * @generated from field: repeated cambium.v1.BatchResult results = 1;
+   */
+  results: BatchResult[];
+};
+
+/**
+ * Describes the message cambium.v1.BatchResponse.
+ * Use `create(BatchResponseSchema)` to create a new message.
+ */
+export const BatchResponseSchema: GenMessage<BatchResponse> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 32);
+
+/**
+ * @generated from message cambium.v1.BatchResult
+ */
+export type BatchResult = Message<"cambium.v1.BatchResult"> & {
+  /**
+   * @generated from oneof cambium.v1.BatchResult.result
+   */
+  result: {
+    /**
+     * What a call of its own would have answered.
+     *
+     * @generated from field: cambium.v1.GetResponse get = 1;
+     */
+    value: GetResponse;
+    case: "get";
+  } | {
+    /**
+     * As `get`.
+     *
+     * @generated from field: cambium.v1.SetResponse set = 2;
+     */
+    value: SetResponse;
+    case: "set";
+  } | {
+    /**
+     * As `get`.
+     *
+     * @generated from field: cambium.v1.DeleteResponse delete = 3;
+     */
+    value: DeleteResponse;
+    case: "delete";
+  } | {
+    /**
+     * As `get`.
+     *
+     * @generated from field: cambium.v1.TouchResponse touch = 4;
+     */
+    value: TouchResponse;
+    case: "touch";
+  } | {
+    /**
+     * As `get`.
+     *
+     * @generated from field: cambium.v1.IncrementResponse increment = 5;
+     */
+    value: IncrementResponse;
+    case: "increment";
+  } | {
+    /**
+     * The error with which a call of its own would have ended.
+     *
+     * @generated from field: cambium.v1.BatchError error = 6;
+     */
+    value: BatchError;
+    case: "error";
+  } | {
+    /**
+     * Always true: the operation was not carried out, for want of room or time in this answer (`max_bytes`, `no_waiting`). Send it by a call
+     * of its own. Of a write that is left out all later writes of the batch are left out too, so that their order stays. A write
+     * with `want_previous` needs the room of the largest value.
+     *
+     * @generated from field: bool left_out = 7;
+     */
+    value: boolean;
+    case: "leftOut";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message cambium.v1.BatchResult.
+ * Use `create(BatchResultSchema)` to create a new message.
+ */
+export const BatchResultSchema: GenMessage<BatchResult> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 33);
+
+/**
+ * An error, as the Connect protocol writes it.
+ *
+ * @generated from message cambium.v1.BatchError
+ */
+export type BatchError = Message<"cambium.v1.BatchError"> & {
+  /**
+   * The name of its code: "not_found", "failed_precondition", "unavailable".
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * @generated from field: repeated cambium.v1.BatchErrorDetail details = 3;
+   */
+  details: BatchErrorDetail[];
+};
+
+/**
+ * Describes the message cambium.v1.BatchError.
+ * Use `create(BatchErrorSchema)` to create a new message.
+ */
+export const BatchErrorSchema: GenMessage<BatchError> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 34);
+
+/**
+ * @generated from message cambium.v1.BatchErrorDetail
+ */
+export type BatchErrorDetail = Message<"cambium.v1.BatchErrorDetail"> & {
+  /**
+   * The full name of a message: "cambium.v1.NotMaster".
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * The message, in binary.
+   *
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message cambium.v1.BatchErrorDetail.
+ * Use `create(BatchErrorDetailSchema)` to create a new message.
+ */
+export const BatchErrorDetailSchema: GenMessage<BatchErrorDetail> = /*@__PURE__*/
+  messageDesc(file_cambium_v1_kvstore, 35);
+
+/**
  * @generated from message cambium.v1.GetUpdatesRequest
  */
 export type GetUpdatesRequest = Message<"cambium.v1.GetUpdatesRequest"> & {
@@ -1507,7 +1747,7 @@ export type GetUpdatesRequest = Message<"cambium.v1.GetUpdatesRequest"> & {
  * Use `create(GetUpdatesRequestSchema)` to create a new message.
  */
 export const GetUpdatesRequestSchema: GenMessage<GetUpdatesRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 30);
+  messageDesc(file_cambium_v1_kvstore, 36);
 
 /**
  * @generated from message cambium.v1.GetUpdatesResponse
@@ -1545,7 +1785,7 @@ export type GetUpdatesResponse = Message<"cambium.v1.GetUpdatesResponse"> & {
  * Use `create(GetUpdatesResponseSchema)` to create a new message.
  */
 export const GetUpdatesResponseSchema: GenMessage<GetUpdatesResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 31);
+  messageDesc(file_cambium_v1_kvstore, 37);
 
 /**
  * One change of one key.
@@ -1618,7 +1858,7 @@ export type Event = Message<"cambium.v1.Event"> & {
  * Use `create(EventSchema)` to create a new message.
  */
 export const EventSchema: GenMessage<Event> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 32);
+  messageDesc(file_cambium_v1_kvstore, 38);
 
 /**
  * @generated from message cambium.v1.WatchRequest
@@ -1686,7 +1926,7 @@ export type WatchRequest = Message<"cambium.v1.WatchRequest"> & {
  * Use `create(WatchRequestSchema)` to create a new message.
  */
 export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 33);
+  messageDesc(file_cambium_v1_kvstore, 39);
 
 /**
  * @generated from message cambium.v1.WatchResponse
@@ -1726,7 +1966,7 @@ export type WatchResponse = Message<"cambium.v1.WatchResponse"> & {
  * Use `create(WatchResponseSchema)` to create a new message.
  */
 export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 34);
+  messageDesc(file_cambium_v1_kvstore, 40);
 
 /**
  * Detail of the errors with which a watch ends by itself.
@@ -1754,7 +1994,7 @@ export type WatchEnded = Message<"cambium.v1.WatchEnded"> & {
  * Use `create(WatchEndedSchema)` to create a new message.
  */
 export const WatchEndedSchema: GenMessage<WatchEnded> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 35);
+  messageDesc(file_cambium_v1_kvstore, 41);
 
 /**
  * @generated from message cambium.v1.WatchManyRequest
@@ -1773,7 +2013,7 @@ export type WatchManyRequest = Message<"cambium.v1.WatchManyRequest"> & {
  * Use `create(WatchManyRequestSchema)` to create a new message.
  */
 export const WatchManyRequestSchema: GenMessage<WatchManyRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 36);
+  messageDesc(file_cambium_v1_kvstore, 42);
 
 /**
  * @generated from message cambium.v1.NamedWatch
@@ -1797,7 +2037,7 @@ export type NamedWatch = Message<"cambium.v1.NamedWatch"> & {
  * Use `create(NamedWatchSchema)` to create a new message.
  */
 export const NamedWatchSchema: GenMessage<NamedWatch> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 37);
+  messageDesc(file_cambium_v1_kvstore, 43);
 
 /**
  * @generated from message cambium.v1.WatchManyResponse
@@ -1842,7 +2082,7 @@ export type WatchManyResponse = Message<"cambium.v1.WatchManyResponse"> & {
  * Use `create(WatchManyResponseSchema)` to create a new message.
  */
 export const WatchManyResponseSchema: GenMessage<WatchManyResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 38);
+  messageDesc(file_cambium_v1_kvstore, 44);
 
 /**
  * Why a watch has ended: what the error of a stream of its own would say.
@@ -1891,7 +2131,7 @@ export type WatchStatus = Message<"cambium.v1.WatchStatus"> & {
  * Use `create(WatchStatusSchema)` to create a new message.
  */
 export const WatchStatusSchema: GenMessage<WatchStatus> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 39);
+  messageDesc(file_cambium_v1_kvstore, 45);
 
 /**
  * @generated from message cambium.v1.AddWatchRequest
@@ -1913,7 +2153,7 @@ export type AddWatchRequest = Message<"cambium.v1.AddWatchRequest"> & {
  * Use `create(AddWatchRequestSchema)` to create a new message.
  */
 export const AddWatchRequestSchema: GenMessage<AddWatchRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 40);
+  messageDesc(file_cambium_v1_kvstore, 46);
 
 /**
  * @generated from message cambium.v1.AddWatchResponse
@@ -1926,7 +2166,7 @@ export type AddWatchResponse = Message<"cambium.v1.AddWatchResponse"> & {
  * Use `create(AddWatchResponseSchema)` to create a new message.
  */
 export const AddWatchResponseSchema: GenMessage<AddWatchResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 41);
+  messageDesc(file_cambium_v1_kvstore, 47);
 
 /**
  * @generated from message cambium.v1.RemoveWatchRequest
@@ -1948,7 +2188,7 @@ export type RemoveWatchRequest = Message<"cambium.v1.RemoveWatchRequest"> & {
  * Use `create(RemoveWatchRequestSchema)` to create a new message.
  */
 export const RemoveWatchRequestSchema: GenMessage<RemoveWatchRequest> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 42);
+  messageDesc(file_cambium_v1_kvstore, 48);
 
 /**
  * @generated from message cambium.v1.RemoveWatchResponse
@@ -1961,7 +2201,7 @@ export type RemoveWatchResponse = Message<"cambium.v1.RemoveWatchResponse"> & {
  * Use `create(RemoveWatchResponseSchema)` to create a new message.
  */
 export const RemoveWatchResponseSchema: GenMessage<RemoveWatchResponse> = /*@__PURE__*/
-  messageDesc(file_cambium_v1_kvstore, 43);
+  messageDesc(file_cambium_v1_kvstore, 49);
 
 /**
  * @generated from enum cambium.v1.Comparison
@@ -2207,6 +2447,25 @@ export const KVStore: GenService<{
     methodKind: "unary";
     input: typeof WriteRequestSchema;
     output: typeof WriteResponseSchema;
+  },
+  /**
+   * Carries out 1 to 1024 operations, each for itself: what is answered is what as many calls of their own would get that were sent in
+   * this order over one connection, none of them waiting for the answer of another. Each has its own conditions, number for safe
+   * retries, consistency and time, needs the rights of its own method for its own key, and ends with its own answer or error; what
+   * becomes of one says nothing of the others. For one atomic change take Write or Txn, for keys as they are at one position BatchGet.
+   * Operations begin in the order of the request. What they write takes its places in the log in that order: of two sets of a key the
+   * later one stays. A read sees what is committed on this node when it begins; of what the same batch writes it is not certain to see
+   * anything. A replica that passes writes on (`server.forward_writes`) passes those of a batch on together, and serves its reads itself.
+   * The answer comes when the last operation has ended: what waits for different things belongs in different batches, see `no_waiting`.
+   * Errors: INVALID_ARGUMENT when there are no operations, or too many; RESOURCE_EXHAUSTED when the request is larger than a message.
+   * Everything else is the error of one operation.
+   *
+   * @generated from rpc cambium.v1.KVStore.Batch
+   */
+  batch: {
+    methodKind: "unary";
+    input: typeof BatchRequestSchema;
+    output: typeof BatchResponseSchema;
   },
   /**
    * The pages of a scan, one after the other, until the range is read, or `limit` entries have come: as many calls of Scan
