@@ -1,11 +1,10 @@
 /** Writes, answered when their callers want it: once the master keeps them, once they are committed, or once all keep them. */
-import type { HandlerContext } from "@connectrpc/connect";
 import { Acknowledge as WireAcknowledge } from "../../api/gen/cambium/v1/types_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Position } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError, type WriteOptions } from "../store/store.js";
-import { timeFor, whileWanted } from "./caller.js";
+import { type CallContext, timeFor, whileWanted } from "./caller.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
@@ -27,35 +26,44 @@ export class AcknowledgedWrites {
 
   /**
    * Carries out a write of the store, and resolves when it has been acknowledged as wanted. Rejects as the store does, and
-   * with `outcome_unknown` where the nodes that were to keep it have not told so in time.
+   * with `outcome_unknown` where the nodes that were to keep it have not told so in time; throws where the caller waits no longer.
    */
-  async write<R extends { readonly position: Position }>(
+  write<R extends { readonly position: Position }>(
     acknowledge: Acknowledge,
-    context: HandlerContext,
+    context: CallContext,
     propose: (options: WriteOptions) => Promise<R>,
   ): Promise<R> {
     const { clock, timeoutMs } = this.#options;
     const startMs = clock.monotonicMs();
     const timeMs = timeFor(context, timeoutMs);
-    const receipt = await propose({
+    const leftMs = (): number => timeMs - (clock.monotonicMs() - startMs);
+    const written = propose({
       acknowledge: acknowledge === "kept" ? "kept" : "committed",
       timeoutMs: timeMs,
-      confirm: () => this.#confirmed(context, timeMs - (clock.monotonicMs() - startMs)),
+      confirm: () => this.#confirmed(context, leftMs()),
     });
-    if (acknowledge === "replicated") {
-      await this.#replicated(receipt.position, context, timeMs - (clock.monotonicMs() - startMs));
-    }
+    // The common write costs no promise beside its own.
+    return acknowledge === "replicated" ? this.#onceReplicated(written, context, leftMs) : written;
+  }
+
+  async #onceReplicated<R extends { readonly position: Position }>(
+    written: Promise<R>,
+    context: CallContext,
+    leftMs: () => number,
+  ): Promise<R> {
+    const receipt = await written;
+    await this.#replicated(receipt.position, context, leftMs());
     return receipt;
   }
 
   /** Resolves when a majority has said, after the call, that this node is master. */
-  async #confirmed(context: HandlerContext, leftMs: number): Promise<void> {
+  async #confirmed(context: CallContext, leftMs: number): Promise<void> {
     const { replicator } = this.#options;
     const message = "it was not confirmed in time that this node is master; nothing was changed; try again";
     await this.#inTime(context, leftMs, message, (signal) => replicator.linearizableSeq(signal));
   }
 
-  async #replicated(position: Position, context: HandlerContext, leftMs: number): Promise<void> {
+  async #replicated(position: Position, context: CallContext, leftMs: number): Promise<void> {
     const { replicator } = this.#options;
     try {
       await this.#inTime(context, leftMs, "they have not answered in time", (signal) =>
@@ -73,7 +81,7 @@ export class AcknowledgedWrites {
   }
 
   async #inTime(
-    context: HandlerContext,
+    context: CallContext,
     leftMs: number,
     message: string,
     work: (signal: AbortSignal) => Promise<unknown>,
