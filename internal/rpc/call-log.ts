@@ -101,11 +101,20 @@ export class CallLog {
     return this.#idPrefix + (++this.#idCount).toString(36);
   }
 
-  /** Each call that begins is to `end`. */
-  begin(method: DescMethod, requestId: string, callerAddress: string | undefined): Call {
+  /** Each call that begins is to `end`, or to be forgotten. */
+  begin(
+    method: DescMethod,
+    requestId: string,
+    callerAddress: string | undefined,
+    startedAtMs = this.#clock.monotonicMs(),
+  ): Call {
     this.#of(method).inFlight++;
-    const startedAtMs = this.#clock.monotonicMs();
     return { requestId, callerAddress, startedAtMs, identity: undefined, outcome: undefined, message: undefined };
+  }
+
+  /** It begins anew, another way. */
+  forget(method: DescMethod): void {
+    this.#of(method).inFlight--;
   }
 
   /** `otherwise`: how it ended that did not get to a handler. */

@@ -25,11 +25,13 @@ import { Access, type Caller } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
+import type { Identity } from "../identity/role.js";
 import { Registry } from "../metrics/registry.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter, type Admission } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
+import { type ConnectionKey, type Origin, socketOf } from "./caller-connection.js";
 import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
@@ -37,10 +39,10 @@ import { ConnectionCount } from "./connection-count.js";
 import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { ErrorMap } from "./errors.js";
+import { FastCalls } from "./fast-calls.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptionsOf } from "./http2-settings.js";
-import { type HttpRequest, isHttp2 } from "./http-answer.js";
 import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
@@ -54,6 +56,7 @@ import type { PeerTls } from "./peer-session.js";
 import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
+import { RequestEntry } from "./request-entry.js";
 import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
@@ -126,6 +129,8 @@ export interface RpcServerOptions {
   readonly peerTls?: PeerTls;
   /** A listener for other nodes alone, where whoever has a certificate of the authority is one; absent: they call at `port`. */
   readonly peerListener?: { readonly host: string; readonly port: number; readonly material: Required<TlsMaterial> };
+  /** Whether the calls that are made most are carried out without the protocol library, where they can be. */
+  readonly fastPath: boolean;
   /** How long a write may take before its caller is told that its outcome is unknown. */
   readonly writeTimeoutMs: number;
   /** How long a read may wait until this node is as fresh as it asks for. */
@@ -162,7 +167,6 @@ export class RpcServer {
   readonly #peers: { readonly tls: TlsFront; readonly server: NetServer } | undefined;
   /** Of the listener for peers. */
   readonly #peerSessions = new WeakSet<object>();
-  readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
@@ -215,7 +219,13 @@ export class RpcServer {
       hasPeerListener: options.peerListener !== undefined,
     });
     const slowCalls = new SlowCalls(options.slowThresholdMs);
-    const router = this.#createRouter(access, errors, slowCalls);
+    const reads = new FreshReads({
+      store: options.store,
+      replicator,
+      gate: new ReadGate({ store: options.store, replicator, clock, maxWaitMs: options.maxReadWaitMs }),
+    });
+    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
+    const router = this.#createRouter({ access, errors, slowCalls, reads, writes });
     const calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
@@ -235,11 +245,27 @@ export class RpcServer {
       calls,
       registry,
       messageBytesMax: options.limits.messageBytesMax,
-      origin: (request) => this.#originOf(request),
+      origin: (key) => this.#originOf(key),
       admit: (name, caller) => admissionOf(access, errors, name, caller),
+      identityOf: (name, caller) => identityOf(access, name, caller),
       onOverload: () => count("overloaded"),
       logger: options.logger,
     });
+    const { store, limits: messageLimits } = options;
+    const fastCalls =
+      options.fastPath &&
+      new FastCalls({
+        store,
+        replicator,
+        limits: messageLimits,
+        reads,
+        writes,
+        access,
+        calls,
+        clock,
+        adapter: this.#adapter,
+      });
+    const entry = new RequestEntry({ adapter: this.#adapter, ...(fastCalls && { fastCalls }) });
     this.#http1 = createHttp1(
       {
         headersTimeout: limits.headersTimeoutMs,
@@ -252,7 +278,7 @@ export class RpcServer {
         // Node would refuse it without a word; the adapter says why.
         requireHostHeader: false,
       },
-      this.#adapter.handle,
+      entry.handle,
     );
     this.#limitConnections(this.#http1, limits.connectionsMax);
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
@@ -263,13 +289,8 @@ export class RpcServer {
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
-    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), (request, response) => {
-      // After all that has come with it: a call that was broken off in the same breath costs hardly anything then.
-      setImmediate(() => {
-        const { stream } = response;
-        if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
-      });
-    });
+    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax));
+    entry.serve(this.#http2);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -347,19 +368,14 @@ export class RpcServer {
     this.#http2.off("session", mark);
   }
 
-  /** Asked for each request, found out once a connection. */
-  #originOf(request: HttpRequest): Omit<Caller, "authorization"> {
-    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
-    let origin = this.#origins.get(key);
-    if (!origin) {
-      origin = {
-        address: request.socket.remoteAddress,
-        certificateNames: certificateNamesOf(request.socket as Partial<TLSSocket>),
-        isAtPeerListener: this.#peerSessions.has(key),
-      };
-      this.#origins.set(key, origin);
-    }
-    return origin;
+  /** Found out once a connection. */
+  #originOf(key: ConnectionKey): Origin {
+    const socket = socketOf(key);
+    return {
+      address: socket?.remoteAddress,
+      certificateNames: socket && certificateNamesOf(socket as Partial<TLSSocket>),
+      isAtPeerListener: this.#peerSessions.has(key),
+    };
   }
 
   /** Listens and serves once it resolves. Rejects with `RpcListenError`. */
@@ -474,9 +490,20 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls): ConnectRouter {
+  #createRouter({
+    access,
+    errors,
+    slowCalls,
+    reads,
+    writes,
+  }: {
+    readonly access: Access;
+    readonly errors: ErrorMap;
+    readonly slowCalls: SlowCalls;
+    readonly reads: FreshReads;
+    readonly writes: AcknowledgedWrites;
+  }): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
-    const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
     const jsonOptions = jsonOptionsWith(jsonBytes);
     const router = createConnectRouter({
@@ -491,12 +518,6 @@ export class RpcServer {
       shutdownSignal: this.#shutdown.signal,
     });
     const forwarder = this.#forwarder;
-    const reads = new FreshReads({
-      store,
-      replicator,
-      gate: new ReadGate({ store, replicator, clock, maxWaitMs: maxReadWaitMs }),
-    });
-    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
     const large = new LargeAnswers({ turns: this.#turns, reads });
     const encoder = new WatchEncoder({ jsonBytes, jsonOptions });
     const scanEncoder = new ScanEncoder({ jsonBytes, jsonOptions });
@@ -627,6 +648,15 @@ function admissionOf(access: Access, errors: ErrorMap, name: string, caller: Cal
   } catch (error) {
     const isAttempt = error instanceof IdentityError && error.code === "bad_credential";
     return { refusal: errors.toConnectError(error, name), isAttempt };
+  }
+}
+
+function identityOf(access: Access, name: string, caller: Caller): Identity | undefined {
+  try {
+    return access.admit(name, caller);
+  } catch (error) {
+    if (error instanceof IdentityError) return undefined;
+    throw error;
   }
 }
 

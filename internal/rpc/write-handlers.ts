@@ -15,6 +15,7 @@ import type { Position as WirePosition } from "../../api/gen/cambium/v1/types_pb
 import { must } from "../base/assert.js";
 import { type EpochMs, toWire64 } from "../base/position.js";
 import type { TxnOperation, WriteReceipt, WriteResult } from "../store/store.js";
+import { failureKey } from "./adapter.js";
 import type { AcknowledgedWrites } from "./acknowledged.js";
 import { whileWanted } from "./caller.js";
 import { bytesToWire, positionToWire } from "./convert.js";
@@ -52,6 +53,9 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
     context: HandlerContext,
     answer: (result: WriteResult, about: About) => A,
   ): Promise<A> => {
+    const failure = context.values.get(failureKey);
+    // It is not carried out twice.
+    if (failure) throw failure.error;
     const receipt = await answerable(writeOne(write, context, options), context, options);
     return answer(must(receipt.results[0], "a result for each command"), aboutToWire(receipt));
   };
