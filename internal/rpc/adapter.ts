@@ -115,7 +115,8 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
-  readonly #active = new Set<Outlet>();
+  readonly #active = new Map<Outlet, CallerConnection>();
+  readonly #untrack: (this: Outlet) => void;
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
   readonly #intake: Intake;
@@ -136,6 +137,11 @@ export class Adapter {
     this.#options = options;
     this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
+    const active = this.#active;
+    this.#untrack = function (this: Outlet): void {
+      active.get(this)?.answers.delete(this);
+      active.delete(this);
+    };
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -169,13 +175,15 @@ export class Adapter {
   /** Bytes of answers that the network has not taken yet. */
   get unsentBytes(): number {
     let bytes = 0;
-    for (const response of this.#active) bytes += unsentBytes(response);
+    for (const response of this.#active.keys()) bytes += unsentBytes(response);
     return bytes;
   }
 
   /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
   isAnswering(socket: Duplex): boolean {
-    return [...this.#active].some((outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket);
+    return [...this.#active.keys()].some(
+      (outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket,
+    );
   }
 
   /**
@@ -183,7 +191,7 @@ export class Adapter {
    * those that have their answer and go on with their request.
    */
   announceEnd(): void {
-    for (const outlet of this.#active) this.#announceEnd(outlet);
+    for (const outlet of this.#active.keys()) this.#announceEnd(outlet);
     for (const request of this.#answered) request.socket.destroy();
   }
 
@@ -197,13 +205,11 @@ export class Adapter {
 
   /** Sees to it that an answer is taken, for as long as it is on its way. */
   track(outlet: Outlet, connection: CallerConnection): void {
-    this.#active.add(outlet);
+    this.#active.set(outlet, connection);
     connection.answers.add(outlet);
     this.#lookLater();
-    outlet.once("close", () => {
-      this.#active.delete(outlet);
-      connection.answers.delete(outlet);
-    });
+    // The same function for all of them: one of its own for each would be as dear as all that is counted here.
+    outlet.on("close", this.#untrack);
   }
 
   /** What is known of a connection. */
@@ -453,7 +459,7 @@ export class Adapter {
     for (const arrival of this.#arriving) {
       if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
     }
-    for (const response of this.#active) {
+    for (const response of this.#active.keys()) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
       // What had nothing to be taken when it was looked at last begins to wait now.

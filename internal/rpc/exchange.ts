@@ -1,5 +1,5 @@
 /** A request that the fast calls may answer, and the way of its answer, over HTTP/1.1 and over HTTP/2. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { IncomingHttpHeaders, Http2Session, ServerHttp2Stream } from "node:http2";
 import { compressionNegotiate } from "@connectrpc/connect/protocol";
 import type { Adapter, Handed } from "./adapter.js";
@@ -15,6 +15,17 @@ const CONNECT_TYPE = { json: "application/json", binary: "application/proto" } a
 const GRPC_TYPE = "application/grpc+proto";
 const TRAILERS = { "grpc-status": "0" };
 const WITH_TRAILERS = { waitForTrailers: true };
+
+/** What Node tells of a stream of HTTP/2. */
+export interface StreamArrival {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly flags: number;
+  readonly rawHeaders: readonly string[];
+}
+
+/** Makes a request of a stream. */
+export type LongWay = (arrival: StreamArrival, handed?: Handed) => void;
 
 export class Http1Exchange implements Exchange {
   readonly form: Form;
@@ -80,31 +91,19 @@ export class Http1Exchange implements Exchange {
 export class Http2Exchange implements Exchange {
   readonly form: Form;
   readonly connection: CallerConnection;
-  readonly handOver: (handed: Handed) => void;
+  readonly #arrival: StreamArrival;
   readonly #stream: ServerHttp2Stream;
   readonly #headers: IncomingHttpHeaders;
   readonly #desk: Desk;
+  readonly #longWay: LongWay;
 
-  constructor(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    {
-      form,
-      session,
-      desk,
-      handOver,
-    }: {
-      readonly form: Form;
-      readonly session: Http2Session;
-      readonly desk: Desk;
-      readonly handOver: (handed: Handed) => void;
-    },
-  ) {
-    this.#stream = stream;
-    this.#headers = headers;
+  constructor(arrival: StreamArrival, form: Form, session: Http2Session, desk: Desk, longWay: LongWay) {
+    this.#arrival = arrival;
+    this.#stream = arrival.stream;
+    this.#headers = arrival.headers;
     this.#desk = desk;
+    this.#longWay = longWay;
     this.form = form;
-    this.handOver = handOver;
     this.connection = desk.connectionAt(session);
   }
 
@@ -133,15 +132,9 @@ export class Http2Exchange implements Exchange {
     if (stream.destroyed || stream.closed) return;
     if (this.form.isGrpc) {
       const encoding = grpcEncodingOf(this.#headers["grpc-accept-encoding"]);
-      stream.respond(
-        {
-          ":status": 200,
-          "x-request-id": requestId,
-          "content-type": GRPC_TYPE,
-          ...(encoding !== undefined && { "grpc-encoding": encoding }),
-        },
-        WITH_TRAILERS,
-      );
+      const head: OutgoingHttpHeaders = { ":status": 200, "x-request-id": requestId, "content-type": GRPC_TYPE };
+      if (encoding !== undefined) head["grpc-encoding"] = encoding;
+      stream.respond(head, WITH_TRAILERS);
       stream.on("wantTrailers", sendTrailers);
     } else {
       stream.respond({
@@ -153,6 +146,10 @@ export class Http2Exchange implements Exchange {
     }
     this.#desk.track(stream, this.connection);
     stream.end(text, "latin1");
+  }
+
+  handOver(handed: Handed): void {
+    this.#longWay(this.#arrival, handed);
   }
 }
 

@@ -12,7 +12,7 @@ import type {
 } from "node:http2";
 import { assert } from "../base/assert.js";
 import { type Adapter, type Handed, hasItsHost } from "./adapter.js";
-import { type Desk, Http1Exchange, Http2Exchange } from "./exchange.js";
+import { type Desk, Http1Exchange, Http2Exchange, type LongWay, type StreamArrival } from "./exchange.js";
 import type { FastCalls, FastMethod } from "./fast-calls.js";
 import { BODY_BYTES_MAX, formOf } from "./fast-path/form.js";
 
@@ -26,15 +26,6 @@ type StreamListener = (
 /** How often a request that is not whole yet is looked at again: once a turn, since its rest often comes in the next packet. */
 const TURNS_MAX = 2;
 const NOTHING: Handed = { body: new Uint8Array(0) };
-
-type TryStream = (method: FastMethod, turns: number, ...stream: Parameters<StreamListener>) => void;
-
-/** Where a stream may go. */
-interface Way {
-  readonly turns: number;
-  readonly long: StreamListener;
-  readonly again: TryStream;
-}
 
 export interface RequestEntryOptions {
   readonly adapter: Pick<Adapter, "handle"> & Desk;
@@ -70,18 +61,30 @@ export class RequestEntry {
     const [makeRequest, ...others] = server.listeners("stream") as StreamListener[];
     assert(makeRequest && others.length === 0, "a server of HTTP/2 makes requests of streams");
     server.removeAllListeners("stream");
-    const longWay: StreamListener = (...stream) => makeRequest.apply(server, stream);
-    const tryStream: TryStream = (method, turns, ...stream) =>
-      this.#tryStream(method, { turns, long: longWay, again: tryStream }, ...stream);
+    const longWay: LongWay = (arrival, handed) => {
+      const { stream, headers, flags, rawHeaders } = arrival;
+      if (handed) this.#handed.set(stream, handed);
+      makeRequest.call(server, stream, headers, flags, rawHeaders);
+    };
+    const again = (method: FastMethod, arrival: StreamArrival, turns: number): void => {
+      const { stream } = arrival;
+      if (stream.closed || stream.destroyed) return;
+      const isDone = this.#tryStream(method, arrival, turns < TURNS_MAX, longWay);
+      if (isDone === true) return;
+      if (isDone === undefined) setImmediate(again, method, arrival, turns + 1);
+      // The end of nothing is told at once, and is not told again to a request that is made later.
+      else longWay(arrival, stream.readableEnded ? NOTHING : undefined);
+    };
     server.on("stream", (...[stream, headers, flags, rawHeaders]: Parameters<StreamListener>) => {
+      const arrival = { stream, headers, flags, rawHeaders };
       const method = headers[":method"] === "POST" ? this.#fastCalls?.methodAt(headers[":path"]) : undefined;
       if (!method) {
-        longWay(stream, headers, flags, rawHeaders);
+        longWay(arrival);
         return;
       }
       // Without a listener this would end the process.
       stream.on("error", ignore);
-      setImmediate(tryStream, method, 0, stream, headers, flags, rawHeaders);
+      setImmediate(again, method, arrival, 0);
     });
   }
 
@@ -121,27 +124,18 @@ export class RequestEntry {
     if (!exchange || this.#fastCalls?.carryOut(method, exchange) !== true) this.#adapter.handle(request, response);
   };
 
-  #tryStream(method: FastMethod, way: Way, ...[stream, headers, ...rest]: Parameters<StreamListener>): void {
-    if (stream.closed || stream.destroyed) return;
+  /** Undefined: it is not whole, and may be looked at again. */
+  #tryStream(method: FastMethod, arrival: StreamArrival, mayWait: boolean, longWay: LongWay): boolean | undefined {
+    const { stream, headers } = arrival;
     const form = formOf(headers);
-    const { session, readableLength } = stream;
-    if (form && session && headers[":authority"] !== undefined && readableLength <= BODY_BYTES_MAX) {
-      // What has not been ended may have more to come.
-      const isWhole = stream.state.remoteClose === 1;
-      if (!isWhole && way.turns < TURNS_MAX) {
-        setImmediate(way.again, method, way.turns + 1, stream, headers, ...rest);
-        return;
-      }
-      const handOver = (handed: Handed): void => {
-        this.#handed.set(stream, handed);
-        way.long(stream, headers, ...rest);
-      };
-      const exchange = isWhole && new Http2Exchange(stream, headers, { form, session, desk: this.#adapter, handOver });
-      if (exchange && this.#fastCalls?.carryOut(method, exchange) === true) return;
+    const { session } = stream;
+    if (!form || !session || headers[":authority"] === undefined || stream.readableLength > BODY_BYTES_MAX) {
+      return false;
     }
-    // The end of nothing is told at once, and is not told again to a request that is made later.
-    if (stream.readableEnded) this.#handed.set(stream, NOTHING);
-    way.long(stream, headers, ...rest);
+    // What has not been ended may have more to come.
+    if (stream.state.remoteClose !== 1) return mayWait ? undefined : false;
+    const exchange = new Http2Exchange(arrival, form, session, this.#adapter, longWay);
+    return this.#fastCalls?.carryOut(method, exchange) === true;
   }
 }
 

@@ -6,7 +6,13 @@
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
-import { constants, createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createServer as createHttp2,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
@@ -597,13 +603,14 @@ export class RpcServer {
     let streams = 0;
     let idleSinceMs = clock.monotonicMs();
     const resets = new ResetCount(clock);
+    const ended = function (this: ServerHttp2Stream): void {
+      if (--streams === 0) idleSinceMs = clock.monotonicMs();
+      // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
+      if (this.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
+    };
     session.on("stream", (stream) => {
       streams++;
-      stream.once("close", () => {
-        if (--streams === 0) idleSinceMs = clock.monotonicMs();
-        // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
-        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
-      });
+      stream.on("close", ended);
     });
     // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
     const look = (): void => {
