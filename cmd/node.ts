@@ -313,6 +313,7 @@ async function buildRooms(
       drainTimeoutMs: config.server.drainTimeoutMs,
       writeTimeoutMs: config.replication.writeTimeoutMs,
       maxReadWaitMs: config.limits.maxReadWaitMs,
+      fastPath: config.server.fastPath,
       forwardWrites: config.server.forwardWrites,
       readyMaxStalenessMs: config.server.readyMaxStalenessMs,
       ...(credentials.identities && { identities: credentials.identities }),

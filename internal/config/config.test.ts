@@ -77,6 +77,7 @@ test("the directory is all that must be given", () => {
       allowedHosts: [],
       protectedMode: true,
       drainTimeoutMs: 10_000,
+      fastPath: true,
       forwardWrites: false,
       readyMaxStalenessMs: 0,
     },
@@ -136,6 +137,7 @@ test("every setting can be given", () => {
   cors_origins: [https://app.example.com, "http://localhost:5173", capacitor://localhost, "*"]
   protected_mode: false
   drain_timeout: 2m
+  fast_path: false
   forward_writes: true
   ready_max_staleness: 500ms
 master: { address: "[2001:DB8:0::1]:8080", sync_interval: 250ms }
@@ -158,6 +160,7 @@ log: { level: debug, format: json }
       corsOrigins: ["https://app.example.com", "http://localhost:5173", "capacitor://localhost", "*"],
       protectedMode: false,
       drainTimeoutMs: 120_000,
+      fastPath: false,
       forwardWrites: true,
       readyMaxStalenessMs: 500,
     },

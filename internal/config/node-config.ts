@@ -49,6 +49,7 @@ export interface ServerConfig {
   readonly identityFile?: string;
   readonly drainTimeoutMs: number;
   /** Whether a replica passes writes on to its master. */
+  readonly fastPath: boolean;
   readonly forwardWrites: boolean;
   /** 0: age does not count. */
   readonly readyMaxStalenessMs: number;
@@ -201,6 +202,7 @@ export function toNodeConfig(options: {
       protectedMode: server.protected_mode,
       ...(server.identity_file !== undefined && { identityFile: path.resolve(server.identity_file) }),
       drainTimeoutMs: server.drain_timeout,
+      fastPath: server.fast_path,
       forwardWrites: server.forward_writes,
       readyMaxStalenessMs: server.ready_max_staleness,
     },

@@ -61,6 +61,10 @@ function buildSchema(kind: NodeKind) {
         max: "1h",
         description: "How long a node that is told to stop waits for calls in flight before it breaks them off.",
       }).prefault("10s"),
+      fast_path: flag({
+        description:
+          "Whether the calls that are made most (Get, BatchGet, Set, Delete, Increment) are carried out by a short way of their own, several times as fast. Their answers are the same either way; false is for finding out whether a fault is in it.",
+      }).prefault(true),
       forward_writes: flag({
         description:
           "Whether this node, while it is a replica, passes writes on to the master and gives back what the master answered. With false it refuses them and names the master.",

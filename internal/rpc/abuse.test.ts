@@ -9,6 +9,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { Log } from "../../api/gen/cambium/v1/log_pb.js";
 import { FakeClock } from "../base/clock.js";
+import { seq } from "../base/position.js";
 import {
   attacks,
   frame as http2Frame,
@@ -72,6 +73,29 @@ describe("attackers lose their connections, and others are served meanwhile", ()
     for (let n = 0; n < 5; n++) await normalCall(target);
     await attack.ended;
     expect(attack.open).toBe(0);
+  });
+
+  test("readers that do not read what they had to wait for", async () => {
+    const clock = new FakeClock();
+    const { store, port } = await start({ clock, serverLimits: { ...impatient, unreadBytesMax: Infinity } });
+    const value = new Uint8Array(1024 * 1024);
+    store.entries.set(Buffer.from("large").toString("hex"), { value, createSeq: seq(1), modSeq: seq(1) });
+    // Of a token that this node has not reached yet.
+    const attack = neverReading(1, { host: "127.0.0.1", port }, "large", { atLeast: "yA==" });
+    cleanups.push(() => attack.end());
+    await expect.poll(() => store.reads.count).toBe(50);
+    // All of the answers are looked at while there is nothing of them.
+    clock.advance(1000);
+    store.apply(200);
+    await expect
+      .poll(
+        () => {
+          clock.advance(1000);
+          return attack.open;
+        },
+        { timeout: 60_000 },
+      )
+      .toBe(0);
   });
 
   test("handshakes of TLS that stop half-way", async () => {

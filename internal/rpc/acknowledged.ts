@@ -1,12 +1,11 @@
 /** Writes, answered when their callers want it: once the master keeps them, once they are committed, or once all keep them. */
-import type { HandlerContext } from "@connectrpc/connect";
 import { Acknowledge as WireAcknowledge } from "../../api/gen/cambium/v1/types_pb.js";
 import type { Clock } from "../base/clock.js";
 import type { Position } from "../base/position.js";
 import { ReplicationError } from "../replication/replicator.js";
 import { StoreError, type WriteOptions } from "../store/store.js";
-import { callKey } from "./call-log.js";
-import { timeFor, whileWanted } from "./caller.js";
+import { spanOf } from "./call-log.js";
+import { type CallContext, timeFor, whileWanted } from "./caller.js";
 import type { RpcReplicator } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
@@ -28,39 +27,52 @@ export class AcknowledgedWrites {
 
   /**
    * Carries out a write of the store, and resolves when it has been acknowledged as wanted. Rejects as the store does, and
-   * with `outcome_unknown` where the nodes that were to keep it have not told so in time.
+   * with `outcome_unknown` where the nodes that were to keep it have not told so in time; throws where the caller waits no longer.
    */
-  async write<R extends { readonly position: Position }>(
+  write<R extends { readonly position: Position }>(
     acknowledge: Acknowledge,
-    context: HandlerContext,
+    context: CallContext,
     propose: (options: WriteOptions) => Promise<R>,
   ): Promise<R> {
     const { clock, timeoutMs } = this.#options;
     const startMs = clock.monotonicMs();
     const timeMs = timeFor(context, timeoutMs);
-    const receipt = await propose({
+    const leftMs = (): number => timeMs - (clock.monotonicMs() - startMs);
+    const written = propose({
       acknowledge: acknowledge === "kept" ? "kept" : "committed",
       timeoutMs: timeMs,
-      confirm: () => this.#confirmed(context, timeMs - (clock.monotonicMs() - startMs)),
+      confirm: () => this.#confirmed(context, leftMs()),
     });
-    const span = context.values.get(callKey)?.span;
+    // The common write costs no promise beside its own.
+    if (acknowledge !== "replicated" && !spanOf(context)) return written;
+    return this.#followed(acknowledge, written, context, leftMs);
+  }
+
+  async #followed<R extends { readonly position: Position }>(
+    acknowledge: Acknowledge,
+    written: Promise<R>,
+    context: CallContext,
+    leftMs: () => number,
+  ): Promise<R> {
+    const receipt = await written;
+    const span = spanOf(context);
     const seq = { "cambium.seq": receipt.position.seq };
     span?.event(acknowledge === "kept" ? "kept" : "committed", seq);
     if (acknowledge === "replicated") {
-      await this.#replicated(receipt.position, context, timeMs - (clock.monotonicMs() - startMs));
+      await this.#replicated(receipt.position, context, leftMs());
       span?.event("replicated", seq);
     }
     return receipt;
   }
 
   /** Resolves when a majority has said, after the call, that this node is master. */
-  async #confirmed(context: HandlerContext, leftMs: number): Promise<void> {
+  async #confirmed(context: CallContext, leftMs: number): Promise<void> {
     const { replicator } = this.#options;
     const message = "it was not confirmed in time that this node is master; nothing was changed; try again";
     await this.#inTime(context, leftMs, message, (signal) => replicator.linearizableSeq(signal));
   }
 
-  async #replicated(position: Position, context: HandlerContext, leftMs: number): Promise<void> {
+  async #replicated(position: Position, context: CallContext, leftMs: number): Promise<void> {
     const { replicator } = this.#options;
     try {
       await this.#inTime(context, leftMs, "they have not answered in time", (signal) =>
@@ -78,7 +90,7 @@ export class AcknowledgedWrites {
   }
 
   async #inTime(
-    context: HandlerContext,
+    context: CallContext,
     leftMs: number,
     message: string,
     work: (signal: AbortSignal) => Promise<unknown>,

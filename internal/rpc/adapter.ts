@@ -19,6 +19,7 @@ import type { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
 import type { Registry } from "../metrics/registry.js";
 import { callKey, type CallLog, type Outcome } from "./call-log.js";
+import { CallerConnection, type ConnectionKey, type Origin, socketOf } from "./caller-connection.js";
 import type { Cors } from "./cors.js";
 import { framesKey } from "./direct-frames.js";
 import {
@@ -26,12 +27,13 @@ import {
   answerError,
   answerRefusal,
   answerText,
+  breakOff,
   discardRest,
   type HttpRequest,
-  breakOff,
   type HttpResponse,
   isFull,
   isHttp2,
+  type Outlet,
   unsentBytes,
   writeFrame,
   writeHead,
@@ -50,6 +52,9 @@ export const identityKey: ContextKey<Identity | undefined> = createContextKey<Id
 
 /** By what the call came, for those who have large answers to give. */
 export const connectionKey: ContextKey<Connection> = createContextKey<Connection>({ unsentBytes: 0 });
+
+/** Why the call has failed, where it has been carried out already, and only what its caller is told of it is still to be written. */
+export const failureKey: ContextKey<Failure | undefined> = createContextKey<Failure | undefined>(undefined);
 
 /** Whether the answer will be JSON. */
 export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
@@ -79,8 +84,10 @@ export interface AdapterOptions {
   readonly registry: Registry;
   /** Who calls, where it may call the method, or see the page, of this name, else why not. Asked before anything of the message is read. */
   readonly admit: (name: string, caller: Caller) => Admission;
-  /** What the connection of a request tells of who calls. */
-  readonly origin: (request: HttpRequest) => Omit<Caller, "authorization">;
+  /** The same without a word about why not, for calls that are asked about again then. */
+  readonly identityOf: (name: string, caller: Caller) => Identity | undefined;
+  /** What a connection tells of who calls. */
+  readonly origin: (key: ConnectionKey) => Origin;
   /** Told of each call that there is no room for. */
   readonly onOverload: () => void;
   readonly logger: Logger;
@@ -91,21 +98,43 @@ export type Admission =
   /** `reason`: as the audit has it. */
   | { readonly refusal: ConnectError; readonly reason: IdentityError | undefined };
 
+export interface Failure {
+  readonly error: unknown;
+}
+
+/** What is known of a request before it comes here. */
+export interface Handed {
+  /** All of it; it is not to be read any more. */
+  readonly body: Uint8Array;
+  /** The call was carried out already, and has failed; that is told as all errors are. */
+  readonly failed?: FailedCall;
+}
+
+export interface FailedCall extends Failure {
+  readonly requestId: string;
+  /** By the monotonic clock. */
+  readonly startedAtMs: number;
+  readonly identity: Identity;
+}
+
 export class Adapter {
   readonly #options: AdapterOptions;
   readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
-  readonly #active = new Set<HttpResponse>();
+  readonly #active = new Map<Outlet, CallerConnection>();
+  readonly #untrack: (this: Outlet) => void;
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
   readonly #intake: Intake;
   /** Of clients. */
   #callCount = 0;
+  /** Of those, the ones that are carried out the short way. */
+  #heldCount = 0;
   /** Messages over HTTP/2 that are not whole yet. */
   readonly #arriving = new Set<Arrival>();
   /** What an answer had left when it was looked at last, and since when that has not become less. */
-  readonly #unread = new WeakMap<HttpResponse, { readonly bytes: number; readonly sinceMs: number }>();
-  readonly #connections = new WeakMap<object, AnswersOfConnection>();
+  readonly #unread = new WeakMap<Outlet, { readonly bytes: number; readonly sinceMs: number }>();
+  readonly #connections = new WeakMap<ConnectionKey, CallerConnection>();
   #isLooking = false;
   /** Requests over HTTP/1.1 that go on although they have been answered. */
   readonly #answered = new Set<HttpRequest>();
@@ -114,14 +143,23 @@ export class Adapter {
     this.#options = options;
     this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
+    const active = this.#active;
+    const { clock } = options;
+    this.#untrack = function (this: Outlet): void {
+      const connection = active.get(this);
+      active.delete(this);
+      if (!connection) return;
+      connection.answers.delete(this);
+      connection.idleSinceMs = clock.monotonicMs();
+    };
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
   /** Answers a request. Never throws. */
-  readonly handle = (request: HttpRequest, response: HttpResponse): void => {
+  readonly handle = (request: HttpRequest, response: HttpResponse, handed?: Handed): void => {
     this.#begin(request, response);
     try {
-      this.#route(request, response);
+      this.#route(request, response, handed);
     } catch (error) {
       this.#options.logger.error("a request could not be dealt with", {
         error: error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -141,19 +179,21 @@ export class Adapter {
 
   /** Whether no call has anything to wait for but that its caller takes what was written. */
   get isIdle(): boolean {
-    return [...this.#calls].every((response) => isFull(response));
+    return this.#heldCount === 0 && [...this.#calls].every((response) => isFull(response));
   }
 
   /** Bytes of answers that the network has not taken yet. */
   get unsentBytes(): number {
     let bytes = 0;
-    for (const response of this.#active) bytes += unsentBytes(response);
+    for (const response of this.#active.keys()) bytes += unsentBytes(response);
     return bytes;
   }
 
   /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
   isAnswering(socket: Duplex): boolean {
-    return [...this.#active].some((response) => response.headersSent && response.socket === socket);
+    return [...this.#active.keys()].some(
+      (outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket,
+    );
   }
 
   /**
@@ -161,7 +201,7 @@ export class Adapter {
    * those that have their answer and go on with their request.
    */
   announceEnd(): void {
-    for (const response of this.#active) this.#announceEnd(response);
+    for (const outlet of this.#active.keys()) this.#announceEnd(outlet);
     for (const request of this.#answered) request.socket.destroy();
   }
 
@@ -169,24 +209,79 @@ export class Adapter {
     // Without listeners these would end the process; what they tell is seen by `close`.
     request.on("error", ignore);
     response.on("error", ignore);
-    this.#active.add(response);
-    const connection = this.#connectionOf(request);
-    connection.answers.add(response);
-    this.#lookLater();
-    response.once("close", () => {
-      this.#active.delete(response);
-      connection.answers.delete(response);
-      connection.idleSinceMs = this.#options.clock.monotonicMs();
-    });
+    this.track(response, this.#connectionOf(request));
     if (this.#options.readiness.isDraining) this.#announceEnd(response);
   }
 
-  #announceEnd(response: HttpResponse): void {
-    // Over HTTP/2 the connection itself says so.
-    if ("shouldKeepAlive" in response && !response.headersSent) response.setHeader("connection", "close");
+  /** Sees to it that an answer is taken, for as long as it is on its way. */
+  track(outlet: Outlet, connection: CallerConnection): void {
+    this.#active.set(outlet, connection);
+    connection.answers.add(outlet);
+    this.#lookLater();
+    // The same function for all of them: one of its own for each would be as dear as all that is counted here.
+    outlet.on("close", this.#untrack);
   }
 
-  #route(request: HttpRequest, response: HttpResponse): void {
+  /** What is known of a connection, by which a request has come just now. */
+  connectionAt(key: ConnectionKey): CallerConnection {
+    let connection = this.#connections.get(key);
+    if (!connection) {
+      connection = new CallerConnection(key, this.#options.origin(key));
+      this.#connections.set(key, connection);
+      const socket = socketOf(key);
+      // Over HTTP/1.1.
+      if (socket === key) this.#keep(connection, socket);
+    }
+    connection.idleSinceMs = this.#options.clock.monotonicMs();
+    return connection;
+  }
+
+  /**
+   * Who calls, where nothing that can be seen before the message speaks against carrying the call out; undefined: it is to go the
+   * long way, where it is found out, and told, what does.
+   */
+  identityFor(
+    name: string,
+    connection: CallerConnection,
+    authority: string,
+    authorization: string | undefined,
+  ): Identity | undefined {
+    const { readiness, limits, identityOf } = this.#options;
+    if (readiness.isDraining || this.#callCount >= limits.callsMax) return undefined;
+    if (connection.acceptedAuthority !== authority) {
+      if (this.#refusalOf(authority, connection.origin.address) !== undefined) return undefined;
+      connection.acceptedAuthority = authority;
+    }
+    return identityOf(name, { ...connection.origin, authorization });
+  }
+
+  get isDraining(): boolean {
+    return this.#options.readiness.isDraining;
+  }
+
+  /** Counts a call of a client that is not answered on this tick, and its message; false: there is no room for it. */
+  hold(connection: CallerConnection, bytes: number): boolean {
+    if (this.#callCount >= this.#options.limits.callsMax || !this.#intake.hold(bytes)) return false;
+    this.#callCount++;
+    this.#heldCount++;
+    connection.held++;
+    return true;
+  }
+
+  release(connection: CallerConnection, bytes: number): void {
+    this.#intake.release(bytes);
+    this.#callCount--;
+    this.#heldCount--;
+    connection.held--;
+    connection.idleSinceMs = this.#options.clock.monotonicMs();
+  }
+
+  #announceEnd(outlet: Outlet): void {
+    // Over HTTP/2 the connection itself says so.
+    if ("shouldKeepAlive" in outlet && !outlet.headersSent) outlet.setHeader("connection", "close");
+  }
+
+  #route(request: HttpRequest, response: HttpResponse, handed: Handed | undefined): void {
     const target = request.url ?? "";
     const queryAt = target.indexOf("?");
     const path = queryAt < 0 ? target : target.slice(0, queryAt);
@@ -226,17 +321,23 @@ export class Adapter {
         return;
       }
     }
-    void this.#call(handler, request, response);
+    void this.#call(handler, request, response, handed);
   }
 
-  async #call(handler: UniversalHandler, request: HttpRequest, response: HttpResponse): Promise<void> {
+  async #call(
+    handler: UniversalHandler,
+    request: HttpRequest,
+    response: HttpResponse,
+    handed: Handed | undefined,
+  ): Promise<void> {
     const caller = this.#callerOf(request);
+    const failed = handed?.failed;
     const { method } = handler;
     const { calls } = this.#options;
-    const requestId = calls.requestIdOf(request.headers["x-request-id"]);
+    const requestId = failed?.requestId ?? calls.requestIdOf(request.headers["x-request-id"]);
     response.setHeader("x-request-id", requestId);
-    const noted = calls.begin(method, requestId, caller.address, request.headers);
-    const admission = this.#options.admit(methodName(method), caller);
+    const noted = calls.begin(method, requestId, caller.address, request.headers, failed?.startedAtMs);
+    const admission = failed ?? this.#options.admit(methodName(method), caller);
     if ("refusal" in admission) {
       noted.refused = admission.reason;
       calls.end(method, noted, admission.refusal.code);
@@ -248,7 +349,7 @@ export class Adapter {
     const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const isCounted = !isBetweenNodes && handler.service.typeName !== Health.typeName;
     const { callsMax } = this.#options.limits;
-    if (isCounted && this.#callCount >= callsMax) {
+    if (isCounted && !failed && this.#callCount >= callsMax) {
       const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
       const refusal = overloaded(text);
       this.#options.onOverload();
@@ -267,12 +368,13 @@ export class Adapter {
     // The library refuses by itself what it cannot read.
     let otherwise: Outcome = Code.InvalidArgument;
     // Over HTTP/1.1 the server sees to it that requests arrive.
-    if (!isStream && isHttp2(request)) this.#arriving.add(arrival);
+    if (!isStream && !handed && isHttp2(request)) this.#arriving.add(arrival);
     try {
       const values = createContextValues()
         .set(identityKey, admission.identity)
         .set(connectionKey, connection)
-        .set(callKey, noted);
+        .set(callKey, noted)
+        .set(failureKey, failed);
       if (wantsJson(request)) values.set(jsonKey, true);
       if (methodKind === "server_streaming") {
         values.set(framesKey, { write: (frame) => writeFrame(response, frame) });
@@ -284,7 +386,9 @@ export class Adapter {
       if (Number(call.header.get("content-length")) <= this.#options.messageBytesMax) {
         call.header.delete("content-length");
       }
-      const body = this.#bodyOf(request, { intake, connection, signal: call.signal, isStream, arrival });
+      const body = handed
+        ? whole(handed.body)
+        : this.#bodyOf(request, { intake, connection, signal: call.signal, isStream, arrival });
       const answer = await handler({ ...call, body });
       if (!arrival.isOverdue) await this.#answer(handler, answer, request, response);
     } catch (error) {
@@ -304,7 +408,7 @@ export class Adapter {
       this.#calls.delete(response);
       if (isCounted) this.#callCount--;
       intake?.end();
-      this.#discardRest(request, response);
+      if (!handed) this.#discardRest(request, response);
     }
   }
 
@@ -354,35 +458,28 @@ export class Adapter {
     if (!isStream && bytes > LARGE_BYTES) await this.#options.turns.take(connection, signal);
   }
 
-  #connectionOf(request: HttpRequest): AnswersOfConnection {
+  #connectionOf(request: HttpRequest): CallerConnection {
     // Over HTTP/2 each look at the socket gives another wrapping of it.
-    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
-    let connection = this.#connections.get(key);
-    if (!connection) {
-      const { answers } = (connection = new AnswersOfConnection());
-      this.#connections.set(key, connection);
-      if (!isHttp2(request)) this.#endOnceIdle(connection, request.socket);
-      // Of answers over HTTP/1.1 that wait for the one before them Node does not tell that their connection is gone.
-      const forget = (): void => {
-        for (const response of answers) this.#active.delete(response);
-        answers.clear();
-      };
-      if (!isHttp2(request)) request.socket.once("close", forget);
-    }
-    return connection;
+    const key = isHttp2(request) ? (request.stream.session ?? request.stream) : request.socket;
+    return this.connectionAt(key);
   }
 
   /** Node ends a connection of HTTP/1.1 that says nothing between two requests; one that sends empty lines it would keep for good. */
-  #endOnceIdle(connection: AnswersOfConnection, socket: Socket): void {
+  #keep(connection: CallerConnection, socket: Socket): void {
     const { clock, limits } = this.#options;
     const limitMs = limits.idleTimeoutMs + IDLE_MARGIN_MS;
     const look = (): void => {
-      const leftMs = connection.answers.size > 0 ? limitMs : connection.idleSinceMs + limitMs - clock.monotonicMs();
+      const leftMs = connection.isBusy ? limitMs : connection.idleSinceMs + limitMs - clock.monotonicMs();
       if (leftMs <= 0) socket.destroy();
       else timer = clock.after(leftMs, look);
     };
     let timer = clock.after(limitMs, look);
-    socket.once("close", () => timer.cancel());
+    socket.once("close", () => {
+      timer.cancel();
+      // Of answers that wait for the one before them Node does not tell that their connection is gone.
+      for (const answer of connection.answers) this.#active.delete(answer);
+      connection.answers.clear();
+    });
   }
 
   /** Ends what takes too long, now and then while there is anything that could. */
@@ -401,7 +498,7 @@ export class Adapter {
     for (const arrival of this.#arriving) {
       if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
     }
-    for (const response of this.#active) {
+    for (const response of this.#active.keys()) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
       if (bytes === 0) this.#unread.delete(response);
@@ -461,7 +558,7 @@ export class Adapter {
   }
 
   #callerOf(request: HttpRequest): Caller {
-    return { ...this.#options.origin(request), authorization: request.headers.authorization };
+    return { ...this.#connectionOf(request).origin, authorization: request.headers.authorization };
   }
 
   #answerMetrics(request: HttpRequest, response: HttpResponse): void {
@@ -486,18 +583,21 @@ export class Adapter {
 
   #acceptsAuthority(request: HttpRequest, response: HttpResponse): boolean {
     const authority = isHttp2(request) ? request.authority : request.headers.host;
+    const refusal = this.#refusalOf(authority, this.#connectionOf(request).origin.address);
+    if (refusal instanceof ConnectError) answerRefusal(request, response, 403, refusal);
+    else if (refusal !== undefined) answerText(response, 400, refusal);
+    return refusal === undefined;
+  }
+
+  /** Why the node may not be called so, as text where it is no name at all; undefined: it may. */
+  #refusalOf(authority: string | undefined, address: string | undefined): string | ConnectError | undefined {
     if (authority === undefined || !AUTHORITY.test(authority) || !URL.canParse(`http://${authority}`)) {
-      const text = "the request needs a Host header with the host, or host:port, of this node";
-      answerText(response, 400, text);
-      return false;
+      return "the request needs a Host header with the host, or host:port, of this node";
     }
-    const isHere = isLoopbackAddress(request.socket.remoteAddress);
-    if ((isHere || this.#options.checksEveryHost) && !this.#options.hostNames().allows(authority)) {
-      const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, the name in server.advertise, or one in server.allowed_hosts`;
-      answerRefusal(request, response, 403, new ConnectError(text, Code.PermissionDenied));
-      return false;
-    }
-    return true;
+    const isHere = isLoopbackAddress(address);
+    if ((!isHere && !this.#options.checksEveryHost) || this.#options.hostNames().allows(authority)) return undefined;
+    const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, the name in server.advertise, or one in server.allowed_hosts`;
+    return new ConnectError(text, Code.PermissionDenied);
   }
 }
 
@@ -509,20 +609,11 @@ interface Arrival {
   isOverdue: boolean;
 }
 
-/** The answers that go over one connection. */
-class AnswersOfConnection implements Connection {
-  readonly answers = new Set<HttpResponse>();
-  /** Since when there is none, where there is none. */
-  idleSinceMs = 0;
-
-  get unsentBytes(): number {
-    let bytes = 0;
-    for (const response of this.answers) bytes += unsentBytes(response);
-    return bytes;
-  }
-}
-
 const ignore = (): void => undefined;
+
+async function* whole(body: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield body;
+}
 
 /** Answers a request whose method or content type no handler takes. */
 function refuseForm(handler: UniversalHandler, status: number, request: HttpRequest, response: HttpResponse): void {
@@ -587,7 +678,7 @@ function parametersOf(query: string): ReadonlyMap<string, string> | undefined {
 }
 
 /** HTTP/1.1 wants exactly one Host; two of them are read in two ways by two programs. HTTP/1.0 knew of none. */
-function hasItsHost({
+export function hasItsHost({
   rawHeaders,
   httpVersion,
 }: {
@@ -595,7 +686,10 @@ function hasItsHost({
   readonly httpVersion: string;
 }): boolean {
   let hosts = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.toLowerCase() === "host") hosts++;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    if (name.length === 4 && name.toLowerCase() === "host") hosts++;
+  }
   return hosts === 1 || (hosts === 0 && httpVersion === "1.0");
 }
 

@@ -256,8 +256,9 @@ class Batch {
   }
 
   #told(error: unknown, method: string, signal = this.#context.signal): ConnectError {
-    const requestId = this.#context.values.get(callKey)?.requestId;
-    return this.#options.errors.toConnectError(error, method, signal, requestId);
+    const call = this.#context.values.get(callKey);
+    if (call && error instanceof IdentityError) call.refused = error;
+    return this.#options.errors.toConnectError(error, method, signal, call?.requestId);
   }
 
   /** The writes that are for the master, passed on together where they may be; what became of them, by their places. */

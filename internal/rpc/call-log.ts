@@ -15,6 +15,7 @@ import { RefusalAudit } from "./audit.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
 import type { SlowCalls } from "./slow-calls.js";
+import type { CallContext } from "./caller.js";
 import { type CallSpan, Tracing } from "./tracing.js";
 
 /** From a tenth of a millisecond, where reads are, to the ten seconds after which writes give up. */
@@ -53,6 +54,11 @@ export interface Call {
   message: object | undefined;
   /** Where the process traces. */
   readonly span: CallSpan | undefined;
+}
+
+/** The span of a call, whichever way it came; undefined where nobody traces. */
+export function spanOf({ span, values }: CallContext): CallSpan | undefined {
+  return span ?? values?.get(callKey)?.span;
 }
 
 /** What a call takes with it to another node, so that the lines and spans of both can be brought together. */
@@ -117,10 +123,15 @@ export class CallLog {
     return this.#idPrefix + (++this.#idCount).toString(36);
   }
 
-  /** Each call that begins is to `end`. */
-  begin(method: DescMethod, requestId: string, callerAddress: string | undefined, headers: IncomingHttpHeaders): Call {
+  /** Each call that begins is to `end`, or to be forgotten. */
+  begin(
+    method: DescMethod,
+    requestId: string,
+    callerAddress: string | undefined,
+    headers: IncomingHttpHeaders,
+    startedAtMs = this.#clock.monotonicMs(),
+  ): Call {
     this.#of(method).inFlight++;
-    const startedAtMs = this.#clock.monotonicMs();
     return {
       requestId,
       callerAddress,
@@ -131,6 +142,11 @@ export class CallLog {
       message: undefined,
       span: this.#tracing && this.#tracing.begin({ method, headers, requestId, callerAddress }),
     };
+  }
+
+  /** It begins anew, another way. */
+  forget(method: DescMethod): void {
+    this.#of(method).inFlight--;
   }
 
   /** `otherwise`: how it ended that did not get to a handler. */

@@ -1,6 +1,6 @@
 /** Writing answers to Node's HTTP/1.1 and HTTP/2 responses alike, for callers that may leave at any time. */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
@@ -8,6 +8,8 @@ import { correctStatus, encodeStatusMessage, endOfStream, frameCorrector } from 
 
 export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
+/** What answers go out by. */
+export type Outlet = HttpResponse | ServerHttp2Stream;
 
 /** How long a caller over HTTP/2 may go on with a request that has been answered. */
 const REST_TIMEOUT_MS = 1000;
@@ -137,26 +139,33 @@ export function discardRest(request: HttpRequest, response: HttpResponse): void 
 }
 
 /** Whether more was written than the caller has taken, so that writing waits for it. */
-export function isFull(response: HttpResponse): boolean {
-  return "stream" in response ? response.stream.writableNeedDrain : response.writableNeedDrain;
+export function isFull(outlet: Outlet): boolean {
+  return (streamOf(outlet) ?? (outlet as ServerResponse)).writableNeedDrain;
 }
 
 /** Bytes of an answer that the network has not taken yet. */
-export function unsentBytes(response: HttpResponse): number {
-  return "stream" in response ? response.stream.bufferSize : response.writableLength;
+export function unsentBytes(outlet: Outlet): number {
+  return streamOf(outlet)?.bufferSize ?? outlet.writableLength;
 }
 
 /** Ends an answer that its caller does not take, and with it what else the caller has on its connection. */
-export function breakOff(response: HttpResponse): void {
-  if ("stream" in response) (response.stream.session ?? response.stream).destroy();
+export function breakOff(outlet: Outlet): void {
+  const stream = streamOf(outlet);
+  if (stream) (stream.session ?? stream).destroy();
   // One that waits for the answer before it has no socket of its own yet.
-  else response.req.socket.destroy();
+  else (outlet as ServerResponse).req.socket.destroy();
 }
 
 /** Undefined when more may be written at once; else a promise, which resolves when the caller has taken enough, or has left. */
 export function writeFrame(response: HttpResponse, frame: Uint8Array): Promise<void> | undefined {
   if (hasLeft(response) || (response as ServerResponse).write(frame)) return undefined;
   return drainedOrLeft(response);
+}
+
+/** Undefined over HTTP/1.1. */
+function streamOf(outlet: Outlet): ServerHttp2Stream | undefined {
+  if ("stream" in outlet) return outlet.stream;
+  return "bufferSize" in outlet ? outlet : undefined;
 }
 
 function hasLeft(response: HttpResponse): boolean {

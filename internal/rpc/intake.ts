@@ -29,6 +29,19 @@ export class Intake {
     return new IntakeOfRequest(isStream, (bytes) => this.#add(bytes));
   }
 
+  /** Counts a whole message; false: there is no room for it. What was counted is to be released. */
+  hold(bytes: number): boolean {
+    const counted = bytes + PIECE_OVERHEAD_BYTES;
+    if (this.#bytes + counted > this.#bytesMax) return false;
+    this.#bytes += counted;
+    return true;
+  }
+
+  /** Of a message that was held. */
+  release(bytes: number): void {
+    this.#bytes -= bytes + PIECE_OVERHEAD_BYTES;
+  }
+
   #add(bytes: number): void {
     this.#bytes += bytes;
     if (bytes <= 0 || this.#bytes <= this.#bytesMax) return;

@@ -13,24 +13,22 @@ import {
 import { fromWire64, seq, toWire64 } from "../base/position.js";
 import { type BatchHandlerOptions, batchHandlers } from "./batch-handlers.js";
 import { bytesOfEvent, eventToWire, positionToWire, stalenessToWire } from "./convert.js";
-import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, entryToWire } from "./entries.js";
+import { ANSWER_OVERHEAD_BYTES, entryToWire } from "./entries.js";
 import { checkedFilter } from "./key-range.js";
 import {
-  checkAtMost,
-  checkCount,
-  checkedKey,
-  type Limits,
-  UPDATES_DEFAULT,
-  UPDATES_MAX,
-  WAIT_MS_MAX,
-} from "./limits.js";
+  checkedBatchGet,
+  checkedGet,
+  type Entry,
+  type FoundMany,
+  type FoundOne,
+  readMany,
+  readOne,
+} from "./key-reads.js";
+import { checkAtMost, UPDATES_DEFAULT, UPDATES_MAX, WAIT_MS_MAX } from "./limits.js";
 import type { RpcStore } from "./ports.js";
-import { RequestError } from "./request-error.js";
 import { type ScanHandlerOptions, scanHandlers } from "./scan-handlers.js";
 import { type WatchHandlerOptions, watchHandlers } from "./watch-handlers.js";
 import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
-
-type Entry = NonNullable<ReturnType<RpcStore["get"]>>;
 
 export interface KvOptions extends ScanHandlerOptions, BatchHandlerOptions, WatchHandlerOptions {
   readonly store: Pick<RpcStore, "readPoint" | "get" | "updates" | "history"> &
@@ -42,22 +40,25 @@ export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
   const { store, limits, reads, large } = options;
   const bytesAt = (key: Uint8Array): number => store.get(key)?.value.byteLength ?? 0;
   const getOne: ServiceImpl<typeof KVStore>["get"] = (request, context) => {
-    const key = checkedKey(request.key, "key", limits);
+    const key = checkedGet(request, limits);
     const wait = reads.admit(request.consistency, context.signal);
     const read = (): GetResponse | Promise<GetResponse> =>
-      large.give(bytesAt(key), request, context, () => get(key, context, options));
+      large.give(bytesAt(key), request, context, () => {
+        const found = readOne(key, options);
+        if (context.requestMethod === "GET") tagAnswer(context, store, found.entry);
+        return getResponse(found);
+      });
     return wait ? wait.then(read) : read();
   };
   return {
     get: getOne,
 
     batchGet(request, context) {
-      checkCount(request.keys.length, "keys");
-      const keys = request.keys.map((key, index) => checkedKey(key, `keys[${index}]`, limits));
+      const keys = checkedBatchGet(request, limits);
       const wait = reads.admit(request.consistency, context.signal);
       const read = (): BatchGetResponse | Promise<BatchGetResponse> => {
         const bytes = keys.reduce((sum, key) => sum + bytesAt(key), 0);
-        return large.give(bytes, request, context, () => batchGet(keys, options));
+        return large.give(bytes, request, context, () => batchGetResponse(readMany(keys, options)));
       };
       return wait ? wait.then(read) : read();
     },
@@ -96,33 +97,21 @@ export function kvHandlers(options: KvOptions): ServiceImpl<typeof KVStore> {
   };
 }
 
-function get(key: Uint8Array, context: HandlerContext, { store, replicator }: KvOptions): GetResponse {
-  const { position, nowMs, token } = store.readPoint();
-  const entry = store.get(key);
-  if (context.requestMethod === "GET") tagAnswer(context, store, entry);
+function getResponse({ point, entry, stalenessMs }: FoundOne): GetResponse {
   return create(GetResponseSchema, {
-    ...entryToWire(entry, nowMs),
-    position: positionToWire(position),
-    ...stalenessToWire(replicator.stalenessMs()),
-    token,
+    ...entryToWire(entry, point.nowMs),
+    position: positionToWire(point.position),
+    ...stalenessToWire(stalenessMs),
+    token: point.token,
   });
 }
 
-function batchGet(keys: readonly Uint8Array[], { store, replicator, limits }: KvOptions): BatchGetResponse {
-  const { position, nowMs, token } = store.readPoint();
-  let bytes = ANSWER_OVERHEAD_BYTES;
-  const entries = keys.map((key) => {
-    const entry = store.get(key);
-    bytes += ENTRY_OVERHEAD_BYTES + (entry?.value.byteLength ?? 0);
-    // Refused before the value is copied, or else 1024 keys of the largest value would be held at once.
-    if (bytes > limits.messageBytesMax) throw answerTooLarge(bytes, limits);
-    return create(BatchGetEntrySchema, entryToWire(entry, nowMs));
-  });
+function batchGetResponse({ point, entries, stalenessMs }: FoundMany): BatchGetResponse {
   return create(BatchGetResponseSchema, {
-    entries,
-    position: positionToWire(position),
-    ...stalenessToWire(replicator.stalenessMs()),
-    token,
+    entries: entries.map((entry) => create(BatchGetEntrySchema, entryToWire(entry, point.nowMs))),
+    position: positionToWire(point.position),
+    ...stalenessToWire(stalenessMs),
+    token: point.token,
   });
 }
 
@@ -135,12 +124,4 @@ function tagAnswer(context: HandlerContext, store: Pick<RpcStore, "history">, en
   if (!entry) return;
   const mastership = store.history.at(entry.modSeq);
   context.responseHeader.set("etag", `W/"${mastership?.epochId ?? 0}-${entry.modSeq}"`);
-}
-
-function answerTooLarge(bytes: number, limits: Limits): RequestError {
-  return new RequestError(
-    "answer_too_large",
-    `the answer would have at least ${bytes} bytes, a message may have ${limits.messageBytesMax} (limits.max_message_bytes); ask for fewer keys`,
-    { passed: { limit: "limits.max_message_bytes", maximum: limits.messageBytesMax, actual: bytes } },
-  );
 }

@@ -6,7 +6,13 @@
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
-import { constants, createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createServer as createHttp2,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
@@ -25,11 +31,13 @@ import { Access, type Caller } from "../identity/access.js";
 import { HostNames } from "../identity/host-names.js";
 import type { Identities } from "../identity/identities.js";
 import { IdentityError } from "../identity/identity-error.js";
+import type { Identity } from "../identity/role.js";
 import { Registry } from "../metrics/registry.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter, type Admission } from "./adapter.js";
 import { callGuard } from "./call-guard.js";
+import { type ConnectionKey, type Origin, socketOf } from "./caller-connection.js";
 import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
@@ -38,10 +46,10 @@ import { connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { Doorway } from "./doorway.js";
 import { ErrorMap } from "./errors.js";
+import { FastCalls } from "./fast-calls.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
 import { CONNECTION_WINDOW_BYTES, serverOptionsOf } from "./http2-settings.js";
-import { type HttpRequest, isHttp2 } from "./http-answer.js";
 import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
@@ -55,6 +63,7 @@ import type { PeerTls } from "./peer-session.js";
 import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
+import { RequestEntry } from "./request-entry.js";
 import { Reflection } from "./reflection-handlers.js";
 import { replicationHandlers } from "./replication-handlers.js";
 import { NodeClosingError } from "./request-error.js";
@@ -128,6 +137,8 @@ export interface RpcServerOptions {
   readonly peerTls?: PeerTls;
   /** A listener for other nodes alone, where whoever has a certificate of the authority is one; absent: they call at `port`. */
   readonly peerListener?: { readonly host: string; readonly port: number; readonly material: Required<TlsMaterial> };
+  /** Whether the calls that are made most are carried out without the protocol library, where they can be. */
+  readonly fastPath: boolean;
   /** How long a write may take before its caller is told that its outcome is unknown. */
   readonly writeTimeoutMs: number;
   /** How long a read may wait until this node is as fresh as it asks for. */
@@ -165,7 +176,6 @@ export class RpcServer {
   readonly #peers: { readonly tls: TlsFront; readonly server: NetServer } | undefined;
   /** Of the listener for peers. */
   readonly #peerSessions = new WeakSet<object>();
-  readonly #origins = new WeakMap<object, Omit<Caller, "authorization">>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
@@ -218,7 +228,14 @@ export class RpcServer {
       hasPeerListener: options.peerListener !== undefined,
     });
     const slowCalls = new SlowCalls(options.slowThresholdMs);
-    const router = this.#createRouter(access, errors, slowCalls, new BatchCounts(registry));
+    const reads = new FreshReads({
+      store: options.store,
+      replicator,
+      gate: new ReadGate({ store: options.store, replicator, clock, maxWaitMs: options.maxReadWaitMs }),
+    });
+    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
+    const batchCounts = new BatchCounts(registry);
+    const router = this.#createRouter({ access, errors, slowCalls, reads, writes, batchCounts });
     this.#calls = new CallLog({
       methods: router.handlers.map(({ method }) => method),
       registry,
@@ -238,11 +255,27 @@ export class RpcServer {
       calls: this.#calls,
       registry,
       messageBytesMax: options.limits.messageBytesMax,
-      origin: (request) => this.#originOf(request),
+      origin: (key) => this.#originOf(key),
       admit: (name, caller) => admissionOf(access, errors, name, caller),
+      identityOf: (name, caller) => identityOf(access, name, caller),
       onOverload: () => count("overloaded"),
       logger: options.logger,
     });
+    const { store, limits: messageLimits } = options;
+    const fastCalls =
+      options.fastPath &&
+      new FastCalls({
+        store,
+        replicator,
+        limits: messageLimits,
+        reads,
+        writes,
+        access,
+        calls: this.#calls,
+        clock,
+        adapter: this.#adapter,
+      });
+    const entry = new RequestEntry({ adapter: this.#adapter, ...(fastCalls && { fastCalls }) });
     this.#http1 = createHttp1(
       {
         headersTimeout: limits.headersTimeoutMs,
@@ -255,7 +288,7 @@ export class RpcServer {
         // Node would refuse it without a word; the adapter says why.
         requireHostHeader: false,
       },
-      this.#adapter.handle,
+      entry.handle,
     );
     this.#limitConnections(this.#http1, limits.connectionsMax);
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
@@ -266,14 +299,8 @@ export class RpcServer {
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
-    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax), (request, response) => {
-      // After all that has come with it: a call that was broken off in the same breath costs hardly anything then.
-      setImmediate(() => {
-        const { stream } = response;
-        if (!stream.closed && !stream.destroyed) this.#adapter.handle(request, response);
-      });
-    });
-    skipDeadStreams(this.#http2);
+    this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax));
+    entry.serve(this.#http2);
     this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
@@ -352,19 +379,14 @@ export class RpcServer {
     this.#http2.off("session", mark);
   }
 
-  /** Asked for each request, found out once a connection. */
-  #originOf(request: HttpRequest): Omit<Caller, "authorization"> {
-    const key: object = isHttp2(request) ? (request.stream.session ?? request) : request.socket;
-    let origin = this.#origins.get(key);
-    if (!origin) {
-      origin = {
-        address: request.socket.remoteAddress,
-        certificateNames: certificateNamesOf(request.socket as Partial<TLSSocket>),
-        isAtPeerListener: this.#peerSessions.has(key),
-      };
-      this.#origins.set(key, origin);
-    }
-    return origin;
+  /** Found out once a connection. */
+  #originOf(key: ConnectionKey): Origin {
+    const socket = socketOf(key);
+    return {
+      address: socket?.remoteAddress,
+      certificateNames: socket && certificateNamesOf(socket as Partial<TLSSocket>),
+      isAtPeerListener: this.#peerSessions.has(key),
+    };
   }
 
   /** Listens and serves once it resolves. Rejects with `RpcListenError`. */
@@ -480,9 +502,22 @@ export class RpcServer {
     });
   }
 
-  #createRouter(access: Access, errors: ErrorMap, slowCalls: SlowCalls, batchCounts: BatchCounts): ConnectRouter {
+  #createRouter({
+    access,
+    errors,
+    slowCalls,
+    reads,
+    writes,
+    batchCounts,
+  }: {
+    readonly access: Access;
+    readonly errors: ErrorMap;
+    readonly slowCalls: SlowCalls;
+    readonly reads: FreshReads;
+    readonly writes: AcknowledgedWrites;
+    readonly batchCounts: BatchCounts;
+  }): ConnectRouter {
     const { store, records, watches, backups, replicator, clock, limits, version, advertisedAddress } = this.#options;
-    const { writeTimeoutMs, maxReadWaitMs } = this.#options;
     const jsonBytes = new JsonBytes();
     const jsonOptions = jsonOptionsWith(jsonBytes);
     const router = createConnectRouter({
@@ -497,12 +532,6 @@ export class RpcServer {
       shutdownSignal: this.#shutdown.signal,
     });
     const forwarder = this.#forwarder;
-    const reads = new FreshReads({
-      store,
-      replicator,
-      gate: new ReadGate({ store, replicator, clock, maxWaitMs: maxReadWaitMs }),
-    });
-    const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: writeTimeoutMs });
     const large = new LargeAnswers({ turns: this.#turns, reads });
     const encoder = new WatchEncoder({ jsonBytes, jsonOptions });
     const scanEncoder = new ScanEncoder({ jsonBytes, jsonOptions });
@@ -583,13 +612,14 @@ export class RpcServer {
     let streams = 0;
     let idleSinceMs = clock.monotonicMs();
     const resets = new ResetCount(clock);
+    const ended = function (this: ServerHttp2Stream): void {
+      if (--streams === 0) idleSinceMs = clock.monotonicMs();
+      // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
+      if (this.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
+    };
     session.on("stream", (stream) => {
       streams++;
-      stream.once("close", () => {
-        if (--streams === 0) idleSinceMs = clock.monotonicMs();
-        // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
-        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
-      });
+      stream.on("close", ended);
     });
     // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
     const look = (): void => {
@@ -615,17 +645,6 @@ export class RpcServer {
   }
 }
 
-/** Node makes a request and an answer even of a call that was broken off in the breath in which it was begun. */
-function skipDeadStreams(server: Http2Server): void {
-  const [takeStream] = server.listeners("stream");
-  assert(takeStream, "a server of HTTP/2 takes streams");
-  server.removeAllListeners("stream");
-  server.on("stream", (stream, ...rest: unknown[]) => {
-    if (!stream.closed && !stream.destroyed) takeStream.call(server, stream, ...rest);
-    else stream.on("error", () => undefined);
-  });
-}
-
 function routeReplication(router: ConnectRouter, handlers: ServiceImpl<typeof Replication>): void {
   const { push, register, survey, requestPromise, readIndex } = Replication.method;
   // Between nodes the network is fast, and records do not shrink enough to be worth compressing.
@@ -647,6 +666,15 @@ function admissionOf(access: Access, errors: ErrorMap, name: string, caller: Cal
       refusal: errors.toConnectError(error, name),
       reason: error instanceof IdentityError ? error : undefined,
     };
+  }
+}
+
+function identityOf(access: Access, name: string, caller: Caller): Identity | undefined {
+  try {
+    return access.admit(name, caller);
+  } catch (error) {
+    if (error instanceof IdentityError) return undefined;
+    throw error;
   }
 }
 

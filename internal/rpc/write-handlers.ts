@@ -11,28 +11,29 @@ import {
   type WriteResult as WireResult,
   WriteResultSchema,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
-import type { Acknowledge as WireAcknowledge, Position as WirePosition } from "../../api/gen/cambium/v1/types_pb.js";
+import type { Position as WirePosition } from "../../api/gen/cambium/v1/types_pb.js";
 import { must } from "../base/assert.js";
 import { type EpochMs, toWire64 } from "../base/position.js";
-import type { TxnOperation, WriteCommand, WriteOptions, WriteReceipt, WriteResult } from "../store/store.js";
-import { type Acknowledge, acknowledgeFromWire, type AcknowledgedWrites } from "./acknowledged.js";
+import type { TxnOperation, WriteReceipt, WriteResult } from "../store/store.js";
+import { failureKey } from "./adapter.js";
+import type { AcknowledgedWrites } from "./acknowledged.js";
 import { whileWanted } from "./caller.js";
 import { bytesToWire, positionToWire } from "./convert.js";
-import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, entryToWire } from "./entries.js";
+import { entryToWire } from "./entries.js";
+import {
+  checkedDeleteOf,
+  checkedIncrementOf,
+  checkedSetOf,
+  checkedWay,
+  type OneWrite,
+  propose,
+  writeOne,
+} from "./key-writes.js";
 import type { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
 import type { RpcStore } from "./ports.js";
 import type { WriteForwarder } from "./write-forwarder.js";
-import {
-  checkedDelete,
-  checkedDeleteRange,
-  checkedIncrement,
-  checkedOperations,
-  checkedRetry,
-  checkedSet,
-  checkedTouch,
-  checkedTxn,
-} from "./write-requests.js";
+import { checkedDeleteRange, checkedOperations, checkedTouch, checkedTxn } from "./write-requests.js";
 
 export interface WriteHandlerOptions {
   readonly store: Pick<RpcStore, "write" | "transact" | "masterTimeMs">;
@@ -48,36 +49,35 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
   const { store, limits, forwarder } = options;
   /** A write of one command, and its answer. */
   const one = async <A>(
-    command: WriteCommand,
-    way: Way,
+    write: OneWrite,
     context: HandlerContext,
     answer: (result: WriteResult, about: About) => A,
   ): Promise<A> => {
-    const receipt = await carryOut(1, way, context, options, (how) => store.write([command], how));
+    const failure = context.values.get(failureKey);
+    // It is not carried out twice.
+    if (failure) throw failure.error;
+    const receipt = await answerable(writeOne(write, context, options), context, options);
     return answer(must(receipt.results[0], "a result for each command"), aboutToWire(receipt));
   };
   return {
     set(request, context) {
-      const command = checkedSet(request, "", limits);
-      const way = checkedWay(request);
+      const write = checkedSetOf(request, limits);
       return forwarder.hereOrForward(KVStore.method.set, request, context, () =>
-        one(command, way, context, (result, about) => ({ ...previousOf(result), ...about })),
+        one(write, context, (result, about) => ({ ...previousOf(result), ...about })),
       );
     },
 
     delete(request, context) {
-      const command = checkedDelete(request, "", limits);
-      const way = checkedWay(request);
+      const write = checkedDeleteOf(request, limits);
       return forwarder.hereOrForward(KVStore.method.delete, request, context, () =>
-        one(command, way, context, (result, about) => ({ existed: result.existed, ...previousOf(result), ...about })),
+        one(write, context, (result, about) => ({ existed: result.existed, ...previousOf(result), ...about })),
       );
     },
 
     deleteRange(request, context) {
-      const command = checkedDeleteRange(request, limits);
-      const way = checkedWay(request);
+      const write = { command: checkedDeleteRange(request, limits), way: checkedWay(request) };
       return forwarder.hereOrForward(KVStore.method.deleteRange, request, context, () =>
-        one(command, way, context, ({ deleted }, about) => ({
+        one(write, context, ({ deleted }, about) => ({
           ...(deleted !== undefined && { deleted: toWire64(deleted) }),
           ...about,
         })),
@@ -85,18 +85,16 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
     },
 
     touch(request, context) {
-      const command = checkedTouch(request, "", limits);
-      const way = checkedWay(request);
+      const write = { command: checkedTouch(request, "", limits), way: checkedWay(request) };
       return forwarder.hereOrForward(KVStore.method.touch, request, context, () =>
-        one(command, way, context, ({ existed }, about) => ({ existed, ...about })),
+        one(write, context, ({ existed }, about) => ({ existed, ...about })),
       );
     },
 
     increment(request, context) {
-      const command = checkedIncrement(request, "", limits);
-      const way = checkedWay(request);
+      const write = checkedIncrementOf(request, limits);
       return forwarder.hereOrForward(KVStore.method.increment, request, context, () =>
-        one(command, way, context, ({ sum }, about) => ({ ...(sum !== undefined && { value: sum }), ...about })),
+        one(write, context, ({ sum }, about) => ({ ...(sum !== undefined && { value: sum }), ...about })),
       );
     },
 
@@ -105,7 +103,8 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
       const way = checkedWay(request);
       return forwarder.hereOrForward(KVStore.method.txn, request, context, async () => {
         const count = Math.max(txn.then.length, txn.else.length);
-        const receipt = await carryOut(count, way, context, options, (how) => store.transact(txn, how));
+        const written = propose(count, way, context, options, (how) => store.transact(txn, how));
+        const receipt = await answerable(written, context, options);
         const { succeeded, failedCompares, results } = receipt;
         const nowMs = store.masterTimeMs();
         const operations = succeeded ? txn.then : txn.else;
@@ -122,43 +121,21 @@ export function writeHandlers(options: WriteHandlerOptions): Pick<ServiceImpl<ty
       const commands = checkedOperations(request, limits);
       const way = checkedWay(request);
       return forwarder.hereOrForward(KVStore.method.write, request, context, async () => {
-        const receipt = await carryOut(commands.length, way, context, options, (how) => store.write(commands, how));
+        const written = propose(commands.length, way, context, options, (how) => store.write(commands, how));
+        const receipt = await answerable(written, context, options);
         return { results: receipt.results.map(resultToWire), ...aboutToWire(receipt) };
       });
     },
   };
 }
 
-/** How a caller wants its write carried out. */
-interface Way {
-  readonly acknowledge: Acknowledge;
-  readonly retry?: WriteOptions["retry"];
-}
-
-function checkedWay(request: {
-  readonly acknowledge: WireAcknowledge;
-  readonly clientId: string;
-  readonly clientSeq: bigint;
-}): Way {
-  return { acknowledge: acknowledgeFromWire(request.acknowledge, "acknowledge"), retry: checkedRetry(request) };
-}
-
-/** Resolves when the write is acknowledged, and its answer may be made. `count`: how many results it has at most. */
-async function carryOut<R extends WriteReceipt>(
-  count: number,
-  { acknowledge, retry }: Way,
+/** Resolves when the write is acknowledged, and its answer may be made. */
+async function answerable<R extends WriteReceipt>(
+  written: Promise<R>,
   context: HandlerContext,
-  { limits, writes, large }: Pick<WriteHandlerOptions, "limits" | "writes" | "large">,
-  propose: (how: WriteOptions) => Promise<R>,
+  { large }: Pick<WriteHandlerOptions, "large">,
 ): Promise<R> {
-  const aboutBytes = ANSWER_OVERHEAD_BYTES + count * ENTRY_OVERHEAD_BYTES;
-  const receipt = await writes.write(acknowledge, context, (how) =>
-    propose({
-      ...how,
-      storedBytesMax: Math.max(0, limits.messageBytesMax - aboutBytes),
-      ...(retry && { retry }),
-    }),
-  );
+  const receipt = await written;
   const bytes = receipt.results.reduce((sum, { previous, entry }) => sum + bytesIn(previous) + bytesIn(entry), 0);
   // What has been written is answered also while this node begins to shut down.
   await whileWanted(context, async (signal) => large.turnFor(bytes, { values: context.values, signal }));

@@ -20,7 +20,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   "internal/watch": ["internal/store", "internal/base"],
   "internal/replication/core": ["internal/base"],
   "internal/replication": ["internal/replication/core", "internal/store", "internal/base"],
-  "internal/rpc": [...served(), "internal/watch"],
+  "internal/rpc": [...served(), "internal/watch", "internal/rpc/fast-path"],
+  "internal/rpc/fast-path": ["api/gen", "internal/base"],
   "internal/resp": served(),
   cmd: [
     "api/gen",
@@ -48,7 +49,7 @@ function served(): string[] {
 
 /** The places that may use a foreign package, each a room or a single file. A package that is not here may be used nowhere. */
 export const packages: Readonly<Record<string, readonly string[]>> = {
-  "@bufbuild/protobuf": ["api/gen", "api/client", "internal/rpc", "cmd"],
+  "@bufbuild/protobuf": ["api/gen", "api/client", "internal/rpc", "internal/rpc/fast-path", "cmd"],
   "@connectrpc/connect": ["internal/rpc", "api/client", "cmd"],
   "@connectrpc/connect-node": ["internal/rpc", "api/client", "cmd"],
   "@connectrpc/connect-web": ["api/client", "cmd"],

@@ -192,8 +192,8 @@ export const attacks: Readonly<Record<string, (count: number, target: Target) =>
 };
 
 /** Asks for a value again and again over HTTP/1.1, in one go, and reads nothing of the answers. */
-export function neverReading(count: number, target: Target, key: string): Attack {
-  const body = JSON.stringify({ keys: [key, key, key] });
+export function neverReading(count: number, target: Target, key: string, consistency: object = {}): Attack {
+  const body = JSON.stringify({ keys: [key, key, key], consistency });
   const ask = `POST /cambium.v1.KVStore/BatchGet HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
   return attack(count, target, (socket) => {
     socket.pause();

@@ -49,6 +49,7 @@ export async function startTestServer(options: Partial<RpcServerOptions> = {}): 
     corsOrigins: [],
     allowedHosts: [],
     protectedMode: true,
+    fastPath: process.env["CAMBIUM_TEST_FAST_PATH"] !== "off",
     writeTimeoutMs: 10_000,
     maxReadWaitMs: 5000,
     forwardWrites: false,
