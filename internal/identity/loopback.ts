@@ -3,7 +3,7 @@
 /** True for 127.0.0.0/8, ::1, and both written as IPv4-mapped IPv6. An unknown address is never loopback. */
 export function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
-  if (address === "::1") return true;
+  if (address === "127.0.0.1" || address === "::1") return true;
   const ipv4 = address.toLowerCase().startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
   return /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(ipv4);
 }

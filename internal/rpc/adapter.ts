@@ -252,7 +252,8 @@ export class Adapter {
       if (this.#refusalOf(authority, connection.origin.address) !== undefined) return undefined;
       connection.acceptedAuthority = authority;
     }
-    return identityOf(name, { ...connection.origin, authorization });
+    const { address, certificateNames, isAtPeerListener } = connection.origin;
+    return identityOf(name, { address, authorization, certificateNames, isAtPeerListener });
   }
 
   get isDraining(): boolean {

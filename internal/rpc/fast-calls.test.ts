@@ -135,6 +135,10 @@ function furnish(
   store.failure = failure === null ? undefined : failures[failure];
   replicator.staleness = staleness ?? undefined;
   replicator.failure = new ReplicationError("unreachable", "nobody answers");
+  // Nothing comes that a read could wait for.
+  const late = (): Promise<never> => Promise.reject(new ReplicationError("timeout", "it does not come"));
+  store.whenApplied = late;
+  store.reachToken = (given) => (given.length === 1 && given[0]! > 1 ? late() : undefined);
   const position = { epoch: epoch(at), seq: seq(at) };
   const result = { existed, ...(sum !== null && { sum }) };
   store.write = async (commands: readonly WriteCommand[], options) => {

@@ -1,7 +1,7 @@
 /** What Get and BatchGet read, whichever way they came and whatever their answers are written in. */
 import type { BatchGetRequest, GetRequest } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { ANSWER_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES } from "./entries.js";
-import { checkCount, checkedKey, type Limits } from "./limits.js";
+import { checkCount, checkedKeyForNow, type Limits } from "./limits.js";
 import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
 
@@ -31,12 +31,12 @@ export interface FoundMany extends ReadPlace {
 }
 
 export function checkedGet(request: GetRequest, limits: Limits): Uint8Array {
-  return checkedKey(request.key, "key", limits);
+  return checkedKeyForNow(request.key, "key", limits);
 }
 
 export function checkedBatchGet({ keys }: BatchGetRequest, limits: Limits): Uint8Array[] {
   checkCount(keys.length, "keys");
-  return keys.map((key, index) => checkedKey(key, `keys[${index}]`, limits));
+  return keys.map((key, index) => checkedKeyForNow(key, `keys[${index}]`, limits));
 }
 
 export function readOne(key: Uint8Array, { store, replicator }: KeyReadOptions): FoundOne {
