@@ -359,8 +359,12 @@ export class Adapter {
       if (!isHttp2(request)) this.#endOnceIdle(connection, request.socket);
       // Of answers over HTTP/1.1 that wait for the one before them Node does not tell that their connection is gone.
       const forget = (): void => {
-        for (const response of answers) this.#active.delete(response);
-        answers.clear();
+        for (const response of answers) {
+          if (!("socket" in response) || response.socket) continue;
+          response.destroy();
+          // By this their calls end too, which would go on to make answers for nobody.
+          response.emit("close");
+        }
       };
       if (!isHttp2(request)) request.socket.once("close", forget);
     }
