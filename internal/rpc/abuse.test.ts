@@ -120,11 +120,13 @@ describe("an answer that is not read", () => {
     const head = `host: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
     const ask = `POST /cambium.v1.KVStore/BatchGet HTTP/1.1\r\n${head}\r\n\r\n${body}`;
     const sockets = Array.from({ length: 10 }, () => connectSocket(port, "127.0.0.1").pause());
-    for (const socket of sockets) socket.on("error", () => undefined).write(ask.repeat(4));
+    for (const socket of sockets) socket.on("error", () => undefined).write(ask.repeat(30));
     // All but the first few bytes of the first wait in the server.
     await expect.poll(keptBytes, { timeout: 30_000 }).toBeGreaterThan(before + 25 * 1024 * 1024);
     for (const socket of sockets) socket.destroy();
     await expect.poll(keptBytes, { timeout: 30_000 }).toBeLessThan(before + 5 * 1024 * 1024);
+    const { text } = await send(port, "/metrics", { method: "GET" });
+    expect(text).toMatch(/^cambium_rpc_in_flight\{.*"BatchGet"\} 0$/m);
   });
 
   test("costs its caller the connection, also when there was nothing to read for long before", async () => {

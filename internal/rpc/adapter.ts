@@ -478,8 +478,12 @@ export class Adapter {
     socket.once("close", () => {
       timer.cancel();
       // Of answers that wait for the one before them Node does not tell that their connection is gone.
-      for (const answer of connection.answers) this.#active.delete(answer);
-      connection.answers.clear();
+      for (const answer of connection.answers) {
+        if (!("socket" in answer) || answer.socket) continue;
+        answer.destroy();
+        // By this their calls end too, which would go on to make answers for nobody.
+        answer.emit("close");
+      }
     });
   }
 

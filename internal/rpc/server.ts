@@ -301,7 +301,6 @@ export class RpcServer {
     this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
     this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax));
     entry.serve(this.#http2);
-    this.#http2.on("session", (session) => this.#keepSession(session));
     this.#http2.on("sessionError", (error) =>
       options.logger.debug("a connection of HTTP/2 failed", { error: error.message }),
     );
@@ -368,7 +367,11 @@ export class RpcServer {
   #acceptHttp2(socket: Socket): void {
     // Or else a caller that ends its half would keep the connection.
     socket.allowHalfOpen = false;
+    const keep = (session: ServerHttp2Session): void => this.#keepSession(session, socket);
+    // The session is made, and told of, in this very call.
+    this.#http2.once("session", keep);
     this.#http2.emit("connection", socket);
+    this.#http2.off("session", keep);
   }
 
   #acceptPeer(socket: TLSSocket): void {
@@ -602,7 +605,7 @@ export class RpcServer {
     else this.#sniffer.sniff(socket);
   }
 
-  #keepSession(session: ServerHttp2Session): void {
+  #keepSession(session: ServerHttp2Session, socket: Socket): void {
     this.#sessions.add(session);
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     const { clock } = this.#options;
@@ -614,8 +617,10 @@ export class RpcServer {
     const resets = new ResetCount(clock);
     const ended = function (this: ServerHttp2Stream): void {
       if (--streams === 0) idleSinceMs = clock.monotonicMs();
-      // The library only says goodbye to whoever does it too often, and goes on to read, for as long as the other end sends.
-      if (this.rstCode !== constants.NGHTTP2_NO_ERROR && resets.add() && !session.destroyed) session.destroy();
+      if (this.rstCode === constants.NGHTTP2_NO_ERROR || !resets.add() || session.destroyed) return;
+      session.destroy();
+      // The library says goodbye first, and goes on to read until that is sent, megabytes in one turn of the event loop.
+      socket.destroy();
     };
     session.on("stream", (stream) => {
       streams++;
