@@ -20,7 +20,7 @@ export interface LoadJob {
   readonly warmupMs: number;
   /** How long is measured; 0: until every key has had its request once. */
   readonly measureMs: number;
-  /** It goes on until so many are answered, or it has taken five seconds longer than it should; absent: three of each caller. */
+  /** It goes on until so many are answered, or it has taken five seconds longer than it should; absent: three of each caller, and a hundred. */
   readonly operationsMin?: number;
   /** How long a caller waits between an answer and its next request, so that the load is no more than the servers bear; absent: not at all. */
   readonly thinkMs?: number;

@@ -10,8 +10,9 @@ import { keyOf } from "./workload.js";
 
 /** Of more keys, so many have requests, which are made before the measurement. */
 const REQUESTS_MAX = 100_000;
-/** Where a job says nothing of it, so many answers for each caller are enough. */
+/** Where a job says nothing of it, so many answers for each caller are enough, and so many of all. */
 const ANSWERS_MIN = 3;
+const OPERATIONS_MIN = 100;
 const LATE_MS_MAX = 5000;
 /** Connections that are opened at the same time; a server takes so many waiting ones at least. */
 const OPENING_MAX = 100;
@@ -128,8 +129,9 @@ class ClosedLoop {
 
   /** On a machine that others have, few answers may have come by now, and a rate of few is none. */
   #finishIfEnough(): void {
-    const { connections, streams, operationsMin = connections * streams * ANSWERS_MIN } = this.#job;
-    if (this.#latencies.length >= operationsMin) this.#finish();
+    const { connections, streams, operationsMin } = this.#job;
+    const enough = operationsMin ?? Math.max(OPERATIONS_MIN, connections * streams * ANSWERS_MIN);
+    if (this.#latencies.length >= enough) this.#finish();
   }
 
   #sendLater(caller: Caller): void {

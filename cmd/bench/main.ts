@@ -8,6 +8,7 @@
  * that was answered before it was durable; 2 for bad flags, 130 when interrupted.
  */
 import { writeFileSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { type Block, markdownOf, textOf } from "./blocks.js";
@@ -15,6 +16,9 @@ import { machine, machineText } from "./machine.js";
 import { goalBlocks, type Section, type SectionOutcome } from "./section.js";
 import { sections } from "./sections.js";
 import { Workbench } from "./workbench.js";
+
+/** More than this before anything was started, and somebody else is at work. */
+const BUSY_LOAD_AVERAGE = 1;
 
 interface Flags {
   readonly quick?: true;
@@ -64,7 +68,15 @@ async function run(bench: Workbench, flags: Flags): Promise<number> {
     process.stdout.write(`${textOf(blocks)}\n`);
     shown.push(...blocks);
   };
-  show([machineText(measuredOn), command]);
+  const [loadAverage = 0] = os.loadavg();
+  const isBusy = loadAverage > BUSY_LOAD_AVERAGE;
+  show([
+    machineText(measuredOn),
+    command,
+    ...(isBusy
+      ? [`Others use this machine (load average ${loadAverage.toFixed(1)}): the figures are not to be trusted.`]
+      : []),
+  ]);
 
   const reports: Record<string, SectionReport> = {};
   for (const [index, section] of flags.only.entries()) {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { textOf } from "./blocks.js";
 import { answersTooEarly } from "./durable.js";
 import { interleave } from "./interleave.js";
-import { cpuRatio, limitOf, loadTable, medianOf, rateRatio, rowOf, type Sample } from "./measurement.js";
+import { cpuRatio, limitOf, loadTable, medianOf, rateRatio, rowOf, type Sample, spreadOf } from "./measurement.js";
 import { logLine } from "./server-process.js";
 import { median, percentile } from "./statistics.js";
 
@@ -33,7 +33,7 @@ test("what is compared has as many connections, and as many calls on each", () =
 
 test("the table has a line for each row, and shows what is unknown as such", () => {
   const text = textOf([loadTable(rows)]);
-  expect(text).toMatch(/ours +│ +64 │ +500 │ +100 │ +200 │ +5 │ +– │ +– │ +0\.50 │ +2\.00 │/);
+  expect(text).toMatch(/ours +│ +64 │ +500 │ +0 │ +100 │ +200 │ +5 │ +– │ +– │ +0\.50 │ +2\.00 │/);
   expect(text).toContain("64 on 1");
   expect(text).not.toContain("NaN");
 });
@@ -69,6 +69,10 @@ test("a set that was answered before the disk can have synced is called wrong, i
   const late = pairsOf(101, 150, 120);
   expect(answersTooEarly({ pairs: { connect: late, grpc: pairsOf(99, 100, 300) } })).toEqual([]);
   expect(answersTooEarly({ pairs: { connect: late, grpc: pairsOf(99, 98, 300) } })).toHaveLength(1);
+});
+
+test("the spread of a figure is what its rounds differ by", () => {
+  expect(spreadOf([sample(90), sample(100), sample(130)])).toBeCloseTo(0.4);
 });
 
 test("medians and percentiles are values that were measured", () => {

@@ -159,6 +159,7 @@ export function loadTable(rows: readonly LoadRow[]): Table {
       "",
       "clients",
       "per s",
+      "spread %",
       "p50 µs",
       "p99 µs",
       "server CPU µs",
@@ -174,6 +175,7 @@ export function loadTable(rows: readonly LoadRow[]): Table {
         contestant,
         clientsText(row),
         grouped(median.operationsPerSecond),
+        grouped(100 * spreadOf(row.samples)),
         grouped(median.p50Us),
         grouped(median.p99Us),
         grouped(median.serverCpuUsPerOperation),
@@ -187,9 +189,15 @@ export function loadTable(rows: readonly LoadRow[]): Table {
   };
 }
 
+/** By how much the rates of the rounds differ, as a part of their median: where it is large, others had the machine. */
+export function spreadOf(samples: readonly Sample[]): number {
+  const rates = samples.map(({ operationsPerSecond }) => operationsPerSecond);
+  return (Math.max(...rates) - Math.min(...rates)) / median(rates);
+}
+
 /** What stands below such a table. */
 export const loadTableNote =
-  "CPU µs: of the server's and the load generator's process, an operation; limited by: which of them had a processor for itself (load: the server could do more). By CPU: operations for the same CPU time of the server, which others on the machine disturb least.";
+  "Spread: between the fastest and the slowest round, of the median; where it is large others used the machine, and ratios say little. CPU µs: of the server's and the load generator's process, an operation; limited by: which of them had a processor for itself (load: the server could do more). By CPU: operations for the same CPU time of the server, which others on the machine disturb least.";
 
 export function clientsText({ connections, streams }: Clients): string {
   return streams === 1 ? String(connections) : `${streams} on ${connections}`;
