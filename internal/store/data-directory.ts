@@ -44,6 +44,8 @@ export interface DataDirectoryOptions {
   readonly listener: LogListener;
   /** See `LogOptions`. */
   readonly readCount: () => number;
+  /** See `LogOptions`. */
+  readonly isDiskBusy: () => boolean;
   readonly applier: Applier;
   readonly diverged: DivergedRecords;
   /** Called with what the log was found as, before anything is done with it. */
@@ -408,6 +410,7 @@ async function openLog(
     segmentBytesMax,
     listener: options.listener,
     readCount: options.readCount,
+    isDiskBusy: options.isDiskBusy,
     ...(options.store.observer && { observer: options.store.observer }),
     mustExist: options.mustExist,
     replay: (record) => {

@@ -67,6 +67,7 @@ export interface WriterOptions {
   readonly observer?: LogObserver;
   /** See `LogOptions`. */
   readonly readCount?: () => number;
+  readonly isDiskBusy?: () => boolean;
 }
 
 interface Waiter {
@@ -288,7 +289,8 @@ export class Writer {
 
   /** The group is small, and callers wait for it. The way through another thread may take longer than the disk itself. */
   get #isUrgent(): boolean {
-    return this.#options.durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX;
+    const { durability, isDiskBusy } = this.#options;
+    return durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX && isDiskBusy?.() !== true;
   }
 
   /** Notes how long the thread stands still for a call that is made `atOnce`. */
