@@ -44,8 +44,6 @@ export interface DataDirectoryOptions {
   readonly listener: LogListener;
   /** See `LogOptions`. */
   readonly readCount: () => number;
-  /** See `LogOptions`. */
-  readonly isDiskBusy: () => boolean;
   readonly applier: Applier;
   readonly diverged: DivergedRecords;
   /** Called with what the log was found as, before anything is done with it. */
@@ -410,7 +408,6 @@ async function openLog(
     segmentBytesMax,
     listener: options.listener,
     readCount: options.readCount,
-    isDiskBusy: options.isDiskBusy,
     ...(options.store.observer && { observer: options.store.observer }),
     mustExist: options.mustExist,
     replay: (record) => {

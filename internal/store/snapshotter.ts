@@ -102,11 +102,6 @@ export class Snapshotter {
     });
   }
 
-  /** Whether a snapshot is being written. */
-  get isRunning(): boolean {
-    return this.#running !== undefined;
-  }
-
   /**
    * Takes a snapshot now, or joins the one that is being taken. Rejects with `StoreError` "disk_full" or "failed", with
    * `WalError`, and with the reason of `abortFor` or `close`.

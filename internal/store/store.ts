@@ -894,7 +894,6 @@ export class Store {
       mustExist: hasLog,
       listener: this.#logListener(),
       readCount: () => this.#readCount,
-      isDiskBusy: () => this.#directory?.snapshotter.isRunning === true,
       applier,
       diverged: this.#ground.diverged,
       onRecovered: (recovery) => this.#noteRun(recovery),

@@ -75,8 +75,6 @@ export interface LogOptions {
    * absent: there are none.
    */
   readonly readCount?: () => number;
-  /** Whether its owner writes much else to the disk just now, for which the log's own writes and syncs may have to wait; absent: never. */
-  readonly isDiskBusy?: () => boolean;
   /** Cuts the log at its first corrupt place instead of refusing; what is cut is saved beside it. */
   readonly recover?: "truncate-tail";
   /**

@@ -509,16 +509,6 @@ describe("the thread stands still for a sync", () => {
     await test.log.close();
   });
 
-  test("not while its owner keeps the disk busy with something else", async () => {
-    const fileSystem = new MemoryFileSystem({ atOnce: true });
-    let isDiskBusy = true;
-    const test = await openLog({ fileSystem, isDiskBusy: () => isDiskBusy });
-    expect(await isLeftToAnother(fileSystem, test)).toBe(true);
-    isDiskBusy = false;
-    expect(await isLeftToAnother(fileSystem, test)).toBe(false);
-    await test.log.close();
-  });
-
   test("not for a large group", async () => {
     const fileSystem = new MemoryFileSystem({ atOnce: true });
     const test = await openLog({ fileSystem, segmentBytesMax: 1 << 20, tailBytesMax: 1 << 20 });

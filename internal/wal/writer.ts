@@ -67,7 +67,6 @@ export interface WriterOptions {
   readonly observer?: LogObserver;
   /** See `LogOptions`. */
   readonly readCount?: () => number;
-  readonly isDiskBusy?: () => boolean;
 }
 
 interface Waiter {
@@ -289,8 +288,7 @@ export class Writer {
 
   /** The group is small, and callers wait for it. The way through another thread may take longer than the disk itself. */
   get #isUrgent(): boolean {
-    const { durability, isDiskBusy } = this.#options;
-    return durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX && isDiskBusy?.() !== true;
+    return this.#options.durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX;
   }
 
   /** Notes how long the thread stands still for a call that is made `atOnce`. */
