@@ -18,14 +18,3 @@ export interface DirectFrames {
 
 /** Absent where a call did not come by a connection, or is no stream. */
 export const framesKey: ContextKey<DirectFrames | undefined> = createContextKey<DirectFrames | undefined>(undefined);
-
-const HEAD_BYTES = 5;
-
-/** A message in its frame: no flags, the length, the message. */
-export function frameOf(message: Uint8Array): Uint8Array {
-  const frame = Buffer.allocUnsafe(HEAD_BYTES + message.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, HEAD_BYTES);
-  return frame;
-}

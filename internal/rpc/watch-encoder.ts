@@ -4,6 +4,7 @@
  */
 import { create, type JsonWriteOptions, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import {
   type Event,
   EventSchema,
@@ -14,7 +15,6 @@ import { PositionSchema } from "../../api/gen/cambium/v1/types_pb.js";
 import type { UpdateEvent } from "../store/store.js";
 import type { WatchBatch } from "../watch/watch-types.js";
 import { bytesOfEvent, bytesToWire, eventToWire, positionToWire } from "./convert.js";
-import { frameOf } from "./direct-frames.js";
 import { type JsonBytes, type JsonFrame, jsonFrameOf } from "./json-bytes.js";
 
 const { events: EVENTS, position: POSITION, token: TOKEN, more: MORE } = WatchResponseSchema.field;
@@ -61,7 +61,7 @@ export class WatchEncoder {
       const isJson = form === "json";
       if (isJson) this.#jsonBytes.prepare(message);
       const text = isJson ? toJsonString(WatchResponseSchema, message, this.#jsonOptions) : "";
-      frame = frameOf(isJson ? this.#jsonBytes.encode(text) : toBinary(WatchResponseSchema, message));
+      frame = encodeEnvelope(0, isJson ? this.#jsonBytes.encode(text) : toBinary(WatchResponseSchema, message));
       frames.set(batch, frame);
     }
     return frame;

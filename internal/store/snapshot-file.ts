@@ -61,7 +61,7 @@ export interface SnapshotSummary {
 }
 
 /**
- * Writes a snapshot to a new file and syncs it; its name is not durable yet. A chunk of some 256 KiB is gathered at a
+ * Writes a snapshot to a new file and syncs it; its name is not durable yet. A chunk of `CHUNK_BYTES` is gathered at a
  * time, so that others have their turn between chunks. Rejects with the signal's reason when it aborts.
  */
 export async function writeSnapshot(
