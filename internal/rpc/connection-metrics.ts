@@ -5,7 +5,7 @@ import type { Registry } from "../metrics/registry.js";
 /** `sessions`: of HTTP/2, those that are open. */
 export function connectionMetrics(
   registry: Registry,
-  sessions: ReadonlySet<unknown>,
+  sessions: { readonly count: number },
 ): { accepted(socket: Socket): void; dropped(): void } {
   const sockets = new Set<Socket>();
   // Counted when a connection is closed; those of the others are added whenever somebody asks.
@@ -19,7 +19,7 @@ export function connectionMetrics(
   registry.gauge({ name: "cambium_connections", help: "Connections that are open." }, () => sockets.size);
   registry.gauge(
     { name: "cambium_connections_http2", help: "Connections of HTTP/2 among cambium_connections." },
-    () => sessions.size,
+    () => sessions.count,
   );
   const accepted = registry.counter({
     name: "cambium_connections_accepted_total",

@@ -6,13 +6,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { createServer as createHttp1, type Server as Http1Server } from "node:http";
-import {
-  constants,
-  createServer as createHttp2,
-  type Http2Server,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
@@ -49,7 +43,8 @@ import { ErrorMap } from "./errors.js";
 import { FastCalls } from "./fast-calls.js";
 import { FreshReads } from "./fresh-reads.js";
 import { healthHandlers } from "./health-handlers.js";
-import { CONNECTION_WINDOW_BYTES, serverOptionsOf } from "./http2-settings.js";
+import { Http2Sessions } from "./http2-sessions.js";
+import { serverOptionsOf } from "./http2-settings.js";
 import { JsonBytes, jsonOptionsWith } from "./json-bytes.js";
 import { kvHandlers } from "./kv-handlers.js";
 import { logHandlers } from "./log-handlers.js";
@@ -60,7 +55,6 @@ import { methodName } from "./method-name.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import { audiences } from "./method-table.js";
 import type { PeerTls } from "./peer-session.js";
-import { ResetCount } from "./reset-count.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { Readiness } from "./readiness.js";
 import { RequestEntry } from "./request-entry.js";
@@ -177,7 +171,7 @@ export class RpcServer {
   /** Of the listener for peers. */
   readonly #peerSessions = new WeakSet<object>();
   readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sessions: Http2Sessions;
   readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
@@ -189,6 +183,7 @@ export class RpcServer {
     const limits = { ...defaultServerLimits, ...options.serverLimits };
     this.#limits = limits;
     this.#turns = new Turns(limits.unreadBytesMax);
+    this.#sessions = new Http2Sessions(options.clock, limits);
     const { clock, replicator, writeTimeoutMs, clusterSecret, peerTls } = options;
     this.#readiness = new Readiness({ store: options.store, replicator, maxStalenessMs: options.readyMaxStalenessMs });
     this.#forwarder = new WriteForwarder({
@@ -367,7 +362,7 @@ export class RpcServer {
   #acceptHttp2(socket: Socket): void {
     // Or else a caller that ends its half would keep the connection.
     socket.allowHalfOpen = false;
-    const keep = (session: ServerHttp2Session): void => this.#keepSession(session, socket);
+    const keep = (session: ServerHttp2Session): void => this.#sessions.keep(session, socket);
     // The session is made, and told of, in this very call.
     this.#http2.once("session", keep);
     this.#http2.emit("connection", socket);
@@ -435,7 +430,7 @@ export class RpcServer {
     });
     this.#sniffer.close();
     this.#http1.closeIdleConnections();
-    for (const session of this.#sessions) session.close();
+    this.#sessions.drain();
     this.#shutdown.abort(new NodeClosingError());
     const deadline = clock.after(drainTimeoutMs, () => {
       logger.warn("calls in flight are broken off", {
@@ -472,7 +467,7 @@ export class RpcServer {
   }
 
   #breakOff(): void {
-    for (const session of this.#sessions) session.destroy();
+    this.#sessions.breakOff();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -603,44 +598,6 @@ export class RpcServer {
     socket.once("close", () => void this.#sockets.delete(socket));
     if (tls) tls.handshake(socket);
     else this.#sniffer.sniff(socket);
-  }
-
-  #keepSession(session: ServerHttp2Session, socket: Socket): void {
-    this.#sessions.add(session);
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    const { clock } = this.#options;
-    const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
-    const timer = clock.after(headersTimeoutMs, () => session.destroy());
-    session.once("remoteSettings", () => timer.cancel());
-    let streams = 0;
-    let idleSinceMs = clock.monotonicMs();
-    const resets = new ResetCount(clock);
-    const ended = function (this: ServerHttp2Stream): void {
-      if (--streams === 0) idleSinceMs = clock.monotonicMs();
-      if (this.rstCode === constants.NGHTTP2_NO_ERROR || !resets.add() || session.destroyed) return;
-      session.destroy();
-      // The library says goodbye first, and goes on to read until that is sent, megabytes in one turn of the event loop.
-      socket.destroy();
-    };
-    session.on("stream", (stream) => {
-      streams++;
-      stream.on("close", ended);
-    });
-    // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
-    const look = (): void => {
-      const leftMs = streams > 0 ? idleTimeoutMs : idleSinceMs + idleTimeoutMs - clock.monotonicMs();
-      if (leftMs > 0) idle = clock.after(leftMs, look);
-      // In peace: whoever begins a call at this moment is told that it was not taken.
-      else session.close();
-    };
-    let idle = clock.after(idleTimeoutMs, look);
-    session.once("close", () => {
-      timer.cancel();
-      idle.cancel();
-      this.#sessions.delete(session);
-    });
-    // A connection accepted just before draining began.
-    if (this.#readiness.isDraining) session.close();
   }
 
   #ownNames(): HostNames {

@@ -36,7 +36,7 @@ export function frame(type: number, flags: number, stream: number, payload: Uint
 }
 
 /** The head of a call of Get without a body, in HPACK without a table of its own. */
-export function headersBlock(path = "/cambium.v1.KVStore/Get"): Buffer {
+export function headersBlock(path = "/cambium.v1.KVStore/Get", contentType = "application/json"): Buffer {
   const literal = (name: string, value: string): Buffer =>
     Buffer.concat([Buffer.from([0, name.length]), Buffer.from(name), Buffer.from([value.length]), Buffer.from(value)]);
   return Buffer.concat([
@@ -44,7 +44,7 @@ export function headersBlock(path = "/cambium.v1.KVStore/Get"): Buffer {
     literal(":scheme", "http"),
     literal(":path", path),
     literal(":authority", "localhost"),
-    literal("content-type", "application/json"),
+    literal("content-type", contentType),
   ]);
 }
 
