@@ -2,7 +2,6 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
@@ -38,6 +37,7 @@ import {
   writeFrame,
   writeHead,
 } from "./http-answer.js";
+import { Http1Connections } from "./http1-connections.js";
 import { Intake, type IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
 import { overloaded, RETRY_AFTER } from "./overload.js";
@@ -63,8 +63,6 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 /** How often it is looked whether requests arrive, and answers are taken. */
 const LOOK_INTERVAL_MS = 1000;
-/** Of those who say nothing Node takes care first. */
-const IDLE_MARGIN_MS = 2000;
 const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
@@ -135,6 +133,7 @@ export class Adapter {
   /** What an answer had left when it was looked at last, and since when that has not become less. */
   readonly #unread = new WeakMap<Outlet, { readonly bytes: number; readonly sinceMs: number }>();
   readonly #connections = new WeakMap<ConnectionKey, CallerConnection>();
+  readonly #http1Connections: Http1Connections;
   #isLooking = false;
   /** Requests over HTTP/1.1 that go on although they have been answered. */
   readonly #answered = new Set<HttpRequest>();
@@ -143,6 +142,7 @@ export class Adapter {
     this.#options = options;
     this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
+    this.#http1Connections = new Http1Connections(options.clock, options.limits.idleTimeoutMs);
     const active = this.#active;
     const { clock } = options;
     this.#untrack = function (this: Outlet): void {
@@ -230,7 +230,7 @@ export class Adapter {
       this.#connections.set(key, connection);
       const socket = socketOf(key);
       // Over HTTP/1.1.
-      if (socket === key) this.#keep(connection, socket);
+      if (socket === key) this.#http1Connections.keep(connection, socket);
     }
     connection.idleSinceMs = this.#options.clock.monotonicMs();
     return connection;
@@ -463,28 +463,6 @@ export class Adapter {
     // Over HTTP/2 each look at the socket gives another wrapping of it.
     const key = isHttp2(request) ? (request.stream.session ?? request.stream) : request.socket;
     return this.connectionAt(key);
-  }
-
-  /** Node ends a connection of HTTP/1.1 that says nothing between two requests; one that sends empty lines it would keep for good. */
-  #keep(connection: CallerConnection, socket: Socket): void {
-    const { clock, limits } = this.#options;
-    const limitMs = limits.idleTimeoutMs + IDLE_MARGIN_MS;
-    const look = (): void => {
-      const leftMs = connection.isBusy ? limitMs : connection.idleSinceMs + limitMs - clock.monotonicMs();
-      if (leftMs <= 0) socket.destroy();
-      else timer = clock.after(leftMs, look);
-    };
-    let timer = clock.after(limitMs, look);
-    socket.once("close", () => {
-      timer.cancel();
-      // Of answers that wait for the one before them Node does not tell that their connection is gone.
-      for (const answer of connection.answers) {
-        if (!("socket" in answer) || answer.socket) continue;
-        answer.destroy();
-        // By this their calls end too, which would go on to make answers for nobody.
-        answer.emit("close");
-      }
-    });
   }
 
   /** Ends what takes too long, now and then while there is anything that could. */

@@ -2,21 +2,29 @@
 import type { Socket } from "node:net";
 import type { Registry } from "../metrics/registry.js";
 
-/** `sessions`: of HTTP/2, those that are open. */
+export interface ConnectionMetrics {
+  accepted(): void;
+  closed(socket: Socket): void;
+  dropped(): void;
+}
+
+/** `open`: all that are; `sessions`: of HTTP/2, among them. */
 export function connectionMetrics(
   registry: Registry,
+  open: readonly (Iterable<Socket> & { readonly size: number })[],
   sessions: { readonly count: number },
-): { accepted(socket: Socket): void; dropped(): void } {
-  const sockets = new Set<Socket>();
+): ConnectionMetrics {
   // Counted when a connection is closed; those of the others are added whenever somebody asks.
   let receivedBytes = 0;
   let sentBytes = 0;
   const sum = (closed: number, bytesOf: (socket: Socket) => number): number => {
     let bytes = closed;
-    for (const socket of sockets) bytes += bytesOf(socket);
+    for (const sockets of open) for (const socket of sockets) bytes += bytesOf(socket);
     return bytes;
   };
-  registry.gauge({ name: "cambium_connections", help: "Connections that are open." }, () => sockets.size);
+  registry.gauge({ name: "cambium_connections", help: "Connections that are open." }, () =>
+    open.reduce((count, { size }) => count + size, 0),
+  );
   registry.gauge(
     { name: "cambium_connections_http2", help: "Connections of HTTP/2 among cambium_connections." },
     () => sessions.count,
@@ -47,14 +55,10 @@ export function connectionMetrics(
     () => sum(sentBytes, ({ bytesWritten }) => bytesWritten),
   );
   return {
-    accepted: (socket) => {
-      accepted.increment();
-      sockets.add(socket);
-      socket.once("close", () => {
-        sockets.delete(socket);
-        receivedBytes += socket.bytesRead;
-        sentBytes += socket.bytesWritten;
-      });
+    accepted: () => accepted.increment(),
+    closed: (socket) => {
+      receivedBytes += socket.bytesRead;
+      sentBytes += socket.bytesWritten;
     },
     dropped: () => dropped.increment(),
   };

@@ -35,8 +35,7 @@ import { type ConnectionKey, type Origin, socketOf } from "./caller-connection.j
 import { CallLog } from "./call-log.js";
 import { clusterHandlers } from "./cluster-handlers.js";
 import { COMPRESS_BYTES_MIN, compressions } from "./compression.js";
-import { ConnectionCount } from "./connection-count.js";
-import { connectionMetrics } from "./connection-metrics.js";
+import { type ConnectionMetrics, connectionMetrics } from "./connection-metrics.js";
 import { Cors } from "./cors.js";
 import { Doorway } from "./doorway.js";
 import { ErrorMap } from "./errors.js";
@@ -56,6 +55,7 @@ import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from
 import { audiences } from "./method-table.js";
 import type { PeerTls } from "./peer-session.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
+import { OpenSockets } from "./open-sockets.js";
 import { Readiness } from "./readiness.js";
 import { RequestEntry } from "./request-entry.js";
 import { Reflection } from "./reflection-handlers.js";
@@ -170,9 +170,10 @@ export class RpcServer {
   readonly #peers: { readonly tls: TlsFront; readonly server: NetServer } | undefined;
   /** Of the listener for peers. */
   readonly #peerSessions = new WeakSet<object>();
-  readonly #sockets = new Set<Socket>();
+  readonly #callerSockets: OpenSockets;
+  readonly #peerSockets: OpenSockets;
   readonly #sessions: Http2Sessions;
-  readonly #connectionMetrics: ReturnType<typeof connectionMetrics>;
+  readonly #connectionMetrics: ConnectionMetrics;
   #hostNames: HostNames | undefined;
   #hasToldOfDropped = false;
   #closed: Promise<void> | undefined;
@@ -197,7 +198,10 @@ export class RpcServer {
     // Every call in flight listens to it.
     setMaxListeners(0, this.#shutdown.signal);
     const { registry = new Registry() } = options;
-    this.#connectionMetrics = connectionMetrics(registry, this.#sessions);
+    const closed = (socket: Socket): void => this.#connectionMetrics.closed(socket);
+    this.#callerSockets = new OpenSockets(limits.connectionsPerAddressMax, closed);
+    this.#peerSockets = new OpenSockets(PEER_CONNECTIONS_PER_ADDRESS_MAX, closed);
+    this.#connectionMetrics = connectionMetrics(registry, [this.#callerSockets, this.#peerSockets], this.#sessions);
     registry.gauge({ name: "cambium_ready", help: "Whether /readyz says that this node is ready." }, () =>
       Number(this.#readiness.reason() === ""),
     );
@@ -303,8 +307,7 @@ export class RpcServer {
     const [acceptHttp1] = this.#http1.listeners("connection");
     assert(acceptHttp1, "a server of HTTP/1.1 takes connections");
     this.#http1.removeAllListeners("connection");
-    const callers = new ConnectionCount(limits.connectionsPerAddressMax);
-    this.#http1.on("connection", (socket) => this.#keepSocket(socket, callers, this.#tls));
+    this.#http1.on("connection", (socket) => this.#keepSocket(socket, this.#callerSockets, this.#tls));
     const doorway = new Doorway((socket) => this.#acceptHttp2(socket));
     this.#sniffer = new ProtocolSniffer({
       clock: options.clock,
@@ -321,8 +324,7 @@ export class RpcServer {
     }
     if (peerListener) {
       const front = this.#frontOf(peerListener.material, "required", ["h2"], (socket) => this.#acceptPeer(socket));
-      const peers = new ConnectionCount(PEER_CONNECTIONS_PER_ADDRESS_MAX);
-      const server = createNetServer((socket) => this.#keepSocket(socket, peers, front));
+      const server = createNetServer((socket) => this.#keepSocket(socket, this.#peerSockets, front));
       this.#limitConnections(server, PEER_CONNECTIONS_MAX);
       this.#peers = { tls: front, server };
     }
@@ -434,7 +436,7 @@ export class RpcServer {
     this.#shutdown.abort(new NodeClosingError());
     const deadline = clock.after(drainTimeoutMs, () => {
       logger.warn("calls in flight are broken off", {
-        connections: this.#sockets.size,
+        connections: this.#openCount,
         drain_timeout_ms: drainTimeoutMs,
       });
       this.#breakOff();
@@ -455,7 +457,7 @@ export class RpcServer {
     const look = (): void => {
       const { isIdle, unsentBytes } = this.#adapter;
       if (isIdle && (unsentBytes === 0 || unsentBytes >= leftBytes)) {
-        logger.debug("connections whose other end is silent are closed", { connections: this.#sockets.size });
+        logger.debug("connections whose other end is silent are closed", { connections: this.#openCount });
         this.#breakOff();
         return;
       }
@@ -468,7 +470,13 @@ export class RpcServer {
 
   #breakOff(): void {
     this.#sessions.breakOff();
-    for (const socket of this.#sockets) socket.destroy();
+    for (const sockets of [this.#callerSockets, this.#peerSockets]) {
+      for (const socket of sockets) socket.destroy();
+    }
+  }
+
+  get #openCount(): number {
+    return this.#callerSockets.size + this.#peerSockets.size;
   }
 
   #listen(): Promise<void> {
@@ -586,16 +594,14 @@ export class RpcServer {
   }
 
   /** From here on it counts: while nothing of it is known yet, and while its handshake goes on, as much as later. */
-  #keepSocket(socket: Socket, count: ConnectionCount, tls: TlsFront | undefined): void {
-    if (!count.add(socket)) {
-      this.#tellOfDropped({ address: socket.remoteAddress ?? "", connections_per_address_max: count.perAddressMax });
+  #keepSocket(socket: Socket, open: OpenSockets, tls: TlsFront | undefined): void {
+    if (!open.add(socket)) {
+      this.#tellOfDropped({ address: socket.remoteAddress ?? "", connections_per_address_max: open.perAddressMax });
       socket.on("error", () => undefined);
       socket.destroy();
       return;
     }
-    this.#connectionMetrics.accepted(socket);
-    this.#sockets.add(socket);
-    socket.once("close", () => void this.#sockets.delete(socket));
+    this.#connectionMetrics.accepted();
     if (tls) tls.handshake(socket);
     else this.#sniffer.sniff(socket);
   }
