@@ -15,7 +15,7 @@ import type { ServerLimits } from "./server-limits.js";
 /** How long a session may take to end that has nothing left to do. */
 const FAREWELL_MS = 1000;
 
-type Limits = Pick<ServerLimits, "headersTimeoutMs" | "idleTimeoutMs">;
+type Limits = Pick<ServerLimits, "headersTimeoutMs" | "idleTimeoutMs" | "unreadTimeoutMs">;
 
 export class Http2Sessions {
   readonly #clock: Clock;
@@ -66,8 +66,12 @@ class KeptSession {
   #streams = 0;
   /** When the last call ended. */
   #idleSinceMs: number;
-  /** When the other end was last known to be there. */
+  /** When it was last seen that something had come. */
   #heardMs: number;
+  /** All that had come by then. */
+  #heardBytes = 0;
+  /** Whether a PING has been answered since. */
+  #isThere = false;
   /** Since when an answer to a PING is waited for. */
   #askedMs: number | undefined;
   #timer: { cancel(): void };
@@ -85,6 +89,10 @@ class KeptSession {
     this.#limits = limits;
     this.#resets = new ResetCount(clock);
     this.#idleSinceMs = this.#heardMs = clock.monotonicMs();
+    const began = (): void => {
+      this.#heard(clock.monotonicMs(), false);
+      this.#lookLater();
+    };
     const ended = (rstCode: number): void => this.#streamEnded(rstCode);
     // The same function for all of them.
     this.#ended = function (this: ServerHttp2Stream): void {
@@ -96,7 +104,7 @@ class KeptSession {
     });
     // Not by the time limit that sessions have themselves: a session that is gone would stay in memory until it is over.
     this.#timer = clock.after(limits.headersTimeoutMs, () => session.destroy());
-    session.once("remoteSettings", () => this.#lookLater());
+    session.once("remoteSettings", began);
   }
 
   forget(): void {
@@ -104,7 +112,7 @@ class KeptSession {
   }
 
   #streamEnded(rstCode: number): void {
-    if (--this.#streams === 0) this.#idleSinceMs = this.#heardMs = this.#clock.monotonicMs();
+    if (--this.#streams === 0) this.#idleSinceMs = this.#clock.monotonicMs();
     if (rstCode === constants.NGHTTP2_NO_ERROR || !this.#resets.add() || this.#session.destroyed) return;
     this.#session.destroy();
     // The library says goodbye first, and goes on to read until that is sent, megabytes in one turn of the event loop.
@@ -120,25 +128,36 @@ class KeptSession {
 
   #look(): void {
     if (this.#session.destroyed) return;
-    const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
+    const { headersTimeoutMs, idleTimeoutMs, unreadTimeoutMs } = this.#limits;
     const nowMs = this.#clock.monotonicMs();
     const isIdle = this.#streams === 0;
     if (isIdle && nowMs - this.#idleSinceMs >= idleTimeoutMs) {
       this.#leave();
       return;
     }
-    // While there are calls, their answers may be in the way of the PING; those have a limit of their own.
-    const patienceMs = isIdle ? headersTimeoutMs : idleTimeoutMs;
     if (this.#askedMs !== undefined) {
+      // While there are calls, answers that the other end does not take yet may be in the way of the PING.
+      const patienceMs = isIdle ? headersTimeoutMs : unreadTimeoutMs;
       if (nowMs - this.#askedMs >= patienceMs) {
         this.#socket.destroy();
         return;
       }
-    } else if (nowMs - this.#heardMs >= patienceMs && !(isIdle && this.#heardMs > this.#idleSinceMs)) {
-      // An idle one is asked once: it is left before long anyway.
-      this.#ask();
-    }
+    } else if (this.#isSilent(nowMs)) this.#ask();
     this.#lookLater();
+  }
+
+  /** Whether it is time to ask: soon after the last word, which may have been the session's end, and then now and then. */
+  #isSilent(nowMs: number): boolean {
+    const { bytesRead } = this.#socket;
+    if (bytesRead !== this.#heardBytes) this.#heard(nowMs, false);
+    const { headersTimeoutMs, idleTimeoutMs } = this.#limits;
+    return nowMs - this.#heardMs >= (this.#isThere ? idleTimeoutMs : headersTimeoutMs);
+  }
+
+  #heard(nowMs: number, isThere: boolean): void {
+    this.#heardMs = nowMs;
+    this.#heardBytes = this.#socket.bytesRead;
+    this.#isThere = isThere;
   }
 
   #ask(): void {
@@ -146,7 +165,7 @@ class KeptSession {
     this.#session.ping((error) => {
       if (error) return;
       this.#askedMs = undefined;
-      this.#heardMs = this.#clock.monotonicMs();
+      this.#heard(this.#clock.monotonicMs(), true);
     });
   }
 

@@ -22,7 +22,7 @@ const RESIDENT_BYTES_MAX = 450 * 1024 * 1024;
 
 test.each(Object.entries(fuzz))("%s", async (_name, { input, send }) => {
   const directory = await mkdtemp(path.join(os.tmpdir(), "cambium-fuzz-"));
-  const config = { limits: { request_timeout: "1s", header_timeout: "1s" } };
+  const config = { limits: { request_timeout: "1s", header_timeout: "1s", unread_timeout: "1s" } };
   const node = new TestNode({ program: "master", directory, config });
   onTestFinished(async () => {
     if (node.running) await node.kill();
