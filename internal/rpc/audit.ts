@@ -13,9 +13,9 @@ export const SOURCES_MAX = 50;
 
 /** A call that was refused. All of it is known to the node, or bounded, as nothing else may stand in a log. */
 export interface Refusal {
-  /** `package.Service/Method`, or the path of a page. */
+  /** `package.Service/Method`, or the path of a page, or what comes before all calls. */
   readonly method: string;
-  /** As in `IdentityError`. */
+  /** As in `IdentityError`, or of a certificate. */
   readonly reason: string;
   /** The name of who calls, where that is known. */
   readonly identity: string | undefined;

@@ -15,6 +15,7 @@ import { RefusalAudit } from "./audit.js";
 import { contentOf } from "./message-content.js";
 import { methodName } from "./method-name.js";
 import type { SlowCalls } from "./slow-calls.js";
+import type { CertificateRefusal } from "./tls.js";
 import type { CallContext } from "./caller.js";
 import { type CallSpan, Tracing } from "./tracing.js";
 
@@ -175,6 +176,17 @@ export class CallLog {
   /** A page, as it were a method, was not shown. */
   refusedPage(path: string, { code, identity }: IdentityError, caller: string | undefined): void {
     this.#refusals.add({ method: path, reason: code, identity, caller, requestId: undefined });
+  }
+
+  /** A connection was closed before it could call anything. */
+  refusedHandshake({ reason, address }: Pick<CertificateRefusal, "reason" | "address">): void {
+    this.#refusals.add({
+      method: "the handshake of TLS",
+      reason,
+      identity: undefined,
+      caller: address,
+      requestId: undefined,
+    });
   }
 
   /** Tells what the audit has counted and not told. */

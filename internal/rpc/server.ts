@@ -358,6 +358,10 @@ export class RpcServer {
         else accept(socket);
       },
       failed: (error) => this.#options.logger.debug("a handshake of TLS failed", { error: error.message }),
+      refused: (refusal) => {
+        this.#options.logger.debug("a certificate was refused", { ...refusal });
+        this.#calls.refusedHandshake(refusal);
+      },
     });
   }
 

@@ -12,6 +12,7 @@ import { Registry } from "../metrics/registry.js";
 import { ConnectPeerNetwork } from "./peer-network.js";
 import { certificate, type CertificateName } from "./testing/certificates.js";
 import { CLUSTER, OTHER_NODE } from "./testing/fake-rooms.js";
+import { NotingLogger } from "./testing/noting-logger.js";
 import { sendRaw, startTestServer, type TestServer } from "./testing/test-server.js";
 import { PEER_CONNECTIONS_PER_ADDRESS_MAX } from "./server-limits.js";
 import { namesIn, type TlsMaterial } from "./tls.js";
@@ -257,9 +258,16 @@ describe("certificates of clients", () => {
   });
 
   test("are required where the configuration says so", async () => {
-    const { port } = await start({ tls: { ...tls, clientAuth: "required" } });
+    const logger = new NotingLogger();
+    const { port } = await start({ tls: { ...tls, clientAuth: "required" }, logger });
     expect(await get(port, of("client"))).toBe(200);
     for (const options of [{}, of("stranger")]) expect(await get(port, options)).not.toBe(200);
+    const refusals = logger.lines.filter(({ fields }) => fields["audit"] === true);
+    const refusal = { audit: true, method: "the handshake of TLS", caller: "127.0.0.1" };
+    expect(refusals.map(({ fields }) => fields)).toEqual([
+      expect.objectContaining({ ...refusal, reason: "no_certificate" }),
+      expect.objectContaining({ ...refusal, reason: "bad_certificate" }),
+    ]);
   });
 
   test("have names; one that Node quotes, since it looks like two, is nobody's", () => {

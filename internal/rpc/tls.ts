@@ -28,6 +28,16 @@ export interface TlsFrontOptions {
   readonly accept: (socket: TLSSocket) => void;
   /** Told why a handshake came to nothing; its socket is closed. */
   readonly failed: (error: Error) => void;
+  /** Told of each caller without a certificate that it must have; its socket is closed. */
+  readonly refused: (refusal: CertificateRefusal) => void;
+}
+
+export interface CertificateRefusal {
+  readonly reason: "no_certificate" | "bad_certificate";
+  /** Of the caller. */
+  readonly address: string | undefined;
+  /** What OpenSSL calls it. */
+  readonly code: string;
 }
 
 export class TlsFront {
@@ -35,18 +45,24 @@ export class TlsFront {
 
   /** Throws what OpenSSL finds wrong with the material. */
   constructor(options: TlsFrontOptions) {
-    const { material, clientAuth, protocols, handshakeTimeoutMs, accept, failed } = options;
+    const { material, clientAuth, protocols, handshakeTimeoutMs, accept, failed, refused } = options;
     this.#server = createServer({
       ...contextOf(material),
       ALPNProtocols: [...protocols],
       handshakeTimeout: handshakeTimeoutMs,
       requestCert: clientAuth !== "none",
-      rejectUnauthorized: clientAuth === "required",
+      // Node would cut them off without a word about who it was.
+      rejectUnauthorized: false,
     });
     this.#server.on("secureConnection", (socket) => {
       // Each costs us more than it costs the caller, and nobody needs it.
       socket.disableRenegotiation();
-      accept(socket);
+      if (clientAuth !== "required" || socket.authorized) {
+        accept(socket);
+        return;
+      }
+      refused(refusalOf(socket));
+      socket.destroy();
     });
     this.#server.on("tlsClientError", (error, socket) => {
       failed(error);
@@ -65,6 +81,15 @@ export class TlsFront {
   renew(material: TlsMaterial): void {
     this.#server.setSecureContext(contextOf(material));
   }
+}
+
+function refusalOf(socket: TLSSocket): CertificateRefusal {
+  const hasOne = Object.keys(socket.getPeerCertificate()).length > 0;
+  return {
+    reason: hasOne ? "bad_certificate" : "no_certificate",
+    address: socket.remoteAddress,
+    code: String(socket.authorizationError),
+  };
 }
 
 function contextOf({ cert, key, ca }: TlsMaterial): SecureContextOptions {
