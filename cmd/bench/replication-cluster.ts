@@ -1,6 +1,7 @@
 /** Nodes that replicate, each a process of its own. */
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { callJson } from "./json-call.js";
 import { freePorts } from "./peers.js";
 import type { ServerProcess } from "./server-process.js";
 import type { ConfigSections, Workbench } from "./workbench.js";
@@ -73,7 +74,7 @@ export async function untilCluster(
 }
 
 async function clusterState(master: ServerProcess): Promise<ClusterState> {
-  const status = (await ask(master, "Cluster/Status", {})) as {
+  const status = (await callJson(master, "Cluster/Status", {})) as {
     readonly node?: { readonly last?: { readonly seq?: string } };
     readonly members?: readonly { readonly state?: string; readonly matchSeq?: string; readonly appliedSeq?: string }[];
   };
@@ -86,16 +87,4 @@ async function clusterState(master: ServerProcess): Promise<ClusterState> {
       appliedSeq: Number(appliedSeq),
     })),
   };
-}
-
-/** A call of a node's API, as JSON. */
-export async function ask(server: ServerProcess, method: string, request: object): Promise<unknown> {
-  const response = await fetch(`http://${server.address}/cambium.v1.${method}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(request),
-  });
-  const answer: unknown = await response.json();
-  if (!response.ok) throw new Error(`${server.name} refuses ${method}: ${JSON.stringify(answer)}`);
-  return answer;
 }

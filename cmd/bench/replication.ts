@@ -10,7 +10,8 @@ import { fill, jobOf, measureLoad, medianOf, type Sample, SETTLE } from "./measu
 import { askRedis } from "./peers.js";
 import type { Protocol } from "./protocols.js";
 import { runRecovery } from "./recovery.js";
-import { ask, type BenchCluster, type ClusterState, startCluster, untilCluster } from "./replication-cluster.js";
+import { callJson } from "./json-call.js";
+import { type BenchCluster, type ClusterState, startCluster, untilCluster } from "./replication-cluster.js";
 import { costBesideNone, majorityBesideMaster, replicationBlocks } from "./replication-report.js";
 import { defineSection, type Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
@@ -151,7 +152,9 @@ async function measureCatchUp(
   progress(`filling a log with ${records} records`);
   await runRecovery(bench, { kind: "fill", directory, entries: records });
   const master = await bench.startMaster(name);
-  const bytes = Number(((await ask(master, "Cluster/Status", {})) as { node: { walBytes: string } }).node.walBytes);
+  const bytes = Number(
+    ((await callJson(master, "Cluster/Status", {})) as { node: { walBytes: string } }).node.walBytes,
+  );
   const rows: CatchUp[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
     progress(`catching up with ${records} records, ${round} of ${ROUNDS}`);
@@ -309,9 +312,9 @@ async function measureLag(
     .finally(() => (isOver = true));
   const lagsMs: number[] = [];
   while (!isOver) {
-    const { token } = (await ask(master, "KVStore/Set", { key: "bench/lag", value: "MQ==" })) as { token: string };
+    const { token } = (await callJson(master, "KVStore/Set", { key: "bench/lag", value: "MQ==" })) as { token: string };
     const startMs = performance.now();
-    await ask(replica, "KVStore/Get", { key: "bench/lag", consistency: { atLeast: token } });
+    await callJson(replica, "KVStore/Get", { key: "bench/lag", consistency: { atLeast: token } });
     lagsMs.push(performance.now() - startMs);
   }
   const { operations, elapsedMs } = await loading;

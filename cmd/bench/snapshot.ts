@@ -2,6 +2,7 @@
 import path from "node:path";
 import { interleave } from "./interleave.js";
 import type { LoadJob, LoadResult } from "./job.js";
+import { callJson } from "./json-call.js";
 import { type LoopReport, longestPauseMs } from "./loop-watch.js";
 import { fill, jobOf } from "./measurement.js";
 import type { Operation } from "./protocols.js";
@@ -148,21 +149,11 @@ async function whileTaking<Result>(
   const takeThem = async (): Promise<number> => {
     const startMs = performance.now();
     while (!isOver) {
-      await takeSnapshot(master);
+      await callJson(master, "Cluster/CreateSnapshot", {});
       taken++;
     }
     return performance.now() - startMs;
   };
   const [result, elapsedMs] = await Promise.all([work().finally(() => (isOver = true)), takeThem()]);
   return { result, taken, elapsedMs };
-}
-
-async function takeSnapshot(master: ServerProcess): Promise<void> {
-  const answer = await fetch(`http://${master.address}/cambium.v1.Cluster/CreateSnapshot`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: "{}",
-  });
-  if (!answer.ok) throw new Error(`a snapshot was refused: ${await answer.text()}`);
-  await answer.arrayBuffer();
 }

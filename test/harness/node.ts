@@ -146,7 +146,12 @@ export class TestNode {
 
   #configText(): string {
     const sections: Record<string, Record<string, unknown>> = {
-      server: { address: "127.0.0.1", port: this.#port },
+      server: {
+        address: "127.0.0.1",
+        port: this.#port,
+        // All tests hold either way; most runs have it on, as users do.
+        ...(process.env["CAMBIUM_TEST_FAST_PATH"] === "off" && { fast_path: false }),
+      },
       wal: { directory: this.dataDirectory },
     };
     for (const [name, section] of Object.entries(this.options.config ?? {})) {
