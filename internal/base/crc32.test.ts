@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { crc32, crc32Copy, crc32Range, crc32Uint32, crc32Uint64 } from "./crc32.js";
+import { crc32, crc32Copy, crc32CopyViews, crc32Range, crc32Uint32, crc32Uint64, crc32View } from "./crc32.js";
 
 test("the check value of CRC-32 comes out", () => {
   expect(crc32(Buffer.from("123456789"))).toBe(0xcbf43926);
@@ -45,6 +45,30 @@ test("what is copied on the way has the same CRC, and comes where it should alon
     ),
   );
 });
+
+test("bytes that are seen through a view have the same CRC, and are copied through one, as signed numbers", () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 600 }),
+      fc.nat(20),
+      fc.nat(20),
+      fc.integer({ min: 0, max: 0xffffffff }),
+      (bytes, start, toStart, seed) => {
+        const from = viewOf(Buffer.concat([Buffer.alloc(start, 1), bytes, Buffer.alloc(9, 2)]));
+        const to = Buffer.alloc(toStart + bytes.length + 9, 3);
+        const expected = crc32(bytes, seed) | 0;
+        expect(crc32View(from, start, start + bytes.length, seed)).toBe(expected);
+        expect(crc32View(from, start, start + bytes.length, seed | 0)).toBe(expected);
+        expect(crc32CopyViews(from, start, start + bytes.length, viewOf(to), toStart, seed | 0)).toBe(expected);
+        expect(to).toEqual(Buffer.concat([Buffer.alloc(toStart, 3), bytes, Buffer.alloc(9, 3)]));
+      },
+    ),
+  );
+});
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
 
 test("a run may be copied to the place before it, and onto itself", () => {
   for (const length of [5, 100, 300]) {

@@ -92,6 +92,87 @@ export function crc32Copy(
   return ~crc >>> 0;
 }
 
+/**
+ * The CRC of a run of bytes that are seen through a view, for bulk: four bytes are one look, and sixteen go through at a time,
+ * which halves the cost. Signed 32 bits: the larger half of unsigned ones would be an object each.
+ */
+export function crc32View(view: DataView, start: number, end: number, seed = 0): number {
+  if (end - start > ZLIB_WINS_BYTES) {
+    return zlibCrc32(new Uint8Array(view.buffer, view.byteOffset + start, end - start), seed >>> 0) | 0;
+  }
+  let crc = ~seed;
+  let at = start;
+  for (; at + 16 <= end; at += 16) {
+    const a = crc ^ view.getInt32(at, true);
+    const b = view.getInt32(at + 4, true);
+    const c = view.getInt32(at + 8, true);
+    const d = view.getInt32(at + 12, true);
+    crc = last8(c, d) ^ first8(a, b);
+  }
+  for (; at + 4 <= end; at += 4) crc = last4(crc ^ view.getInt32(at, true));
+  for (; at < end; at++) crc = TABLE_0[(crc ^ view.getUint8(at)) & 255]! ^ (crc >>> 8);
+  return ~crc;
+}
+
+/** The same of bytes that are copied on the way. Where the two lie in one buffer, the copy must not begin inside the run. */
+export function crc32CopyViews(
+  from: DataView,
+  start: number,
+  end: number,
+  to: DataView,
+  toStart: number,
+  seed = 0,
+): number {
+  let crc = ~seed;
+  let at = start;
+  let into = toStart;
+  for (; at + 16 <= end; at += 16, into += 16) {
+    const a = from.getInt32(at, true);
+    const b = from.getInt32(at + 4, true);
+    const c = from.getInt32(at + 8, true);
+    const d = from.getInt32(at + 12, true);
+    to.setInt32(into, a, true);
+    to.setInt32(into + 4, b, true);
+    to.setInt32(into + 8, c, true);
+    to.setInt32(into + 12, d, true);
+    crc = last8(c, d) ^ first8(crc ^ a, b);
+  }
+  for (; at + 4 <= end; at += 4, into += 4) {
+    const word = from.getInt32(at, true);
+    to.setInt32(into, word, true);
+    crc = last4(crc ^ word);
+  }
+  for (; at < end; at++, into++) {
+    const byte = from.getUint8(at);
+    to.setUint8(into, byte);
+    crc = TABLE_0[(crc ^ byte) & 255]! ^ (crc >>> 8);
+  }
+  return ~crc;
+}
+
+/** What eight bytes leave of the CRC when eight more follow. */
+function first8(a: number, b: number): number {
+  return (
+    TABLE_15[a & 255]! ^
+    TABLE_14[(a >>> 8) & 255]! ^
+    TABLE_13[(a >>> 16) & 255]! ^
+    TABLE_12[a >>> 24]! ^
+    TABLE_11[b & 255]! ^
+    TABLE_10[(b >>> 8) & 255]! ^
+    TABLE_9[(b >>> 16) & 255]! ^
+    TABLE_8[b >>> 24]!
+  );
+}
+
+/** What eight bytes leave of it when nothing follows. */
+function last8(a: number, b: number): number {
+  return TABLE_7[a & 255]! ^ TABLE_6[(a >>> 8) & 255]! ^ TABLE_5[(a >>> 16) & 255]! ^ TABLE_4[a >>> 24]! ^ last4(b);
+}
+
+function last4(a: number): number {
+  return TABLE_3[a & 255]! ^ TABLE_2[(a >>> 8) & 255]! ^ TABLE_1[(a >>> 16) & 255]! ^ TABLE_0[a >>> 24]!;
+}
+
 /** The CRC of a number as its eight bytes, little-endian, which are made nowhere. It is whole, and up to 2^53. */
 export function crc32Uint64(value: number, seed = 0): number {
   const low = (value | 0) ^ ~seed;
@@ -138,3 +219,11 @@ const TABLE_4 = nextTable(TABLE_3);
 const TABLE_5 = nextTable(TABLE_4);
 const TABLE_6 = nextTable(TABLE_5);
 const TABLE_7 = nextTable(TABLE_6);
+const TABLE_8 = nextTable(TABLE_7);
+const TABLE_9 = nextTable(TABLE_8);
+const TABLE_10 = nextTable(TABLE_9);
+const TABLE_11 = nextTable(TABLE_10);
+const TABLE_12 = nextTable(TABLE_11);
+const TABLE_13 = nextTable(TABLE_12);
+const TABLE_14 = nextTable(TABLE_13);
+const TABLE_15 = nextTable(TABLE_14);

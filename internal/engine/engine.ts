@@ -8,6 +8,7 @@
  * given back. Whoever reads is done with it, or has copied it, before anybody else can get a turn; and never writes to it.
  */
 import type { EpochMs, Seq } from "../base/position.js";
+import type { EntryRun } from "./entry-run.js";
 
 /** An absolute change, as it stands in a record: it needs no condition and no clock to be carried out. */
 export type Operation =
@@ -64,6 +65,8 @@ export interface KeyValueBytes {
   readonly valueEnd: number;
   /** By the master's time; Infinity: never. */
   readonly deadlineMs: number;
+  /** Where both lie in the same bytes: these, as numbers are read from them. */
+  readonly view?: DataView | undefined;
 }
 
 /** An entry that lies in such bytes. */
@@ -149,6 +152,8 @@ export interface Engine {
   apply(seq: Seq, timestampMs: EpochMs, operation: Operation): void;
   /** The same for a put that lies in other bytes. */
   applyPut(seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void;
+  /** The same for many, one after another; the record of each is its mod seq. */
+  applyPuts(puts: EntryRun): void;
 
   /**
    * Looks at up to `looksMax` entries that deletions of ranges may have hidden, and removes them; nothing that a reader sees is
@@ -205,6 +210,8 @@ export interface Engine {
   restore(entry: KeyedEntry): void;
   /** The same for an entry that lies in other bytes. Returns its `entryChecksum`. */
   restoreFrom(entry: EntryBytes): number;
+  /** The same for many, one after another. Returns the sum of their checksums, modulo 2^32. */
+  restoreAll(entries: EntryRun): number;
 
   /** Forgets everything. */
   clear(): void;

@@ -12,7 +12,7 @@ import { assert } from "../base/assert.js";
 import type { KeyValueBytes } from "./engine.js";
 import type { Keys } from "./hash-index.js";
 import { numbersChecksum } from "./entry-checksum.js";
-import { crc32Copy } from "../base/crc32.js";
+import { crc32Copy, crc32CopyViews } from "../base/crc32.js";
 import { OwnBuffers } from "./own-buffers.js";
 import { type BlockMoved, Slab } from "./slab.js";
 import { commonBytes, compareBytes, copyBytes, equalBytes, windowOf } from "./slab-bytes.js";
@@ -50,6 +50,9 @@ const BLOCK_BYTES_MAX = 1 << 13;
 const BODY_PAGE_BYTES = 1 << 20;
 const BODY_BYTES_MAX = 1 << 17;
 
+/** Of entries that lie in a run; longer ones are copied and summed by whole pieces. */
+const VIEWED_BYTES_MAX = 512;
+
 /** Blocks that a single operation moves at most to give back memory; each frees one or two at most. */
 const MOVES_AN_OPERATION = 4;
 
@@ -74,6 +77,7 @@ export class EntryBlocks implements Keys {
   readonly #bytes: Uint8Array[];
   readonly #words: Int32Array[];
   readonly #numbers: Float64Array[];
+  readonly #views: DataView[];
   /** Where `#locateBody` found a key: these bytes, from its result on. */
   #found: Uint8Array = new Uint8Array(0);
 
@@ -86,7 +90,7 @@ export class EntryBlocks implements Keys {
       blockBytesMax: BODY_BYTES_MAX,
       moved: (id, _from, to) => this.#setWord(locationOf(id), BODY, to),
     });
-    ({ bytes: this.#bytes, words: this.#words, numbers: this.#numbers } = this.#slab.regions);
+    ({ bytes: this.#bytes, words: this.#words, numbers: this.#numbers, views: this.#views } = this.#slab.regions);
   }
 
   /** Bytes of the blocks in use. */
@@ -225,11 +229,19 @@ export class EntryBlocks implements Keys {
     words[word + KEY] = keyBytes | (kind << KIND_SHIFT) | this.#usesBits(before);
     words[word + LAST_USE] = before === NONE ? 0 : this.#word(before, LAST_USE);
     if (kind !== INLINE) words[word + BODY] = this.#newBody(kind, bytes, words[word]!);
-    const at = this.#locateBody(location);
-    const to = this.#found;
     let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs);
-    checksum = crc32Copy(keyIn, keyStart, keyEnd, to, at, checksum);
-    checksum = crc32Copy(valueIn, valueStart, valueEnd, to, at + keyBytes, checksum);
+    const { view } = entry;
+    if (view && kind === INLINE && bytes <= VIEWED_BYTES_MAX) {
+      const to = this.#views[region]!;
+      const at = byteOf(location) + HEAD_BYTES;
+      checksum = crc32CopyViews(view, keyStart, keyEnd, to, at, checksum);
+      checksum = crc32CopyViews(view, valueStart, valueEnd, to, at + keyBytes, checksum);
+    } else {
+      const at = this.#locateBody(location);
+      const to = this.#found;
+      checksum = crc32Copy(keyIn, keyStart, keyEnd, to, at, checksum);
+      checksum = crc32Copy(valueIn, valueStart, valueEnd, to, at + keyBytes, checksum);
+    }
     words[word + CHECKSUM] = checksum;
     const numbers = this.#numbers[region]!;
     const number = byteOf(location) >>> 3;

@@ -1,6 +1,7 @@
 /** The checksum of one entry, by which nodes find out that their states differ. It is the same in every engine. */
 import { crc32Range, crc32Uint32, crc32Uint64 } from "../base/crc32.js";
 import type { Entry, EntryBytes } from "./engine.js";
+import type { EntryRun } from "./entry-run.js";
 
 /**
  * The CRC-32 over all that an entry is: create seq (8), mod seq (8), deadline + 1, or 0 for none (8), the key's length (4), all
@@ -17,6 +18,16 @@ export function entryBytesChecksum(entry: EntryBytes): number {
   const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, createSeq, modSeq, deadlineMs } = entry;
   const numbers = numbersChecksum(keyEnd - keyStart, createSeq, modSeq, deadlineMs);
   return crc32Range(valueIn, valueStart, valueEnd, crc32Range(keyIn, keyStart, keyEnd, numbers));
+}
+
+/** The sum of those of a run, modulo 2^32. */
+export function entryRunChecksum(run: EntryRun): number {
+  let sum = 0;
+  for (let at = 0; at < run.count; at++) {
+    run.moveTo(at);
+    sum = (sum + entryBytesChecksum(run)) >>> 0;
+  }
+  return sum;
 }
 
 /**

@@ -45,6 +45,8 @@ export class HashIndex {
   #deepest = 1;
   #count = 0;
   #slots = SLOTS_MIN;
+  /** What was looked at in advance: said, since a compiler may leave out a look of which nothing is kept. */
+  seen = 0;
   readonly #scratch = new Int32Array(SLOTS_SPLIT * SLOT_WORDS);
 
   constructor(keys: Keys) {
@@ -68,6 +70,17 @@ export class HashIndex {
       if (location === ABSENT) return ABSENT;
       if (segment[at] === hash && this.#keys.isKey(location, bytes, start, end)) return location;
     }
+  }
+
+  /** Looks at the places where the searches for so many hashes begin, so that they are near when those come. */
+  foresee(hashes: Int32Array, count: number): void {
+    let seen = 0;
+    for (let n = 0; n < count; n++) {
+      const hash = hashes[n]!;
+      const segment = this.#directory[(hash >>> 1) >>> this.#shift]!;
+      seen ^= segment[((hash * SLOT_WORDS) & (segment.length - TAIL_WORDS - 1)) + 1]!;
+    }
+    this.seen = seen;
   }
 
   /** Adds a key that is not there. */

@@ -22,6 +22,7 @@ import {
   type WalkedEntry,
 } from "./engine.js";
 import { entryChecksum } from "./entry-checksum.js";
+import type { EntryRun } from "./entry-run.js";
 import { SortedKeys } from "./sorted-keys.js";
 
 export class MapEngine implements Engine {
@@ -106,6 +107,13 @@ export class MapEngine implements Engine {
     this.apply(seq, timestampMs, { kind: "put", ...plain(put) });
   }
 
+  applyPuts(puts: EntryRun): void {
+    for (let at = 0; at < puts.count; at++) {
+      puts.moveTo(at);
+      this.applyPut(puts.modSeq, puts.timestampMs, puts);
+    }
+  }
+
   removeHidden(): boolean {
     return false;
   }
@@ -183,6 +191,15 @@ export class MapEngine implements Engine {
     const stored = new StoredEntry(key, content, entry.createSeq, entry.modSeq);
     this.#put(nameOf(key), stored);
     return stored.checksum;
+  }
+
+  restoreAll(entries: EntryRun): number {
+    let sum = 0;
+    for (let at = 0; at < entries.count; at++) {
+      entries.moveTo(at);
+      sum = (sum + this.restoreFrom(entries)) >>> 0;
+    }
+    return sum;
   }
 
   restore(entry: KeyedEntry): void {

@@ -26,6 +26,7 @@ import {
 import { EntryBlocks } from "./entry-blocks.js";
 import { EntryIds } from "./entry-ids.js";
 import { EntryOrder } from "./entry-order.js";
+import { type EntryRun, RUN_ENTRIES_MAX } from "./entry-run.js";
 import { ABSENT, HashIndex } from "./hash-index.js";
 import { type HashSeed, KeyHash, randomHashSeed } from "./hash-index-hash.js";
 import { HiddenEntries } from "./hidden-entries.js";
@@ -66,6 +67,8 @@ export class SlabEngine implements Engine {
   readonly #given = new GivenEntry();
   #dataBytes = 0;
   #checksum = 0;
+  /** Of a run of entries. */
+  readonly #hashes = new Int32Array(RUN_ENTRIES_MAX);
   /** Of the last operation. */
   #timestampMs = 0;
 
@@ -141,9 +144,20 @@ export class SlabEngine implements Engine {
   }
 
   applyPut(seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void {
+    this.#putAt(this.#hash.of(put.keyIn, put.keyStart, put.keyEnd), seq, timestampMs, put);
+  }
+
+  applyPuts(puts: EntryRun): void {
+    const hashes = this.#foresee(puts);
+    for (let at = 0; at < puts.count; at++) {
+      puts.moveTo(at);
+      this.#putAt(hashes[at]!, puts.modSeq, puts.timestampMs, puts);
+    }
+  }
+
+  #putAt(hash: number, seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void {
     this.#timestampMs = timestampMs;
     const { keyIn, keyStart, keyEnd } = put;
-    const hash = this.#hash.of(keyIn, keyStart, keyEnd);
     const before = this.#index.find(hash, keyIn, keyStart, keyEnd);
     if (before === ABSENT) {
       this.#create(hash, put, seq, seq);
@@ -259,9 +273,22 @@ export class SlabEngine implements Engine {
   }
 
   restoreFrom(entry: EntryBytes): number {
+    return this.#restoreAt(this.#hash.of(entry.keyIn, entry.keyStart, entry.keyEnd), entry);
+  }
+
+  restoreAll(entries: EntryRun): number {
+    const hashes = this.#foresee(entries);
+    let sum = 0;
+    for (let at = 0; at < entries.count; at++) {
+      entries.moveTo(at);
+      sum = (sum + this.#restoreAt(hashes[at]!, entries)) | 0;
+    }
+    return sum >>> 0;
+  }
+
+  #restoreAt(hash: number, entry: EntryBytes): number {
     assert(!this.#hidden, "entries are put into an engine before the log is carried out over them");
     const { keyIn, keyStart, keyEnd, createSeq, modSeq } = entry;
-    const hash = this.#hash.of(keyIn, keyStart, keyEnd);
     const before = this.#index.find(hash, keyIn, keyStart, keyEnd);
     if (before === ABSENT) return this.#create(hash, entry, createSeq, modSeq);
     return this.#overwrite(hash, before, entry, createSeq, modSeq);
@@ -322,6 +349,17 @@ export class SlabEngine implements Engine {
   #isPresent(location: number, seq: Seq, nowMs: EpochMs): boolean {
     if (location === ABSENT) return false;
     return this.#blocks.modSeqAt(location) === seq || this.#blocks.deadlineAt(location) > nowMs;
+  }
+
+  /**
+   * The hashes of the keys of a run. Their places in the index are looked at, which are anywhere in memory: the processor waits
+   * for many of them at once, where it would for one after another while entries are written.
+   */
+  #foresee(run: EntryRun): Int32Array {
+    const [hashes, bytes] = [this.#hashes, run.keyIn];
+    for (let at = 0; at < run.count; at++) hashes[at] = this.#hash.of(bytes, run.keyStartOf(at), run.keyEndOf(at));
+    this.#index.foresee(hashes, run.count);
+    return hashes;
   }
 
   /** Returns the entry's checksum. */

@@ -36,6 +36,7 @@ export class SlabRegions {
   readonly bytes: Uint8Array[] = [new Uint8Array(0)];
   readonly words: Int32Array[] = [new Int32Array(0)];
   readonly numbers: Float64Array[] = [new Float64Array(0)];
+  readonly views: DataView[] = [new DataView(new ArrayBuffer(0))];
   readonly buffers: ArrayBuffer[] = [new ArrayBuffer(0)];
   /** How far a location is shifted to give its page's number, and back. */
   readonly pageShift: number;
@@ -194,6 +195,7 @@ export class SlabRegions {
     this.bytes[region] = new Uint8Array(buffer);
     this.words[region] = new Int32Array(buffer);
     this.numbers[region] = new Float64Array(buffer);
+    this.views[region] = new DataView(buffer);
     this.#used[region] = 0;
     this.#begun[region] = 0;
     this.#free[region] = [];

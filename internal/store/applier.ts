@@ -6,6 +6,7 @@ import { assert, unreachable } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq } from "../base/position.js";
 import type { Engine } from "../engine/engine.js";
+import { EntryRun } from "../engine/entry-run.js";
 import { RECORD_HEADER_BYTES, RecordRun } from "../wal/record.js";
 import { type Change, decodeChanges, LonePut, type RecordsChange } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
@@ -78,6 +79,9 @@ export class Applier {
   /** Why nothing more will be applied. */
   #stopped: Error | undefined;
   readonly #lonePut = new LonePut();
+  /** Puts that are carried out together. */
+  readonly #puts = new EntryRun();
+  #putsEpoch = ORIGIN.epoch;
 
   constructor(options: ApplierOptions) {
     this.engine = options.engine;
@@ -316,26 +320,51 @@ export class Applier {
   #applyRecords(records: Uint8Array, checked: "chains" | "nothing"): void {
     assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
     const run = new RecordRun(records, checked);
-    const put = this.#lonePut;
-    while (run.next()) {
-      const { seq, epoch, timestampMs } = run;
-      if (seq > this.#commitSeq) return;
-      // A record that was proposed here is applied from its proposal, which has a caller waiting.
-      const proposal = this.#options.proposals.take(seq);
-      if (proposal) {
-        this.#applyProposal(proposal);
-        continue;
+    const [put, puts] = [this.#lonePut, this.#puts];
+    puts.begin(run.bytes);
+    try {
+      while (run.next()) {
+        const { seq, epoch, timestampMs } = run;
+        if (seq > this.#commitSeq) return;
+        // A record that was proposed here is applied from its proposal, which has a caller waiting.
+        const proposal = this.#options.proposals.take(seq);
+        if (proposal) {
+          this.#applyPuts();
+          this.#applyProposal(proposal);
+          continue;
+        }
+        // Most records are one put each: those are carried out where they lie, many at a time.
+        if (!this.#expected && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
+          // All that are gathered are of one epoch: a record that begins one is no put.
+          this.#putsEpoch = epoch;
+          puts.add(put, seq, seq, timestampMs);
+          if (puts.isFull) this.#applyPuts();
+        } else {
+          this.#applyPuts();
+          this.#applyChanges(seq, epoch, timestampMs, decodeChanges(run.record.payload));
+        }
+        this.#appliedBytes += run.byteLength;
       }
-      // Most records are one put each: those are carried out where they lie.
-      if (!this.#expected && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
-        this.#assertNext(seq);
-        this.engine.applyPut(seq, timestampMs, put);
-        this.#applied = { epoch, seq };
-      } else {
-        this.#applyChanges(seq, epoch, timestampMs, decodeChanges(run.record.payload));
-      }
-      this.#appliedBytes += run.byteLength;
+    } finally {
+      // Also those before a record that is damaged.
+      this.#applyPuts();
     }
+  }
+
+  /** Applies the puts that were gathered. */
+  #applyPuts(): void {
+    const puts = this.#puts;
+    const { count } = puts;
+    if (count === 0) return;
+    puts.moveTo(count - 1);
+    const last = puts.modSeq;
+    this.#assertNext(toSeq(last - count + 1));
+    try {
+      this.engine.applyPuts(puts);
+    } finally {
+      puts.begin(puts.keyIn);
+    }
+    this.#applied = { epoch: this.#putsEpoch, seq: last };
   }
 
   #applyProposal(proposal: Proposal): void {

@@ -223,9 +223,9 @@ export class DataDirectory {
         settings: (settings) => cluster.applySettings(settings),
         members: (all) => all.forEach((member) => cluster.applyMember(member)),
         records: (mark) => (recordsMark = mark),
-        entry: (entry) => {
-          const checksum = engine.restoreFrom(entry);
-          progress.tick(engine.entryCount);
+        entries: (run) => {
+          const checksum = engine.restoreAll(run);
+          progress.look(engine.entryCount);
           return checksum;
         },
         client: (client) => retries.restore(client),

@@ -4,7 +4,7 @@
  */
 import type { EpochId, NodeId } from "../base/ids.js";
 import type { Epoch, LogMark, Seq } from "../base/position.js";
-import { entryBytesChecksum } from "../engine/entry-checksum.js";
+import { entryRunChecksum } from "../engine/entry-checksum.js";
 import { type FileSystem, FileSystemError } from "../wal/file-system.js";
 import { reading } from "../wal/files.js";
 import { type Finding, inspectLog, type LogInspection } from "../wal/inspect.js";
@@ -202,7 +202,7 @@ async function inspectSnapshot(
       settings: () => undefined,
       members: () => undefined,
       records: (mark) => (records = mark),
-      entry: entryBytesChecksum,
+      entries: entryRunChecksum,
       client: () => undefined,
     });
     const content = { from: header.from, to: end.to, entries: end.entries, members: end.members, records };

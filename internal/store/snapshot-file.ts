@@ -1,7 +1,8 @@
 /** Writing and reading one snapshot file, while the store goes on. */
 import type { EpochStart } from "../base/epoch-history.js";
 import type { Seq } from "../base/position.js";
-import type { Engine, EntryBytes } from "../engine/engine.js";
+import type { Engine } from "../engine/engine.js";
+import { EntryRun } from "../engine/entry-run.js";
 import { ByteWindow } from "../wal/byte-window.js";
 import { type File, type FileSystem } from "../wal/file-system.js";
 import { ByteWriter, FormatError } from "./byte-codec.js";
@@ -27,6 +28,7 @@ import {
   entryBytes,
   readClients,
   readEntries,
+  readEntryRuns,
   type RecordsMark,
   type ReadHeader,
   RETRIES_CHUNK_BYTES,
@@ -138,8 +140,8 @@ export interface SnapshotVisitor {
   settings(settings: ClusterSettings): void;
   members(members: Member[]): void;
   records(mark: RecordsMark): void;
-  /** Valid during the call only. Gives its `entryChecksum`, as it was reckoned from these bytes. */
-  entry(entry: EntryBytes): number;
+  /** Valid during the call only. Gives the sum of their `entryChecksum`s modulo 2^32, as they were reckoned from these bytes. */
+  entries(run: EntryRun): number;
   /** Behind the entries. Answers are valid during the call only. */
   client(client: RememberedClient): void;
 }
@@ -161,6 +163,7 @@ export async function readSnapshot(
     // One of the two is compared: each tells of every byte of every entry.
     let checksum = 0;
     let stateChecksum = 0;
+    const run = new EntryRun();
     for await (const { kind, content, bytes } of readChunks(file, header)) {
       switch (kind) {
         case "epochs":
@@ -179,11 +182,12 @@ export async function readSnapshot(
           visitor.records(decodeRecordsMark(content));
           break;
         case "entries":
-          readEntries(content, (entry) => {
-            entries++;
-            if (!header.hasStateChecksum) checksum = (checksum + entry.crc) >>> 0;
-            stateChecksum = (stateChecksum + visitor.entry(entry)) >>> 0;
+          readEntryRuns(content, run, (run) => {
+            entries += run.count;
+            stateChecksum = (stateChecksum + visitor.entries(run)) >>> 0;
           });
+          if (header.hasStateChecksum) break;
+          readEntries(content, ({ crc }) => (checksum = (checksum + crc) >>> 0));
           break;
         case "retries":
           for (const client of readClients(content)) visitor.client(client);
@@ -227,18 +231,22 @@ export async function readHeader(file: File): Promise<ReadHeader> {
 export async function* readChunks(file: File, header: SnapshotHeader): AsyncGenerator<SnapshotChunk, void> {
   const size = await file.size();
   const codec = snapshotChunks(header);
-  const window = new ByteWindow(file, size, READ_BYTES);
-  for (let at = SNAPSHOT_HEADER_BYTES, isEnd = false; !isEnd;) {
-    if (at + CHUNK_HEADER_BYTES > size)
-      throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
-    const length = codec.contentLength(await bytesAt(window, at, CHUNK_HEADER_BYTES));
-    const next = at + CHUNK_HEADER_BYTES + length;
-    if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
-    const chunk = codec.decode(await bytesAt(window, at, next - at));
-    at = next;
-    isEnd = chunk.kind === "end";
-    if (isEnd && at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
-    yield { ...chunk, bytes: at };
+  const window = new ByteWindow(file, size, READ_BYTES, { readsAhead: true });
+  try {
+    for (let at = SNAPSHOT_HEADER_BYTES, isEnd = false; !isEnd;) {
+      if (at + CHUNK_HEADER_BYTES > size)
+        throw new FormatError(`the file ends at byte ${size}, before the snapshot does`);
+      const length = codec.contentLength(await bytesAt(window, at, CHUNK_HEADER_BYTES));
+      const next = at + CHUNK_HEADER_BYTES + length;
+      if (next > size) throw new FormatError(`the file ends at byte ${size}, inside a chunk that ends at ${next}`);
+      const chunk = codec.decode(await bytesAt(window, at, next - at));
+      at = next;
+      isEnd = chunk.kind === "end";
+      if (isEnd && at !== size) throw new FormatError(`${size - at} bytes follow on the snapshot's end`);
+      yield { ...chunk, bytes: at };
+    }
+  } finally {
+    await window.settled();
   }
 }
 

@@ -31,6 +31,7 @@ import type { EpochStart } from "../base/epoch-history.js";
 import { type ClusterId, clusterId, epochId, idFromBytes, idToBytes } from "../base/ids.js";
 import { epoch, type EpochMs, epochMs, type LogMark, type Seq, seq } from "../base/position.js";
 import type { EntryBytes, KeyedEntry } from "../engine/engine.js";
+import type { EntryRun } from "../engine/entry-run.js";
 import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize, varintSize } from "./byte-codec.js";
 import { type ClusterSettings, decodeChanges, encodeChanges, type Member } from "./change.js";
 import { ChunkCodec } from "./chunk-codec.js";
@@ -51,6 +52,7 @@ const FLAG_FORCED = 1;
 const FLAG_STATE_CHECKSUM = 1;
 const ENTRY_NUMBERS_BYTES = 24;
 const NO_SEQ = seq(0);
+const NO_TIME = epochMs(0);
 
 const KINDS = [undefined, "epochs", "settings", "members", "records", "entries", "end", "retries"] as const;
 export type ChunkKind = NonNullable<(typeof KINDS)[number]>;
@@ -264,6 +266,19 @@ export class ChunkEntry implements EntryBytes {
 export function readEntries(content: Uint8Array, visit: (entry: ChunkEntry) => void): void {
   const entry = new ChunkEntry(content);
   while (entry.next()) visit(entry);
+}
+
+/** Calls `visit` for the entries of a chunk, as many at a time as `run` holds; valid during the call only. Throws `FormatError`. */
+export function readEntryRuns(content: Uint8Array, run: EntryRun, visit: (run: EntryRun) => void): void {
+  const entry = new ChunkEntry(content);
+  run.begin(content);
+  while (entry.next()) {
+    run.add(entry, entry.createSeq, entry.modSeq, NO_TIME);
+    if (!run.isFull) continue;
+    visit(run);
+    run.begin(content);
+  }
+  if (run.count > 0) visit(run);
 }
 
 /** Bytes of a client in a chunk. */

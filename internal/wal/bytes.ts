@@ -15,7 +15,12 @@ export function writeU64(into: Buffer, value: number, offset: number): void {
 
 /** Reads 32 bits that must be there: `readUInt32LE` looks each time whether they are, which the way of a million records shows. */
 export function readU32(bytes: Buffer, offset: number): number {
-  return (bytes[offset]! | (bytes[offset + 1]! << 8) | (bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 24)) >>> 0;
+  return readI32(bytes, offset) >>> 0;
+}
+
+/** The same as a signed number. */
+export function readI32(bytes: Buffer, offset: number): number {
+  return bytes[offset]! | (bytes[offset + 1]! << 8) | (bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 24);
 }
 
 /** Reads 64 bits that must be there. Damaged bytes may give more than a safe integer; whoever reads them compares or asks. */

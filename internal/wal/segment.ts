@@ -295,26 +295,30 @@ export class Segment {
       const end = this.#end;
       let { offset, firstSeq } = this.#startFor(fromSeq);
       const stopAt = Math.min(end, offset + bytesMax);
-      const window = new ByteWindow(file, end, VISIT_CHUNK_BYTES);
-      let seq = fromSeq;
-      while (seq <= toSeq && offset < end && (offset < stopAt || seq === fromSeq)) {
-        // A frame may be small: none costs a turn, or a promise, that is in the window.
-        const readHeader = window.ensure(offset, FRAME_HEADER_BYTES);
-        if (readHeader) await readHeader;
-        const header = this.#frameHeader(window, offset);
-        const body = offset + FRAME_HEADER_BYTES;
-        const nextSeq = firstSeq + header.recordCount;
-        if (nextSeq > seq) {
-          const readBody = window.ensure(body, header.bodyLength);
-          if (readBody) await readBody;
-          this.#checkBody(window, offset, header);
-          show(this.#wanted(window, offset, header, { firstSeq, fromSeq: seq, toSeq }));
-          seq = Math.min(nextSeq, toSeq + 1);
+      const window = new ByteWindow(file, end, VISIT_CHUNK_BYTES, { readsAhead: true });
+      try {
+        let seq = fromSeq;
+        while (seq <= toSeq && offset < end && (offset < stopAt || seq === fromSeq)) {
+          // A frame may be small: none costs a turn, or a promise, that is in the window.
+          const readHeader = window.ensure(offset, FRAME_HEADER_BYTES);
+          if (readHeader) await readHeader;
+          const header = this.#frameHeader(window, offset);
+          const body = offset + FRAME_HEADER_BYTES;
+          const nextSeq = firstSeq + header.recordCount;
+          if (nextSeq > seq) {
+            const readBody = window.ensure(body, header.bodyLength);
+            if (readBody) await readBody;
+            this.#checkBody(window, offset, header);
+            show(this.#wanted(window, offset, header, { firstSeq, fromSeq: seq, toSeq }));
+            seq = Math.min(nextSeq, toSeq + 1);
+          }
+          offset = body + header.bodyLength;
+          firstSeq = nextSeq;
         }
-        offset = body + header.bodyLength;
-        firstSeq = nextSeq;
+        return seq - 1;
+      } finally {
+        await window.settled();
       }
-      return seq - 1;
     });
   }
 

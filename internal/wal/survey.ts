@@ -206,14 +206,20 @@ class Reader {
     const { onFrame } = this.#options;
     const takenOver = next?.header.kind === "header" && next.header.header.takesOver;
     return reading(this.#options.fileSystem, found.path, async (file) => {
-      const scan = await scanSegment({
-        window: new ByteWindow(file, found.size, SCAN_CHUNK_BYTES),
-        header,
-        cursor: this.#cursor,
-        ...(next && takenOver ? { takenOverAfter: next.firstSeq - 1 } : {}),
-        replay: this.#options.replay,
-        ...(onFrame && { onFrame: (frame) => onFrame(found.path, frame) }),
-      });
+      const window = new ByteWindow(file, found.size, SCAN_CHUNK_BYTES, { readsAhead: true });
+      let scan: ScanResult;
+      try {
+        scan = await scanSegment({
+          window,
+          header,
+          cursor: this.#cursor,
+          ...(next && takenOver ? { takenOverAfter: next.firstSeq - 1 } : {}),
+          replay: this.#options.replay,
+          ...(onFrame && { onFrame: (frame) => onFrame(found.path, frame) }),
+        });
+      } finally {
+        await window.settled();
+      }
       const { end } = scan;
       const content = { end: end.offset, lastSeq: this.#cursor.seq, index: scan.index };
       const segment = Segment.existing(this.#options, header, content);

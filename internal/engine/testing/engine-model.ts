@@ -9,6 +9,7 @@ import { type EpochMs, epochMs, seq } from "../../base/position.js";
 import { Chance } from "../chance.js";
 import type { Engine, KeyedEntry, KeyValueBytes, Operation } from "../engine.js";
 import { entryChecksum } from "../entry-checksum.js";
+import { EntryRun, RUN_ENTRIES_MAX } from "../entry-run.js";
 import { MapEngine } from "../map-engine.js";
 import { SlabEngine } from "../slab-engine.js";
 
@@ -186,9 +187,56 @@ function carryOut(engine: Engine, { seq: n, timestampMs, operation }: Step, life
   else engine.apply(seq(n), timestampMs, operation);
 }
 
-function restore(engine: Engine, entry: KeyedEntry, life: Life): void {
-  if (life.below(2) === 0) engine.restore(entry);
-  else expect(engine.restoreFrom({ ...entry, ...inBytes(entry) })).toBe(entryChecksum(entry.key, entry));
+/** The same with many, puts that follow on each other now and then together. */
+function carryOutAll(engine: Engine, steps: readonly Step[], life: Life): void {
+  for (let at = 0; at < steps.length;) {
+    const puts: RunEntry[] = [];
+    const most = life.below(3) === 0 ? 1 + life.below(RUN_ENTRIES_MAX) : 0;
+    for (let next = steps[at]; puts.length < most && next?.operation.kind === "put"; next = steps[at + puts.length])
+      puts.push({ ...next.operation, createSeq: seq(next.seq), modSeq: seq(next.seq), timestampMs: next.timestampMs });
+    if (puts.length > 0) engine.applyPuts(runOf(puts));
+    else carryOut(engine, steps[at]!, life);
+    at += Math.max(1, puts.length);
+  }
+}
+
+function restore(engine: Engine, entries: readonly KeyedEntry[], life: Life): void {
+  if (life.below(2) === 0) {
+    const sum = entries.reduce((sum, entry) => (sum + entryChecksum(entry.key, entry)) >>> 0, 0);
+    const run = runOf(entries.map((entry) => ({ ...entry, timestampMs: epochMs(0) })));
+    expect(engine.restoreAll(run)).toBe(sum);
+    return;
+  }
+  for (const entry of entries) {
+    if (life.below(2) === 0) engine.restore(entry);
+    else expect(engine.restoreFrom({ ...entry, ...inBytes(entry) })).toBe(entryChecksum(entry.key, entry));
+  }
+}
+
+type RunEntry = Omit<KeyedEntry, "expiresAtMs"> & {
+  readonly expiresAtMs?: EpochMs | undefined;
+  readonly timestampMs: EpochMs;
+};
+
+/** Entries one after another in the middle of other bytes. */
+function runOf(entries: readonly RunEntry[]): EntryRun {
+  const pieces: Uint8Array[] = [Buffer.from("odd")];
+  let at = 3;
+  const places = entries.map(({ key, value, expiresAtMs = Infinity }) => {
+    const keyStart = at;
+    const keyEnd = keyStart + key.length;
+    const valueStart = keyEnd + 1;
+    at = valueStart + value.length;
+    pieces.push(key, Buffer.from("-"), value);
+    return { keyStart, keyEnd, valueStart, valueEnd: at, deadlineMs: expiresAtMs };
+  });
+  const bytes = Buffer.concat(pieces);
+  const run = new EntryRun();
+  run.begin(bytes);
+  entries.forEach(({ createSeq, modSeq, timestampMs }, n) =>
+    run.add({ keyIn: bytes, valueIn: bytes, ...places[n]! }, createSeq, modSeq, timestampMs),
+  );
+  return run;
 }
 
 /** A read of a key in the middle of other bytes. */
@@ -229,10 +277,18 @@ export function proveEngineModel(seed: number, operations: number): void {
     if (count % 10 === 0) expect(readIn(unordered, key, life.nowMs)).toBe(expected);
     // What a snapshot does: a few entries at a time, and then what was written meanwhile.
     if (walk && count % 3 === 0) {
-      const entry = walk.next();
-      if (!entry.done) restore(copy, entry.value, life);
-      else {
-        for (const step of missed) carryOut(copy, step, life);
+      const entries: KeyedEntry[] = [];
+      let isOver = false;
+      for (let most = 1 + life.below(3); entries.length < most && !isOver;) {
+        const step = walk.next();
+        isOver = step.done === true;
+        if (step.done) break;
+        // What is handed out is valid until the next step.
+        entries.push({ ...step.value, key: step.value.key.slice(), value: step.value.value.slice() });
+      }
+      restore(copy, entries, life);
+      if (isOver) {
+        carryOutAll(copy, missed, life);
         while (copy.endLoad());
         expectEqual(copy, oracle, life);
         if (life.below(2) === 0) settle(copy, life);
