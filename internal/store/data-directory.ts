@@ -95,6 +95,7 @@ export class DataDirectory {
       logger,
       appliedSeq: () => applier.applied.seq,
       appliedBytes: () => applier.appliedBytes,
+      dataBytes: () => applier.engine.dataBytes,
       capture: () => this.#capture(),
       flushLogs: async () => {
         await this.log.flush();

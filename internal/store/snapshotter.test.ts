@@ -67,6 +67,24 @@ describe("after a second without writes", () => {
     await subject.store.close();
   });
 
+  test("one is taken when most of what the last one holds has been deleted, however few bytes of log that took", async () => {
+    const subject = await soleMaster(64 * 1024);
+    await overwrite(subject, 100);
+    subject.clock.advance(10_000);
+    await turns(50);
+    const [first] = await snapshots(subject);
+    for (let key = 0; key < 40; key++) await subject.store.write([{ kind: "delete", key: bytes(`key-${key}`) }]);
+    subject.clock.advance(10_000);
+    await turns(50);
+    expect(await snapshots(subject)).toEqual([first]);
+    for (let key = 40; key < 60; key++) await subject.store.write([{ kind: "delete", key: bytes(`key-${key}`) }]);
+    subject.clock.advance(10_000);
+    await turns(50);
+    expect(await snapshots(subject)).not.toEqual([first]);
+    expect(await snapshots(subject)).toHaveLength(1);
+    await subject.store.close();
+  });
+
   test("none is taken where growth alone takes none", async () => {
     const subject = await soleMaster(Infinity);
     await overwrite(subject, 200);

@@ -13,7 +13,8 @@ export interface SnapshotPolicy {
   readonly intervalMs: number;
   /**
    * One is taken when the log has grown by this since the last, and by as much as that one holds; after a second without
-   * writes, a quarter of what that one holds is enough. Infinity: growth alone takes none.
+   * writes, a quarter of what that one holds is enough, or that more than half of it has been deleted. Infinity: growth alone
+   * takes none.
    */
   readonly logBytes: number;
   /** How many are kept, each with the log that it needs; at least 1. */
@@ -28,6 +29,8 @@ export interface SnapshotterOptions {
   readonly appliedSeq: () => Seq;
   /** Bytes of log that were applied since the process began. */
   readonly appliedBytes: () => number;
+  /** Of all keys and values. */
+  readonly dataBytes: () => number;
   /** Takes the state to be written. */
   readonly capture: () => Promise<SnapshotContent>;
   /** Makes the log and the record log durable up to their ends. */
@@ -44,6 +47,8 @@ const QUIET_MS = 1000;
 const QUIET_PART = 1 / 4;
 /** … and of `logBytes`, but no more bytes than these. */
 const QUIET_BYTES = 64 * 1024;
+/** Or what the newest snapshot holds may be so much more than there is now. */
+const SHRUNK_TIMES = 2;
 /** After a failure, growth alone does not try again sooner than this. */
 const PAUSE_AFTER_FAILURE_MS = 60_000;
 
@@ -58,12 +63,15 @@ export class Snapshotter {
   #appliedMs = 0;
   /** `appliedBytes` when the newest snapshot began. */
   #bytesAtNewest: number;
+  /** `dataBytes` at that time. */
+  #dataAtNewest: number;
   #pausedUntilMs = -Infinity;
   #closed = false;
 
   constructor(options: SnapshotterOptions) {
     this.#options = options;
     this.#bytesAtNewest = options.appliedBytes();
+    this.#dataAtNewest = options.dataBytes();
     this.#schedule();
   }
 
@@ -83,7 +91,15 @@ export class Snapshotter {
 
   #isEnoughWhenQuiet(): boolean {
     const { logBytes } = this.#options.policy;
-    return logBytes !== Infinity && this.#hasGrown(Math.min(QUIET_BYTES, QUIET_PART * logBytes), QUIET_PART);
+    if (logBytes === Infinity) return false;
+    const leastBytes = Math.min(QUIET_BYTES, QUIET_PART * logBytes);
+    return this.#hasGrown(leastBytes, QUIET_PART) || (this.#hasShrunk(leastBytes) && this.#hasGrown(1, 0));
+  }
+
+  /** Whether most of the newest snapshot is of no use any more, and that is worth another one. */
+  #hasShrunk(leastBytes: number): boolean {
+    const bytes = this.#options.dataBytes();
+    return this.#dataAtNewest - bytes >= leastBytes && this.#dataAtNewest > SHRUNK_TIMES * bytes;
   }
 
   #watchForQuiet(): void {
@@ -146,15 +162,17 @@ export class Snapshotter {
   }
 
   async #create(): Promise<SnapshotSummary> {
-    const { snapshots, capture, flushLogs, compact, appliedBytes, clock, logger } = this.#options;
+    const { snapshots, capture, flushLogs, compact, appliedBytes, dataBytes, clock, logger } = this.#options;
     const { signal } = this.#abort;
     await this.#acting;
     signal.throwIfAborted();
     const startMs = clock.monotonicMs();
     const bytesAtStart = appliedBytes();
+    const dataAtStart = dataBytes();
     const content = await capture();
     const summary = await snapshots.create(content, { beforeNaming: flushLogs, signal });
     this.#bytesAtNewest = bytesAtStart;
+    this.#dataAtNewest = dataAtStart;
     const durationMs = clock.monotonicMs() - startMs;
     this.#options.taken?.(durationMs / 1000);
     logger.info("snapshot taken", {
