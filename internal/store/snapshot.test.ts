@@ -124,7 +124,7 @@ describe("a snapshot", () => {
     const fileSystem = new MemoryFileSystem();
     const store = await soleMaster({ fileSystem });
     // Large enough for many chunks, so that writes come in between.
-    await writeMany(store, 40, 40, 100_000);
+    await writeMany(store, 40, 40, 400_000);
     let done = false;
     const snapshot = store.createSnapshot().finally(() => (done = true));
     let writes = 0;
