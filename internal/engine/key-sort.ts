@@ -69,7 +69,8 @@ export class KeySort {
   windowAt(place: number, skip: number): number {
     const shift = skip - this.#skip;
     if (shift < 0 || shift > WINDOW_BYTES) return this.#keys.windowOf(this.ids[place]!, skip);
-    const [high, low] = [this.#highs[place]!, this.#lows[place]!];
+    const high = this.#highs[place]!;
+    const low = this.#lows[place]!;
     if (shift === 0) return high ^ SIGN;
     if (shift === WINDOW_BYTES) return low ^ SIGN;
     return ((high << (shift * 8)) | (low >>> ((WINDOW_BYTES - shift) * 8))) ^ SIGN;

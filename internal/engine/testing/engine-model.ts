@@ -279,7 +279,8 @@ export function proveEngineModel(seed: number, operations: number): void {
     if (walk && count % 3 === 0) {
       const entries: KeyedEntry[] = [];
       let isOver = false;
-      for (let most = 1 + life.below(3); entries.length < most && !isOver;) {
+      const most = 1 + life.below(3);
+      while (entries.length < most && !isOver) {
         const step = walk.next();
         isOver = step.done === true;
         if (step.done) break;
