@@ -15,7 +15,7 @@ export function crc32(bytes: Uint8Array, seed = 0): number {
 /** The same of the bytes from `start` up to `end`, without a view made for them. For short runs on hot paths. */
 export function crc32Range(bytes: Uint8Array, start: number, end: number, seed = 0): number {
   if (end - start > ZLIB_WINS_BYTES) {
-    return zlibCrc32(new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start), seed);
+    return zlibCrc32(new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start), seed >>> 0);
   }
   let crc = ~seed;
   let at = start;
@@ -49,7 +49,7 @@ export function crc32Copy(
 ): number {
   if (end - start > ZLIB_WINS_BYTES) {
     const bytes = new Uint8Array(from.buffer, from.byteOffset + start, end - start);
-    const crc = zlibCrc32(bytes, seed);
+    const crc = zlibCrc32(bytes, seed >>> 0);
     to.set(bytes, toStart);
     return crc;
   }
@@ -173,27 +173,14 @@ function last4(a: number): number {
   return TABLE_3[a & 255]! ^ TABLE_2[(a >>> 8) & 255]! ^ TABLE_1[(a >>> 16) & 255]! ^ TABLE_0[a >>> 24]!;
 }
 
-/** The CRC of a number as its eight bytes, little-endian, which are made nowhere. It is whole, and up to 2^53. */
+/** The CRC of a number as its eight bytes, little-endian, which are made nowhere. It is whole, and up to 2^53. Signed 32 bits. */
 export function crc32Uint64(value: number, seed = 0): number {
-  const low = (value | 0) ^ ~seed;
-  const high = (value / 2 ** 32) | 0;
-  const crc =
-    TABLE_7[low & 255]! ^
-    TABLE_6[(low >>> 8) & 255]! ^
-    TABLE_5[(low >>> 16) & 255]! ^
-    TABLE_4[low >>> 24]! ^
-    TABLE_3[high & 255]! ^
-    TABLE_2[(high >>> 8) & 255]! ^
-    TABLE_1[(high >>> 16) & 255]! ^
-    TABLE_0[high >>> 24]!;
-  return ~crc >>> 0;
+  return ~last8((value | 0) ^ ~seed, (value / 2 ** 32) | 0);
 }
 
 /** The same of a number as four bytes, below 2^32. */
 export function crc32Uint32(value: number, seed = 0): number {
-  const low = value ^ ~seed;
-  const crc = TABLE_3[low & 255]! ^ TABLE_2[(low >>> 8) & 255]! ^ TABLE_1[(low >>> 16) & 255]! ^ TABLE_0[low >>> 24]!;
-  return ~crc >>> 0;
+  return ~last4(value ^ ~seed);
 }
 
 /** The CRC state of each byte value on its own, the reflected polynomial being 0xEDB88320. */

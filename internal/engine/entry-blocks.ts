@@ -10,8 +10,9 @@
  */
 import { assert } from "../base/assert.js";
 import type { KeyValueBytes } from "./engine.js";
+import type { EntryIds } from "./entry-ids.js";
 import type { Keys } from "./hash-index.js";
-import { numbersChecksum } from "./entry-checksum.js";
+import { deadlineNumber, numbersChecksum } from "./entry-checksum.js";
 import { crc32Copy, crc32CopyViews } from "../base/crc32.js";
 import { OwnBuffers } from "./own-buffers.js";
 import { type BlockMoved, Slab } from "./slab.js";
@@ -50,7 +51,7 @@ const BLOCK_BYTES_MAX = 1 << 13;
 const BODY_PAGE_BYTES = 1 << 20;
 const BODY_BYTES_MAX = 1 << 17;
 
-/** Of entries that lie in a run; longer ones are copied and summed by whole pieces. */
+/** Of entries that lie in a run, key and value; longer ones are copied and summed by whole pieces. */
 const VIEWED_BYTES_MAX = 512;
 
 /** Blocks that a single operation moves at most to give back memory; each frees one or two at most. */
@@ -146,8 +147,9 @@ export class EntryBlocks implements Keys {
     return this.#word(location, 0);
   }
 
+  /** Signed 32 bits, so that it is no object. */
   checksumAt(location: number): number {
-    return this.#word(location, CHECKSUM) >>> 0;
+    return this.#word(location, CHECKSUM);
   }
 
   /** When the entry was used last: unsigned 32 bits, whatever they mean. */
@@ -229,18 +231,16 @@ export class EntryBlocks implements Keys {
     words[word + KEY] = keyBytes | (kind << KIND_SHIFT) | this.#usesBits(before);
     words[word + LAST_USE] = before === NONE ? 0 : this.#word(before, LAST_USE);
     if (kind !== INLINE) words[word + BODY] = this.#newBody(kind, bytes, words[word]!);
-    let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineMs);
-    const { view } = entry;
-    if (view && kind === INLINE && bytes <= VIEWED_BYTES_MAX) {
+    let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineNumber(deadlineMs));
+    if (entry.view && bytes <= VIEWED_BYTES_MAX) {
       const to = this.#views[region]!;
       const at = byteOf(location) + HEAD_BYTES;
-      checksum = crc32CopyViews(view, keyStart, keyEnd, to, at, checksum);
-      checksum = crc32CopyViews(view, valueStart, valueEnd, to, at + keyBytes, checksum);
+      checksum = crc32CopyViews(entry.view, keyStart, keyEnd, to, at, checksum);
+      checksum = crc32CopyViews(entry.view, valueStart, valueEnd, to, at + keyBytes, checksum);
     } else {
       const at = this.#locateBody(location);
-      const to = this.#found;
-      checksum = crc32Copy(keyIn, keyStart, keyEnd, to, at, checksum);
-      checksum = crc32Copy(valueIn, valueStart, valueEnd, to, at + keyBytes, checksum);
+      checksum = crc32Copy(keyIn, keyStart, keyEnd, this.#found, at, checksum);
+      checksum = crc32Copy(valueIn, valueStart, valueEnd, this.#found, at + keyBytes, checksum);
     }
     words[word + CHECKSUM] = checksum;
     const numbers = this.#numbers[region]!;
@@ -252,7 +252,49 @@ export class EntryBlocks implements Keys {
     return location;
   }
 
-  setId(location: number, id: number): void {
+  /** Writes an entry that is new, and takes its id. Returns where it is. */
+  create(
+    entry: KeyValueBytes,
+    createSeq: number,
+    modSeq: number,
+    options: { readonly ids: EntryIds; readonly lastUse: number; readonly uses: number },
+  ): number {
+    const { keyStart, keyEnd, valueStart, valueEnd, deadlineMs, view } = entry;
+    const { ids, lastUse, uses } = options;
+    const keyBytes = keyEnd - keyStart;
+    const valueBytes = valueEnd - valueStart;
+    const bytes = keyBytes + valueBytes;
+    if (!view || bytes > VIEWED_BYTES_MAX) {
+      const location = this.write(NONE, entry, createSeq, modSeq);
+      this.#setId(location, ids.take(location));
+      this.setUse(location, lastUse, uses);
+      return location;
+    }
+    // Most of what is loaded: each word is written once, in what is looked up once.
+    const location = this.#slab.allocate(HEAD_BYTES + bytes, -1);
+    const region = regionOf(location);
+    const byte = byteOf(location);
+    const to = this.#views[region]!;
+    const at = byte + HEAD_BYTES;
+    let checksum = numbersChecksum(keyBytes, createSeq, modSeq, deadlineNumber(deadlineMs));
+    checksum = crc32CopyViews(view, keyStart, keyEnd, to, at, checksum);
+    checksum = crc32CopyViews(view, valueStart, valueEnd, to, at + keyBytes, checksum);
+    const words = this.#words[region]!;
+    const word = byte >>> 2;
+    words[word] = ids.take(location);
+    words[word + CHECKSUM] = checksum;
+    words[word + VALUE_BYTES] = valueBytes;
+    words[word + LAST_USE] = lastUse;
+    words[word + KEY] = keyBytes | (uses << USES_SHIFT);
+    const numbers = this.#numbers[region]!;
+    const number = byte >>> 3;
+    numbers[number + CREATE_SEQ] = createSeq;
+    numbers[number + MOD_SEQ] = modSeq;
+    numbers[number + DEADLINE] = deadlineMs;
+    return location;
+  }
+
+  #setId(location: number, id: number): void {
     this.#setWord(location, 0, id);
     if (this.#kindAt(location) !== IN_SLAB) return;
     const body = this.#word(location, BODY);

@@ -9,14 +9,19 @@ import type { EntryRun } from "./entry-run.js";
  * Unsigned 32 bits.
  */
 export function entryChecksum(key: Uint8Array, { value, createSeq, modSeq, expiresAtMs }: Entry): number {
-  const crc = crc32Range(key, 0, key.length, numbersChecksum(key.length, createSeq, modSeq, expiresAtMs ?? Infinity));
+  const crc = crc32Range(
+    key,
+    0,
+    key.length,
+    numbersChecksum(key.length, createSeq, modSeq, deadlineNumber(expiresAtMs ?? Infinity)),
+  );
   return crc32Range(value, 0, value.length, crc);
 }
 
 /** The same of an entry that lies in other bytes. */
 export function entryBytesChecksum(entry: EntryBytes): number {
   const { keyIn, keyStart, keyEnd, valueIn, valueStart, valueEnd, createSeq, modSeq, deadlineMs } = entry;
-  const numbers = numbersChecksum(keyEnd - keyStart, createSeq, modSeq, deadlineMs);
+  const numbers = numbersChecksum(keyEnd - keyStart, createSeq, modSeq, deadlineNumber(deadlineMs));
   return crc32Range(valueIn, valueStart, valueEnd, crc32Range(keyIn, keyStart, keyEnd, numbers));
 }
 
@@ -31,10 +36,15 @@ export function entryRunChecksum(run: EntryRun): number {
 }
 
 /**
- * The CRC-32 over what comes before an entry's key; key and value continue it. A deadline of Infinity is none. For engines
- * that keep an entry in another form.
+ * The CRC-32 over what comes before an entry's key; key and value continue it. `deadline` is its `deadlineNumber`. For engines
+ * that keep an entry in another form. Signed 32 bits, so that it is no object.
  */
-export function numbersChecksum(keyBytes: number, createSeq: number, modSeq: number, deadlineMs: number): number {
+export function numbersChecksum(keyBytes: number, createSeq: number, modSeq: number, deadline: number): number {
   const seqs = crc32Uint64(modSeq, crc32Uint64(createSeq));
-  return crc32Uint32(keyBytes, crc32Uint64(deadlineMs === Infinity ? 0 : deadlineMs + 1, seqs));
+  return crc32Uint32(keyBytes, crc32Uint64(deadline, seqs));
+}
+
+/** What the checksum is over of a deadline, of which Infinity is none. */
+export function deadlineNumber(deadlineMs: number): number {
+  return deadlineMs === Infinity ? 0 : deadlineMs + 1;
 }

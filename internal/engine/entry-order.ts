@@ -75,12 +75,12 @@ class EntryKeys implements OrderedKeys, SortableKeys {
     return this.#blocks.keyBytesAt(this.#ids.locationOf(id));
   }
 
-  commonBytesFrom(id: number, other: number, skip: number): number {
-    const blocks = this.#blocks;
-    const location = this.#ids.locationOf(other);
-    const start = blocks.keyStartAt(location);
-    const end = start + blocks.keyBytesAt(location);
-    return blocks.commonBytes(this.#ids.locationOf(id), blocks.bytesAt(location), start + skip, end, skip);
+  copyKey(id: number): Uint8Array {
+    return this.#blocks.copyKey(this.#ids.locationOf(id));
+  }
+
+  commonBytesFrom(id: number, key: Uint8Array, skip: number): number {
+    return this.#blocks.commonBytes(this.#ids.locationOf(id), key, skip, key.length, skip);
   }
 
   compareFrom(id: number, other: number, skip: number): number {

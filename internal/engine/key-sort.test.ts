@@ -23,8 +23,12 @@ class ListedKeys implements SortableKeys {
     return windowOf(key, Math.min(skip, key.length), key.length);
   }
 
-  commonBytesFrom(id: number, other: number, skip: number): number {
-    const [a, b] = [this.#keys[id]!, this.#keys[other]!];
+  copyKey(id: number): Uint8Array {
+    return this.#keys[id]!.slice();
+  }
+
+  commonBytesFrom(id: number, b: Uint8Array, skip: number): number {
+    const a = this.#keys[id]!;
     if (Math.min(a.length, b.length) < skip) throw new Error(`a key of fewer than ${skip} bytes was compared`);
     return commonBytes(a, skip, a.length, b, skip, b.length);
   }

@@ -11,8 +11,10 @@ export interface SortableKeys {
   keyBytesOf(id: number): number;
   /** Four bytes of the id's key, as `windowOf` in slab-bytes.ts has them; what comes before `skip` is left out. */
   windowOf(id: number, skip: number): number;
-  /** How many bytes the keys of two ids have in common from `skip` on, which both have reached. */
-  commonBytesFrom(id: number, other: number, skip: number): number;
+  /** The key of an id, to be kept. */
+  copyKey(id: number): Uint8Array;
+  /** How many bytes the key of an id and another one have in common from `skip` on, which both have reached. */
+  commonBytesFrom(id: number, key: Uint8Array, skip: number): number;
   /** Negative or positive, as the id's key comes before or after that of the other, which has the same first `skip` bytes. */
   compareFrom(id: number, other: number, skip: number): number;
 }
@@ -42,9 +44,9 @@ export class KeySort {
   readonly #counts = new Uint32Array(DIGIT_BYTES * DIGITS);
   /** Bytes that all keys begin with. */
   #skip = 0;
-  // What a look at keys has found: where those begin that go on, the first of them, and how many more bytes they share.
+  // What a look at keys has found: where those begin that go on, the key of the first of them, and how many more bytes they share.
   #ended = 0;
-  #first = 0;
+  #firstKey: Uint8Array = new Uint8Array(0);
   #common = 0;
   /** Keys gone through in this portion. */
   #done = 0;
@@ -69,7 +71,8 @@ export class KeySort {
   windowAt(place: number, skip: number): number {
     const shift = skip - this.#skip;
     if (shift < 0 || shift > WINDOW_BYTES) return this.#keys.windowOf(this.ids[place]!, skip);
-    const [high, low] = [this.#highs[place]!, this.#lows[place]!];
+    const high = this.#highs[place]!;
+    const low = this.#lows[place]!;
     if (shift === 0) return high ^ SIGN;
     if (shift === WINDOW_BYTES) return low ^ SIGN;
     return ((high << (shift * 8)) | (low >>> ((WINDOW_BYTES - shift) * 8))) ^ SIGN;
@@ -136,10 +139,10 @@ export class KeySort {
         ids[at] = ids[ended]!;
         ids[ended++] = id;
       } else if (common === Infinity) {
-        this.#first = id;
+        this.#firstKey = keys.copyKey(id);
         common = keyBytes - skip;
       } else if (common > 0) {
-        common = Math.min(common, keys.commonBytesFrom(this.#first, id, skip));
+        common = Math.min(common, keys.commonBytesFrom(id, this.#firstKey, skip));
       }
     }
     this.#ended = ended;

@@ -273,7 +273,7 @@ export class SlabEngine implements Engine {
   }
 
   restoreFrom(entry: EntryBytes): number {
-    return this.#restoreAt(this.#hash.of(entry.keyIn, entry.keyStart, entry.keyEnd), entry);
+    return this.#restoreAt(this.#hash.of(entry.keyIn, entry.keyStart, entry.keyEnd), entry) >>> 0;
   }
 
   restoreAll(entries: EntryRun): number {
@@ -286,6 +286,7 @@ export class SlabEngine implements Engine {
     return sum >>> 0;
   }
 
+  /** Returns the entry's checksum, as a signed number. */
   #restoreAt(hash: number, entry: EntryBytes): number {
     assert(!this.#hidden, "entries are put into an engine before the log is carried out over them");
     const { keyIn, keyStart, keyEnd, createSeq, modSeq } = entry;
@@ -362,27 +363,25 @@ export class SlabEngine implements Engine {
     return hashes;
   }
 
-  /** Returns the entry's checksum. */
+  /** Returns the entry's checksum, as a signed number. */
   #create(hash: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
     assert(!this.#ordering, "no entry comes while the order of all is made");
     const { keyIn, keyStart, keyEnd, deadlineMs } = entry;
-    const location = this.#blocks.write(ABSENT, entry, createSeq, modSeq);
-    const id = this.#ids.take(location);
-    this.#blocks.setId(location, id);
+    const options = { ids: this.#ids, lastUse: this.#clock.use(), uses: COUNT_NEW };
+    const location = this.#blocks.create(entry, createSeq, modSeq, options);
     const checksum = this.#blocks.checksumAt(location);
     this.#checksum = (this.#checksum + checksum) >>> 0;
     this.#dataBytes += keyEnd - keyStart + entry.valueEnd - entry.valueStart;
-    this.#blocks.setUse(location, this.#clock.use(), COUNT_NEW);
     this.#index.add(hash, location);
     if (this.#order) {
       const isWhole = keyStart === 0 && keyEnd === keyIn.length;
-      this.#order.add(id, isWhole ? keyIn : keyIn.subarray(keyStart, keyEnd));
+      this.#order.add(this.#blocks.idAt(location), isWhole ? keyIn : keyIn.subarray(keyStart, keyEnd));
     }
-    if (deadlineMs !== Infinity) this.#addDeadline(id, deadlineMs);
+    if (deadlineMs !== Infinity) this.#addDeadline(this.#blocks.idAt(location), deadlineMs);
     return checksum;
   }
 
-  /** Returns the entry's checksum. */
+  /** Returns the entry's checksum, as a signed number. */
   #overwrite(hash: number, before: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
     const blocks = this.#blocks;
     const { deadlineMs } = entry;
@@ -518,7 +517,7 @@ export class SlabEngine implements Engine {
 
   #walkedAt(location: number): WalkedEntry {
     const { key, value, createSeq, modSeq, expiresAtMs } = this.#keyedAt(location);
-    const checksum = this.#blocks.checksumAt(location);
+    const checksum = this.#blocks.checksumAt(location) >>> 0;
     return expiresAtMs === undefined
       ? { key, value, createSeq, modSeq, checksum }
       : { key, value, createSeq, modSeq, expiresAtMs, checksum };

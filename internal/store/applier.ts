@@ -52,6 +52,7 @@ export interface Patience {
 const SLICE_BYTES = 256 * 1024;
 /** The same while the log brings more than is applied: records that leave its memory before that cost another read of the disk. */
 const LARGE_SLICE_BYTES = 1024 * 1024;
+const NO_BYTES = new Uint8Array(0);
 const FAR_BEHIND_RECORDS = 10_000;
 /** Of a log that is read from the disk while nobody is served yet. */
 const LOADED_SLICE_BYTES = 8 * 1024 * 1024;
@@ -348,6 +349,8 @@ export class Applier {
     } finally {
       // Also those before a record that is damaged.
       this.#applyPuts();
+      // The bytes are not held on to.
+      puts.begin(NO_BYTES);
     }
   }
 

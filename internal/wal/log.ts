@@ -289,7 +289,9 @@ export class Log {
   /**
    * Shows the records after `afterSeq` up to `upToSeq`, which are written, from the disk: for those who go through much of the log
    * and keep none of it. Whole encoded records at a time, as views that are valid during the call; at least one and up to some
-   * `bytesMax` bytes, the rest is asked for again. Rejects as `read` does.
+   * `bytesMax` bytes, the rest is asked for again. `show` must hold each record that it uses to its chain value, as a `RecordRun` of
+   * "chains" does, and throw where one is wrong: that tells of every byte, and nothing is summed twice. Rejects as `read` does, and with
+   * what `show` throws where the bytes are those that were written.
    */
   async visit(afterSeq: Seq, upToSeq: Seq, bytesMax: number, show: (records: Uint8Array) => void): Promise<void> {
     await this.#gate.pass(async () => {

@@ -287,7 +287,8 @@ export class Segment {
 
   /**
    * Shows the records from `fromSeq` on, which is in this segment, up to `toSeq` at most: those of one frame after another, as views
-   * that are valid during the call, until some `bytesMax` were read. Resolves to the last seq that was shown. Rejects as `read`.
+   * that are valid during the call, until some `bytesMax` were read. Resolves to the last seq that was shown. Rejects as `read`; the
+   * bodies of frames are summed only where `show` throws, see `Log.visit`.
    */
   visit(fromSeq: number, toSeq: number, bytesMax: number, show: (records: Buffer) => void): Promise<number> {
     assert(fromSeq >= this.firstSeq && fromSeq <= toSeq, "a read begins in its segment");
@@ -308,8 +309,14 @@ export class Segment {
           if (nextSeq > seq) {
             const readBody = window.ensure(body, header.bodyLength);
             if (readBody) await readBody;
-            this.#checkBody(window, offset, header);
-            show(this.#wanted(window, offset, header, { firstSeq, fromSeq: seq, toSeq }));
+            if (!window.has(body, header.bodyLength)) throw this.#bodyCutShort(window, offset, header);
+            try {
+              show(this.#wanted(window, offset, header, { firstSeq, fromSeq: seq, toSeq }));
+            } catch (error) {
+              // Who is shown them has found them wrong: was it the disk?
+              this.#checkBody(window, offset, header);
+              throw error;
+            }
             seq = Math.min(nextSeq, toSeq + 1);
           }
           offset = body + header.bodyLength;
@@ -372,11 +379,13 @@ export class Segment {
 
   #checkBody(window: ByteWindow, offset: number, header: FrameHeader): void {
     const body = offset + FRAME_HEADER_BYTES;
-    if (!window.has(body, header.bodyLength)) {
-      throw this.#corrupt(offset, `${header.bodyLength} bytes of records`, `${window.available(body)}`);
-    }
+    if (!window.has(body, header.bodyLength)) throw this.#bodyCutShort(window, offset, header);
     const crc = crc32Range(window.bytes, window.at(body), window.at(body) + header.bodyLength);
     if (crc !== header.bodyCrc) throw this.#corrupt(offset, `body CRC ${header.bodyCrc}`, `${crc}`);
+  }
+
+  #bodyCutShort(window: ByteWindow, offset: number, { bodyLength }: FrameHeader): WalError {
+    return this.#corrupt(offset, `${bodyLength} bytes of records`, `${window.available(offset + FRAME_HEADER_BYTES)}`);
   }
 
   #corrupt(offset: number, expected: string, found: string): WalError {
