@@ -123,25 +123,24 @@ describe("a snapshot", () => {
   test("walked while everything changes gives, with the log after it, the state at the end", async () => {
     const fileSystem = new MemoryFileSystem();
     const store = await soleMaster({ fileSystem });
-    // Large enough for many chunks, of which one waits in the middle.
+    // Large enough for many chunks. The first of them waits for a write that was begun after it, so that writes come in between.
     await writeMany(store, 40, 40, 100_000);
-    let chunks = 0;
-    const held = new Promise<() => void>((resolve) => {
-      fileSystem.onOperation = (operation, path) => {
-        if (operation === "write" && path.startsWith("snapshots/") && ++chunks === 20) {
-          resolve(fileSystem.holdNext("write").release);
-        }
-      };
-    });
-    const snapshot = store.createSnapshot();
-    const release = await held;
-    for (let write = 0; write < 30; write++) {
+    let chunk: ReturnType<MemoryFileSystem["holdNext"]> | undefined;
+    fileSystem.onOperation = (operation, path) => {
+      if (operation === "write" && path.startsWith("snapshots/")) chunk ??= fileSystem.holdNext("write");
+    };
+    let done = false;
+    const snapshot = store.createSnapshot().finally(() => (done = true));
+    let writes = 0;
+    while (!done) {
+      const waiting = chunk;
       await store.write([
-        set(`key-${(write * 7) % 40}`, `late-${write}`),
-        { kind: "delete", key: bytes(`key-${(write * 11) % 40}`) },
+        set(`key-${(writes * 7) % 40}`, `late-${writes}`),
+        { kind: "delete", key: bytes(`key-${(writes * 11) % 40}`) },
       ]);
+      waiting?.release();
+      writes++;
     }
-    release();
     const { header, end } = await snapshot;
     expect(end.to).toBeGreaterThan(header.from.seq);
     const expected = content(store, 40);
