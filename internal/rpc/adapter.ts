@@ -2,6 +2,7 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
+import type { ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
@@ -122,7 +123,7 @@ export class Adapter {
   /** Those with answers under way, and others that had some at the last look. */
   readonly #answering = new Set<CallerConnection>();
   /** Of calls whose answer has not been handed over to the network yet. */
-  readonly #calls = new Set<HttpResponse>();
+  readonly #calls = new Set<Outlet>();
   readonly #intake: Intake;
   /** Of clients. */
   #callCount = 0;
@@ -217,6 +218,17 @@ export class Adapter {
     for (const { answers } of this.#answering) yield* answers;
   }
 
+  /** The same of an answer that goes on for as long as both ends want, and for which the node waits until it is `handedOver`. */
+  open(stream: ServerHttp2Stream, connection: CallerConnection): void {
+    this.track(stream, connection);
+    this.#calls.add(stream);
+  }
+
+  /** All of such an answer is with the network. */
+  handedOver(stream: ServerHttp2Stream): void {
+    this.#calls.delete(stream);
+  }
+
   /** What is known of a connection, by which a request has come just now. */
   connectionAt(key: ConnectionKey): CallerConnection {
     let connection = this.#connections.get(key);
@@ -241,8 +253,19 @@ export class Adapter {
     authority: string,
     authorization: string | undefined,
   ): Identity | undefined {
-    const { readiness, limits, identityOf } = this.#options;
-    if (readiness.isDraining || this.#callCount >= limits.callsMax) return undefined;
+    if (this.#callCount >= this.#options.limits.callsMax) return undefined;
+    return this.peerFor(name, connection, authority, authorization);
+  }
+
+  /** The same for a call between nodes, which clients must not keep apart by how many they are. */
+  peerFor(
+    name: string,
+    connection: CallerConnection,
+    authority: string,
+    authorization: string | undefined,
+  ): Identity | undefined {
+    const { readiness, identityOf } = this.#options;
+    if (readiness.isDraining) return undefined;
     if (connection.acceptedAuthority !== authority) {
       if (this.#refusalOf(authority, connection.origin.address) !== undefined) return undefined;
       connection.acceptedAuthority = authority;

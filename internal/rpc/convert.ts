@@ -33,7 +33,7 @@ export function positionFromWire(position: WirePosition | undefined, field: stri
  * No cluster gets there, and whoever counts on from here still counts exactly: without it, one node that names the highest
  * number there is would end every later mastership.
  */
-const EPOCH_MAX = 2 ** 52;
+export const EPOCH_MAX = 2 ** 52;
 
 /** The number of a mastership, as another node names it. */
 export function epochFromWire(value: bigint, field: string): Epoch {

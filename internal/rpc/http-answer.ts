@@ -127,8 +127,11 @@ export function discardRest(request: HttpRequest, response: HttpResponse): void 
   // connection would come to a halt after a few messages that are too large, and could not even be closed.
   request.removeAllListeners("readable");
   request.resume();
-  if (!isHttp2(request)) return;
-  const { stream } = response as Http2ServerResponse;
+  if (isHttp2(request)) closeLater((response as Http2ServerResponse).stream);
+}
+
+/** The same of a stream by itself, which is being read. */
+export function closeLater(stream: ServerHttp2Stream): void {
   // Not at once: a stream that is closed sends nothing more, its answer included, and Node's own client takes no answer while
   // it has megabytes to send, nor ever gets over those that it was not let send.
   const timer = setTimeout(() => {

@@ -4,7 +4,6 @@
  */
 import { create } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import {
   type RegisterRequest as WireRegisterRequest,
   RegisterRequestSchema,
@@ -40,7 +39,6 @@ import {
   surveyReplyFromWire,
   surveyToWire,
 } from "./peer-questions.js";
-import { PEER_MESSAGE_BYTES_MAX } from "./limits.js";
 import { RequestError } from "./request-error.js";
 import { useNodeTextEncoding } from "./text-encoding.js";
 
@@ -106,7 +104,7 @@ export class ConnectPeerNetwork implements PeerNetwork {
     else if (url === undefined) push.fail(`${JSON.stringify(address)} is no host:port`);
     else {
       const session = new PeerSession(url, this.#session, {
-        opened: () => push.opened(this.#clientOf(url, session), this.#headers),
+        opened: () => push.opened(session, this.#headers),
         closed: (reason) => push.sessionClosed(reason),
       });
       push.use(session);
@@ -188,17 +186,6 @@ export class ConnectPeerNetwork implements PeerNetwork {
       signal.throwIfAborted();
       throw askError(error, failure);
     }
-  }
-
-  #clientOf(url: string, session: PeerSession): Client<typeof Replication> {
-    const transport = createGrpcTransport({
-      baseUrl: url,
-      sessionManager: session,
-      acceptCompression: [],
-      readMaxBytes: PEER_MESSAGE_BYTES_MAX,
-      writeMaxBytes: PEER_MESSAGE_BYTES_MAX,
-    });
-    return createClient(Replication, transport);
   }
 }
 

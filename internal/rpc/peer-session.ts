@@ -88,11 +88,14 @@ export class PeerSession {
     return this.#reason;
   }
 
-  /** Begins a request. Part of what the library asks of a session manager. */
+  /** Begins a request. Throws where the session has none any more. */
+  begin(method: string, path: string, headers: OutgoingHttpHeaders): ClientHttp2Stream {
+    return this.#session.request({ ...headers, ":method": method, ":path": path });
+  }
+
+  /** The same, as a part of what the library asks of a session manager. */
   request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
-    return new Promise((resolve) => {
-      resolve(this.#session.request({ ...headers, ":method": method, ":path": path }));
-    });
+    return new Promise((resolve) => resolve(this.begin(method, path, headers)));
   }
 
   /** Something came from the other end. Part of what the library asks of a session manager. */

@@ -36,7 +36,7 @@ import { RequestError } from "./request-error.js";
 /** Reckoned for an answer of a replica; all but a Welcome are smaller. */
 const ANSWER_BYTES = 128;
 /** Bytes of answers that a master has not read, at most. */
-const UNREAD_BYTES_MAX = 1024 * 1024;
+export const UNREAD_BYTES_MAX = 1024 * 1024;
 
 export function replicationHandlers({
   replicator,

@@ -15,6 +15,7 @@ import { type Adapter, type Handed, hasItsHost } from "./adapter.js";
 import { type Desk, Http1Exchange, Http2Exchange, type LongWay, type StreamArrival } from "./exchange.js";
 import type { FastCalls, FastMethod } from "./fast-calls.js";
 import { BODY_BYTES_MAX, formOf } from "./fast-path/form.js";
+import type { PushedCalls } from "./peer-pushed.js";
 
 type StreamListener = (
   stream: ServerHttp2Stream,
@@ -31,17 +32,21 @@ export interface RequestEntryOptions {
   readonly adapter: Pick<Adapter, "handle"> & Desk;
   /** Absent: all goes the long way. */
   readonly fastCalls?: FastCalls;
+  /** Absent: pushes go the long way too. */
+  readonly pushedCalls?: PushedCalls;
 }
 
 export class RequestEntry {
   readonly #adapter: RequestEntryOptions["adapter"];
   readonly #fastCalls: FastCalls | undefined;
+  readonly #pushedCalls: PushedCalls | undefined;
   /** What is known already of a request that is about to be made of a stream. */
   readonly #handed = new WeakMap<ServerHttp2Stream, Handed>();
 
-  constructor({ adapter, fastCalls }: RequestEntryOptions) {
+  constructor({ adapter, fastCalls, pushedCalls }: RequestEntryOptions) {
     this.#adapter = adapter;
     this.#fastCalls = fastCalls;
+    this.#pushedCalls = pushedCalls;
   }
 
   /** Answers a request of HTTP/1.1. */
@@ -92,6 +97,7 @@ export class RequestEntry {
       const arrival = { stream, headers, flags, rawHeaders };
       const method = headers[":method"] === "POST" ? this.#fastCalls?.methodAt(headers[":path"]) : undefined;
       if (!method) {
+        if (this.#pushedCalls?.take(arrival) === true) return;
         longWay(arrival);
         return;
       }

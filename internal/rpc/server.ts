@@ -53,6 +53,7 @@ import { RpcListenError } from "./listen-error.js";
 import { methodName } from "./method-name.js";
 import type { RpcBackups, RpcRecords, RpcReplicator, RpcStore, RpcWatches } from "./ports.js";
 import { audiences } from "./method-table.js";
+import { PushedCalls } from "./peer-pushed.js";
 import type { PeerTls } from "./peer-session.js";
 import { ProtocolSniffer } from "./protocol-sniffer.js";
 import { OpenSockets } from "./open-sockets.js";
@@ -274,7 +275,21 @@ export class RpcServer {
         clock,
         adapter: this.#adapter,
       });
-    const entry = new RequestEntry({ adapter: this.#adapter, ...(fastCalls && { fastCalls }) });
+    const pushedCalls =
+      options.fastPath &&
+      new PushedCalls({
+        replicator,
+        access,
+        errors,
+        calls: this.#calls,
+        adapter: this.#adapter,
+        shutdown: this.#shutdown.signal,
+      });
+    const entry = new RequestEntry({
+      adapter: this.#adapter,
+      ...(fastCalls && { fastCalls }),
+      ...(pushedCalls && { pushedCalls }),
+    });
     this.#http1 = createHttp1(
       {
         headersTimeout: limits.headersTimeoutMs,

@@ -50,10 +50,15 @@ export interface Patience {
 
 /** Bytes of log that are applied in one turn of the event loop: some two milliseconds where records are small. */
 const SLICE_BYTES = 256 * 1024;
-/** The same while the log brings more than is applied: records that leave its memory before that cost another read of the disk. */
-const LARGE_SLICE_BYTES = 1024 * 1024;
+/**
+ * The same while the log brings more than is applied: to keep what comes, and to say so, goes first, since others wait for that. What
+ * is kept is applied in the pauses that are left.
+ */
+const SMALL_SLICE_BYTES = 32 * 1024;
 const NO_BYTES = new Uint8Array(0);
 const FAR_BEHIND_RECORDS = 10_000;
+/** What is taken at once from a log that must be read from the disk. */
+const READ_BYTES = 1024 * 1024;
 /** Of a log that is read from the disk while nobody is served yet. */
 const LOADED_SLICE_BYTES = 8 * 1024 * 1024;
 
@@ -271,28 +276,35 @@ export class Applier {
       }
       const source = this.#source;
       assert(source, "what is committed is in a log");
-      const records = isFirst ? source.readTail(this.#applied.seq, SLICE_BYTES) : undefined;
-      if (!records) {
+      const run = isFirst ? this.#runInMemory(source) : undefined;
+      if (!run) {
         this.#applying = this.#applyInTurns(source);
         break;
       }
       isFirst = false;
-      this.#applyRecords(records, "nothing");
+      this.#applyRun(run, SLICE_BYTES);
     }
     if (this.#applied.seq > before) this.#tell();
   }
 
   /** A slice in each turn of the event loop: a replica that catches up has megabytes to apply, and serves reads meanwhile. */
   async #applyInTurns(source: RecordSource): Promise<void> {
+    /** Records that were read, of which some are still to be applied. */
+    let run: RecordRun | undefined;
+    let commitSeq = this.#commitSeq;
     try {
       for (;;) {
         await turn();
         if (this.#applied.seq >= this.#commitSeq || this.#stopped) return;
         const isFarBehind = this.#commitSeq - this.#applied.seq > FAR_BEHIND_RECORDS;
-        const sliceBytes = isFarBehind ? LARGE_SLICE_BYTES : SLICE_BYTES;
-        const records = source.readTail(this.#applied.seq, sliceBytes);
-        if (records) this.#applyRecords(records, "nothing");
-        else await this.#applyFromDisk(source, sliceBytes);
+        const sliceBytes = isFarBehind && this.#commitSeq > commitSeq ? SMALL_SLICE_BYTES : SLICE_BYTES;
+        commitSeq = this.#commitSeq;
+        run ??= this.#runInMemory(source);
+        if (!run && this.#isLoading) await this.#applyAllOf(source);
+        else {
+          run ??= this.#newRun(await source.read(this.#applied.seq, READ_BYTES), "chains");
+          if (this.#applyRun(run, sliceBytes)) run = undefined;
+        }
         this.#tell();
       }
     } catch (error) {
@@ -303,13 +315,22 @@ export class Applier {
     }
   }
 
-  async #applyFromDisk(source: RecordSource, sliceBytes: number): Promise<void> {
+  #runInMemory(source: RecordSource): RecordRun | undefined {
+    const records = source.readTail(this.#applied.seq, SLICE_BYTES);
+    return records && this.#newRun(records, "nothing");
+  }
+
+  #newRun(records: Uint8Array, checked: "chains" | "nothing"): RecordRun {
+    assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
+    return new RecordRun(records, checked);
+  }
+
+  /** From the disk, while nobody is served yet. */
+  async #applyAllOf(source: RecordSource): Promise<void> {
     const before = this.#applied.seq;
-    if (this.#isLoading) {
-      await source.visit(before, this.#commitSeq, LOADED_SLICE_BYTES, (records) => {
-        if (!this.#stopped) this.#applyRecords(records, "chains");
-      });
-    } else this.#applyRecords(await source.read(before, sliceBytes), "chains");
+    await source.visit(before, this.#commitSeq, LOADED_SLICE_BYTES, (records) => {
+      if (!this.#stopped) this.#applyRun(this.#newRun(records, "chains"), Infinity);
+    });
     assert(this.#stopped || this.#applied.seq > before, `record ${before + 1} is committed but not in the log`);
   }
 
@@ -318,15 +339,17 @@ export class Applier {
     while (!this.#stopped && this.engine.endLoad()) await turn();
   }
 
-  #applyRecords(records: Uint8Array, checked: "chains" | "nothing"): void {
-    assert(records.length > 0, `record ${this.#applied.seq + 1} is committed but not in the log`);
-    const run = new RecordRun(records, checked);
+  /** Applies up to some `bytesMax` bytes of records, as far as they are committed; whether that is all of them. */
+  #applyRun(run: RecordRun, bytesMax: number): boolean {
+    const endBytes = this.#appliedBytes + bytesMax;
     const [put, puts] = [this.#lonePut, this.#puts];
     puts.begin(run.bytes);
     try {
-      while (run.next()) {
+      // What is gathered counts as applied here already.
+      for (let applied = this.#applied.seq; applied < this.#commitSeq; applied = run.seq) {
+        if (this.#appliedBytes >= endBytes) return false;
+        if (!run.next()) return true;
         const { seq, epoch, timestampMs } = run;
-        if (seq > this.#commitSeq) return;
         // A record that was proposed here is applied from its proposal, which has a caller waiting.
         const proposal = this.#options.proposals.take(seq);
         if (proposal) {
@@ -352,6 +375,7 @@ export class Applier {
       // The bytes are not held on to.
       puts.begin(NO_BYTES);
     }
+    return true;
   }
 
   /** Applies the puts that were gathered. */

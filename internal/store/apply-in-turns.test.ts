@@ -5,12 +5,17 @@ import type { Store } from "./store.js";
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** A replica that keeps a megabyte of records, all but the last of which it knows to be committed. */
-async function replicaWithMuch(): Promise<{ readonly master: Store; readonly replica: Store }> {
+/** A replica that keeps so many records, a megabyte of them where nothing is said, and knows of none that it is committed. */
+async function replicaWithMuch({ count = 1000, valueBytes = 1000 } = {}): Promise<{
+  readonly master: Store;
+  readonly replica: Store;
+}> {
   const master = await openStore();
   await beginMastership(master);
-  const value = new Uint8Array(1000);
-  const writes = Array.from({ length: 1000 }, (_, i) => master.write([{ kind: "set", key: bytes(`key ${i}`), value }]));
+  const value = new Uint8Array(valueBytes);
+  const writes = Array.from({ length: count }, (_, i) =>
+    master.write([{ kind: "set", key: bytes(`key ${i}`), value }]),
+  );
   await Promise.all(writes);
   const replica = await joinReplica(master);
   await push(master, replica);
@@ -55,5 +60,27 @@ test("nothing more is applied once the store is closed", async () => {
   await replica.close();
   await turn();
   expect(replica.appliedSeq).toBe(appliedSeq);
+  await master.close();
+});
+
+test("while more is committed in each turn than is applied, less is applied in it, and all of it in the end", async () => {
+  const { master, replica } = await replicaWithMuch({ count: 40_000, valueBytes: 10 });
+  const { last } = replica;
+  let committed = 30_000;
+  replica.commit(seq(committed));
+  const sizes = { busy: [] as number[], quiet: [] as number[] };
+  while (replica.appliedSeq < last.seq) {
+    const isBusy = committed < 30_010;
+    if (isBusy) replica.commit(seq(++committed));
+    else if (committed < last.seq) replica.commit(seq((committed = last.seq)));
+    const before = replica.appliedSeq;
+    await turn();
+    sizes[isBusy ? "busy" : "quiet"].push(replica.appliedSeq - before);
+  }
+  expect(Math.max(...sizes.busy.slice(1))).toBeLessThan(1000);
+  expect(Math.max(...sizes.quiet)).toBeGreaterThan(1500);
+  await replica.markCaughtUp();
+  expect(replica.status().keys).toBe(40_000);
+  await replica.close();
   await master.close();
 });

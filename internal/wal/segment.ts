@@ -270,13 +270,15 @@ export class Segment {
       const chunk = Math.min(READ_CHUNK_BYTES_MAX, Math.max(READ_CHUNK_BYTES_MIN, maxBytes + READ_CHUNK_BYTES_MIN));
       const end = this.#end;
       const window = new ByteWindow(file, end, Math.min(chunk, end - at.offset));
-      const out = new RecordCollector(fromSeq, toSeq, maxBytes, end - at.offset);
+      const out = new RecordCollector(fromSeq, toSeq, maxBytes);
       while (at.offset < end && !out.full) {
+        // What was gathered lies in the window, which may not move any more.
+        if (out.length > 0 && !this.#holdsFrame(window, at.offset)) break;
         const header = await this.#readHeader(window, at.offset);
         const nextSeq = at.firstSeq + header.recordCount;
         if (nextSeq > fromSeq) {
           await this.#frameBody(window, at.offset, header);
-          const problem = out.take(window, at.offset + FRAME_HEADER_BYTES, header.bodyLength, at.firstSeq);
+          const problem = out.take(window, at.offset + FRAME_HEADER_BYTES, at.firstSeq, header);
           if (problem) throw this.#corrupt(at.offset, problem.expected, problem.found);
         }
         at = { offset: at.offset + FRAME_HEADER_BYTES + header.bodyLength, firstSeq: nextSeq };
@@ -342,8 +344,8 @@ export class Segment {
       if (found !== firstSeq) throw this.#corrupt(offset, `record ${firstSeq}`, `${found}`);
       return window.view(body, bodyLength);
     }
-    const out = new RecordCollector(fromSeq, toSeq, Infinity, bodyLength);
-    const problem = out.take(window, body, bodyLength, firstSeq);
+    const out = new RecordCollector(fromSeq, toSeq, Infinity);
+    const problem = out.take(window, body, firstSeq, { bodyLength, recordCount });
     if (problem) throw this.#corrupt(offset, problem.expected, problem.found);
     return out.bytes;
   }
@@ -354,6 +356,12 @@ export class Segment {
     return entry
       ? { offset: entry.offset, firstSeq: entry.seq }
       : { offset: SEGMENT_HEADER_BYTES, firstSeq: this.firstSeq };
+  }
+
+  /** Whether the frame that begins there is in the window, all of it. */
+  #holdsFrame(window: ByteWindow, offset: number): boolean {
+    if (!window.has(offset, FRAME_HEADER_BYTES)) return false;
+    return window.has(offset, FRAME_HEADER_BYTES + this.#frameHeader(window, offset).bodyLength);
   }
 
   async #readHeader(window: ByteWindow, offset: number): Promise<FrameHeader> {
@@ -413,41 +421,55 @@ function brokenDisk(what: string, cause: unknown): FileSystemError {
   return new FileSystemError("EIO", `${what}: ${reason}`, { cause });
 }
 
-/** Gathers the records of a read out of the frames that it meets. */
+/** Gathers the records of a read out of the frames that it meets, in the window's own memory, over what stood between them. */
 class RecordCollector {
   readonly #fromSeq: number;
   readonly #toSeq: number;
   readonly #maxBytes: number;
-  #out: Buffer;
-  #length = 0;
+  #window: Buffer = Buffer.alloc(0);
+  #start = 0;
+  length = 0;
   /** Nothing more is wanted. */
   full = false;
 
-  constructor(fromSeq: number, toSeq: number, maxBytes: number, bytesLeft: number) {
+  constructor(fromSeq: number, toSeq: number, maxBytes: number) {
     this.#fromSeq = fromSeq;
     this.#toSeq = toSeq;
     this.#maxBytes = maxBytes;
-    this.#out = Buffer.allocUnsafeSlow(Math.max(0, Math.min(maxBytes, bytesLeft)));
   }
 
   get bytes(): Buffer {
-    return this.#out.subarray(0, this.#length);
+    return this.#window.subarray(this.#start, this.#start + this.length);
   }
 
   /** Takes what is wanted out of a frame's body, which begins with the record `firstSeq`. */
-  take(window: ByteWindow, bodyOffset: number, bodyLength: number, firstSeq: number): RecordProblem | undefined {
-    const bytes = window.bytes;
-    const end = window.at(bodyOffset) + bodyLength;
+  take(
+    window: ByteWindow,
+    bodyOffset: number,
+    firstSeq: number,
+    { bodyLength, recordCount }: Pick<FrameHeader, "bodyLength" | "recordCount">,
+  ): RecordProblem | undefined {
+    // One that only says what is synced and applied.
+    if (recordCount === 0) return undefined;
+    const { bytes } = window;
     let at = window.at(bodyOffset);
+    const end = at + bodyLength;
+    // The CRC of the body vouches for what lies between its ends.
+    const lastSeq = firstSeq + recordCount - 1;
+    if (firstSeq >= this.#fromSeq && lastSeq < this.#toSeq && this.length + bodyLength <= this.#maxBytes) {
+      if (bodyLength < RECORD_HEADER_BYTES || recordSeq(bytes, at) !== firstSeq) return notRecord(firstSeq);
+      this.#add(bytes, at, end);
+      return undefined;
+    }
     let seq = firstSeq;
     let from = at;
     for (; at < end && !this.full; seq++) {
       if (end - at < RECORD_HEADER_BYTES || recordEnd(bytes, at) > end || recordSeq(bytes, at) !== seq) {
-        return { expected: `record ${seq}`, found: "something else" };
+        return notRecord(seq);
       }
       const next = recordEnd(bytes, at);
       if (seq < this.#fromSeq) from = next;
-      else if (this.#length + (at - from) > 0 && this.#length + (next - from) > this.#maxBytes) this.full = true;
+      else if (this.length + (at - from) > 0 && this.length + (next - from) > this.#maxBytes) this.full = true;
       if (!this.full) at = next;
       if (seq >= this.#toSeq) this.full = true;
     }
@@ -456,13 +478,17 @@ class RecordCollector {
   }
 
   #add(bytes: Buffer, from: number, to: number): void {
-    const length = this.#length + (to - from);
-    if (length > this.#out.length) {
-      const larger = Buffer.allocUnsafeSlow(length);
-      this.#out.copy(larger, 0, 0, this.#length);
-      this.#out = larger;
+    if (this.length === 0) {
+      this.#window = bytes;
+      this.#start = from;
+    } else {
+      assert(this.#window === bytes, "the window has not moved");
+      bytes.copyWithin(this.#start + this.length, from, to);
     }
-    bytes.copy(this.#out, this.#length, from, to);
-    this.#length = length;
+    this.length += to - from;
   }
+}
+
+function notRecord(seq: number): RecordProblem {
+  return { expected: `record ${seq}`, found: "something else" };
 }
