@@ -123,16 +123,22 @@ describe("a snapshot", () => {
   test("walked while everything changes gives, with the log after it, the state at the end", async () => {
     const fileSystem = new MemoryFileSystem();
     const store = await soleMaster({ fileSystem });
-    // Large enough for many chunks, so that writes come in between.
+    // Large enough for many chunks. The first of them waits for a write that was begun after it, so that writes come in between.
     await writeMany(store, 40, 40, 100_000);
+    let chunk: ReturnType<MemoryFileSystem["holdNext"]> | undefined;
+    fileSystem.onOperation = (operation, path) => {
+      if (operation === "write" && path.startsWith("snapshots/")) chunk ??= fileSystem.holdNext("write");
+    };
     let done = false;
     const snapshot = store.createSnapshot().finally(() => (done = true));
     let writes = 0;
     while (!done) {
+      const waiting = chunk;
       await store.write([
         set(`key-${(writes * 7) % 40}`, `late-${writes}`),
         { kind: "delete", key: bytes(`key-${(writes * 11) % 40}`) },
       ]);
+      waiting?.release();
       writes++;
     }
     const { header, end } = await snapshot;

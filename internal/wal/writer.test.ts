@@ -548,6 +548,21 @@ describe("the thread stands still for a sync", () => {
     await log.close();
   });
 
+  test("and also for a write in the modes in which that is all that callers wait for", async () => {
+    for (const durability of ["interval", "os"] as const) {
+      const fileSystem = new MemoryFileSystem({ atOnce: true });
+      const { log } = await openLog({ fileSystem, durability });
+      let isReached = false;
+      const write = fileSystem.holdNext("write");
+      void write.reached.then(() => (isReached = true));
+      const appended = appendText(log, "a");
+      await until(() => isReached || log.writtenSeq === appended);
+      expect(isReached).toBe(false);
+      write.release();
+      await log.close();
+    }
+  });
+
   test("in no mode in which nobody waits for it", async () => {
     const fileSystem = new MemoryFileSystem({ atOnce: true });
     const { log } = await openLog({ fileSystem, durability: "os" });

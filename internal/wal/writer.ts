@@ -102,6 +102,8 @@ export class Writer {
   #endsClean: boolean;
 
   #running = false;
+  /** In this turn of the event loop the thread has waited for the disk. */
+  #hasStoodStill = false;
   #stopped = false;
   #failure: WalError | undefined;
   #proofDue = false;
@@ -161,7 +163,10 @@ export class Writer {
   wake(): void {
     if (this.#running || this.#stopped) return;
     this.#running = true;
-    setImmediate(() => void this.#run());
+    setImmediate(() => {
+      this.#hasStoodStill = false;
+      void this.#run();
+    });
   }
 
   /** Resolves when everything in the tail is synced. */
@@ -244,6 +249,7 @@ export class Writer {
       while (!this.#stopped) {
         if (this.#isSyncDue()) await this.#sync();
         else if (this.#isRotationDue()) await must(this.#rotations.shift(), "a rotation waits").run();
+        else if (this.#hasStoodStill && this.#tail.lastSeq > this.#written.seq) await this.#nextTurn();
         else if (this.#tail.lastSeq > this.#written.seq) await this.#writeGroup();
         else if (this.#acts.length > 0) await must(this.#acts.shift(), "an act waits").run();
         else if (this.#proofDue) await this.#writeProof();
@@ -254,6 +260,12 @@ export class Writer {
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Others have had no turn since the last group was begun, and what comes in it may go out together. */
+  #nextTurn(): Promise<void> {
+    this.#hasStoodStill = false;
+    return new Promise((resolve) => setImmediate(resolve));
   }
 
   #isRotationDue(): boolean {
@@ -271,7 +283,8 @@ export class Writer {
     const { active } = this.#segments;
     const { clock, observer } = this.#options;
     const hasReaders = this.#hasReaders();
-    const atOnce = this.#isUrgent && this.#syncs.isQuick && !hasReaders;
+    const isWaitedFor = this.#options.durability === "always";
+    const atOnce = isWaitedFor && this.#isSmall && this.#syncs.isQuick && !hasReaders;
     const startMs = clock.monotonicMs();
     try {
       await this.#onDisk(this.#syncs, atOnce, () => active.datasync(atOnce));
@@ -282,13 +295,11 @@ export class Writer {
     observer?.synced((clock.monotonicMs() - startMs) / 1000);
     this.#noteSynced();
     if (this.#group.byteLength <= PREALLOCATED_GROUP_BYTES_MAX) await active.preallocate(this.#options.segmentBytesMax);
-    // Nothing else has had its turn since the group was begun, and what comes in it may go out together.
-    if (atOnce) await turn();
   }
 
-  /** The group is small, and callers wait for it. The way through another thread may take longer than the disk itself. */
-  get #isUrgent(): boolean {
-    return this.#options.durability === "always" && this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX;
+  /** The way of the group through another thread may take longer than the disk itself. */
+  get #isSmall(): boolean {
+    return this.#group.byteLength <= AT_ONCE_GROUP_BYTES_MAX;
   }
 
   /** Notes how long the thread stands still for a call that is made `atOnce`. */
@@ -297,6 +308,7 @@ export class Writer {
     const startMs = clock.monotonicMs();
     const called = call();
     if (atOnce) calls.stoodStill(clock.monotonicMs() - startMs);
+    this.#hasStoodStill = atOnce;
     return called;
   }
 
@@ -329,7 +341,7 @@ export class Writer {
     if (!last) return this.#rotate();
     const { active } = this.#segments;
     const end = logEndAt(last.bytes, last.lastOffset);
-    const atOnce = this.#isUrgent && this.#writes.isQuick;
+    const atOnce = this.#isSmall && this.#writes.isQuick;
     try {
       await this.#onDisk(this.#writes, atOnce, () => active.append(this.#group, end.seq, atOnce));
     } catch (error) {
@@ -448,8 +460,4 @@ export class Writer {
     this.#carried = fields;
     this.#endsClean = (fields.flags & FLAG_CLEAN_SHUTDOWN) !== 0;
   }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
