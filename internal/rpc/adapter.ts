@@ -121,8 +121,8 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
-  readonly #active = new Map<Outlet, CallerConnection>();
-  readonly #untrack: (this: Outlet) => void;
+  /** Those with answers under way. */
+  readonly #answering = new Set<CallerConnection>();
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
   readonly #intake: Intake;
@@ -143,15 +143,6 @@ export class Adapter {
     this.#options = options;
     this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
-    const active = this.#active;
-    const { clock } = options;
-    this.#untrack = function (this: Outlet): void {
-      const connection = active.get(this);
-      active.delete(this);
-      if (!connection) return;
-      connection.answers.delete(this);
-      connection.idleSinceMs = clock.monotonicMs();
-    };
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
   }
 
@@ -185,15 +176,13 @@ export class Adapter {
   /** Bytes of answers that the network has not taken yet. */
   get unsentBytes(): number {
     let bytes = 0;
-    for (const response of this.#active.keys()) bytes += unsentBytes(response);
+    for (const connection of this.#answering) bytes += connection.unsentBytes;
     return bytes;
   }
 
   /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
   isAnswering(socket: Duplex): boolean {
-    return [...this.#active.keys()].some(
-      (outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket,
-    );
+    return [...this.#answers()].some((outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket);
   }
 
   /**
@@ -201,7 +190,7 @@ export class Adapter {
    * those that have their answer and go on with their request.
    */
   announceEnd(): void {
-    for (const outlet of this.#active.keys()) this.#announceEnd(outlet);
+    for (const outlet of this.#answers()) this.#announceEnd(outlet);
     for (const request of this.#answered) request.socket.destroy();
   }
 
@@ -215,11 +204,18 @@ export class Adapter {
 
   /** Sees to it that an answer is taken, for as long as it is on its way. */
   track(outlet: Outlet, connection: CallerConnection): void {
-    this.#active.set(outlet, connection);
-    connection.answers.add(outlet);
+    if (connection.answers.isEmpty) this.#answering.add(connection);
+    const takeOut = connection.answers.add(outlet);
     this.#lookLater();
-    // The same function for all of them: one of its own for each would be as dear as all that is counted here.
-    outlet.on("close", this.#untrack);
+    outlet.on("close", () => {
+      takeOut();
+      connection.idleSinceMs = this.#options.clock.monotonicMs();
+      if (connection.answers.isEmpty) this.#answering.delete(connection);
+    });
+  }
+
+  *#answers(): Generator<Outlet, void, undefined> {
+    for (const { answers } of this.#answering) yield* answers;
   }
 
   /** What is known of a connection, by which a request has come just now. */
@@ -494,7 +490,7 @@ export class Adapter {
     this.#options.clock.after(LOOK_INTERVAL_MS, () => {
       this.#isLooking = false;
       this.#look();
-      if (this.#active.size > 0) this.#lookLater();
+      if (this.#answering.size > 0) this.#lookLater();
     });
   }
 
@@ -503,7 +499,7 @@ export class Adapter {
     for (const arrival of this.#arriving) {
       if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
     }
-    for (const response of this.#active.keys()) {
+    for (const response of this.#answers()) {
       const bytes = unsentBytes(response);
       const before = this.#unread.get(response);
       if (bytes === 0) this.#unread.delete(response);

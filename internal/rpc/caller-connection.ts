@@ -4,7 +4,8 @@ import type { Http2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Caller } from "../identity/access.js";
-import { type Outlet, unsentBytes } from "./http-answer.js";
+import { AnswersUnderWay } from "./answers-under-way.js";
+import { unsentBytes } from "./http-answer.js";
 import type { Connection } from "./turns.js";
 
 /** A socket, or a session of HTTP/2; a stream that has lost its session. */
@@ -21,7 +22,7 @@ export type Origin = Omit<Caller, "authorization">;
 export class CallerConnection implements Connection {
   readonly origin: Origin;
   /** The answers that go over it. */
-  readonly answers = new Set<Outlet>();
+  readonly answers = new AnswersUnderWay();
   /** Calls over it that are carried out the short way, and not answered yet. */
   held = 0;
   /** Since when there is none, where there is none. */
@@ -38,7 +39,7 @@ export class CallerConnection implements Connection {
 
   /** Whether anything is under way on it. */
   get isBusy(): boolean {
-    return this.held > 0 || this.answers.size > 0;
+    return this.held > 0 || !this.answers.isEmpty;
   }
 
   get unsentBytes(): number {
