@@ -121,7 +121,7 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
-  /** Those with answers under way. */
+  /** Those with answers under way, and others that had some at the last look. */
   readonly #answering = new Set<CallerConnection>();
   /** Of calls whose answer has not been handed over to the network yet. */
   readonly #calls = new Set<HttpResponse>();
@@ -204,13 +204,12 @@ export class Adapter {
 
   /** Sees to it that an answer is taken, for as long as it is on its way. */
   track(outlet: Outlet, connection: CallerConnection): void {
-    if (connection.answers.isEmpty) this.#answering.add(connection);
+    this.#answering.add(connection);
     const takeOut = connection.answers.add(outlet);
     this.#lookLater();
     outlet.on("close", () => {
       takeOut();
       connection.idleSinceMs = this.#options.clock.monotonicMs();
-      if (connection.answers.isEmpty) this.#answering.delete(connection);
     });
   }
 
@@ -509,6 +508,7 @@ export class Adapter {
         if (!before) response.once("drain", () => void this.#unread.delete(response));
       } else if (nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
     }
+    for (const connection of this.#answering) if (connection.answers.isEmpty) this.#answering.delete(connection);
   }
 
   #endOverdue(arrival: Arrival): void {

@@ -65,5 +65,8 @@ export function propose<R extends WriteReceipt>(
   write: (how: WriteOptions) => Promise<R>,
 ): Promise<R> {
   const storedBytesMax = Math.max(0, limits.messageBytesMax - ANSWER_OVERHEAD_BYTES - count * ENTRY_OVERHEAD_BYTES);
-  return writes.write(acknowledge, context, (how) => write({ ...how, storedBytesMax, ...(retry && { retry }) }));
+  // Objects that are put together of others are of another shape each time, which costs whoever reads them as much as a small write.
+  return writes.write(acknowledge, context, ({ acknowledge: whenDone, timeoutMs, confirm }) =>
+    write({ acknowledge: whenDone, timeoutMs, confirm, storedBytesMax, retry }),
+  );
 }

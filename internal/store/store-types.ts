@@ -88,18 +88,18 @@ export interface WriteOptions {
    * `committed`, the default: once it is committed and applied here. `kept`: once this node, the master, keeps it; reads do
    * not see it yet, and a failover may lose it.
    */
-  readonly acknowledge?: "kept" | "committed";
+  readonly acknowledge?: "kept" | "committed" | undefined;
   /** Then the write is answered in any case: with `outcome_unknown`, unless it was not proposed yet. Absent: never. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Bytes of stored values that the record and the answer may take over, for touched keys, previous values and gets. Absent: 4 MiB. */
-  readonly storedBytesMax?: number;
+  readonly storedBytesMax?: number | undefined;
   /** The write may have been sent before: then it is answered as it was the first time. */
-  readonly retry?: RetryKey;
+  readonly retry?: RetryKey | undefined;
   /**
    * Asks those who decide whether this node is still master, which a write that changes nothing shows to nobody: its answer is given, or
    * its refusal, once this resolves; what this rejects with otherwise. Absent, or with `kept`: by this node's own knowledge.
    */
-  readonly confirm?: () => Promise<unknown>;
+  readonly confirm?: (() => Promise<unknown>) | undefined;
 }
 
 /** What makes two calls one and the same write. */

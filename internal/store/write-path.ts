@@ -196,13 +196,14 @@ export class WritePath {
       try {
         if (changes.length > 0) {
           const admitted = this.#room.admit(changes);
+          const plain = { changes: admitted.changes, growth: admitted.growth, timestampMs };
           // Of what only makes room nothing is told. Others may write meanwhile, so that what is asked for is judged anew then.
           if (admitted.isRoomOnly) {
-            await this.#propose(mastership, { ...admitted, timestampMs }, answer);
+            await this.#propose(mastership, plain, answer);
             continue;
           }
           const told = kind.answerOf(evaluation);
-          const draft = this.#remembering({ ...admitted, timestampMs }, attempt, told, mastership);
+          const draft = this.#remembering(plain, attempt, told, mastership);
           const position = await this.#propose(mastership, draft, answer);
           return kind.receiptOf(told, { position, token: lineage.tokenAt(position) });
         }
