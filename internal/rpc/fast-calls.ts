@@ -36,6 +36,7 @@ import {
 } from "./key-writes.js";
 import { methodName } from "./method-name.js";
 import { methodTable } from "./method-table.js";
+import type { RpcStore } from "./ports.js";
 import type { CallSpan } from "./tracing.js";
 
 /** A request, and the place of its answer, over either version of HTTP. */
@@ -55,7 +56,7 @@ export interface Exchange {
 }
 
 export interface FastCallOptions extends KeyReadOptions, KeyWriteOptions {
-  readonly store: KeyReadOptions["store"] & KeyWriteOptions["store"];
+  readonly store: KeyReadOptions["store"] & KeyWriteOptions["store"] & Pick<RpcStore, "endTurn">;
   readonly reads: Pick<FreshReads, "admit">;
   readonly access: Pick<Access, "checkKeys">;
   readonly calls: CallLog;
@@ -134,6 +135,11 @@ export class FastCalls {
   /** Undefined: calls of that path go the long way. */
   methodAt(path: string | undefined): FastMethod | undefined {
     return this.#methods.get(path ?? "");
+  }
+
+  /** All calls of this turn of the event loop are begun. */
+  endTurn(): void {
+    this.#options.store.endTurn();
   }
 
   /** Whether the call is, or will be, answered here; false: it goes the long way, as if nothing had been. */

@@ -11,6 +11,7 @@ export type RpcStore = Pick<
   | "scan"
   | "count"
   | "write"
+  | "endTurn"
   | "updates"
   | "whenApplied"
   | "reachToken"

@@ -75,6 +75,14 @@ export class RequestEntry {
       // The end of nothing is told at once, and is not told again to a request that is made later.
       else longWay(arrival, stream.readableEnded ? NOTHING : undefined);
     };
+    // The calls of a turn are begun together, since the log writes together what is there when the last of them is.
+    let arrived: { readonly method: FastMethod; readonly arrival: StreamArrival }[] = [];
+    const beginAll = (): void => {
+      const all = arrived;
+      arrived = [];
+      for (const { method, arrival } of all) again(method, arrival, 0);
+      this.#fastCalls?.endTurn();
+    };
     server.on("stream", (...[stream, headers, flags, rawHeaders]: Parameters<StreamListener>) => {
       // Broken off in the same breath in which it began: to make a request of it would cost as much as to answer it.
       if (stream.closed || stream.destroyed) {
@@ -89,7 +97,8 @@ export class RequestEntry {
       }
       // Without a listener this would end the process.
       stream.on("error", ignore);
-      setImmediate(again, method, arrival, 0);
+      if (arrived.length === 0) setImmediate(beginAll);
+      arrived.push({ method, arrival });
     });
   }
 

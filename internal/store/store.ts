@@ -499,6 +499,11 @@ export class Store {
     return this.#writes.write(commands, options);
   }
 
+  /** No other write comes in this turn of the event loop: those that wait for its end to be written together need not. */
+  endTurn(): void {
+    this.#directory?.log.endTurn();
+  }
+
   /**
    * Compares keys, and carries out one list of operations when all comparisons hold, and the other when not: as one record, if
    * anything is written, at whose place in the log both happen. Rejects as `write`; that comparisons fail is an answer.

@@ -364,6 +364,11 @@ export class Log {
     return this.#segments.bytesAfter(seq);
   }
 
+  /** Nothing else is appended in this turn of the event loop: what waits for its end to be written together is written now. */
+  endTurn(): void {
+    this.#writer.endTurn();
+  }
+
   /** Resolves when all that is appended is synced, whatever the mode. Rejects with "failed", or "disk_full" when dropped. */
   flush(): Promise<void> {
     return this.#closing ?? this.#writer.flush();

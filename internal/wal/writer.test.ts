@@ -576,3 +576,27 @@ describe("the thread stands still for a sync", () => {
     await log.close();
   });
 });
+
+test("writes what waits for the end of the turn as soon as nothing else comes in it, and once", async () => {
+  const fileSystem = new MemoryFileSystem({ atOnce: true });
+  const { log } = await openLog({ fileSystem });
+  const groups: number[] = [];
+  fileSystem.onOperation = (operation) => {
+    if (operation === "datasync") groups.push(log.writtenSeq);
+  };
+  log.endTurn();
+  let isTurnOver = false;
+  setImmediate(() => (isTurnOver = true));
+  appendText(log, "a");
+  const last = appendText(log, "b");
+  log.endTurn();
+  log.endTurn();
+  for (let i = 0; i < 100 && log.keptSeq < last; i++) await Promise.resolve();
+  expect(log.keptSeq).toBe(last);
+  expect(isTurnOver).toBe(false);
+  await new Promise((resolve) => setImmediate(resolve));
+  await log.flush();
+  expect(groups).toEqual([last]);
+  fileSystem.onOperation = undefined;
+  await log.close();
+});

@@ -102,6 +102,8 @@ export class Writer {
   #endsClean: boolean;
 
   #running = false;
+  /** The loop begins then. */
+  #beginning: NodeJS.Immediate | undefined;
   /** In this turn of the event loop the thread has waited for the disk. */
   #hasStoodStill = false;
   #stopped = false;
@@ -163,11 +165,21 @@ export class Writer {
   wake(): void {
     if (this.#running || this.#stopped) return;
     this.#running = true;
-    setImmediate(() => {
-      this.#hasStoodStill = false;
-      void this.#run();
-    });
+    this.#beginning = setImmediate(this.#begin);
   }
+
+  /** Nothing else comes in this turn of the event loop: what there is to do need not wait for its end. */
+  endTurn(): void {
+    if (!this.#beginning) return;
+    clearImmediate(this.#beginning);
+    this.#begin();
+  }
+
+  readonly #begin = (): void => {
+    this.#beginning = undefined;
+    this.#hasStoodStill = false;
+    void this.#run();
+  };
 
   /** Resolves when everything in the tail is synced. */
   flush(): Promise<void> {

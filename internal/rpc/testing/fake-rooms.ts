@@ -71,6 +71,8 @@ export class FakeStore implements RpcStore {
   #seq = 1;
   #wake: (() => void)[] = [];
 
+  endTurn(): void {}
+
   get appliedSeq(): Seq {
     return seq(this.#seq);
   }
