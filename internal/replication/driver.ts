@@ -12,7 +12,7 @@ import type { Logger } from "../base/logger.js";
 import type { Bid, Won } from "./core/candidacy.js";
 import type { Effect } from "./core/effect.js";
 import type { Electorate } from "./core/electorate.js";
-import type { Batch, Happening, LogView, Outcome } from "./core/event.js";
+import type { Batch, Event, Happening, LogView, Outcome } from "./core/event.js";
 import type { MasterMessage, ReplicaMessage } from "./core/message.js";
 import type { CoreState } from "./core/state.js";
 import { nextDueMs, step } from "./core/step.js";
@@ -201,7 +201,7 @@ export class Driver {
   }
 
   #step(happening: Happening): void {
-    const effects = step(this.#state, { ...happening, nowMs: this.#clock.monotonicMs() });
+    const effects = step(this.#state, eventOf(happening, this.#clock.monotonicMs()));
     for (const effect of effects) this.#carryOut(effect);
   }
 
@@ -558,6 +558,13 @@ export class Driver {
     this.#calls.add(called);
     return called.then(() => void this.#calls.delete(called));
   }
+}
+
+/** Those that every write brings about are spelled out: what is made of any object is made slowly. */
+function eventOf(happening: Happening, nowMs: number): Event {
+  if (happening.kind === "flush") return { kind: "flush", nowMs };
+  if (happening.kind === "log") return { kind: "log", log: happening.log, nowMs };
+  return { ...happening, nowMs };
 }
 
 const DONE: Outcome = { kind: "done" };
