@@ -14,7 +14,9 @@ export type Desk = Pick<Adapter, "handle" | "connectionAt" | "track" | "isDraini
 const CONNECT_TYPE = { json: "application/json", binary: "application/proto" } as const;
 const GRPC_TYPE = "application/grpc+proto";
 const TRAILERS = { "grpc-status": "0" };
-const WITH_TRAILERS = { waitForTrailers: true };
+// With all that Node would add by itself: that costs it more than the options say.
+const WITHOUT_TRAILERS = { endStream: false, waitForTrailers: false, sendDate: true } as const;
+const WITH_TRAILERS = { endStream: false, waitForTrailers: true, sendDate: true } as const;
 
 /** What Node tells of a stream of HTTP/2. */
 export interface StreamArrival {
@@ -133,12 +135,15 @@ export class Http2Exchange implements Exchange {
       stream.respond(head, WITH_TRAILERS);
       stream.on("wantTrailers", sendTrailers);
     } else {
-      stream.respond({
-        ":status": 200,
-        "x-request-id": requestId,
-        "content-type": this.form.isJson ? CONNECT_TYPE.json : CONNECT_TYPE.binary,
-        "content-length": text.length,
-      });
+      stream.respond(
+        {
+          ":status": 200,
+          "x-request-id": requestId,
+          "content-type": this.form.isJson ? CONNECT_TYPE.json : CONNECT_TYPE.binary,
+          "content-length": text.length,
+        },
+        WITHOUT_TRAILERS,
+      );
     }
     this.#desk.track(stream, this.connection);
     stream.end(text, "latin1");
