@@ -164,7 +164,11 @@ describe("a key with a deadline", () => {
     const { store, clock } = await master({ fileSystem });
     await store.write([set("a", 1000)]);
     fileSystem.failNext("write", "ENOSPC");
+    const refused = new Promise<void>((resolve) => {
+      fileSystem.onOperation = (operation) => operation === "truncate" && resolve();
+    });
     clock.advance(1000);
+    await refused;
     await new Promise((resolve) => setImmediate(resolve));
     expect(store.status().keys).toBe(1);
     let isRemoved = false;
