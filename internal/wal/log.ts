@@ -19,9 +19,9 @@ import {
   chainSeed,
   damageProblem,
   followRecord,
+  followSoundRecords,
   lastSeqOf,
   logEndAt,
-  recordEnd,
   type LogEnd,
   type RecordView,
 } from "./record.js";
@@ -246,11 +246,11 @@ export class Log {
     this.#assertTaking();
     const bytes = asBuffer(records);
     const end = { ...this.#end };
-    for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) {
+    const at = followSoundRecords(bytes, end);
+    if (at < bytes.length) {
       const problem = damageProblem(bytes, at, bytes.length) ?? followRecord(bytes, at, bytes.length, end);
-      if (problem) {
-        throw new WalError("mismatch", `records do not continue the log after ${end.seq}`, { offset: at, ...problem });
-      }
+      assert(problem, `the record at byte ${at} is sound, and continues the log after ${end.seq}`);
+      throw new WalError("mismatch", `records do not continue the log after ${end.seq}`, { offset: at, ...problem });
     }
     if (bytes.length > 0) {
       this.#tail.addEncoded(bytes);

@@ -200,6 +200,39 @@ export function followRecord(bytes: Buffer, offset: number, end: number, log: Mo
 }
 
 /**
+ * Moves `log` over records that lie one after another, as far as each is sound by its CRCs and continues the one before; gives where
+ * that ends. What is wrong there, `damageProblem` or `followRecord` says. All that a replica is sent comes by here, so that nothing
+ * is made or called for a record beside its sums.
+ */
+export function followSoundRecords(bytes: Buffer, log: MovingLogEnd): number {
+  let { seq, epoch, timestampMs, chain }: { seq: number; epoch: number; timestampMs: number; chain: number } = log;
+  let at = 0;
+  while (bytes.length - at >= RECORD_HEADER_BYTES) {
+    const length = readU32(bytes, at + 8);
+    const end = at + RECORD_HEADER_BYTES + length;
+    if (length > PAYLOAD_BYTES_MAX || end > bytes.length) break;
+    if (readU32(bytes, at + 12) !== chain || readU64(bytes, at + 16) !== seq + 1) break;
+    const nextEpoch = readU64(bytes, at + 24);
+    const nextTimestampMs = readU64(bytes, at + 32);
+    if (nextEpoch < epoch || nextEpoch > Number.MAX_SAFE_INTEGER) break;
+    if (nextTimestampMs < timestampMs || nextTimestampMs > Number.MAX_SAFE_INTEGER) break;
+    if (crc32Range(bytes, at + 4, at + RECORD_HEADER_BYTES) !== readU32(bytes, at)) break;
+    const nextChain = readU32(bytes, at + 4);
+    if (crc32Range(bytes, at + 8, end, chain) !== nextChain) break;
+    seq++;
+    epoch = nextEpoch;
+    timestampMs = nextTimestampMs;
+    chain = nextChain;
+    at = end;
+  }
+  log.seq = seq as Seq;
+  log.epoch = epoch as Epoch;
+  log.timestampMs = timestampMs as EpochMs;
+  log.chain = chain;
+  return at;
+}
+
+/**
  * What the chain value says against the record at `offset`, which must be whole; undefined when nothing. It is over all but the
  * header's CRC: enough where a CRC vouches for the bytes as they were written, since it tells whether they were right then.
  */
