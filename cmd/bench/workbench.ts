@@ -12,7 +12,7 @@ import type { WorkerReport } from "./worker.js";
 export type ConfigSections = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** None but those that are asked for: one that comes when it likes would be counted with whatever is measured then. */
-const NO_SNAPSHOTS = { interval: "0s", log_bytes: "1000GB" };
+const NO_SNAPSHOTS = { interval: "0s", log_bytes: 0 };
 
 export interface NodeOptions {
   /** Laid over the defaults of its configuration. */

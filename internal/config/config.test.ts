@@ -209,6 +209,10 @@ test("a section without keys, or with all of them in comments, has its defaults"
   expect(parse(`${minimal}\nserver:\n  # port: 1\nstorage: {}\nlog: ~\n`).settings).toEqual(parse(minimal).settings);
 });
 
+test("a log whose growth takes no snapshots is said by 0", () => {
+  expect(parse(`${minimal}\nsnapshots: { log_bytes: 0 }\n`).snapshots.logBytes).toBe(Infinity);
+});
+
 test("a file of one JSON object is YAML too", () => {
   expect(parse('{"wal":{"directory":"/data"}}').wal.directory).toBe(path.resolve("/data"));
 });

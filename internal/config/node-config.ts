@@ -222,7 +222,7 @@ export function toNodeConfig(options: {
     },
     snapshots: {
       intervalMs: snapshots.interval,
-      logBytes: snapshots.log_bytes,
+      logBytes: snapshots.log_bytes === 0 ? Infinity : snapshots.log_bytes,
       keep: snapshots.keep,
     },
     records: {

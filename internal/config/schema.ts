@@ -136,9 +136,9 @@ function buildSchema(kind: NodeKind) {
         description: "How often one is taken, if anything has changed. 0s: only when the log has grown.",
       }).prefault("10m"),
       log_bytes: size({
-        min: "64KiB",
+        min: "0B",
         description:
-          "One is also taken when the log has grown by this, and by no less than the last one holds; and after a second without writes, when it has grown by a quarter of the last one.",
+          "One is also taken when the log has grown by this, and by no less than the last one holds; and after a second without writes, when it has grown by a quarter of the last one, or most of what that one holds was deleted. 0: only by time, and when asked for.",
       }).prefault("4MiB"),
       keep: wholeNumber({
         min: 1,
