@@ -142,7 +142,7 @@ async function work(): Promise<number> {
   process.on("uncaughtException", (error) => failed.push(error));
   process.on("disconnect", () => process.exit(0));
   process.on("message", (task: Task) => {
-    void outsideMicrotasks(() => runSeed(task)).then(async (result) => {
+    void outsideMicrotasks(() => runToItsEnd(task)).then(async (result) => {
       await outsideMicrotasks(() => undefined);
       process.send?.({ ...result, violation: result.violation ?? rejected(failed) });
       failed = [];
@@ -218,9 +218,21 @@ class Workers {
   }
 }
 
-function hung({ seed }: Task): SeedResult {
-  const detail = `it was still running after ${SEED_MS_MAX / 1000} s`;
-  const violation = { rule: "a seed comes to its end", detail, atMs: 0 };
+/** What the judges themselves can make nothing of is a violation too. */
+function runToItsEnd(task: Task): SeedResult {
+  try {
+    return runSeed(task);
+  } catch (error) {
+    return broken(task, "what happens makes sense", error instanceof Error ? (error.stack ?? "") : String(error));
+  }
+}
+
+function hung(task: Task): SeedResult {
+  return broken(task, "a seed comes to its end", `it was still running after ${SEED_MS_MAX / 1000} s`);
+}
+
+function broken({ seed }: Task, rule: string, detail: string): SeedResult {
+  const violation = { rule, detail, atMs: 0 };
   return { seed, violation, counts: {}, events: 0, virtualMs: 0, traceHash: "", trace: [] };
 }
 
