@@ -121,8 +121,13 @@ export abstract class Http2Session {
         this.socket.write(frame(type, flag.ack, type === frameType.ping ? payload : Buffer.alloc(0)));
         return;
       case frameType.resetStream:
-      case frameType.goAway:
-        return this.fail("the server broke the call or the connection off");
+        return this.fail(`the server broke a call off (error ${payload.readUInt32BE(0)} of HTTP/2)`);
+      case frameType.goAway: {
+        const said = payload.toString("latin1", 8);
+        return this.fail(
+          `the server ends the connection (error ${payload.readUInt32BE(4)} of HTTP/2) ${said}`.trimEnd(),
+        );
+      }
     }
   }
 }
