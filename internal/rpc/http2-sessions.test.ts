@@ -2,11 +2,9 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FakeClock } from "../base/clock.js";
-import { frame, headersBlock } from "./testing/abuse.js";
+import { frame, headersBlock, PREFACE, SETTINGS } from "./testing/abuse.js";
 import { send, startTestServer, type TestServer } from "./testing/test-server.js";
 
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
 /** CONTINUATION of a head that never began: an error of the whole connection. */
 const MISPLACED = frame(9, 0, 77, Buffer.alloc(10));
 

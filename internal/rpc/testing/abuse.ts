@@ -21,8 +21,9 @@ export interface Attack {
 }
 
 const GET = "POST /cambium.v1.KVStore/Get HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
+/** How every connection of HTTP/2 begins. */
+export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+export const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
 const TRICKLE_MS = 200;
 
 /** A frame of HTTP/2. */
