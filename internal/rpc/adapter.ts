@@ -2,8 +2,6 @@
  * From Node's HTTP requests to the handlers of the protocol library and back. The library's own adapter throws on
  * requests that anybody can send; this one answers every request, whatever it is, with a status and a sentence.
  */
-import type { ServerHttp2Stream } from "node:http2";
-import type { Duplex } from "node:stream";
 import { Code, ConnectError, type ContextKey, createContextKey, createContextValues } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -13,13 +11,13 @@ import type { Clock } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { Caller } from "../identity/access.js";
 import { FailureBrake } from "../identity/failure-brake.js";
-import { isLoopbackAddress } from "../identity/loopback.js";
-import type { HostNames } from "../identity/host-names.js";
 import type { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
 import type { Registry } from "../metrics/registry.js";
+import { type AuthorityCheck, hasItsHost } from "./authority.js";
 import { callKey, type CallLog, type Outcome } from "./call-log.js";
 import { CallerConnection, type ConnectionKey, type Origin, socketOf } from "./caller-connection.js";
+import { faultOfQuery, matchesTag, wantsJson } from "./connect-get.js";
 import type { Cors } from "./cors.js";
 import { framesKey } from "./direct-frames.js";
 import {
@@ -31,15 +29,13 @@ import {
   discardRest,
   type HttpRequest,
   type HttpResponse,
-  isFull,
   isHttp2,
   type Outlet,
-  unsentBytes,
   writeFrame,
   writeHead,
 } from "./http-answer.js";
 import { Http1Connections } from "./http1-connections.js";
-import { Intake, type IntakeOfRequest } from "./intake.js";
+import type { IntakeOfRequest } from "./intake.js";
 import { correctJson } from "./library-errors.js";
 import { overloaded, RETRY_AFTER } from "./overload.js";
 import type { Readiness } from "./readiness.js";
@@ -47,6 +43,7 @@ import { answerMetrics, METRICS_PATH } from "./metrics-page.js";
 import { methodName } from "./method-name.js";
 import type { ServerLimits } from "./server-limits.js";
 import { type Connection, LARGE_BYTES, type Turns } from "./turns.js";
+import type { Arrival, UnderWay } from "./under-way.js";
 
 /** Who makes the call, once it is known that it may; for those who guard the handlers. */
 export const identityKey: ContextKey<Identity | undefined> = createContextKey<Identity | undefined>(undefined);
@@ -62,20 +59,15 @@ export const jsonKey: ContextKey<boolean> = createContextKey<boolean>(false);
 
 /** Timers fire at once when they are set for longer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
-/** How often it is looked whether requests arrive, and answers are taken. */
-const LOOK_INTERVAL_MS = 1000;
-const AUTHORITY = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~-]+)(?::\d{0,5})?$/;
 
 export interface AdapterOptions {
   readonly handlers: readonly UniversalHandler[];
   readonly cors: Cors;
-  /** The names under which callers on this machine, and web pages, may address the node. */
-  readonly hostNames: () => HostNames;
-  /** Whether those on other machines may use no other names either. */
-  readonly checksEveryHost: boolean;
+  readonly authorities: AuthorityCheck;
   readonly readiness: Readiness;
   readonly clock: Clock;
   readonly turns: Turns;
+  readonly underWay: UnderWay;
   readonly limits: ServerLimits;
   /** Of a client; a longer one is refused. */
   readonly messageBytesMax: number;
@@ -120,28 +112,13 @@ export class Adapter {
   readonly #options: AdapterOptions;
   readonly #brake: FailureBrake;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
-  /** Those with answers under way, and others that had some at the last look. */
-  readonly #answering = new Set<CallerConnection>();
-  /** Of calls whose answer has not been handed over to the network yet. */
-  readonly #calls = new Set<Outlet>();
-  readonly #intake: Intake;
-  /** Of clients. */
-  #callCount = 0;
-  /** Of those, the ones that are carried out the short way. */
-  #heldCount = 0;
-  /** Messages over HTTP/2 that are not whole yet. */
-  readonly #arriving = new Set<Arrival>();
-  /** What an answer had left when it was looked at last, and since when that has not become less. */
-  readonly #unread = new WeakMap<Outlet, { readonly bytes: number; readonly sinceMs: number }>();
   readonly #connections = new WeakMap<ConnectionKey, CallerConnection>();
   readonly #http1Connections: Http1Connections;
-  #isLooking = false;
   /** Requests over HTTP/1.1 that go on although they have been answered. */
   readonly #answered = new Set<HttpRequest>();
 
   constructor(options: AdapterOptions) {
     this.#options = options;
-    this.#intake = new Intake(options.limits.arrivingBytesMax, options.onOverload);
     this.#brake = new FailureBrake(options.clock);
     this.#http1Connections = new Http1Connections(options.clock, options.limits.idleTimeoutMs);
     this.#handlers = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
@@ -169,29 +146,12 @@ export class Adapter {
     answerText(response, 417, text, { connection: "close" });
   };
 
-  /** Whether no call has anything to wait for but that its caller takes what was written. */
-  get isIdle(): boolean {
-    return this.#heldCount === 0 && [...this.#calls].every((response) => isFull(response));
-  }
-
-  /** Bytes of answers that the network has not taken yet. */
-  get unsentBytes(): number {
-    let bytes = 0;
-    for (const connection of this.#answering) bytes += connection.unsentBytes;
-    return bytes;
-  }
-
-  /** Whether an answer has begun, and not ended, on a connection of HTTP/1.1. */
-  isAnswering(socket: Duplex): boolean {
-    return [...this.#answers()].some((outlet) => outlet.headersSent && "socket" in outlet && outlet.socket === socket);
-  }
-
   /**
    * Tells callers over HTTP/1.1 whose answers are not begun to use another connection afterwards, and ends the connections of
    * those that have their answer and go on with their request.
    */
   announceEnd(): void {
-    for (const outlet of this.#answers()) this.#announceEnd(outlet);
+    for (const outlet of this.#options.underWay.answers()) this.#announceEnd(outlet);
     for (const request of this.#answered) request.socket.destroy();
   }
 
@@ -199,34 +159,8 @@ export class Adapter {
     // Without listeners these would end the process; what they tell is seen by `close`.
     request.on("error", ignore);
     response.on("error", ignore);
-    this.track(response, this.#connectionOf(request));
+    this.#options.underWay.track(response, this.#connectionOf(request));
     if (this.#options.readiness.isDraining) this.#announceEnd(response);
-  }
-
-  /** Sees to it that an answer is taken, for as long as it is on its way. */
-  track(outlet: Outlet, connection: CallerConnection): void {
-    this.#answering.add(connection);
-    const takeOut = connection.answers.add(outlet);
-    this.#lookLater();
-    outlet.on("close", () => {
-      takeOut();
-      connection.idleSinceMs = this.#options.clock.monotonicMs();
-    });
-  }
-
-  *#answers(): Generator<Outlet, void, undefined> {
-    for (const { answers } of this.#answering) yield* answers;
-  }
-
-  /** The same of an answer that goes on for as long as both ends want, and for which the node waits until it is `handedOver`. */
-  open(stream: ServerHttp2Stream, connection: CallerConnection): void {
-    this.track(stream, connection);
-    this.#calls.add(stream);
-  }
-
-  /** All of such an answer is with the network. */
-  handedOver(stream: ServerHttp2Stream): void {
-    this.#calls.delete(stream);
   }
 
   /** What is known of a connection, by which a request has come just now. */
@@ -253,7 +187,7 @@ export class Adapter {
     authority: string,
     authorization: string | undefined,
   ): Identity | undefined {
-    if (this.#callCount >= this.#options.limits.callsMax) return undefined;
+    if (!this.#options.underWay.hasRoom) return undefined;
     return this.peerFor(name, connection, authority, authorization);
   }
 
@@ -264,10 +198,10 @@ export class Adapter {
     authority: string,
     authorization: string | undefined,
   ): Identity | undefined {
-    const { readiness, identityOf } = this.#options;
+    const { readiness, authorities, identityOf } = this.#options;
     if (readiness.isDraining) return undefined;
     if (connection.acceptedAuthority !== authority) {
-      if (this.#refusalOf(authority, connection.origin.address) !== undefined) return undefined;
+      if (authorities.refusalOf(authority, connection.origin.address) !== undefined) return undefined;
       connection.acceptedAuthority = authority;
     }
     const { address, certificateNames, isAtPeerListener } = connection.origin;
@@ -276,23 +210,6 @@ export class Adapter {
 
   get isDraining(): boolean {
     return this.#options.readiness.isDraining;
-  }
-
-  /** Counts a call of a client that is not answered on this tick, and its message; false: there is no room for it. */
-  hold(connection: CallerConnection, bytes: number): boolean {
-    if (this.#callCount >= this.#options.limits.callsMax || !this.#intake.hold(bytes)) return false;
-    this.#callCount++;
-    this.#heldCount++;
-    connection.held++;
-    return true;
-  }
-
-  release(connection: CallerConnection, bytes: number): void {
-    this.#intake.release(bytes);
-    this.#callCount--;
-    this.#heldCount--;
-    connection.held--;
-    connection.idleSinceMs = this.#options.clock.monotonicMs();
   }
 
   #announceEnd(outlet: Outlet): void {
@@ -320,7 +237,7 @@ export class Adapter {
       answerText(response, 400, text);
       return;
     }
-    const isOwnName = (authority: string): boolean => this.#options.hostNames().allows(authority);
+    const isOwnName = (authority: string): boolean => this.#options.authorities.isOwn(authority);
     if (this.#options.cors.handle(request, response, isOwnName)) return;
     if (path === METRICS_PATH) {
       this.#answerMetrics(request, response);
@@ -352,7 +269,7 @@ export class Adapter {
     const caller = this.#callerOf(request);
     const failed = handed?.failed;
     const { method } = handler;
-    const { calls } = this.#options;
+    const { calls, underWay } = this.#options;
     const requestId = failed?.requestId ?? calls.requestIdOf(request.headers["x-request-id"]);
     response.setHeader("x-request-id", requestId);
     const noted = calls.begin(method, requestId, caller.address, request.headers, failed?.startedAtMs);
@@ -367,9 +284,9 @@ export class Adapter {
     // What callers leave lying must not keep the nodes of the cluster apart, which have proven themselves.
     const isBetweenNodes = handler.service.typeName === Replication.typeName;
     const isCounted = !isBetweenNodes && handler.service.typeName !== Health.typeName;
-    const { callsMax } = this.#options.limits;
-    if (isCounted && !failed && this.#callCount >= callsMax) {
-      const text = `${this.#callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
+    if (isCounted && !failed && !underWay.hasRoom) {
+      const { callsMax } = this.#options.limits;
+      const text = `${underWay.callCount} calls are under way on this node, ${callsMax} are possible (limits.max_calls); nothing was changed by this one, try again shortly`;
       const refusal = overloaded(text);
       this.#options.onOverload();
       calls.end(method, noted, refusal.code);
@@ -377,17 +294,16 @@ export class Adapter {
       this.#discardRest(request, response);
       return;
     }
-    if (isCounted) this.#callCount++;
-    this.#calls.add(response);
+    underWay.begin(response, { isCounted });
     const { methodKind } = method;
     const isStream = methodKind === "client_streaming" || methodKind === "bidi_streaming";
     const connection = this.#connectionOf(request);
-    const intake = isBetweenNodes ? undefined : this.#intake.begin({ isStream });
+    const intake = isBetweenNodes ? undefined : underWay.take({ isStream });
     const arrival: Arrival = { sinceMs: noted.startedAtMs, request, response, isOverdue: false };
     // The library refuses by itself what it cannot read.
     let otherwise: Outcome = Code.InvalidArgument;
     // Over HTTP/1.1 the server sees to it that requests arrive.
-    if (!isStream && !handed && isHttp2(request)) this.#arriving.add(arrival);
+    if (!isStream && !handed && isHttp2(request)) underWay.expect(arrival);
     try {
       const values = createContextValues()
         .set(identityKey, admission.identity)
@@ -423,9 +339,8 @@ export class Adapter {
       else answerText(response, 500, "this node could not write the answer");
     } finally {
       calls.end(method, noted, arrival.isOverdue ? Code.DeadlineExceeded : otherwise);
-      this.#arriving.delete(arrival);
-      this.#calls.delete(response);
-      if (isCounted) this.#callCount--;
+      underWay.expectNoMore(arrival);
+      underWay.end(response, { isCounted });
       intake?.end();
       if (!handed) this.#discardRest(request, response);
     }
@@ -473,7 +388,7 @@ export class Adapter {
       // What comes is a piece of a larger block, which all of its pieces keep in memory: also those of other callers.
       yield new Uint8Array(chunk);
     }
-    this.#arriving.delete(arrival);
+    this.#options.underWay.expectNoMore(arrival);
     if (!isStream && bytes > LARGE_BYTES) await this.#options.turns.take(connection, signal);
   }
 
@@ -481,47 +396,6 @@ export class Adapter {
     // Over HTTP/2 each look at the socket gives another wrapping of it.
     const key = isHttp2(request) ? (request.stream.session ?? request.stream) : request.socket;
     return this.connectionAt(key);
-  }
-
-  /** Ends what takes too long, now and then while there is anything that could. */
-  #lookLater(): void {
-    if (this.#isLooking) return;
-    this.#isLooking = true;
-    this.#options.clock.after(LOOK_INTERVAL_MS, () => {
-      this.#isLooking = false;
-      this.#look();
-      if (this.#answering.size > 0) this.#lookLater();
-    });
-  }
-
-  #look(): void {
-    const nowMs = this.#options.clock.monotonicMs();
-    for (const arrival of this.#arriving) {
-      if (nowMs - arrival.sinceMs >= this.#options.limits.requestTimeoutMs) this.#endOverdue(arrival);
-    }
-    for (const response of this.#answers()) {
-      const bytes = unsentBytes(response);
-      const before = this.#unread.get(response);
-      if (bytes === 0) this.#unread.delete(response);
-      else if (!before || bytes < before.bytes) {
-        this.#unread.set(response, { bytes, sinceMs: nowMs });
-        // All was taken that had been written by then, and more is written before the next look.
-        if (!before) response.once("drain", () => void this.#unread.delete(response));
-      } else if (nowMs - before.sinceMs >= this.#options.limits.unreadTimeoutMs) breakOff(response);
-    }
-    for (const connection of this.#answering) if (connection.answers.isEmpty) this.#answering.delete(connection);
-  }
-
-  #endOverdue(arrival: Arrival): void {
-    const { request, response } = arrival;
-    arrival.isOverdue = true;
-    this.#arriving.delete(arrival);
-    if (response.headersSent) return;
-    const text = `the request did not arrive within ${this.#options.limits.requestTimeoutMs} ms; send it again`;
-    answerRefusal(request, response, 408, new ConnectError(text, Code.DeadlineExceeded));
-    discardRest(request, response);
-    // Its other calls may end in peace. Without this a caller that goes on to send keeps the connection, which is never idle.
-    if ("stream" in response) response.stream.session?.close();
   }
 
   #discardRest(request: HttpRequest, response: HttpResponse): void {
@@ -585,30 +459,11 @@ export class Adapter {
 
   #acceptsAuthority(request: HttpRequest, response: HttpResponse): boolean {
     const authority = isHttp2(request) ? request.authority : request.headers.host;
-    const refusal = this.#refusalOf(authority, this.#connectionOf(request).origin.address);
+    const refusal = this.#options.authorities.refusalOf(authority, this.#connectionOf(request).origin.address);
     if (refusal instanceof ConnectError) answerRefusal(request, response, 403, refusal);
     else if (refusal !== undefined) answerText(response, 400, refusal);
     return refusal === undefined;
   }
-
-  /** Why the node may not be called so, as text where it is no name at all; undefined: it may. */
-  #refusalOf(authority: string | undefined, address: string | undefined): string | ConnectError | undefined {
-    if (authority === undefined || !AUTHORITY.test(authority) || !URL.canParse(`http://${authority}`)) {
-      return "the request needs a Host header with the host, or host:port, of this node";
-    }
-    const isHere = isLoopbackAddress(address);
-    if ((!isHere && !this.#options.checksEveryHost) || this.#options.hostNames().allows(authority)) return undefined;
-    const text = `this node does not answer to the name ${authority.slice(0, 200)}; use its address, localhost, the name in server.advertise, or one in server.allowed_hosts`;
-    return new ConnectError(text, Code.PermissionDenied);
-  }
-}
-
-interface Arrival {
-  readonly sinceMs: number;
-  readonly request: HttpRequest;
-  readonly response: HttpResponse;
-  /** It was answered, since it took too long. */
-  isOverdue: boolean;
 }
 
 const ignore = (): void => undefined;
@@ -641,60 +496,6 @@ function refuseForm(handler: UniversalHandler, status: number, request: HttpRequ
   }
 }
 
-/** What is wrong with the query of a GET. The library would put replacement characters into keys, and would not say what it misses. */
-function faultOfQuery(query: string): string | undefined {
-  const parameters = parametersOf(query);
-  if (!parameters || (parameters.get("base64") === "1" && !/^[\w+/-]*={0,2}$/.test(parameters.get("message") ?? ""))) {
-    return "the query is not percent-encoded UTF-8 with a message in JSON, or with base64=1 in base64";
-  }
-  const encoding = parameters.get("encoding");
-  if (encoding === "json" || encoding === "proto") return undefined;
-  return encoding === undefined
-    ? "the query has no encoding; send encoding=json, or encoding=proto with base64=1, and the message"
-    : `the encoding ${JSON.stringify(encoding.slice(0, 80))} of the query is not known; it is json or proto`;
-}
-
-/** In which form a request comes, in that its answer goes. */
-function wantsJson(request: HttpRequest): boolean {
-  // Of the types that come to a handler, those with this word are JSON, and no others.
-  if (request.method !== "GET") return /json/i.test(request.headers["content-type"] ?? "");
-  const target = request.url ?? "";
-  return parametersOf(target.slice(target.indexOf("?") + 1))?.get("encoding") === "json";
-}
-
-/** The first of each name counts, as for the library. */
-function parametersOf(query: string): ReadonlyMap<string, string> | undefined {
-  const parameters = new Map<string, string>();
-  try {
-    for (const parameter of query.split("&")) {
-      const at = parameter.indexOf("=");
-      const [name, value] = at < 0 ? [parameter, ""] : [parameter.slice(0, at), parameter.slice(at + 1)];
-      const decoded = decodeURIComponent(name.replaceAll("+", " "));
-      const text = decodeURIComponent(value.replaceAll("+", " "));
-      if (!parameters.has(decoded)) parameters.set(decoded, text);
-    }
-    return parameters;
-  } catch {
-    return undefined;
-  }
-}
-
-/** HTTP/1.1 wants exactly one Host; two of them are read in two ways by two programs. HTTP/1.0 knew of none. */
-export function hasItsHost({
-  rawHeaders,
-  httpVersion,
-}: {
-  readonly rawHeaders: string[];
-  readonly httpVersion: string;
-}): boolean {
-  let hosts = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!;
-    if (name.length === 4 && name.toLowerCase() === "host") hosts++;
-  }
-  return hosts === 1 || (hosts === 0 && httpVersion === "1.0");
-}
-
 /** A deadline further away than timers reach is none: without this it would pass at once. */
 function dropEndlessTimeouts(header: Headers): void {
   const connect = header.get("connect-timeout-ms");
@@ -703,11 +504,4 @@ function dropEndlessTimeouts(header: Headers): void {
   if (!grpc) return;
   const unitMs = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 }[grpc[2] ?? ""] ?? 0;
   if (Number(grpc[1]) * unitMs > TIMEOUT_MS_MAX) header.delete("grpc-timeout");
-}
-
-/** Whether a caller has what is tagged already; weak tags are compared by their value. */
-function matchesTag(ifNoneMatch: string | undefined, etag: string | null): boolean {
-  if (ifNoneMatch === undefined || etag === null) return false;
-  const strip = (tag: string): string => tag.trim().replace(/^W\//, "");
-  return ifNoneMatch.trim() === "*" || ifNoneMatch.split(",").some((tag) => strip(tag) === strip(etag));
 }

@@ -7,9 +7,13 @@ import type { CallerConnection } from "./caller-connection.js";
 import { compressions } from "./compression.js";
 import type { Exchange } from "./fast-calls.js";
 import type { Form } from "./fast-path/form.js";
+import type { UnderWay } from "./under-way.js";
 
-/** What of the adapter answers need. */
-export type Desk = Pick<Adapter, "handle" | "connectionAt" | "track" | "isDraining">;
+/** What answers need of the node. */
+export interface Desk {
+  readonly adapter: Pick<Adapter, "handle" | "connectionAt" | "isDraining">;
+  readonly underWay: Pick<UnderWay, "track">;
+}
 
 const CONNECT_TYPE = { json: "application/json", binary: "application/proto" } as const;
 const GRPC_TYPE = "application/grpc+proto";
@@ -45,7 +49,7 @@ export class Http1Exchange implements Exchange {
     this.#response = response;
     this.#desk = desk;
     this.form = form;
-    this.connection = desk.connectionAt(request.socket);
+    this.connection = desk.adapter.connectionAt(request.socket);
   }
 
   get authority(): string {
@@ -73,7 +77,7 @@ export class Http1Exchange implements Exchange {
     // Its end is still to be read.
     this.#request.resume();
     if (response.destroyed) return;
-    if (this.#desk.isDraining) response.setHeader("connection", "close");
+    if (this.#desk.adapter.isDraining) response.setHeader("connection", "close");
     response.writeHead(200, {
       "x-request-id": requestId,
       "content-type": this.form.isJson ? CONNECT_TYPE.json : CONNECT_TYPE.binary,
@@ -81,12 +85,12 @@ export class Http1Exchange implements Exchange {
     });
     // A head and a text of latin1 leave together; of a buffer they leave one after the other.
     response.end(text, "latin1");
-    if (response.writableLength > 0) this.#desk.track(response, this.connection);
+    if (response.writableLength > 0) this.#desk.underWay.track(response, this.connection);
   }
 
   handOver(handed: Handed): void {
     this.#request.resume();
-    this.#desk.handle(this.#request, this.#response, handed);
+    this.#desk.adapter.handle(this.#request, this.#response, handed);
   }
 }
 
@@ -106,7 +110,7 @@ export class Http2Exchange implements Exchange {
     this.#desk = desk;
     this.#longWay = longWay;
     this.form = form;
-    this.connection = desk.connectionAt(session);
+    this.connection = desk.adapter.connectionAt(session);
   }
 
   get authority(): string {
@@ -145,7 +149,7 @@ export class Http2Exchange implements Exchange {
         WITHOUT_TRAILERS,
       );
     }
-    this.#desk.track(stream, this.connection);
+    this.#desk.underWay.track(stream, this.connection);
     stream.end(text, "latin1");
   }
 

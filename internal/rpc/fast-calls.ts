@@ -38,6 +38,7 @@ import { methodName } from "./method-name.js";
 import { methodTable } from "./method-table.js";
 import type { RpcStore } from "./ports.js";
 import type { CallSpan } from "./tracing.js";
+import type { UnderWay } from "./under-way.js";
 
 /** A request, and the place of its answer, over either version of HTTP. */
 export interface Exchange {
@@ -60,7 +61,8 @@ export interface FastCallOptions extends KeyReadOptions, KeyWriteOptions {
   readonly reads: Pick<FreshReads, "admit">;
   readonly access: Pick<Access, "checkKeys">;
   readonly calls: CallLog;
-  readonly adapter: Pick<Adapter, "identityFor" | "hold" | "release">;
+  readonly adapter: Pick<Adapter, "identityFor">;
+  readonly underWay: Pick<UnderWay, "hold" | "release">;
   readonly clock: Clock;
 }
 
@@ -182,7 +184,7 @@ export class FastCalls {
   }
 
   #write(method: FastMethod, work: Write, body: Buffer, identity: Identity, exchange: Exchange): boolean {
-    const { calls, clock, adapter } = this.#options;
+    const { calls, clock, underWay } = this.#options;
     const { form, connection } = exchange;
     const startedAtMs = clock.monotonicMs();
     // What has come is a piece of a larger block, which a small write in flight would keep in memory.
@@ -198,7 +200,7 @@ export class FastCalls {
       return false;
     }
     // To wait for other nodes takes a signal of the call's own.
-    if (!write || write.way.acknowledge === "replicated" || !adapter.hold(connection, own.length)) return false;
+    if (!write || write.way.acknowledge === "replicated" || !underWay.hold(connection, own.length)) return false;
     const requestId = calls.requestIdOf(exchange.headers["x-request-id"]);
     const call = calls.begin(method.desc, requestId, connection.origin.address, exchange.headers, startedAtMs);
     call.identity = identity.name;
@@ -263,21 +265,21 @@ class WriteUnderWay implements CallContext {
   }
 
   readonly #done = ({ results, position, token, repeated }: WriteReceipt): void => {
-    const { calls, adapter } = this.#options;
+    const { calls, underWay } = this.#options;
     const { method, work, exchange, own, call } = this.#about;
     const { existed, sum } = must(results[0], "a result for each command");
     const text = work.answer({ position, token, repeated: repeated === true, existed, sum }, exchange.form);
     call.outcome = 0;
     exchange.answer(call.requestId, must(text, "the answer to a write is small"));
     calls.end(method.desc, call, 0);
-    adapter.release(exchange.connection, own.length);
+    underWay.release(exchange.connection, own.length);
   };
 
   readonly #failed = (error: unknown): void => {
-    const { calls, adapter } = this.#options;
+    const { calls, underWay } = this.#options;
     const { method, exchange, own, identity, call } = this.#about;
     calls.forget(method.desc);
-    adapter.release(exchange.connection, own.length);
+    underWay.release(exchange.connection, own.length);
     const { requestId, startedAtMs } = call;
     exchange.handOver({ body: own, failed: { error, requestId, startedAtMs, identity } });
   };

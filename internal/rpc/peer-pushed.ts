@@ -25,6 +25,7 @@ import { frameOfReplica, PushReader } from "./peer-wire.js";
 import type { RpcReplicator } from "./ports.js";
 import { UNREAD_BYTES_MAX } from "./replication-handlers.js";
 import { RequestError } from "./request-error.js";
+import { UNCOUNTED, type UnderWay } from "./under-way.js";
 
 const METHOD = Replication.method.push;
 const NAME = methodName(METHOD);
@@ -35,7 +36,8 @@ export interface PushedCallsOptions {
   readonly access: Pick<Access, "checkCurrent">;
   readonly errors: Pick<ErrorMap, "toConnectError">;
   readonly calls: CallLog;
-  readonly adapter: Pick<Adapter, "connectionAt" | "peerFor" | "open" | "handedOver">;
+  readonly adapter: Pick<Adapter, "connectionAt" | "peerFor">;
+  readonly underWay: Pick<UnderWay, "track" | "begin" | "end">;
   /** Aborted, with the reason that masters are told, when the node shuts down. */
   readonly shutdown: AbortSignal;
 }
@@ -53,14 +55,16 @@ export class PushedCalls {
     const form = formOf(headers);
     const authority = headers[":authority"];
     if (!form?.isGrpc || form.timeoutMs !== undefined || authority === undefined) return false;
-    const { calls, adapter } = this.#options;
+    const { calls, adapter, underWay } = this.#options;
     const connection = adapter.connectionAt(stream.session);
     const identity = adapter.peerFor(NAME, connection, authority, headers.authorization);
     if (!identity || identity.prefixes) return false;
     const requestId = calls.requestIdOf(headers["x-request-id"]);
     const call = calls.begin(METHOD, requestId, connection.origin.address, headers);
     call.identity = identity.name;
-    adapter.open(stream, connection);
+    underWay.track(stream, connection);
+    // It goes on for as long as both ends want.
+    underWay.begin(stream, UNCOUNTED);
     new PushedCall(this.#options, { stream, identity, call }).begin();
     return true;
   }
@@ -177,7 +181,7 @@ class PushedCall {
     this.#options.shutdown.removeEventListener("abort", this.#shutDown);
     this.#call.outcome = outcome;
     this.#options.calls.end(METHOD, this.#call, outcome);
-    this.#options.adapter.handedOver(this.#stream);
+    this.#options.underWay.end(this.#stream, UNCOUNTED);
     this.#session?.closed();
   }
 }

@@ -11,7 +11,8 @@ import type {
   ServerHttp2Stream,
 } from "node:http2";
 import { assert } from "../base/assert.js";
-import { type Adapter, type Handed, hasItsHost } from "./adapter.js";
+import type { Handed } from "./adapter.js";
+import { hasItsHost } from "./authority.js";
 import { type Desk, Http1Exchange, Http2Exchange, type LongWay, type StreamArrival } from "./exchange.js";
 import type { FastCalls, FastMethod } from "./fast-calls.js";
 import { BODY_BYTES_MAX, formOf } from "./fast-path/form.js";
@@ -28,8 +29,7 @@ type StreamListener = (
 const TURNS_MAX = 2;
 const NOTHING: Handed = { body: new Uint8Array(0) };
 
-export interface RequestEntryOptions {
-  readonly adapter: Pick<Adapter, "handle"> & Desk;
+export interface RequestEntryOptions extends Desk {
   /** Absent: all goes the long way. */
   readonly fastCalls?: FastCalls;
   /** Absent: pushes go the long way too. */
@@ -37,14 +37,16 @@ export interface RequestEntryOptions {
 }
 
 export class RequestEntry {
-  readonly #adapter: RequestEntryOptions["adapter"];
+  readonly #adapter: Desk["adapter"];
+  readonly #desk: Desk;
   readonly #fastCalls: FastCalls | undefined;
   readonly #pushedCalls: PushedCalls | undefined;
   /** What is known already of a request that is about to be made of a stream. */
   readonly #handed = new WeakMap<ServerHttp2Stream, Handed>();
 
-  constructor({ adapter, fastCalls, pushedCalls }: RequestEntryOptions) {
+  constructor({ adapter, underWay, fastCalls, pushedCalls }: RequestEntryOptions) {
     this.#adapter = adapter;
+    this.#desk = { adapter, underWay };
     this.#fastCalls = fastCalls;
     this.#pushedCalls = pushedCalls;
   }
@@ -140,7 +142,7 @@ export class RequestEntry {
       setImmediate(this.#tryRequest, method, request, response, turns + 1);
       return;
     }
-    const exchange = isWhole && new Http1Exchange(request, response, { form, desk: this.#adapter });
+    const exchange = isWhole && new Http1Exchange(request, response, { form, desk: this.#desk });
     if (!exchange || this.#fastCalls?.carryOut(method, exchange) !== true) this.#adapter.handle(request, response);
   };
 
@@ -154,7 +156,7 @@ export class RequestEntry {
     }
     // What has not been ended may have more to come.
     if (stream.state.remoteClose !== 1) return mayWait ? undefined : false;
-    const exchange = new Http2Exchange(arrival, form, session, this.#adapter, longWay);
+    const exchange = new Http2Exchange(arrival, form, session, this.#desk, longWay);
     return this.#fastCalls?.carryOut(method, exchange) === true;
   }
 }

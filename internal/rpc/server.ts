@@ -30,6 +30,7 @@ import { Registry } from "../metrics/registry.js";
 import { ReadGate } from "../replication/read-gate.js";
 import { AcknowledgedWrites } from "./acknowledged.js";
 import { Adapter, type Admission } from "./adapter.js";
+import { AuthorityCheck } from "./authority.js";
 import { callGuard } from "./call-guard.js";
 import { type ConnectionKey, type Origin, socketOf } from "./caller-connection.js";
 import { CallLog } from "./call-log.js";
@@ -75,6 +76,7 @@ import {
   type ServerLimits,
 } from "./server-limits.js";
 import { Turns } from "./turns.js";
+import { UnderWay } from "./under-way.js";
 import { WatchEncoder } from "./watch-encoder.js";
 import { WriteForwarder } from "./write-forwarder.js";
 
@@ -162,6 +164,7 @@ export class RpcServer {
   readonly #limits: ServerLimits;
   readonly #turns: Turns;
   readonly #calls: CallLog;
+  readonly #underWay: UnderWay;
   readonly #adapter: Adapter;
   readonly #http1: Http1Server;
   readonly #http2: Http2Server;
@@ -243,14 +246,19 @@ export class RpcServer {
       logger: options.logger,
       slowCalls,
     });
+    const onOverload = (): void => count("overloaded");
+    this.#underWay = new UnderWay({ clock, limits, onOverload });
     this.#adapter = new Adapter({
       handlers: router.handlers,
       cors: new Cors(options.corsOrigins),
-      hostNames: () => this.#ownNames(),
-      checksEveryHost: options.allowedHosts.length > 0,
+      authorities: new AuthorityCheck({
+        hostNames: () => this.#ownNames(),
+        checksEveryHost: options.allowedHosts.length > 0,
+      }),
       readiness: this.#readiness,
       clock,
       turns: this.#turns,
+      underWay: this.#underWay,
       limits,
       calls: this.#calls,
       registry,
@@ -258,7 +266,7 @@ export class RpcServer {
       origin: (key) => this.#originOf(key),
       admit: (name, caller) => admissionOf(access, errors, name, caller),
       identityOf: (name, caller) => identityOf(access, name, caller),
-      onOverload: () => count("overloaded"),
+      onOverload,
       logger: options.logger,
     });
     const { store, limits: messageLimits } = options;
@@ -274,6 +282,7 @@ export class RpcServer {
         calls: this.#calls,
         clock,
         adapter: this.#adapter,
+        underWay: this.#underWay,
       });
     const pushedCalls =
       options.fastPath &&
@@ -283,10 +292,12 @@ export class RpcServer {
         errors,
         calls: this.#calls,
         adapter: this.#adapter,
+        underWay: this.#underWay,
         shutdown: this.#shutdown.signal,
       });
     const entry = new RequestEntry({
       adapter: this.#adapter,
+      underWay: this.#underWay,
       ...(fastCalls && { fastCalls }),
       ...(pushedCalls && { pushedCalls }),
     });
@@ -308,11 +319,11 @@ export class RpcServer {
     // By default Node leaves out, without a word, headers beyond the first 2000; what a head may have is bounded in bytes.
     this.#http1.maxHeadersCount = 0;
     this.#http1.on("clientError", (error, socket) =>
-      answerBrokenRequest(error, socket, this.#adapter.isAnswering(socket)),
+      answerBrokenRequest(error, socket, this.#underWay.isAnswering(socket)),
     );
     // Node answers the one without a word, and the other not at all.
     this.#http1.on("checkExpectation", this.#adapter.refuseExpectation);
-    this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#adapter.isAnswering(socket)));
+    this.#http1.on("connect", (_request, socket: Duplex) => refuseTunnel(socket, this.#underWay.isAnswering(socket)));
     this.#http2 = createHttp2(serverOptionsOf(limits.streamsMax));
     entry.serve(this.#http2);
     this.#http2.on("sessionError", (error) =>
@@ -474,7 +485,7 @@ export class RpcServer {
     const { clock, logger } = this.#options;
     let leftBytes = Number.POSITIVE_INFINITY;
     const look = (): void => {
-      const { isIdle, unsentBytes } = this.#adapter;
+      const { isIdle, unsentBytes } = this.#underWay;
       if (isIdle && (unsentBytes === 0 || unsentBytes >= leftBytes)) {
         logger.debug("connections whose other end is silent are closed", { connections: this.#openCount });
         this.#breakOff();
