@@ -83,8 +83,7 @@ export class Http1Exchange implements Exchange {
       "content-type": this.form.isJson ? CONNECT_TYPE.json : CONNECT_TYPE.binary,
       "content-length": text.length,
     });
-    // A head and a text of latin1 leave together; of a buffer they leave one after the other.
-    response.end(text, "latin1");
+    sendWhole(response, text);
     if (response.writableLength > 0) this.#desk.underWay.track(response, this.connection);
   }
 
@@ -156,6 +155,23 @@ export class Http2Exchange implements Exchange {
   handOver(handed: Handed): void {
     this.#longWay(this.#arrival, handed);
   }
+}
+
+/**
+ * Ends an answer whose head is written. A head and a text of latin1 become one string, and leave in the simplest of writes; `end` with
+ * the text would add an empty piece, by which the two pieces are gathered first.
+ */
+function sendWhole(response: ServerResponse, text: string): void {
+  const { socket } = response;
+  // It waits for the answer before it.
+  if (!socket || socket.writableCorked > 0) {
+    response.end(text, "latin1");
+    return;
+  }
+  socket.cork();
+  response.write(text, "latin1");
+  socket.uncork();
+  response.end();
 }
 
 function sendTrailers(this: ServerHttp2Stream): void {

@@ -25,7 +25,7 @@ import { type Form, unwrapped } from "./fast-path/form.js";
 import { readJson } from "./fast-path/json-reader.js";
 import { Shape } from "./fast-path/shape.js";
 import type { FreshReads } from "./fresh-reads.js";
-import { checkedBatchGet, checkedGet, type KeyReadOptions, readMany, readOne } from "./key-reads.js";
+import { checkedBatchGet, type KeyReadOptions, readMany, readOne } from "./key-reads.js";
 import {
   checkedDeleteOf,
   checkedIncrementOf,
@@ -34,6 +34,7 @@ import {
   type OneWrite,
   writeOne,
 } from "./key-writes.js";
+import { checkedKeyUntilNext } from "./limits.js";
 import { methodName } from "./method-name.js";
 import { methodTable } from "./method-table.js";
 import type { RpcStore } from "./ports.js";
@@ -103,7 +104,7 @@ export class FastCalls {
     const { get, batchGet, set, delete: remove, increment } = KVStore.method;
     const methods = [
       fastRead(get, (message, { isJson, isGrpc }) => {
-        const key = checkedGet(message, limits);
+        const key = checkedKeyUntilNext(message.key, "key", limits);
         if (!this.#isFresh(message.consistency)) return undefined;
         const found = readOne(key, options);
         return isJson ? json.get(found) : binary.get(found, isGrpc);

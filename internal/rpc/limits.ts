@@ -57,6 +57,16 @@ export function checkedKeyForNow(key: string, field: string, limits: Limits): Ui
   return Buffer.from(key);
 }
 
+/** Where the last key of `checkedKeyUntilNext` is. */
+const lastKey = Buffer.allocUnsafeSlow(1 << 16);
+
+/** The same, valid until it is asked for another one: for a single key, which so takes no memory. */
+export function checkedKeyUntilNext(key: string, field: string, limits: Limits): Uint8Array {
+  checkKey(key, field, limits);
+  // It is whole: the largest of all limits is below what there is room for.
+  return lastKey.subarray(0, lastKey.write(key));
+}
+
 function checkKey(key: string, field: string, limits: Limits): void {
   if (key === "") throw new RequestError("invalid", `${field} is empty; a key has 1 to ${limits.keyBytesMax} bytes`);
   // A character is one byte at least, so that a text this long is refused without being encoded.
