@@ -1,3 +1,6 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, describe, expect, test } from "vitest";
 import { CambiumError } from "./cambium-error.js";
@@ -7,6 +10,9 @@ import type { ProducedRecord } from "./record.js";
 import { recordBatches } from "./record-batches.js";
 import { FakeCluster } from "./testing/fake-cluster.js";
 import { FakeRecordLog } from "./testing/fake-record-log.js";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 
 const closers: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
@@ -107,6 +113,24 @@ describe.each(makers)("over %s", (_, make) => {
     await expect.poll(() => cluster.nodes[0]!.requests).toHaveLength(1);
     aborting.abort();
     expect(await waiting).toMatchObject({ code: "canceled" });
+  });
+
+  test("a signal ends a reader that waits, also when all was collected that nobody holds", async () => {
+    const cluster = await start();
+    const client = clientOf(cluster, make);
+    // Moments after the request has come: before there is an answer, and later.
+    for (let turns = 0; turns < 10; turns++) {
+      const aborting = new AbortController();
+      const reader = client.consume({ signal: aborting.signal });
+      const waiting = failure(reader.next());
+      await expect.poll(() => cluster.nodes[0]!.requests).toHaveLength(turns + 1);
+      for (let i = 0; i < turns; i++) {
+        collectGarbage();
+        await turn();
+      }
+      aborting.abort();
+      expect(await waiting).toMatchObject({ code: "canceled" });
+    }
   });
 
   test("a reader goes on where its connection was cut, without a hole or a repetition", async () => {

@@ -47,7 +47,7 @@ export function limitedFetch(maxBytes: number, fetch: typeof globalThis.fetch = 
     if (!response.body) return response;
     if (response.headers.get("content-type")?.startsWith("application/connect+")) {
       const { status, statusText, headers } = response;
-      const checked = response.body.pipeThrough(envelopeCheck(maxBytes));
+      const checked = response.body.pipeThrough(envelopeCheck(maxBytes, init?.signal));
       return new Response(checked, { status, statusText, headers });
     }
     const chunks: Uint8Array[] = [];
@@ -69,12 +69,23 @@ export function limitedFetch(maxBytes: number, fetch: typeof globalThis.fetch = 
 /** Bytes before each message of a stream: flags, and the message's length. */
 const ENVELOPE_HEAD_BYTES = 5;
 
-/** Passes a stream of envelopes on, and fails at the head of the first message that is longer than `maxBytes`. */
-function envelopeCheck(maxBytes: number): TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+/**
+ * Passes a stream of envelopes on, and fails at the head of the first message that is longer than `maxBytes`, and when the signal
+ * fires: Node's `fetch` forgets its signal once garbage was collected while a stream is waited for, and the reader would hang.
+ */
+function envelopeCheck(
+  maxBytes: number,
+  signal: AbortSignal | null | undefined,
+): TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
   let headBytes = 0;
   let length = 0;
   let left = 0;
   return new TransformStream({
+    start(controller) {
+      const abort = (): void => controller.error(signal?.reason);
+      if (signal?.aborted) abort();
+      else signal?.addEventListener("abort", abort, { once: true });
+    },
     transform(chunk, controller) {
       for (let at = 0; at < chunk.byteLength;) {
         if (left > 0) {
