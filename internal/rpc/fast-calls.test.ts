@@ -226,9 +226,16 @@ describe("the short way", () => {
         staleness: 1,
       });
     const noise = fc.oneof(fuzz["requests of HTTP/1.1"]!.input, fuzz["requests of HTTP/1.1 with bytes changed"]!.input);
+    // Now and then chance makes a call that is right, which goes the short way: here it does each time.
+    const right = fc.constantFrom("Get", "Set").map((method) => {
+      const body = '{"key":"a"}';
+      const head = `POST /cambium.v1.KVStore/${method} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`;
+      return Buffer.from(`${head}content-length: ${body.length}\r\n\r\n${body}`);
+    });
+    const mostlyNoise = fc.oneof({ weight: 20, arbitrary: noise }, { weight: 1, arbitrary: right });
     await fc.assert(
       // Many at a time, since some have to wait until the server has waited long enough.
-      fc.asyncProperty(fc.array(noise, { minLength: 60, maxLength: 60, size: "max" }), async (all) => {
+      fc.asyncProperty(fc.array(mostlyNoise, { minLength: 60, maxLength: 60, size: "max" }), async (all) => {
         await Promise.all(
           all.map(async (bytes) => {
             const [said, right] = await Promise.all(servers.map(({ port }) => answersTo(port, bytes)));
@@ -245,7 +252,10 @@ describe("the short way", () => {
 
 const LAST = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/** Everything that a server answers to some bytes, until it has ended the connection. */
+/** A head of an answer: its first line, and its headers. */
+const HEAD = /(HTTP\/1\.1 \d{3} [^\r\n]*\r\n)((?:[^\r\n]+\r\n)*)(?=\r\n)/g;
+
+/** Everything that a server answers to some bytes, until it has ended the connection; headers sorted, whose order means nothing. */
 function answersTo(port: number, bytes: Uint8Array): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -254,7 +264,9 @@ function answersTo(port: number, bytes: Uint8Array): Promise<string> {
     socket.on("error", () => undefined);
     socket.on("close", () => {
       const text = Buffer.concat(chunks).toString("latin1");
-      resolve(text.replaceAll(/^(?:date|x-request-id): .*\r\n/gim, ""));
+      const kept = text.replaceAll(/^(?:date|x-request-id): .*\r\n/gim, "");
+      const sorted = (headers: string): string => headers.split("\r\n").slice(0, -1).sort().join("\r\n");
+      resolve(kept.replaceAll(HEAD, (_, first: string, headers: string) => `${first}${sorted(headers)}\r\n`));
     });
   });
 }
