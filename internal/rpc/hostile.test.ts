@@ -104,7 +104,8 @@ describe("answers that are not read", () => {
           if ("read" in connection && clock.monotonicMs() - startMs > 120_000) connection.resume();
           return isClosed;
         },
-        { timeout: 30_000 },
+        // Two minutes of the fake clock, a second a look.
+        { timeout: 30_000, interval: 10 },
       )
       .toBe(true);
     clearInterval(alive);
