@@ -74,6 +74,14 @@ export async function get(address: string, key: string): Promise<string | undefi
   return body.exists ? Buffer.from(body.value ?? "", "base64").toString() : undefined;
 }
 
+/** Reads many keys as text, in one call and in their order; undefined where one is absent. */
+export async function getAll(address: string, keys: readonly string[]): Promise<(string | undefined)[]> {
+  const { entries = [] } = (await succeed(address, "KVStore/BatchGet", { keys })) as {
+    entries?: { exists?: boolean; value?: string }[];
+  };
+  return entries.map(({ exists, value = "" }) => (exists ? Buffer.from(value, "base64").toString() : undefined));
+}
+
 export interface NodeState {
   readonly nodeId: string;
   readonly role: string;

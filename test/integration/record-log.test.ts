@@ -138,13 +138,14 @@ test("every acknowledged record is there after a crash of the master amid produc
   const cluster = await startCluster({ replicas: 1 });
   const client = clientOf(cluster.master);
   const acknowledged = new Map<number, string>();
+  const leaving = new AbortController();
   let stopped = false;
   const producing = Promise.all(
     Array.from({ length: 8 }, async (_, producer) => {
       for (let index = 0; !stopped; index++) {
         const record = `${producer}-${index}`;
         try {
-          acknowledged.set((await client.produce(record)).offset, record);
+          acknowledged.set((await client.produce(record, { signal: leaving.signal })).offset, record);
         } catch {
           stopped = true;
         }
@@ -153,6 +154,8 @@ test("every acknowledged record is there after a crash of the master amid produc
   );
   await until("some are acknowledged", () => acknowledged.size > 200);
   await cluster.master.kill();
+  // By themselves they would try on until their time is over.
+  leaving.abort();
   await producing;
   await cluster.master.start();
   const { start, end } = await client.recordRange();
