@@ -12,6 +12,19 @@ import { bytes } from "./testing/stores.js";
 /** An engine whose keys take several turns to be put into order. */
 class SlowEngine extends MapEngine {
   stepsLeft = 0;
+  /** Operations that were carried out by themselves. */
+  single = 0;
+
+  override apply(...operation: Parameters<MapEngine["apply"]>): void {
+    this.single++;
+    super.apply(...operation);
+  }
+
+  override applyPuts(...puts: Parameters<MapEngine["applyPuts"]>): void {
+    const { single } = this;
+    super.applyPuts(...puts);
+    this.single = single;
+  }
 
   override beginLoad(): void {
     super.beginLoad();
@@ -48,7 +61,7 @@ function records(count: number, isInMemory: boolean): RecordSource {
   };
 }
 
-function applierOn(engine: SlowEngine): Applier {
+function applierOn(engine: SlowEngine, onExpected: () => void = () => undefined): Applier {
   return new Applier({
     engine,
     proposals: new Proposals(),
@@ -62,7 +75,7 @@ function applierOn(engine: SlowEngine): Applier {
     onApplied: () => undefined,
     onMembersChanged: () => undefined,
     onSettingsChanged: () => undefined,
-    onExpected: () => undefined,
+    onExpected,
     onSettled: () => undefined,
     applyRecords: () => undefined,
     onFailed: (error) => {
@@ -122,4 +135,17 @@ test("records whose chain value is not that of their bytes are not applied", asy
   await applier.settled();
   expect(failure?.message).toMatch(/not a run of records.*expected chain/);
   expect(applier.applied.seq).toBe(2);
+});
+
+test("a state that is to be compared is compared at exactly its seq, and what comes before it is applied many at a time", async () => {
+  const engine = new SlowEngine();
+  const compared: number[] = [];
+  const applier = applierOn(engine, () => compared.push(applier.applied.seq, engine.entryCount));
+  await applier.attach(records(10, true));
+  await applier.endLoad();
+  applier.expect({ seq: seq(8), checksum: 7 });
+  applier.commit(seq(10));
+  await applier.settled();
+  expect(compared).toEqual([8, 8]);
+  expect([applier.applied.seq, engine.entryCount, engine.single]).toEqual([10, 10, 1]);
 });

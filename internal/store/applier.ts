@@ -357,8 +357,9 @@ export class Applier {
           this.#applyProposal(proposal);
           continue;
         }
-        // Most records are one put each: those are carried out where they lie, many at a time.
-        if (!this.#expected && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
+        // Most records are one put each: those are carried out where they lie, many at a time. One at which the state is to be
+        // compared stands by itself, since it is compared before anything else is carried out.
+        if (this.#expected?.seq !== seq && put.read(run.bytes, run.payloadStart, run.payloadEnd)) {
           // All that are gathered are of one epoch: a record that begins one is no put.
           this.#putsEpoch = epoch;
           puts.add(put, seq, seq, timestampMs);
