@@ -12,6 +12,17 @@ import { bytes } from "./testing/stores.js";
 /** An engine whose keys take several turns to be put into order. */
 class SlowEngine extends MapEngine {
   stepsLeft = 0;
+  onOrdering: (() => void) | undefined;
+  /** Some of the steps are done, and not the last. */
+  get isOrdering(): boolean {
+    return this.stepsLeft === 1 || this.stepsLeft === 2;
+  }
+
+  override clear(): void {
+    expect(this.isOrdering, "cleared while keys are put into their order").toBe(false);
+    super.clear();
+  }
+
   /** Operations that were carried out by themselves. */
   single = 0;
 
@@ -33,6 +44,7 @@ class SlowEngine extends MapEngine {
 
   override endLoad(): boolean {
     if (this.stepsLeft === 0) return super.endLoad();
+    this.onOrdering?.();
     this.stepsLeft--;
     return true;
   }
@@ -105,6 +117,46 @@ for (const isInMemory of [false, true]) {
     expect(applier.applied.seq).toBe(9);
   });
 }
+
+test("a load that is to end early ends before all is applied that is committed, and the rest is applied then", async () => {
+  const engine = new SlowEngine();
+  const applier = applierOn(engine);
+  await applier.attach(records(10, false));
+  applier.commit(seq(10));
+  const ended = applier.endLoadEarly();
+  const ordering = new Promise<number>((resolve) => {
+    engine.onOrdering = () => resolve(applier.applied.seq);
+  });
+  expect(await ordering).toBe(0);
+  await ended;
+  expect(engine.stepsLeft).toBe(0);
+  await applier.settled();
+  expect([applier.applied.seq, engine.entryCount]).toEqual([10, 10]);
+  await applier.endLoadEarly();
+});
+
+test("a cut that comes while keys are put into their order waits until they are", async () => {
+  const engine = new SlowEngine();
+  const applier = applierOn(engine);
+  await applier.attach(records(10, true));
+  applier.commit(seq(7));
+  await applier.settled();
+  const ended = applier.endLoadEarly();
+  while (!engine.isOrdering) await new Promise((resolve) => setImmediate(resolve));
+  const cut = applier.cutAfter({ epoch: epoch(1), seq: seq(4) });
+  await applier.endLoadEarly();
+  await Promise.all([ended, cut]);
+  expect([applier.applied.seq, engine.entryCount, engine.stepsLeft]).toEqual([4, 4, 0]);
+});
+
+test("a load that the end of the store interrupts is not said to have ended", async () => {
+  const engine = new SlowEngine();
+  const applier = applierOn(engine);
+  await applier.attach(records(10, true));
+  const ended = applier.endLoadEarly();
+  applier.stop(new Error("the end"));
+  await expect(ended).rejects.toThrow("the end");
+});
 
 test("records whose chain value is not that of their bytes are not applied", async () => {
   const engine = new SlowEngine();

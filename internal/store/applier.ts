@@ -79,6 +79,8 @@ export class Applier {
   #isRebuilding = false;
   /** From a restored snapshot on, until `endLoad`. */
   #isLoading = false;
+  /** Somebody waits for the load to end; what is still to be applied waits for that. */
+  #isEndDue = false;
   readonly #hidden: HiddenRemoval;
   #expected: StateCheck | undefined;
   #removed = { expire: 0, evict: 0 };
@@ -138,6 +140,27 @@ export class Applier {
   /** Puts the keys into their order, once what is known to be committed is applied; others have their turn meanwhile. */
   async endLoad(): Promise<void> {
     while (this.#applying) await this.#applying;
+    await this.#orderNow();
+  }
+
+  /**
+   * The same without waiting for what is committed, which may never be all: that goes on afterwards. Nothing to do where no load
+   * was begun, nor while the state is made anew, which ends with an order of its own. Rejects at `stop`.
+   */
+  async endLoadEarly(): Promise<void> {
+    if (!this.#isLoading || this.#isRebuilding) return;
+    this.#isEndDue = true;
+    try {
+      while (this.#applying) await this.#applying;
+    } finally {
+      this.#isEndDue = false;
+    }
+    // Meanwhile somebody else may have ended it, or a cut may have begun it anew.
+    if (this.#isLoading && !this.#isRebuilding) await this.#orderNow();
+    if (this.#stopped) throw this.#stopped;
+  }
+
+  async #orderNow(): Promise<void> {
     // What is committed from now on waits.
     this.#applying = this.#orderKeys().finally(() => {
       this.#isLoading = false;
@@ -168,7 +191,8 @@ export class Applier {
       this.#forks.push(fork);
     }
     this.wake();
-    await this.#applying;
+    // Keys that are just put into their order must not go meanwhile.
+    while (this.#applying) await this.#applying;
     this.#commitSeq = toSeq(Math.min(this.#commitSeq, fork.seq));
     if (this.#isRebuilding) this.#hidden.stop();
     if (!this.#isRebuilding) return;
@@ -295,7 +319,7 @@ export class Applier {
     try {
       for (;;) {
         await turn();
-        if (this.#applied.seq >= this.#commitSeq || this.#stopped) return;
+        if (this.#applied.seq >= this.#commitSeq || this.#stopped || this.#isEndDue) return;
         const isFarBehind = this.#commitSeq - this.#applied.seq > FAR_BEHIND_RECORDS;
         const sliceBytes = isFarBehind && this.#commitSeq > commitSeq ? SMALL_SLICE_BYTES : SLICE_BYTES;
         commitSeq = this.#commitSeq;

@@ -1,7 +1,10 @@
 /** How a replica applies much at once: in slices, and others have their turns between them. */
 import { expect, test } from "vitest";
 import { applied, beginMastership, bytes, joinReplica, openStore, push, seq } from "./testing/stores.js";
+import { SlabEngine } from "../engine/slab-engine.js";
 import type { Store } from "./store.js";
+
+const EVERYTHING = { start: bytes(""), limit: 1000, maxBytes: 1 << 20, keysOnly: true };
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -81,6 +84,53 @@ test("while more is committed in each turn than is applied, less is applied in i
   expect(Math.max(...sizes.quiet)).toBeGreaterThan(1500);
   await replica.markCaughtUp();
   expect(replica.status().keys).toBe(40_000);
+  await replica.close();
+  await master.close();
+});
+
+/** Counts what is done to put keys into their order. */
+class CountingEngine extends SlabEngine {
+  steps = 0;
+
+  override endLoad(): boolean {
+    this.steps++;
+    return super.endLoad();
+  }
+}
+
+test("a replica puts its keys into their order once it has caught up, and not before, whatever it is sent meanwhile", async () => {
+  const master = await openStore();
+  await beginMastership(master);
+  const write = async (from: number, to: number): Promise<void> => {
+    const keys = Array.from({ length: to - from }, (_, i) =>
+      bytes(`key ${String(((from + i) * 7) % 1000).padStart(3, "0")}`),
+    );
+    await Promise.all(keys.map((key) => master.write([{ kind: "set", key, value: key }])));
+  };
+  await write(0, 300);
+  const engine = new CountingEngine();
+  const replica = await joinReplica(master, { engine });
+  await push(master, replica);
+  replica.commit(replica.last.seq);
+  await applied(replica, replica.last.seq);
+  expect(engine.steps).toBe(0);
+  expect(() => replica.scan(EVERYTHING)).toThrow(expect.objectContaining({ code: "not_ready" }));
+
+  const caughtUp = replica.markCaughtUp();
+  await write(300, 600);
+  await push(master, replica);
+  replica.commit(replica.last.seq);
+  await caughtUp;
+  await applied(replica, replica.last.seq);
+  expect(engine.steps).toBeGreaterThan(0);
+  await write(600, 700);
+  await push(master, replica);
+  replica.commit(replica.last.seq);
+  await applied(replica, replica.last.seq);
+  const keys = (store: Store): string[] =>
+    [...store.scan(EVERYTHING).entries].map(({ key }) => Buffer.from(key).toString());
+  expect(keys(replica)).toEqual(keys(master));
+  expect(keys(replica)).toHaveLength(700);
   await replica.close();
   await master.close();
 });

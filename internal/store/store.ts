@@ -592,6 +592,8 @@ export class Store {
    */
   async promise(promise: EpochPromise, role?: NodeRole): Promise<void> {
     if (role) this.#assertMayBecome(role);
+    // A master writes, which may ask for keys in their order, before it says that it has caught up.
+    if (role === "master") await this.#applier.endLoadEarly();
     await this.#node.save(({ promised: before }) => {
       assert(promise.epoch >= before.epoch, `epoch ${promise.epoch} is below the promised ${before.epoch}`);
       assert(
@@ -606,6 +608,7 @@ export class Store {
   /** Changes what this node is, from now on and after a restart; durable when it resolves. */
   async saveRole(role: NodeRole): Promise<void> {
     this.#assertMayBecome(role);
+    if (role === "master") await this.#applier.endLoadEarly();
     await this.#node.save({ role });
   }
 
@@ -809,6 +812,7 @@ export class Store {
 
   /** Says that this node holds all that its master had committed: from now on, restarts included, it serves reads. */
   async markCaughtUp(): Promise<void> {
+    await this.#applier.endLoadEarly();
     await this.#incoming.forget();
     if (!this.caughtUp || this.mustCatchUp) {
       await this.#node.save(({ settingAside }) => (settingAside ? {} : { caughtUp: true, mustCatchUp: false }));
@@ -915,7 +919,8 @@ export class Store {
       this.#applying = new Progress(this.#options.clock, this.#options.logger, "applying the log");
       applier.commit(toSeq(Math.min(known, log.lastSeq)));
       await applier.settled();
-      await applier.endLoad();
+      // Until a replica has caught up, nobody reads here, and what it is sent comes faster without an order of the keys.
+      if (this.caughtUp || this.role === "master") await applier.endLoad();
       this.#applying = undefined;
       // What a start repeats was counted when it happened.
       applier.forgetRemoved();
