@@ -205,20 +205,23 @@ export function followRecord(bytes: Buffer, offset: number, end: number, log: Mo
  * is made or called for a record beside its sums.
  */
 export function followSoundRecords(bytes: Buffer, log: MovingLogEnd): number {
-  let { seq, epoch, timestampMs, chain }: { seq: number; epoch: number; timestampMs: number; chain: number } = log;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let { seq, epoch, timestampMs }: { seq: number; epoch: number; timestampMs: number } = log;
+  // Signed, as all sums here: the larger half of unsigned ones would be an object each.
+  let chain = log.chain | 0;
   let at = 0;
   while (bytes.length - at >= RECORD_HEADER_BYTES) {
-    const length = readU32(bytes, at + 8);
+    const length = view.getUint32(at + 8, true);
     const end = at + RECORD_HEADER_BYTES + length;
     if (length > PAYLOAD_BYTES_MAX || end > bytes.length) break;
-    if (readU32(bytes, at + 12) !== chain || readU64(bytes, at + 16) !== seq + 1) break;
-    const nextEpoch = readU64(bytes, at + 24);
-    const nextTimestampMs = readU64(bytes, at + 32);
+    if (view.getInt32(at + 12, true) !== chain || u64At(view, at + 16) !== seq + 1) break;
+    const nextEpoch = u64At(view, at + 24);
+    const nextTimestampMs = u64At(view, at + 32);
     if (nextEpoch < epoch || nextEpoch > Number.MAX_SAFE_INTEGER) break;
     if (nextTimestampMs < timestampMs || nextTimestampMs > Number.MAX_SAFE_INTEGER) break;
-    if (crc32Range(bytes, at + 4, at + RECORD_HEADER_BYTES) !== readU32(bytes, at)) break;
-    const nextChain = readU32(bytes, at + 4);
-    if (crc32Range(bytes, at + 8, end, chain) !== nextChain) break;
+    if (crc32View(view, at + 4, at + RECORD_HEADER_BYTES) !== view.getInt32(at, true)) break;
+    const nextChain = view.getInt32(at + 4, true);
+    if (crc32View(view, at + 8, end, chain) !== nextChain) break;
     seq++;
     epoch = nextEpoch;
     timestampMs = nextTimestampMs;
@@ -228,8 +231,13 @@ export function followSoundRecords(bytes: Buffer, log: MovingLogEnd): number {
   log.seq = seq as Seq;
   log.epoch = epoch as Epoch;
   log.timestampMs = timestampMs as EpochMs;
-  log.chain = chain;
+  log.chain = chain >>> 0;
   return at;
+}
+
+/** As `readU64`. */
+function u64At(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
 }
 
 /**
