@@ -239,8 +239,8 @@ export class Log {
 
   /**
    * Takes encoded records, as `read` gives them on another node, and returns the last seq. They are checked as a whole before
-   * any is taken: CRCs, chain, and that they continue this log's end. Throws `WalError` "mismatch" when they do not, and
-   * "failed" or "closed".
+   * any is taken: CRCs, chain, and that they continue this log's end. They may be held on to, so nobody may change them
+   * afterwards. Throws `WalError` "mismatch" when they do not, and "failed" or "closed".
    */
   appendRecords(records: Uint8Array): Seq {
     this.#assertTaking();

@@ -51,6 +51,46 @@ test("encoded records come out as they went in", () => {
   );
 });
 
+test("encoded records that are many are held as they lie, found like others, and never written over", () => {
+  const one = new Tail(8 * 1024 * 1024, 0);
+  for (let i = 0; i < 700; i++) add(one, 400 + (i % 7) * 100);
+  const bytes = allOf(one);
+  const before = Buffer.from(bytes);
+  const tail = new Tail(1024 * 1024, 0);
+  tail.addEncoded(bytes);
+  expect(tail.run(1, 700, Number.MAX_SAFE_INTEGER).bytes.buffer).toBe(bytes.buffer);
+  for (const fromSeq of [1, 2, 350, 699, 700]) {
+    const run = tail.run(fromSeq, 700, 20_000);
+    const seqs = [...decodeEach(run.bytes)].map((record) => record.seq);
+    expect(seqs).toEqual(range(fromSeq, run.lastSeq));
+    expect(recordAt(run.bytes, run.lastOffset).seq).toBe(run.lastSeq);
+  }
+  tail.dropAfter(600);
+  for (let i = 0; i < 5; i++) add(tail, 10);
+  expect(bytes.equals(before)).toBe(true);
+  expect([...decodeEach(allOf(tail))].map((record) => record.seq)).toEqual(range(1, 605));
+});
+
+test("encoded records that lie in much more memory than their own are copied, and what is held counts until it is forgotten", () => {
+  const one = new Tail(8 * 1024 * 1024, 0);
+  for (let i = 0; i < 300; i++) add(one, 1000);
+  const bytes = allOf(one);
+  const inMuch = Buffer.alloc(3 * bytes.length)
+    .fill(bytes, 10, 10 + bytes.length)
+    .subarray(10, 10 + bytes.length);
+  const copied = new Tail(1024 * 1024, 0);
+  copied.addEncoded(inMuch);
+  expect(copied.run(1, 1, 1).bytes.buffer).not.toBe(inMuch.buffer);
+  expect(allOf(copied).equals(bytes)).toBe(true);
+
+  const tail = new Tail(bytes.length * 2, 0);
+  for (let copy = 0; copy < 4; copy++) {
+    tail.addEncoded(Buffer.from(new Uint8Array(bytes).buffer));
+    tail.trim(tail.lastSeq);
+  }
+  expect([tail.firstSeq, tail.lastSeq]).toEqual([601, 1200]);
+});
+
 test("the oldest records are forgotten once they are written and the memory is used up", () => {
   const tail = new Tail(32 * 1024, 0);
   for (let i = 0; i < 200; i++) add(tail, 1000);

@@ -9,6 +9,11 @@ import { encodeRecord, RECORD_HEADER_BYTES, recordEnd } from "./record.js";
 
 const BLOCK_BYTES_MAX = 1024 * 1024;
 const BLOCK_BYTES_MIN = 4 * 1024;
+/**
+ * Encoded records that come in so many bytes at least become a block as they lie, which saves a copy, and memory that is
+ * thrown away soon after: with each megabyte of it, the collector runs more often.
+ */
+const TAKEN_BYTES_MIN = 256 * 1024;
 /** One record in about so many bytes is found without walking. */
 const STRIDE_BYTES = 16 * 1024;
 
@@ -24,7 +29,7 @@ export interface Run {
 export class Tail {
   readonly #bytesMax: number;
   readonly #blockBytes: number;
-  /** Oldest first, without a gap. Invariant: all but the last are full, or were ended by `dropAfter`. */
+  /** Oldest first, without a gap. Invariant: all but the last are full, or nothing may be added to them. */
   #blocks: Block[] = [];
   #allocatedBytes = 0;
   #lastSeq: number;
@@ -57,8 +62,26 @@ export class Tail {
     return chain;
   }
 
-  /** Copies whole records to the end; the first is the one after `lastSeq`. */
+  /** Adds whole records at the end; the first is the one after `lastSeq`. They may be held on to as they are, so nobody may change them. */
   addEncoded(records: Buffer): void {
+    // Unless they lie in much more memory, which would be held with them.
+    if (records.length >= TAKEN_BYTES_MIN && records.buffer.byteLength <= 2 * records.length) this.#take(records);
+    else this.#copy(records);
+  }
+
+  #take(records: Buffer): void {
+    const block = new Block(records, this.#lastSeq + 1);
+    for (let at = 0; at < records.length;) {
+      const end = recordEnd(records, at);
+      block.grew(end - at);
+      at = end;
+    }
+    this.#push(block);
+    this.#lastSeq = block.lastSeq;
+    this.#ended = true;
+  }
+
+  #copy(records: Buffer): void {
     let block: Block | undefined;
     let from = 0;
     let into = 0;
@@ -98,7 +121,7 @@ export class Tail {
       const oldest = must(this.#blocks[0], "there are blocks");
       if (oldest.lastSeq > writtenSeq) return;
       this.#blocks.shift();
-      this.#allocatedBytes -= oldest.bytes.length;
+      this.#allocatedBytes -= oldest.heldBytes;
     }
   }
 
@@ -106,7 +129,7 @@ export class Tail {
   dropAfter(seq: number): void {
     assert(seq <= this.#lastSeq, "only what is there can be dropped");
     while (this.#blocks.length > 0 && this.#blocks.at(-1)!.firstSeq > seq) {
-      this.#allocatedBytes -= this.#blocks.pop()!.bytes.length;
+      this.#allocatedBytes -= this.#blocks.pop()!.heldBytes;
     }
     this.#blocks.at(-1)?.dropAfter(seq);
     this.#lastSeq = seq;
@@ -117,11 +140,16 @@ export class Tail {
   #blockFor(byteLength: number): Block {
     const last = this.#blocks.at(-1);
     if (last && !this.#ended && last.bytes.length - last.length >= byteLength) return last;
-    const block = new Block(Math.max(this.#blockBytes, byteLength), this.#lastSeq + 1);
-    this.#blocks.push(block);
-    this.#allocatedBytes += block.bytes.length;
+    const size = Math.max(this.#blockBytes, byteLength);
+    const block = new Block(Buffer.allocUnsafeSlow(size), this.#lastSeq + 1);
+    this.#push(block);
     this.#ended = false;
     return block;
+  }
+
+  #push(block: Block): void {
+    this.#blocks.push(block);
+    this.#allocatedBytes += block.heldBytes;
   }
 
   #blockOf(seq: number): Block {
@@ -147,11 +175,17 @@ class Block {
   #hintSeq: number;
   #hintOffset = 0;
 
-  constructor(size: number, firstSeq: number) {
-    this.bytes = Buffer.allocUnsafeSlow(size);
+  /** Nothing stands in `bytes` yet that `grew` has told of. */
+  constructor(bytes: Buffer, firstSeq: number) {
+    this.bytes = bytes;
     this.firstSeq = firstSeq;
     this.lastSeq = firstSeq - 1;
     this.#hintSeq = firstSeq;
+  }
+
+  /** Memory that is not given back before the block is forgotten. */
+  get heldBytes(): number {
+    return this.bytes.buffer.byteLength;
   }
 
   /** A record of `byteLength` bytes has been put at the end. */
