@@ -222,7 +222,8 @@ export class Driver {
     this.#timer?.timer.cancel();
     this.#timer = undefined;
     if (dueMs === Infinity) return;
-    const delayMs = Math.max(0, dueMs - this.#clock.monotonicMs());
+    // Timers count whole milliseconds, and would be early.
+    const delayMs = Math.max(0, Math.ceil(dueMs - this.#clock.monotonicMs()));
     const timer = this.#clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#scheduleFlush();

@@ -65,7 +65,11 @@ export class Mastership {
 
   /** Resolves once all who count have acknowledged `seq`. Rejects with the signal's reason, and with that of the end. */
   async whenReplicated(seq: Seq, signal: AbortSignal): Promise<void> {
-    if (replicatedSeq(this.#options.state) < seq) await this.#replicated.wait(seq, signal);
+    const { state, dispatch } = this.#options;
+    if (replicatedSeq(state) >= seq) return;
+    const replicated = this.#replicated.wait(seq, signal);
+    dispatch({ kind: "awaited", seq });
+    await replicated;
   }
 
   applied(seq: Seq): void {

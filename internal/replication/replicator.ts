@@ -452,6 +452,11 @@ export class Replicator {
     await this.#serving().whenReplicated(seq, signal);
   }
 
+  /** Somebody will call `whenReplicated` for what is in the log by now: on a master it goes to the replicas as soon as it can. */
+  hasten(): void {
+    if (this.#mastership) this.#driver.dispatch({ kind: "awaited", seq: this.#store.last.seq });
+  }
+
   /** The members, and on a master the state of replication to each; listed addresses not reached yet included. */
   members(): readonly MemberView[] {
     const members = this.#store.members.filter(({ removed }) => !removed);

@@ -76,7 +76,7 @@ test("what only a replica has is saved before the master's state takes its place
   master.store.pace = "told";
   master.store.write("lost");
   master.store.tellWritten();
-  await cluster.settle();
+  await cluster.settleGathered();
   expect(replica().store.records.at(-1)?.text).toBe("lost");
   const left = await cluster.crash("r:1");
   const again = await cluster.restart("m:1");

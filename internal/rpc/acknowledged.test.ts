@@ -77,6 +77,7 @@ describe.each(writes)("%s", (_name, write) => {
       { acknowledge: "kept", timeoutMs: 10_000 },
     ]);
     expect(running.replicator.replications.count).toBe(0);
+    expect(running.replicator.hastened).toBe(0);
   });
 
   test("that all are to keep is answered once they do, and not before", async () => {
@@ -86,6 +87,7 @@ describe.each(writes)("%s", (_name, write) => {
     const call = write(running.url, Acknowledge.ALL).finally(() => (isAnswered = true));
     await expect.poll(() => replicator.replications.count).toBe(1);
     expect(isAnswered).toBe(false);
+    expect(replicator.hastened).toBe(1);
     expect(optionsOf(running)).toMatchObject([{ acknowledge: "committed" }]);
     replicator.replications.release();
     await call;
@@ -158,7 +160,7 @@ describe("a write that changes nothing", () => {
         asked.push({ signal, yes: () => resolve(seq(1)) });
         signal.addEventListener("abort", () => reject(signal.reason as Error));
       });
-    const replicator = { linearizableSeq, whenReplicated: () => Promise.resolve() };
+    const replicator = { linearizableSeq, whenReplicated: () => Promise.resolve(), hasten: () => undefined };
     const writes = new AcknowledgedWrites({ replicator, clock, timeoutMs: 1000 });
     const values = createContextValues();
     const context = { signal: caller.signal, timeoutMs: () => undefined, values } as HandlerContext;

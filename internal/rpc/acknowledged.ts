@@ -12,7 +12,7 @@ import { RequestError } from "./request-error.js";
 export type Acknowledge = "kept" | "committed" | "replicated";
 
 export interface AcknowledgedOptions {
-  readonly replicator: Pick<RpcReplicator, "whenReplicated" | "linearizableSeq">;
+  readonly replicator: Pick<RpcReplicator, "whenReplicated" | "hasten" | "linearizableSeq">;
   readonly clock: Clock;
   /** `replication.write_timeout`. */
   readonly timeoutMs: number;
@@ -43,6 +43,8 @@ export class AcknowledgedWrites {
       timeoutMs: timeMs,
       confirm: () => this.#confirmed(context, leftMs()),
     });
+    // Unless writes are paused, it is in the log now, and is under way to the replicas while this node makes it durable.
+    if (acknowledge === "replicated") this.#options.replicator.hasten();
     // The common write costs no promise beside its own.
     if (acknowledge !== "replicated" && !spanOf(context)) return written;
     return this.#followed(acknowledge, written, context, leftMs);

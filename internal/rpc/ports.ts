@@ -44,6 +44,7 @@ export type RpcReplicator = Pick<
   | "stalenessMs"
   | "linearizableSeq"
   | "whenReplicated"
+  | "hasten"
   | "matchSeq"
   | "commitSeq"
   | "lagRecords"

@@ -30,7 +30,12 @@ async function start(limits = roomy) {
   closers.push(() => store.close());
   await beginSoleMastership(store);
   const confirmed = (): Promise<never> => Promise.reject(new Error("nobody asks"));
-  const replicator = { stalenessMs: () => 0, whenReplicated: () => Promise.resolve(), linearizableSeq: confirmed };
+  const replicator = {
+    stalenessMs: () => 0,
+    whenReplicated: () => Promise.resolve(),
+    hasten: () => undefined,
+    linearizableSeq: confirmed,
+  };
   // Nothing is written, and nothing watched, in these tests.
   const transact = () => Promise.reject(new Error("no transactions here"));
   const jsonBytes = new JsonBytes();

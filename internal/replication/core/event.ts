@@ -110,6 +110,8 @@ export type Happening =
   | { readonly kind: "peers"; readonly peers: readonly PeerSpec[]; readonly removed: ReadonlySet<NodeId> }
   /** There is reason to believe that nobody pushes to the node at `address`, and that it can be reached. */
   | { readonly kind: "retry"; readonly address: string }
+  /** Somebody waits until replicas have what is in the log up to `seq`: it is not gathered. */
+  | { readonly kind: "awaited"; readonly seq: Seq }
   /** A read wants to see the newest state; reads are numbered from 1, and rise. */
   | { readonly kind: "confirm"; readonly read: number }
   /** The node at the address is to take over, as far as it has everything. */

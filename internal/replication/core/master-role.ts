@@ -1,3 +1,4 @@
+import { seq } from "../../base/position.js";
 import { Rounds } from "./rounds.js";
 import type { MasterRole } from "./state.js";
 
@@ -12,6 +13,7 @@ export function newMasterRole(
     byConnection: new Map(),
     removed: new Set(),
     rounds: new Rounds(),
+    awaitedSeq: seq(0),
     checkedAtMs: -Infinity,
   };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { must } from "../../base/assert.js";
 import { masterPlayer, play, type Player, tidy } from "../testing/dialogue.js";
+import { nextDueMs } from "./step.js";
 import { peerAt, type PeerView } from "./view.js";
 
 /** A master whose epoch 2 has begun at seq 5, after epoch 1 at 1. */
@@ -19,6 +20,13 @@ function streaming(options?: Parameters<typeof masterPlayer>[0]): Player {
      > #1 -> ack match 5 applied 4 probe 1
      > flush`,
   );
+  return player;
+}
+
+/** The same, while somebody waits for all that it is sent. */
+function awaited(): Player {
+  const player = streaming();
+  play(player, `> awaited 99`);
   return player;
 }
 
@@ -165,7 +173,7 @@ describe("finding the agreement", () => {
 describe("pushing", () => {
   test("a written record is pushed at once, and its commit follows in the tick that keeps it", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/6 written 5
        > flush
        > log written 6
@@ -182,7 +190,7 @@ describe("pushing", () => {
 
   test("the news of a commit goes with the records that are being written, and alone when none come after all", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/6 written 6 kept 5
        > flush
        read tail after 5 up to 300 for #1
@@ -207,7 +215,7 @@ describe("pushing", () => {
 
   test("a probe is given back while records are being written, and the news of a commit goes with it", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/6 written 6 kept 5
        > flush
        read tail after 5 up to 300 for #1
@@ -223,7 +231,7 @@ describe("pushing", () => {
 
   test("what is written and kept in one tick is one message", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/6 written 6 kept 6
        commit 6
        > flush
@@ -247,7 +255,7 @@ describe("pushing", () => {
 
   test("nothing is sent while the window is full, and an ack opens it", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/15 written 15
        > flush
        read tail after 5 up to 300 for #1
@@ -269,7 +277,7 @@ describe("pushing", () => {
 
   test("what memory has forgotten comes from the disk, one read at a time, and news does not wait for it", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/9 written 9
        > flush
        read tail after 5 up to 300 for #1
@@ -291,7 +299,7 @@ describe("pushing", () => {
 
   test("a read that comes back after the connection has gone is forgotten", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> log last 2/9 written 9
        > flush
        read tail after 5 up to 300 for #1
@@ -355,7 +363,7 @@ describe("pushing", () => {
 
   test("a replica that takes everything and answers nothing is asked, and then given up", () => {
     expectPlayed(
-      streaming(),
+      awaited(),
       `> pass 900
        > log last 2/6 written 6
        > flush
@@ -396,6 +404,158 @@ describe("pushing", () => {
        > pass 1000
        > flush
        #1 <- heartbeat commit 5, echo 2, answer, checked`,
+    );
+  });
+});
+
+describe("what nobody waits for", () => {
+  test("goes to a replica that was told nothing for a while once it is committed, with the news of that", () => {
+    expectPlayed(
+      streaming(),
+      `> pass 2
+       > log last 2/6 written 6 kept 5
+       > flush
+       > log kept 6
+       commit 6
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6 for #1
+       #1 <- append after 2/5, 100 bytes, commit 6, echo 1
+       > flush`,
+    );
+  });
+
+  test("is gathered after that, and then goes together", () => {
+    const player = streaming();
+    play(player, `> pass 2\n> log last 2/6 written 6 kept 6\n> flush\n> tail 6 for #1`);
+    expectPlayed(
+      player,
+      `> pass 1
+       > log last 2/7 written 7 kept 7
+       commit 7
+       > flush
+       > log last 2/8 written 8 kept 8
+       commit 8
+       > flush
+       > #1 -> ack match 6
+       > flush
+       > pass 1
+       > flush
+       read tail after 6 up to 300 for #1
+       > tail 7-8 for #1
+       #1 <- append after 2/6, 200 bytes, commit 8, echo 1
+       > flush`,
+    );
+  });
+
+  test("is waited with for as long as that at most, committed or not, and is due by itself then", () => {
+    const player = streaming();
+    play(player, `> pass 500`);
+    expectPlayed(
+      player,
+      `> log last 2/6 written 6 kept 5
+       > flush
+       > pass 1
+       > log last 2/7 written 7 kept 5
+       > flush`,
+    );
+    expect(nextDueMs(player.state)).toBe(502);
+    expectPlayed(
+      player,
+      `> pass 1
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6-7 for #1
+       #1 <- append after 2/5, 200 bytes, commit 5, echo 1
+       > log last 2/7 kept 7
+       commit 7
+       > flush`,
+    );
+    expect(nextDueMs(player.state)).toBe(504);
+    expectPlayed(
+      player,
+      `> pass 2
+       > flush
+       #1 <- heartbeat commit 7, echo 1`,
+    );
+    expect(nextDueMs(player.state)).toBe(1000);
+  });
+
+  test("goes with a message that cannot wait, as far as it is news, and no later for that", () => {
+    expectPlayed(
+      streaming(),
+      `> log last 2/6 written 6 kept 6
+       commit 6
+       > flush
+       > pass 1
+       > #1 -> ack match 5 applied 5 probe 2
+       > flush
+       #1 <- heartbeat commit 6, echo 2
+       > pass 1
+       > flush
+       read tail after 5 up to 300 for #1`,
+    );
+  });
+
+  test("is not gathered for a replica that is still catching up", () => {
+    expectPlayed(
+      streaming(),
+      `> pass 2
+       > log last 2/13 written 13 kept 13
+       commit 13
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6-8 for #1
+       #1 <- append after 2/5, 300 bytes, commit 13, echo 1
+       read tail after 8 up to 200 for #1
+       > tail 9-10 for #1
+       #1 <- append after 2/8, 200 bytes, commit 13, echo 1
+       > #1 -> ack match 8
+       > log last 2/14 written 14 kept 13
+       > flush
+       read tail after 10 up to 300 for #1`,
+    );
+  });
+
+  test("is not gathered any more once somebody does, up to where that is", () => {
+    expectPlayed(
+      streaming(),
+      `> log last 2/6 written 6 kept 5
+       > flush
+       > awaited 6
+       > flush
+       read tail after 5 up to 300 for #1
+       > tail 6 for #1
+       #1 <- append after 2/5, 100 bytes, commit 5, echo 1
+       > log last 2/7 written 7 kept 7
+       commit 7
+       > flush`,
+    );
+  });
+
+  test("is what a node without a vote is sent, where a majority commits", () => {
+    const player = masterPlayer({ history: "1@1", last: "1/1", voters: "mr", commit: "majority" });
+    play(
+      player,
+      `> peers r:1=r:voter n:1=n
+       > flush
+       > opened #1
+       > #1 -> welcome history 1@1 last 1/1
+       > mark 1/1 for #1
+       > #1 -> ack match 1
+       > opened #2
+       > #2 -> welcome history 1@1 last 1/1 from n
+       > mark 1/1 for #2
+       > #2 -> ack match 1 from n
+       > flush`,
+    );
+    expectPlayed(
+      player,
+      `> log last 1/2 written 2 kept 2
+       > flush
+       read tail after 1 up to 300 for #1
+       > tail 2 for #1
+       #1 <- append after 1/1, 100 bytes, commit 1, echo 0, round 1`,
     );
   });
 });

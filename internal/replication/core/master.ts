@@ -7,6 +7,7 @@ import { committedSeq } from "./commit.js";
 import type { Effect, Refusal } from "./effect.js";
 import { majorityOf, otherVoters } from "./electorate.js";
 import type { Batch, EventOf, LogView } from "./event.js";
+import { isWaitedFor, newsDueAtMs, recordsDueAtMs } from "./gathering.js";
 import { agreementWith, readHistory } from "./history.js";
 import {
   type Ack,
@@ -257,21 +258,26 @@ export class MasterStep {
     const peer = this.#role.byConnection.get(connection);
     if (peer?.progress.kind !== "streaming") return;
     const stream = peer.progress;
-    if (batch) return this.#push(stream, batch);
+    if (batch) return this.#push(peer, stream, batch);
     stream.reading = "disk";
     this.#out.push({ kind: "readDisk", connection, ...this.#wanted(stream) });
     // The disk may take its time; news does not wait for it.
-    this.#tell(stream);
+    this.#tell(peer, stream);
   }
 
   diskRead({ connection, batch }: EventOf<"read">): void {
     const peer = this.#role.byConnection.get(connection);
-    if (peer?.progress.kind === "streaming") this.#push(peer.progress, batch);
+    if (peer?.progress.kind === "streaming") this.#push(peer, peer.progress, batch);
   }
 
   unreadable({ connection, detail }: EventOf<"unreadable">): void {
     const peer = this.#role.byConnection.get(connection);
     if (peer) this.#giveUp(peer, detail);
+  }
+
+  /** Somebody waits until replicas have what is in the log up to there. */
+  awaited({ seq }: EventOf<"awaited">): void {
+    if (seq > this.#role.awaitedSeq) this.#role.awaitedSeq = seq;
   }
 
   /** A read wants to see the newest state. */
@@ -317,7 +323,7 @@ export class MasterStep {
           }
           if (peer === checked) this.#heartbeat(progress, askAtMs(progress) <= this.#nowMs, true);
           else if (askAtMs(progress) <= this.#nowMs) this.#heartbeat(progress, true);
-          this.#pump(progress);
+          this.#pump(peer, progress);
           break;
         default:
           unreachable(progress);
@@ -521,15 +527,26 @@ export class MasterStep {
     if (confirmed) this.#out.push({ kind: "confirmed", read: confirmed.upTo, seq: confirmed.seq });
   }
 
-  /** Sends what the replica lacks, as far as the window lets it; else what news there is. */
-  #pump(stream: Streaming): void {
+  /** Sends what the replica lacks, as far as the window lets it, or lets it gather; else what news there is. */
+  #pump(peer: Peer, stream: Streaming): void {
     const { last, writtenSeq } = this.#state.log;
     const behind = stream.sent.seq < writtenSeq;
     const open = stream.inFlightBytes < this.#state.settings.windowBytes;
-    if (!open || stream.reading) return this.#tell(stream);
-    if (!behind) return this.#tell(stream, last.seq > writtenSeq);
+    stream.gathersUntilMs = Infinity;
+    stream.lacksSinceMs = behind ? Math.min(stream.lacksSinceMs, this.#nowMs) : Infinity;
+    if (!open || stream.reading) return this.#tell(peer, stream);
+    if (!behind) return this.#tell(peer, stream, last.seq > writtenSeq);
+    const dueAtMs = this.#isWaitedFor(peer, stream) ? this.#nowMs : recordsDueAtMs(this.#state, stream);
+    if (dueAtMs > this.#nowMs) {
+      stream.gathersUntilMs = dueAtMs;
+      return this.#tell(peer, stream, true);
+    }
     stream.reading = "tail";
     this.#out.push({ kind: "readTail", connection: stream.connection, ...this.#wanted(stream) });
+  }
+
+  #isWaitedFor(peer: Peer, stream: Streaming): boolean {
+    return isWaitedFor(this.#state, this.#role, peer, stream);
   }
 
   #wanted(stream: Streaming): { afterSeq: Seq; maxBytes: number } {
@@ -537,28 +554,33 @@ export class MasterStep {
     return { afterSeq: stream.sent.seq, maxBytes: Math.min(batchBytes, windowBytes - stream.inFlightBytes) };
   }
 
-  #push(stream: Streaming, batch: Batch): void {
+  #push(peer: Peer, stream: Streaming, batch: Batch): void {
     const previous = stream.sent;
     stream.reading = undefined;
     noteSent(stream, batch, this.#state.log);
+    // What one message cannot hold has gathered for long enough.
+    if (batch.end.seq < this.#state.log.writtenSeq) stream.lacksSinceMs = -Infinity;
     this.#out.push({
       kind: "send",
       connection: stream.connection,
       message: { kind: "append", ...envelope(this.#state), previous, records: batch.records, ...this.#news(stream) },
     });
-    this.#pump(stream);
+    this.#pump(peer, stream);
   }
 
   /**
-   * Says what the replica does not know yet, if there is anything. `pushesSoon`: what is being written now brings the news of a commit
-   * with it, as soon as it is; under load that saves every other message.
+   * Says what the replica does not know yet, if there is anything. `pushesSoon`: what is being written or gathered now brings the news of
+   * a commit with it; under load that saves every other message.
    */
-  #tell(stream: Streaming, pushesSoon = false): void {
+  #tell(peer: Peer, stream: Streaming, pushesSoon = false): void {
+    const isCommitNew = this.#state.commitSeq > stream.toldCommitSeq && !pushesSoon;
+    const newsDueMs = this.#isWaitedFor(peer, stream) ? this.#nowMs : newsDueAtMs(stream);
     const isNew =
-      (this.#state.commitSeq > stream.toldCommitSeq && !pushesSoon) ||
+      (isCommitNew && newsDueMs <= this.#nowMs) ||
       stream.probe > stream.echoed ||
       this.#role.rounds.current > stream.toldRound;
     if (isNew) this.#heartbeat(stream, false);
+    else if (isCommitNew) stream.gathersUntilMs = newsDueMs;
   }
 
   #heartbeat(stream: Streaming, answer: boolean, withCheck = false): void {

@@ -63,6 +63,10 @@ export interface Streaming {
   inFlightBytes: number;
   /** The one read of the log that is outstanding. */
   reading: "tail" | "disk" | undefined;
+  /** Since when there has been something written that the replica was not sent; Infinity: it was sent everything. */
+  lacksSinceMs: number;
+  /** What is gathered for it is sent then; Infinity: there is nothing. */
+  gathersUntilMs: number;
   /** The commit seq that the replica was told last. */
   toldCommitSeq: Seq;
   /** The newest round that the replica was told of. */
@@ -191,6 +195,8 @@ export function newStreaming(
     inFlight: [],
     inFlightBytes: 0,
     reading: undefined,
+    lacksSinceMs: -Infinity,
+    gathersUntilMs: Infinity,
     toldCommitSeq: seq(0),
     toldRound: 0,
     probes: [],
@@ -295,8 +301,9 @@ export function dueAtMs({ progress }: Peer): number {
     case "probing":
       return progress.deadlineMs;
     case "transferring":
-    case "streaming":
       return Math.min(askAtMs(progress), progress.deadlineMs);
+    case "streaming":
+      return Math.min(askAtMs(progress), progress.deadlineMs, progress.gathersUntilMs);
     case "refused":
       return progress.retryAtMs;
   }

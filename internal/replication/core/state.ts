@@ -45,6 +45,8 @@ export interface MasterRole {
   readonly byConnection: Map<number, Peer>;
   removed: ReadonlySet<NodeId>;
   readonly rounds: Rounds;
+  /** Somebody waits until replicas have what comes up to here. */
+  awaitedSeq: Seq;
   /** When some peer was sent the checksum of the state last. */
   checkedAtMs: number;
 }

@@ -249,6 +249,8 @@ function stepMaster(master: MasterStep, event: Event): void {
       return master.peersChanged(event);
     case "retry":
       return master.retry(event);
+    case "awaited":
+      return master.awaited(event);
     case "confirm":
       return master.confirm(event);
     case "handOver":

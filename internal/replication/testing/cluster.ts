@@ -6,6 +6,7 @@ import type { LogFields, Logger } from "../../base/logger.js";
 import { seq as toSeq } from "../../base/position.js";
 import type { NodeRole } from "../../store/store.js";
 import { Replicator, type ReplicatorOptions } from "../replicator.js";
+import { GATHER_MS } from "../core/gathering.js";
 import { type ArrayDisk, ArrayStore, type DiskPace, emptyDisk } from "./array-store.js";
 import { MemoryNetwork } from "./memory-network.js";
 
@@ -196,6 +197,12 @@ export class Cluster {
       if (this.network.deliver()) quiet = 0;
       else quiet++;
     }
+  }
+
+  /** The same, and lets masters send what they gather. */
+  async settleGathered(): Promise<void> {
+    await this.settle();
+    await this.pass(GATHER_MS);
   }
 
   /** Lets time pass in steps, and in each one everything happen. */

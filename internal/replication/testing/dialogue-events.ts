@@ -94,6 +94,8 @@ export function happeningOf(state: CoreState, command: string, words: Words): Ha
       return { kind: "dropped", firstSeq: toSeq(words.number("from")) };
     case "confirm":
       return { kind: "confirm", read: Number(words.at(0)) };
+    case "awaited":
+      return { kind: "awaited", seq: toSeq(Number(words.at(0))) };
     case "handOver":
       return { kind: "handOver", address: text };
     case "differs":

@@ -284,6 +284,8 @@ export class FakeReplicator implements RpcReplicator {
     promisedEpoch: epoch(4),
     last: { epoch: epoch(3), seq: seq(9) },
   };
+  /** How often `hasten` was called. */
+  hastened = 0;
   /** `linearizableSeq`, `readIndex`, `whenReplicated` and `transfer` wait here. */
   readonly confirmations = new Waits<Seq>();
   readonly replications = new Waits<void>();
@@ -314,6 +316,10 @@ export class FakeReplicator implements RpcReplicator {
   async linearizableSeq(signal: AbortSignal): Promise<Seq> {
     if (this.failure) throw this.failure;
     return this.confirmations.add(signal);
+  }
+
+  hasten(): void {
+    this.hastened++;
   }
 
   async whenReplicated(upTo: Seq, signal: AbortSignal): Promise<void> {
