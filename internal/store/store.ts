@@ -694,7 +694,8 @@ export class Store {
 
   /** Encoded records after a place, from memory; see `Log.readTail`. */
   readTail(afterSeq: Seq, maxBytes: number): Uint8Array | undefined {
-    this.#readCount++;
+    // What is pushed to a majority leaves this node while it syncs; where this copy alone commits, nobody waits for that.
+    if (this.electorate.settings.commit === "majority") this.#readCount++;
     return this.#mustBeJoined().log.readTail(afterSeq, maxBytes);
   }
 
