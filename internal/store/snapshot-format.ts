@@ -38,8 +38,11 @@ import { ChunkCodec } from "./chunk-codec.js";
 import type { RememberedClient } from "./retries.js";
 
 export const SNAPSHOT_HEADER_BYTES = 80;
-/** Contents grow no larger than this, but for one entry that alone is: making a chunk must not hold up the event loop. */
-export const CHUNK_BYTES = 64 * 1024;
+/**
+ * Contents grow no larger than this, but for one entry that alone is: making a chunk must not hold up the event loop, and while the
+ * node is busy one is made in each turn of it, so that this is what a snapshot takes of the rate of writes.
+ */
+export const CHUNK_BYTES = 32 * 1024;
 
 /** The same of what is remembered, whose parts are small and many. */
 export const RETRIES_CHUNK_BYTES = 64 * 1024;
