@@ -70,6 +70,9 @@ const callOf = {
   increment: callTo(KVStore.method.increment),
 } satisfies Readonly<Record<PartKind, unknown>>;
 
+/** Nobody is told of it, and one that is made anew gathers its stack each time. */
+const UNWANTED = new Error("the read would have had to wait");
+
 /** Bytes of a result beside the values in it, at most; errors aside. */
 const RESULT_BYTES = 192;
 
@@ -134,7 +137,7 @@ class Batch {
   async carryOut(): Promise<MessageInitShape<typeof BatchResponseSchema>> {
     const { operations } = this.#request;
     const begun = operations.map((operation, index) => this.#begin(operation, index));
-    this.#unwanted.abort();
+    this.#unwanted.abort(UNWANTED);
     const passedOn = this.#passOn(begun);
     const results: (Result | Uint8Array)[] = [];
     for (const [index, each] of begun.entries()) {

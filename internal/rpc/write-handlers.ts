@@ -32,6 +32,7 @@ import {
 import type { LargeAnswers } from "./large-answers.js";
 import type { Limits } from "./limits.js";
 import type { RpcStore } from "./ports.js";
+import { LARGE_BYTES } from "./turns.js";
 import type { WriteForwarder } from "./write-forwarder.js";
 import { checkedDeleteRange, checkedOperations, checkedTouch, checkedTxn } from "./write-requests.js";
 
@@ -138,7 +139,8 @@ async function answerable<R extends WriteReceipt>(
   const receipt = await written;
   const bytes = receipt.results.reduce((sum, { previous, entry }) => sum + bytesIn(previous) + bytesIn(entry), 0);
   // What has been written is answered also while this node begins to shut down.
-  await whileWanted(context, async (signal) => large.turnFor(bytes, { values: context.values, signal }));
+  if (bytes > LARGE_BYTES)
+    await whileWanted(context, async (signal) => large.turnFor(bytes, { values: context.values, signal }));
   return receipt;
 }
 
