@@ -122,7 +122,8 @@ test("a write that may have been done stays unknown whatever is heard after it, 
     throw tries === 1 ? unknownOutcome() : new ConnectError("not ready", Code.Unavailable);
   };
   const patient = failure(client(cluster, { writeRounds: 2, timeoutMs: 300 }).set("k", "v"));
-  expect(await patient).toMatchObject({ code: "outcome_unknown", position: { epoch: 1, seq: 7 } });
+  // On a busy machine the last of the tries may be what its time is over in.
+  expect(await patient).toMatchObject({ outcomeUnknown: true, position: { epoch: 1, seq: 7 } });
   expect(tries).toBeGreaterThan(2);
 });
 
