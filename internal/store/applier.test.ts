@@ -135,6 +135,21 @@ test("a load that is to end early ends before all is applied that is committed, 
   await applier.endLoadEarly();
 });
 
+test("nothing counts as settled while a load ends early, since what is committed is applied after it", async () => {
+  for (const isInMemory of [false, true]) {
+    const engine = new SlowEngine();
+    const applier = applierOn(engine);
+    await applier.attach(records(10, isInMemory));
+    applier.commit(seq(4));
+    const ended = applier.endLoadEarly();
+    const settled = applier.settled();
+    applier.commit(seq(10));
+    await settled;
+    expect([applier.applied.seq, engine.entryCount, engine.stepsLeft]).toEqual([10, 10, 0]);
+    await ended;
+  }
+});
+
 test("a cut that comes while keys are put into their order waits until they are", async () => {
   const engine = new SlowEngine();
   const applier = applierOn(engine);

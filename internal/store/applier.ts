@@ -155,8 +155,10 @@ export class Applier {
     } finally {
       this.#isEndDue = false;
     }
-    // Meanwhile somebody else may have ended it, or a cut may have begun it anew.
-    if (this.#isLoading && !this.#isRebuilding) await this.#orderNow();
+    // Meanwhile a cut may have begun it anew, which it ends itself, or somebody else may have ended it.
+    if (this.#isRebuilding) return;
+    if (this.#isLoading) await this.#orderNow();
+    else this.#apply();
     if (this.#stopped) throw this.#stopped;
   }
 
@@ -165,9 +167,10 @@ export class Applier {
     this.#applying = this.#orderKeys().finally(() => {
       this.#isLoading = false;
       this.#applying = undefined;
+      // At once: whoever waits until all is applied must not find nothing under way in between.
+      this.#apply();
     });
     await this.#applying;
-    this.#apply();
   }
 
   /** Records up to `seq` are committed. Where they are many, and were not proposed here, it goes on in later turns of the event loop; see `settled`. */
@@ -179,7 +182,8 @@ export class Applier {
 
   /** Resolves once all that is committed is applied, or nothing will be any more. */
   async settled(): Promise<void> {
-    await this.#applying;
+    // Where a load ends early, the rest is applied after it.
+    while (this.#applying || this.#isEndDue) await (this.#applying ?? turn());
   }
 
   /** Forgets what lies after `fork`; when some of it was applied, builds the state anew from the log. */
