@@ -119,11 +119,11 @@ describe.each(makers)("over %s", (_, make) => {
     const cluster = await start();
     const client = clientOf(cluster, make);
     // Moments after the request has come: before there is an answer, and later.
-    for (let turns = 0; turns < 10; turns++) {
+    for (const [index, turns] of [0, 3, 6].entries()) {
       const aborting = new AbortController();
       const reader = client.consume({ signal: aborting.signal });
       const waiting = failure(reader.next());
-      await expect.poll(() => cluster.nodes[0]!.requests).toHaveLength(turns + 1);
+      await expect.poll(() => cluster.nodes[0]!.requests).toHaveLength(index + 1);
       for (let i = 0; i < turns; i++) {
         collectGarbage();
         await turn();

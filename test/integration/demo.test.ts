@@ -163,16 +163,11 @@ test("bad flags are refused with exit code 2", async () => {
   expect((await runProgram("demo", ["--colour"])).code).toBe(2);
 });
 
-test("with base port 0 it takes ports that are free", async () => {
+test("with base port 0 it takes ports that are free; one ctrl-C that arrives twice, from the terminal and from npm, is one", async () => {
   const demo = new Demo(["--base-port", "0"]);
   await demo.screen();
   const [, port] = /http:\/\/127\.0\.0\.1:(\d+)/.exec(demo.stdout) ?? [];
   expect((await request(`127.0.0.1:${port}`, "/readyz")).status).toBe(200);
-});
-
-test("one ctrl-C that arrives twice, from the terminal and from npm, is one", async () => {
-  const demo = new Demo();
-  await demo.screen();
   demo.signal("SIGINT");
   demo.signal("SIGINT");
   expect(await demo.exitCode()).toBe(0);

@@ -1,6 +1,6 @@
 /** The way of a write and of a read through real processes: a master, and replicas that follow it. */
 import path from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type ClusterOptions, TestCluster } from "../harness/cluster.js";
 import { TestNode } from "../harness/node.js";
 import { call, get, set, status } from "../harness/rpc.js";
@@ -12,74 +12,78 @@ async function startCluster(options: ClusterOptions): Promise<TestCluster> {
   return cluster;
 }
 
-/** Every event that a node has, in the order of the log. */
-async function eventsOf(address: string): Promise<unknown[]> {
-  const { body } = await call(address, "KVStore/GetUpdates", { limit: 10_000 });
+/** Every event that a node has after a seq, in the order of the log. */
+async function eventsOf(address: string, after: number): Promise<unknown[]> {
+  const { body } = await call(address, "KVStore/GetUpdates", { after, limit: 10_000 });
   return body.events as unknown[];
 }
 
-test("what is written to the master is read from every node", async () => {
-  const cluster = await startCluster({ replicas: 2 });
-  await cluster.setEverywhere("greeting", "hello");
-  for (const node of cluster.nodes) expect(await get(node.address, "greeting")).toBe("hello");
-});
-
-test("changes of every kind arrive on every node, in one order and at the same positions", async () => {
-  const cluster = await startCluster({ replicas: 2 });
-  const { address } = cluster.master;
-  await set(address, "kept", "1");
-  await set(address, "changed", "1");
-  await set(address, "changed", "2");
-  await set(address, "gone", "1");
-  await call(address, "KVStore/Delete", { key: "gone" });
-  await call(address, "KVStore/Set", { key: "lasting", value: "AQ==", ttlMs: 3_600_000 });
-  await call(address, "KVStore/Write", {
-    operations: [{ set: { key: "batch-1", value: "AQ==" } }, { set: { key: "batch-2", value: "Ag==" } }],
+describe("a master and two replicas that register themselves", () => {
+  let cluster: TestCluster;
+  beforeAll(async () => {
+    cluster = await TestCluster.start({ replicas: 2 });
   });
-  await cluster.setEverywhere("last", "1");
+  afterAll(() => cluster.close());
 
-  const expected = await eventsOf(address);
-  expect(expected).toHaveLength(9);
-  for (const replica of cluster.replicas) {
-    expect(await eventsOf(replica.address)).toEqual(expected);
-    expect(await get(replica.address, "changed")).toBe("2");
-    expect(await get(replica.address, "gone")).toBeUndefined();
-  }
-});
-
-test("keys that mean something to a language or a file system are keys like any other", async () => {
-  const cluster = await startCluster({ replicas: 1 });
-  const keys = ["__proto__", "constructor", "toString", "../../x", "\u0000", "a/b", " ", "ключ", "🌳"];
-  for (const key of keys) await set(cluster.master.address, key, `value of ${key}`);
-  await cluster.setEverywhere("last", "1");
-  for (const node of cluster.nodes) {
-    for (const key of keys) expect(await get(node.address, key)).toBe(`value of ${key}`);
-    expect(await get(node.address, "hasOwnProperty")).toBeUndefined();
-  }
-});
-
-test("a write to a replica is refused with the address of the master", async () => {
-  const cluster = await startCluster({ replicas: 1 });
-  const answer = await call(cluster.replicas[0]!.address, "KVStore/Set", { key: "a", value: "AQ==" });
-  expect(answer.body).toMatchObject({
-    code: "failed_precondition",
-    details: [{ type: "cambium.v1.NotMaster", debug: { masterAddress: cluster.master.address } }],
+  test("what is written to the master is read from every node", async () => {
+    await cluster.setEverywhere("greeting", "hello");
+    for (const node of cluster.nodes) expect(await get(node.address, "greeting")).toBe("hello");
   });
-});
 
-test("replicas that register themselves are members, and stay members over a restart of the master", async () => {
-  const cluster = await startCluster({ replicas: 2 });
-  const addresses = cluster.nodes.map((node) => node.address).sort();
-  const members = async (): Promise<string[]> => {
-    const state = await status(cluster.master.address);
-    return state.members.map((member) => member.address ?? "").sort();
-  };
-  await until("both are members", async () => (await members()).length === 3);
-  expect(await members()).toEqual(addresses);
+  test("changes of every kind arrive on every node, in one order and at the same positions", async () => {
+    const { address } = cluster.master;
+    const before = await set(address, "kept", "0");
+    await set(address, "kept", "1");
+    await set(address, "changed", "1");
+    await set(address, "changed", "2");
+    await set(address, "gone", "1");
+    await call(address, "KVStore/Delete", { key: "gone" });
+    await call(address, "KVStore/Set", { key: "lasting", value: "AQ==", ttlMs: 3_600_000 });
+    await call(address, "KVStore/Write", {
+      operations: [{ set: { key: "batch-1", value: "AQ==" } }, { set: { key: "batch-2", value: "Ag==" } }],
+    });
+    await cluster.setEverywhere("last", "1");
 
-  expect(await cluster.master.stop()).toBe(0);
-  await cluster.master.start();
-  expect(await members()).toEqual(addresses);
+    expect(await eventsOf(address, before)).toHaveLength(9);
+    const expected = await eventsOf(address, 0);
+    for (const replica of cluster.replicas) {
+      expect(await eventsOf(replica.address, 0)).toEqual(expected);
+      expect(await get(replica.address, "changed")).toBe("2");
+      expect(await get(replica.address, "gone")).toBeUndefined();
+    }
+  });
+
+  test("keys that mean something to a language or a file system are keys like any other", async () => {
+    const keys = ["__proto__", "constructor", "toString", "../../x", "\u0000", "a/b", " ", "ключ", "🌳"];
+    for (const key of keys) await set(cluster.master.address, key, `value of ${key}`);
+    await cluster.setEverywhere("last", "1");
+    for (const node of cluster.nodes) {
+      for (const key of keys) expect(await get(node.address, key)).toBe(`value of ${key}`);
+      expect(await get(node.address, "hasOwnProperty")).toBeUndefined();
+    }
+  });
+
+  test("a write to a replica is refused with the address of the master", async () => {
+    const answer = await call(cluster.replicas[0]!.address, "KVStore/Set", { key: "a", value: "AQ==" });
+    expect(answer.body).toMatchObject({
+      code: "failed_precondition",
+      details: [{ type: "cambium.v1.NotMaster", debug: { masterAddress: cluster.master.address } }],
+    });
+  });
+
+  test("replicas that register themselves are members, and stay members over a restart of the master", async () => {
+    const addresses = cluster.nodes.map((node) => node.address).sort();
+    const members = async (): Promise<string[]> => {
+      const state = await status(cluster.master.address);
+      return state.members.map((member) => member.address ?? "").sort();
+    };
+    await until("both are members", async () => (await members()).length === 3);
+    expect(await members()).toEqual(addresses);
+
+    expect(await cluster.master.stop()).toBe(0);
+    await cluster.master.start();
+    expect(await members()).toEqual(addresses);
+  });
 });
 
 test("replicas that the master lists need to know nothing of it", async () => {
