@@ -76,9 +76,12 @@ async function expireAlone(entries: number): Promise<{ elapsedMs: number; longes
   let longestTurnMs = 0;
   while (engine.entryCount > 0) {
     const turnStartMs = ranMs();
-    for (const { key, modSeq } of engine.due(nowMs, COMMANDS_A_WRITE)) {
-      engine.apply(++seq as Seq, nowMs, { kind: "expire", key, modSeq });
-    }
+    const due = engine.due(nowMs, COMMANDS_A_WRITE);
+    engine.applyRemovals(
+      ++seq as Seq,
+      nowMs,
+      due.map(({ key, modSeq }) => ({ kind: "expire", key, modSeq })),
+    );
     await setImmediate();
     longestTurnMs = Math.max(longestTurnMs, ranMs() - turnStartMs);
   }

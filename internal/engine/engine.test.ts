@@ -87,6 +87,52 @@ describe.each([
     expect([engine.entryCount, engine.dataBytes, engine.accountedBytes, engine.checksum]).toEqual([0, 0, 0, 0]);
   });
 
+  test("removals of one record go together, and as many are told as found their key as they say", () => {
+    const engine = create();
+    for (let n = 0; n < 1000; n++) put(engine, n + 1, `key-${n}`, "value", 5000);
+    put(engine, 1001, "key-7", "anew", 5000);
+    const removals = Array.from({ length: 900 }, (_, n) => ({
+      kind: "expire" as const,
+      key: bytes(`key-${n}`),
+      modSeq: seq(n + 1),
+    }));
+    const absent = { kind: "expire", key: bytes("absent"), modSeq: seq(1) } as const;
+    expect(engine.applyRemovals(seq(1002), epochMs(6000), [...removals, absent, removals[0]!])).toBe(899);
+    const left = [...keysOf(engine.walk(seq(2000)))].sort();
+    expect(left).toEqual(["key-7", ...Array.from({ length: 100 }, (_, n) => `key-${900 + n}`)].sort());
+    expect(engine.applyRemovals(seq(1003), epochMs(6000), [])).toBe(0);
+  });
+
+  test("a version of a key counts as long as no record has changed it", () => {
+    const engine = create();
+    put(engine, 1, "a", "one", 5000);
+    const bytesOf = (key: string, n: number): number | undefined =>
+      engine.bytesOfVersion({ key: bytes(key), modSeq: seq(n) });
+    expect([bytesOf("a", 1), bytesOf("a", 2), bytesOf("b", 1)]).toEqual([accountedBytesOf(1, 3), undefined, undefined]);
+    put(engine, 2, "a", "four", 5000);
+    expect([bytesOf("a", 1), bytesOf("a", 2)]).toEqual([undefined, accountedBytesOf(1, 4)]);
+    engine.apply(seq(3), at, { kind: "delete-range", start: bytes("") });
+    expect(bytesOf("a", 2)).toBeUndefined();
+  });
+
+  test("where more is due than is asked for, each comes once, the soonest is among them, and nothing that is not due", () => {
+    const engine = create();
+    const keys = 3000;
+    for (let n = 0; n < keys; n++) put(engine, n + 1, `key-${(n * 7919) % keys}`, "v", 5000 + (n % 1500));
+    let removed = 0;
+    for (let n = keys + 1; engine.nextDueMs <= 6000; n++) {
+      const [soonest] = engine.due(epochMs(6000), 1);
+      const due = engine.due(epochMs(6000), 200);
+      if (due.length === 0) break;
+      expect(new Set(due.map(({ key }) => Buffer.from(key).toString())).size).toBe(due.length);
+      expect(due).toContainEqual(soonest);
+      for (const { key } of due) expect(engine.get(key, epochMs(0))?.expiresAtMs).toBeLessThanOrEqual(6000);
+      const removals = due.map(({ key, modSeq }) => ({ kind: "expire" as const, key, modSeq }));
+      removed += engine.applyRemovals(seq(n), epochMs(6000), removals);
+    }
+    expect([removed, engine.entryCount]).toEqual([2002, 998]);
+  });
+
   test("a key counts for its bytes and what an entry takes", () => {
     const engine = create();
     put(engine, 1, "abc", "four");

@@ -30,6 +30,9 @@ export type Operation =
    */
   | { readonly kind: "delete-range"; readonly start: Uint8Array; readonly end?: Uint8Array };
 
+/** The removal of a key as one record has left it. */
+export type Removal = Extract<Operation, { readonly kind: "expire" | "evict" }>;
+
 /** An operation on one key. */
 export type KeyOperation = Exclude<Operation, { readonly kind: "delete-range" }>;
 
@@ -154,6 +157,8 @@ export interface Engine {
   applyPut(seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void;
   /** The same for many, one after another; the record of each is its mod seq. */
   applyPuts(puts: EntryRun): void;
+  /** The same for removals of one record, one after another. Returns how many of them found their key as they say. */
+  applyRemovals(seq: Seq, timestampMs: EpochMs, removals: readonly Removal[]): number;
 
   /**
    * Looks at up to `looksMax` entries that deletions of ranges may have hidden, and removes them; nothing that a reader sees is
@@ -182,10 +187,13 @@ export interface Engine {
   count(range: KeyRange, nowMs: EpochMs, from: Uint8Array | undefined, looksMax: number): KeyCount;
 
   /**
-   * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about. They stay until an
-   * operation removes them. While the engine is not settled there may be fewer than there are. The keys are copies.
+   * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about: where there are more,
+   * keys that are neighbours of the first may come with it. They stay until an operation removes them. While the engine is not settled there may be fewer than there are. The keys are copies.
    */
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
+
+  /** The `accountedBytesOf` a key, as long as it is as one record has left it; undefined where it is not any more. No use of it. */
+  bytesOfVersion(version: KeyVersion): number | undefined;
 
   /**
    * A key that could go to make room, or undefined when no key can. It stays until an operation removes it; where there is

@@ -18,6 +18,7 @@ import {
   type KeyValueBytes,
   type KeyVersion,
   type Operation,
+  type Removal,
   type ScanBudget,
   type WalkedEntry,
 } from "./engine.js";
@@ -114,6 +115,12 @@ export class MapEngine implements Engine {
     }
   }
 
+  applyRemovals(seq: Seq, timestampMs: EpochMs, removals: readonly Removal[]): number {
+    const before = this.entryCount;
+    for (const removal of removals) this.apply(seq, timestampMs, removal);
+    return before - this.entryCount;
+  }
+
   removeHidden(): boolean {
     return false;
   }
@@ -161,6 +168,11 @@ export class MapEngine implements Engine {
       due.push(this.#version(deadline.slice(DEADLINE_CHARACTERS)));
     }
     return due;
+  }
+
+  bytesOfVersion({ key, modSeq }: KeyVersion): number | undefined {
+    const entry = this.#entries.get(nameOf(key));
+    return entry?.modSeq === modSeq ? accountedBytesOf(key.length, entry.value.length) : undefined;
   }
 
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {

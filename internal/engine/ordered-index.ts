@@ -65,6 +65,8 @@ export class OrderedIndex {
   readonly #places = new Int32Array(LEVELS_MAX);
   /** Whether the key that was searched begins as all keys of the leaf do, as far as the leaf skips them. */
   #isAlike = true;
+  /** Whether the way is still one from the root to that leaf: no node of it was split, joined or taken away since. */
+  #isWayKnown = false;
   // The place of the iteration.
   #leaf = NO_NODE;
   #place = 0;
@@ -94,9 +96,9 @@ export class OrderedIndex {
     if (place === 0) this.#firstChanged(0);
   }
 
-  /** Removes an id, whose key is given, and known still. */
+  /** Removes an id, whose key is given, and known still. One beside the last that was removed is found without a search. */
   delete(id: number, key: Uint8Array): void {
-    this.#search(key, false);
+    if (!this.#isBeside(id)) this.#search(key, false);
     const leaf = this.#path[0]!;
     const place = this.#places[0]!;
     const words = this.#leaves.wordsOf(leaf);
@@ -107,7 +109,21 @@ export class OrderedIndex {
     if (words[start]! < COUNT_MIN) this.#relieve();
   }
 
+  /** Whether an id stands where the last search or deletion went, or before that; then that is the place that was found. */
+  #isBeside(id: number): boolean {
+    if (!this.#isWayKnown) return false;
+    const leaf = this.#path[0]!;
+    const words = this.#leaves.wordsOf(leaf);
+    const start = this.#leaves.startOf(leaf);
+    const place = this.#places[0]!;
+    if (place < words[start]! && words[start + IDS + place] === id) return true;
+    if (place === 0 || words[start + IDS + place - 1] !== id) return false;
+    this.#places[0] = place - 1;
+    return true;
+  }
+
   clear(): void {
+    this.#isWayKnown = false;
     this.#leaves.clear();
     this.#inner.clear();
     this.#top = 0;
@@ -120,6 +136,7 @@ export class OrderedIndex {
    */
   *build(sorted: SortedIds): Generator<void, void> {
     assert(this.#top === 0 && this.#countOf(0, this.#root) === 0, "only an empty index is built");
+    this.#isWayKnown = false;
     const count = sorted.ids.length;
     if (count === 0) return;
     this.#leaves.give(this.#root);
@@ -246,6 +263,7 @@ export class OrderedIndex {
     }
     this.#path[0] = node;
     this.#places[0] = this.#rank(this.#leaves.wordsOf(node), this.#leaves.startOf(node), sure, key, orEqual);
+    this.#isWayKnown = true;
   }
 
   /** Of how many of the node's ids the keys come before the one that is given, or are equal to it when `orEqual`. */
@@ -279,6 +297,7 @@ export class OrderedIndex {
   /** Splits the lowest node of the path that is full and whose parent is not, if the leaf is full. */
   #splitFull(): boolean {
     if (this.#countAt(0) < CAPACITY) return false;
+    this.#isWayKnown = false;
     let level = 0;
     while (level < this.#top && this.#countAt(level + 1) === CAPACITY) level++;
     if (level === this.#top) this.#raise();
@@ -372,6 +391,7 @@ export class OrderedIndex {
   }
 
   #removeEmpty(level: number): boolean {
+    this.#isWayKnown = false;
     this.#dropNode(level, this.#path[level]!);
     this.#removeChild(level + 1, this.#places[level + 1]!);
     return true;
@@ -387,6 +407,7 @@ export class OrderedIndex {
       const node = this.#childOf(parent, left);
       const other = this.#childOf(parent, left + 1);
       if (this.#countOf(level, node) + this.#countOf(level, other) > JOINED_MAX) continue;
+      this.#isWayKnown = false;
       this.#append(level, node, other);
       this.#dropNode(level, other);
       this.#removeChild(level + 1, left + 1);
@@ -400,12 +421,17 @@ export class OrderedIndex {
     const [words, base] = [pool.wordsOf(node), pool.startOf(node)];
     const [otherWords, otherBase] = [pool.wordsOf(other), pool.startOf(other)];
     const [count, more] = [words[base]!, otherWords[otherBase]!];
+    // Windows that begin at the same place of the keys go on doing so, where all keys have so much in common: none is read then.
+    const skip = words[base + SKIP]!;
+    const last = otherWords[otherBase + IDS + more - 1]!;
+    const isAlike = skip === otherWords[otherBase + SKIP] && this.#keys.commonBytes(words[base + IDS]!, last) >= skip;
     for (let i = 0; i < more; i++) {
+      words[base + WINDOWS + count + i] = otherWords[otherBase + WINDOWS + i]!;
       words[base + IDS + count + i] = otherWords[otherBase + IDS + i]!;
       if (level > 0) words[base + CHILDREN + count + i] = otherWords[otherBase + CHILDREN + i]!;
     }
     words[base] = count + more;
-    this.#rebuild(node, level);
+    if (!isAlike) this.#rebuild(node, level);
   }
 
   #removeChild(level: number, place: number): void {
@@ -416,6 +442,7 @@ export class OrderedIndex {
 
   /** Takes away a root that has one child, or none. */
   #lower(): void {
+    this.#isWayKnown = false;
     const root = this.#root;
     const child = this.#countOf(this.#top, root) === 0 ? NO_NODE : this.#childOf(root, 0);
     this.#inner.give(root);

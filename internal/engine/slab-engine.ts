@@ -20,6 +20,7 @@ import {
   type KeyValueBytes,
   type KeyVersion,
   type Operation,
+  type Removal,
   type ScanBudget,
   type WalkedEntry,
 } from "./engine.js";
@@ -39,6 +40,10 @@ const NOTHING: Uint8Array = new Uint8Array(0);
 const NO_SEQ = toSeq(0);
 /** Entries that a deletion of a range looks at itself. */
 const LOOKS_A_DELETION = 16;
+/** Removals that stand together leave most of what they free to empty by itself: one in so many tidies as each operation does. */
+const REMOVALS_A_TIDY = 16;
+/** Where fewer are asked for, each comes as it is due. */
+const NEIGHBOURS_MIN = 64;
 
 export interface SlabEngineOptions {
   /** Whether keys are kept in order, as `scan` needs; absent: they are. It costs memory, and time when keys come and go. */
@@ -155,6 +160,22 @@ export class SlabEngine implements Engine {
     }
   }
 
+  applyRemovals(seq: Seq, timestampMs: EpochMs, removals: readonly Removal[]): number {
+    const before = this.entryCount;
+    for (let from = 0; from < removals.length; from += RUN_ENTRIES_MAX) {
+      const hashes = this.#hashes;
+      const count = Math.min(RUN_ENTRIES_MAX, removals.length - from);
+      for (let at = 0; at < count; at++) {
+        const { key } = removals[from + at]!;
+        hashes[at] = this.#hash.of(key, 0, key.length);
+      }
+      this.#index.foresee(hashes, count);
+      for (let at = 0; at < count; at++) this.#removeAs(hashes[at]!, seq, timestampMs, removals[from + at]!);
+    }
+    for (let at = 0; at < removals.length; at += REMOVALS_A_TIDY) this.#blocks.tidy();
+    return before - this.entryCount;
+  }
+
   #putAt(hash: number, seq: Seq, timestampMs: EpochMs, put: KeyValueBytes): void {
     this.#timestampMs = timestampMs;
     const { keyIn, keyStart, keyEnd } = put;
@@ -178,9 +199,14 @@ export class SlabEngine implements Engine {
   }
 
   #removeKey(seq: Seq, timestampMs: EpochMs, operation: Exclude<KeyOperation, { kind: "put" }>): void {
+    const { key } = operation;
+    this.#removeAs(this.#hash.of(key, 0, key.length), seq, timestampMs, operation);
+    this.#blocks.tidy();
+  }
+
+  #removeAs(hash: number, seq: Seq, timestampMs: EpochMs, operation: Exclude<KeyOperation, { kind: "put" }>): void {
     this.#timestampMs = timestampMs;
     const { key } = operation;
-    const hash = this.#hash.of(key, 0, key.length);
     const before = this.#index.find(hash, key, 0, key.length);
     if (before === ABSENT || this.#blocks.modSeqAt(before) > seq || this.#isHidden(before)) return;
     switch (operation.kind) {
@@ -194,7 +220,6 @@ export class SlabEngine implements Engine {
       default:
         unreachable(operation);
     }
-    this.#blocks.tidy();
   }
 
   *walk(createdUpTo: Seq): Generator<WalkedEntry, undefined> {
@@ -236,10 +261,18 @@ export class SlabEngine implements Engine {
   }
 
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
-    const ids = this.#deadlines?.due(nowMs, countMax) ?? [];
+    const due = this.#deadlines?.due(nowMs, countMax) ?? [];
+    const areMany = due.length >= NEIGHBOURS_MIN && due.length === countMax;
+    const ids = this.#order && areMany ? this.#withNeighbours(this.#order, due, nowMs) : due;
     const locations = ids.map((id) => this.#ids.locationOf(id));
     const shown = this.#hidden ? locations.filter((location) => !this.#isHidden(location)) : locations;
     return shown.map((location) => this.#versionOf(location));
+  }
+
+  bytesOfVersion({ key, modSeq }: KeyVersion): number | undefined {
+    const location = this.#index.find(this.#hash.of(key, 0, key.length), key, 0, key.length);
+    if (location === ABSENT || this.#blocks.modSeqAt(location) !== modSeq || this.#isHidden(location)) return undefined;
+    return accountedBytesOf(key.length, this.#blocks.valueBytesAt(location));
   }
 
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {
@@ -341,6 +374,28 @@ export class SlabEngine implements Engine {
     if (!this.#deadlines && !this.#hidden) return true;
     const location = this.#ids.locationOf(id);
     return this.#blocks.deadlineAt(location) > nowMs && !this.#isHidden(location);
+  }
+
+  /**
+   * Of ids that are due, the first, with those before it in the order of keys that are due too, as long as they are half of what
+   * is there; then the others, until they are as many. Neighbours lie in the same leaves of the order, on this node and on all
+   * others, so that it takes no search for each to remove them.
+   */
+  #withNeighbours(order: EntryOrder, due: readonly number[], nowMs: number): number[] {
+    const found: number[] = [];
+    let left = NEIGHBOURS_MIN;
+    let id = order.from(this.#blocks.keyAt(this.#ids.locationOf(due[0]!)));
+    for (; id !== NO_ID && left > 0 && found.length < due.length; id = order.previous()) {
+      const isDue = this.#blocks.deadlineAt(this.#ids.locationOf(id)) <= nowMs;
+      if (isDue) found.push(id);
+      left += isDue ? 1 : -1;
+    }
+    const taken = new Set(found.length < due.length ? found : undefined);
+    for (const id of due) {
+      if (found.length === due.length) break;
+      if (!taken.has(id)) found.push(id);
+    }
+    return found;
   }
 
   #isAtOrAfter(location: number, key: Uint8Array): boolean {

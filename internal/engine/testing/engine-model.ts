@@ -7,7 +7,7 @@ import { expect } from "vitest";
 import { crc32 } from "../../base/crc32.js";
 import { type EpochMs, epochMs, seq } from "../../base/position.js";
 import { Chance } from "../chance.js";
-import type { Engine, KeyedEntry, KeyValueBytes, Operation } from "../engine.js";
+import type { Engine, KeyedEntry, KeyValueBytes, KeyVersion, Operation, Removal } from "../engine.js";
 import { entryChecksum } from "../entry-checksum.js";
 import { EntryRun, RUN_ENTRIES_MAX } from "../entry-run.js";
 import { MapEngine } from "../map-engine.js";
@@ -52,6 +52,22 @@ class Life {
     // Operations of one record share its seq.
     if (this.below(4) > 0) this.#seq++;
     return { seq: Math.max(1, this.#seq), timestampMs: this.nowMs, operation: this.#operation(engine) };
+  }
+
+  /** Seldom more than a few keys are due otherwise. */
+  letTimePass(): void {
+    this.#timeMs += this.below(20_000_000);
+  }
+
+  /** What a record removes together: what is due, now and then twice, as another record has left it, or not there at all. */
+  removals(due: readonly KeyVersion[]): Removal[] {
+    const removals: Removal[] = [];
+    for (const version of due) {
+      removals.push({ kind: "expire", ...version });
+      if (this.below(20) === 0) removals.push({ kind: "expire", ...version });
+      if (this.below(20) === 0) removals.push({ kind: "evict", key: this.key(), modSeq: version.modSeq });
+    }
+    return removals;
   }
 
   key(): Buffer {
@@ -187,6 +203,20 @@ function carryOut(engine: Engine, { seq: n, timestampMs, operation }: Step, life
   else engine.apply(seq(n), timestampMs, operation);
 }
 
+/** As one record; each engine finds as many of them. */
+function removeTogether(engines: readonly Engine[], removals: readonly Removal[], life: Life): Step[] {
+  const steps = removals.map((removal) => ({
+    seq: Math.max(1, life.seq),
+    timestampMs: life.nowMs,
+    operation: removal,
+  }));
+  const [first, ...others] = engines.map((each) =>
+    each.applyRemovals(seq(Math.max(1, life.seq)), life.nowMs, removals),
+  );
+  for (const other of others) expect(other).toBe(first);
+  return steps;
+}
+
 /** The same with many, puts that follow on each other now and then together. */
 function carryOutAll(engine: Engine, steps: readonly Step[], life: Life): void {
   for (let at = 0; at < steps.length;) {
@@ -253,6 +283,7 @@ export function proveEngineModel(seed: number, operations: number): void {
   const [engine, oracle] = [new SlabEngine(), new MapEngine()];
   const unordered = new SlabEngine({ isOrdered: false });
   let unsettled = 0;
+  let manyTogether = 0;
   let copy: Engine = new SlabEngine();
   let copies = 0;
   let walk: Iterator<KeyedEntry, undefined> | undefined;
@@ -270,6 +301,16 @@ export function proveEngineModel(seed: number, operations: number): void {
     if (life.below(20) === 0) unordered.removeHidden(life.below(300));
     if (life.below(1000) === 0) settle(engine, life);
     if (walk) missed.push(step);
+    if (life.below(400) === 0) {
+      life.letTimePass();
+      // Of some 64 on, neighbours are named together where more are due.
+      const countMax = life.below(2) === 0 ? 64 : 1 + life.below(300);
+      const due = engine.due(life.nowMs, countMax);
+      const engines = [engine, oracle, unordered, ...(copies > 0 && !walk ? [copy] : [])];
+      const steps = removeTogether(engines, life.removals(due), life);
+      if (walk) missed.push(...steps);
+      if (due.length >= 64 && due.length === countMax) manyTogether++;
+    }
     if (count % 7 === 0) engine.tidy();
     const key = life.key();
     const [found, expected] = [readIn(engine, key, life.nowMs), readIn(oracle, key, life.nowMs)];
@@ -297,7 +338,7 @@ export function proveEngineModel(seed: number, operations: number): void {
         walk = undefined;
         copies++;
       }
-    } else if (!walk && life.below(5000) === 0) {
+    } else if (!walk && life.below(2000) === 0) {
       if (copies > 0) expectEqual(copy, oracle, life);
       copy = life.below(8) === 0 ? new MapEngine() : new SlabEngine();
       if (life.below(4) > 0) copy.beginLoad();
@@ -315,5 +356,6 @@ export function proveEngineModel(seed: number, operations: number): void {
   expectEqualWalks(unordered, oracle, life);
   // What never came up would not have been shown.
   expect(unsettled).toBeGreaterThan(operations / 50);
+  expect(manyTogether).toBeGreaterThan(0);
   expect(copies).toBeGreaterThan(operations / 100_000);
 }
