@@ -8,7 +8,7 @@ import { type Epoch, type EpochMs, ORIGIN, type Position, type Seq, seq as toSeq
 import type { Engine } from "../engine/engine.js";
 import { EntryRun } from "../engine/entry-run.js";
 import { RECORD_HEADER_BYTES, RecordRun } from "../wal/record.js";
-import { type Change, decodeChanges, LonePut, type RecordsChange } from "./change.js";
+import { type Change, decodeChanges, LonePut, type RecordsChange, type Removal } from "./change.js";
 import { ClusterState } from "./cluster-state.js";
 import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
@@ -438,7 +438,8 @@ export class Applier {
     this.#assertNext(seq);
     let membersChanged = false;
     let settingsChanged = false;
-    for (const change of changes) {
+    for (let at = 0; at < changes.length; at++) {
+      const change = changes[at]!;
       switch (change.kind) {
         case "put":
         case "delete":
@@ -447,10 +448,10 @@ export class Applier {
           break;
         case "expire":
         case "evict": {
-          const before = this.engine.entryCount;
-          this.engine.apply(seq, timestampMs, change);
+          const removals = removalsFrom(changes, at, change.kind);
+          at += removals.length - 1;
           // One that has changed since stays.
-          this.#removed[change.kind] += before - this.engine.entryCount;
+          this.#removed[change.kind] += this.engine.applyRemovals(seq, timestampMs, removals);
           break;
         }
         case "member":
@@ -499,6 +500,14 @@ export class Applier {
     this.wake();
     this.#options.onApplied(this.#applied.seq);
   }
+}
+
+/** The removals of one kind that stand together in a record, from a place on. */
+function removalsFrom(changes: readonly Change[], from: number, kind: Removal["kind"]): Removal[] {
+  const removals: Removal[] = [];
+  for (let change = changes[from]; change?.kind === kind; change = changes[from + removals.length])
+    removals.push(change);
+  return removals;
 }
 
 function turn(): Promise<void> {

@@ -30,6 +30,8 @@ import type { KeyOperation, KeyValueBytes, Operation } from "../engine/engine.js
 import { NO_LIMITS, type StorageLimits } from "./room.js";
 import { ByteReader, ByteWriter, FormatError, prefixedSize, varintSize } from "./byte-codec.js";
 
+export type { Removal } from "../engine/engine.js";
+
 /** How a member came to be known. */
 export type MemberSource = "founder" | "listed" | "added" | "registered";
 
@@ -67,9 +69,6 @@ export interface Replacing {
 
 export type PutChange = Extract<Operation, { kind: "put" }> & Replacing;
 export type DeleteChange = Extract<Operation, { kind: "delete" }> & Replacing;
-
-/** The removal of a key as one record has left it. */
-export type Removal = Extract<Operation, { kind: "expire" | "evict" }>;
 
 /** One part of a record. */
 export type Change =

@@ -5,7 +5,6 @@
 import { assert } from "../base/assert.js";
 import type { Clock, Timer } from "../base/clock.js";
 import { type Epoch, type EpochMs, epochMs, type Position, type Seq, seq as toSeq } from "../base/position.js";
-import { accountedBytesOf } from "../engine/engine.js";
 import type { Log } from "../wal/log.js";
 import type { Answer as RememberedAnswer, Request } from "./answers.js";
 import type { Applier } from "./applier.js";
@@ -102,8 +101,6 @@ interface Answer {
 }
 
 const WHEN_COMMITTED: Answer = { isDoneWhenKept: false, deadlineMs: Infinity };
-/** By the master's time: nothing is overdue then. */
-const BEFORE_ALL_DEADLINES: EpochMs = epochMs(0);
 const STORED_BYTES_MAX = 4 * 1024 * 1024;
 
 export class WritePath {
@@ -337,10 +334,10 @@ export class WritePath {
   }
 
   /** What the key's version counts for; undefined where there is another one by now, or will be. */
-  #bytesOfVersion({ key, modSeq }: Removal): number | undefined {
-    if (this.#proposals.overlay.look(keyName(key))) return undefined;
-    const entry = this.#options.applier.engine.get(key, BEFORE_ALL_DEADLINES);
-    return entry?.modSeq === modSeq ? accountedBytesOf(key.length, entry.value.length) : undefined;
+  #bytesOfVersion(removal: Removal): number | undefined {
+    const { size, overlay } = this.#proposals;
+    if (size > 0 && overlay.look(keyName(removal.key))) return undefined;
+    return this.#options.applier.engine.bytesOfVersion(removal);
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
