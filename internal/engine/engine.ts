@@ -175,7 +175,7 @@ export interface Engine {
 
   /**
    * Goes through the entries of a range by ascending keys, those left out that at `nowMs` are past their deadline. It, and
-   * what it hands out, is valid until the next operation, scan or count. With `reverse`, by descending keys. Where much was
+   * what it hands out, is valid until the next operation, scan, count or `due`. With `reverse`, by descending keys. Where much was
    * deleted or is overdue, it may have to pass over much; with a `budget` it stops there.
    */
   scan(range: KeyRange, nowMs: EpochMs, reverse?: boolean, budget?: ScanBudget): Iterator<KeyedEntry, undefined>;

@@ -66,6 +66,24 @@ test("an entry may be written from what was read of another, or of itself", () =
   expect(engine.get(keyOf(1), at)!.value).toEqual(new Uint8Array(60).fill(97));
 });
 
+test.each(["expire", "evict"] as const)("memory is given back after many are removed by each record, to %s", (kind) => {
+  const engine = new SlabEngine();
+  const entries = 100_000;
+  const value = Buffer.alloc(500, "v");
+  for (let n = 0; n < entries; n++) put(engine, n + 1, keyOf(n), value);
+  for (let from = 0; from < entries; from += 500) {
+    const removals = [];
+    for (let n = from; n < from + 500; n++)
+      if (n % 10 !== 7) removals.push({ kind, key: keyOf(n), modSeq: seq(n + 1) });
+    expect(engine.applyRemovals(seq(entries + from), at, removals)).toBe(450);
+  }
+  // Evictions make room at once.
+  while (kind === "expire" && engine.tidy());
+  // Of 6 MB in use.
+  expect(engine.bytesTotal).toBeLessThan(32 * MiB);
+  for (let n = 7; n < entries; n += 10) expect(engine.get(keyOf(n), at)!.value.length).toBe(500);
+});
+
 test("memory is given back after most, and after all, is deleted", () => {
   const engine = new SlabEngine();
   const entries = 150_000;

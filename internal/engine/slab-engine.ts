@@ -40,8 +40,8 @@ const NOTHING: Uint8Array = new Uint8Array(0);
 const NO_SEQ = toSeq(0);
 /** Entries that a deletion of a range looks at itself. */
 const LOOKS_A_DELETION = 16;
-/** Removals that stand together leave most of what they free to empty by itself: one in so many tidies as each operation does. */
-const REMOVALS_A_TIDY = 16;
+/** Keys that expire together leave most of what they free to empty by itself: one in so many tidies as each operation does. */
+const EXPIRIES_A_TIDY = 16;
 /** Where fewer are asked for, each comes as it is due. */
 const NEIGHBOURS_MIN = 64;
 
@@ -172,7 +172,10 @@ export class SlabEngine implements Engine {
       this.#index.foresee(hashes, count);
       for (let at = 0; at < count; at++) this.#removeAs(hashes[at]!, seq, timestampMs, removals[from + at]!);
     }
-    for (let at = 0; at < removals.length; at += REMOVALS_A_TIDY) this.#blocks.tidy();
+    for (let at = 0; at < removals.length; at++) {
+      // Evictions make room that is wanted at once.
+      if (removals[at]!.kind === "evict" || at % EXPIRIES_A_TIDY === 0) this.#blocks.tidy();
+    }
     return before - this.entryCount;
   }
 
