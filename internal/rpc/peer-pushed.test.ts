@@ -277,6 +277,24 @@ describe("a push by the library's client", () => {
     expect(error).toMatchObject({ code: Code.Aborted, rawMessage: "a newer master has connected" });
   });
 
+  test("has what it brings written as soon as the piece is read that it came in", async () => {
+    const running = await startTestServer({ fastPath: true });
+    cleanups.push(() => running.server.close());
+    const { replicator, store } = running;
+    const written: number[] = [];
+    store.onEndTurn = () => void written.push(replicator.pushes[0]?.received.length ?? 0);
+    const session = connectHttp2(`http://127.0.0.1:${running.port}`);
+    cleanups.push(() => session.destroy());
+    const stream = session.request(PUSH);
+    stream.on("error", () => undefined);
+    stream.write(Buffer.concat([bytesOf(hello), bytesOf(append(1)), bytesOf(append(2))]));
+    await vi.waitUntil(() => written.length > 0, { interval: 2 });
+    expect(written).toEqual([3]);
+    stream.write(bytesOf(append(3)));
+    await vi.waitUntil(() => written.length > 1, { interval: 2 });
+    expect(written).toEqual([3, 4]);
+  });
+
   test("whose other end does not read its answers is ended", async () => {
     const running = await startTestServer({ fastPath: true });
     cleanups.push(() => running.server.close());

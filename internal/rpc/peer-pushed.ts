@@ -22,7 +22,7 @@ import { PEER_MESSAGE_BYTES_MAX } from "./limits.js";
 import { methodName } from "./method-name.js";
 import { FrameReader } from "./peer-frames.js";
 import { frameOfReplica, PushReader } from "./peer-wire.js";
-import type { RpcReplicator } from "./ports.js";
+import type { RpcReplicator, RpcStore } from "./ports.js";
 import { UNREAD_BYTES_MAX } from "./replication-handlers.js";
 import { RequestError } from "./request-error.js";
 import { UNCOUNTED, type UnderWay } from "./under-way.js";
@@ -33,6 +33,7 @@ const PATH = `/${NAME}`;
 
 export interface PushedCallsOptions {
   readonly replicator: Pick<RpcReplicator, "acceptPush">;
+  readonly store: Pick<RpcStore, "endTurn">;
   readonly access: Pick<Access, "checkCurrent">;
   readonly errors: Pick<ErrorMap, "toConnectError">;
   readonly calls: CallLog;
@@ -44,6 +45,7 @@ export interface PushedCallsOptions {
 
 export class PushedCalls {
   readonly #options: PushedCallsOptions;
+  #hasEndedTurn = false;
 
   constructor(options: PushedCallsOptions) {
     this.#options = options;
@@ -65,9 +67,23 @@ export class PushedCalls {
     underWay.track(stream, connection);
     // It goes on for as long as both ends want.
     underWay.begin(stream, UNCOUNTED);
-    new PushedCall(this.#options, { stream, identity, call }).begin();
+    new PushedCall(this.#options, { stream, identity, call, came: this.#came }).begin();
     return true;
   }
+
+  /**
+   * The first records of a turn are written while Node still has the packet in hand that they came in: then it sends their
+   * acknowledgement with whatever else it has to say to that packet. What comes after them in the turn is written together.
+   */
+  readonly #came = (): void => {
+    if (this.#hasEndedTurn || !this.#options.store.endTurn()) return;
+    this.#hasEndedTurn = true;
+    setImmediate(this.#begunTurn);
+  };
+
+  readonly #begunTurn = (): void => {
+    this.#hasEndedTurn = false;
+  };
 }
 
 class PushedCall {
@@ -75,6 +91,8 @@ class PushedCall {
   readonly #stream: ServerHttp2Stream;
   readonly #identity: Identity;
   readonly #call: Call;
+  /** Called when a piece of the stream has been dealt with. */
+  readonly #came: () => void;
   readonly #frames = new FrameReader(PEER_MESSAGE_BYTES_MAX);
   readonly #reader = new PushReader();
   #session: PushSession | undefined;
@@ -86,12 +104,19 @@ class PushedCall {
       stream,
       identity,
       call,
-    }: { readonly stream: ServerHttp2Stream; readonly identity: Identity; readonly call: Call },
+      came,
+    }: {
+      readonly stream: ServerHttp2Stream;
+      readonly identity: Identity;
+      readonly call: Call;
+      readonly came: () => void;
+    },
   ) {
     this.#options = options;
     this.#stream = stream;
     this.#identity = identity;
     this.#call = call;
+    this.#came = came;
   }
 
   begin(): void {
@@ -107,7 +132,10 @@ class PushedCall {
     );
     // Replication may have turned it away at once.
     if (this.#isOver) this.#session.closed();
-    stream.on("data", (piece: Buffer) => this.#attempt(() => this.#frames.read(piece, this.#take)));
+    stream.on("data", (piece: Buffer) => {
+      this.#attempt(() => this.#frames.read(piece, this.#take));
+      this.#came();
+    });
     stream.on("end", () =>
       this.#attempt(() => {
         this.#frames.end();

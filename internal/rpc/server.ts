@@ -288,6 +288,7 @@ export class RpcServer {
       options.fastPath &&
       new PushedCalls({
         replicator,
+        store,
         access,
         errors,
         calls: this.#calls,

@@ -499,9 +499,9 @@ export class Store {
     return this.#writes.write(commands, options);
   }
 
-  /** No other write comes in this turn of the event loop: those that wait for its end to be written together need not. */
-  endTurn(): void {
-    this.#directory?.log.endTurn();
+  /** No other write comes in this turn of the event loop: those that wait for its end to be written together need not. Whether some did. */
+  endTurn(): boolean {
+    return this.#directory?.log.endTurn() ?? false;
   }
 
   /**

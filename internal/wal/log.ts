@@ -366,9 +366,9 @@ export class Log {
     return this.#segments.bytesAfter(seq);
   }
 
-  /** Nothing else is appended in this turn of the event loop: what waits for its end to be written together is written now. */
-  endTurn(): void {
-    this.#writer.endTurn();
+  /** Nothing else is appended in this turn of the event loop: what waits for its end to be written together is written now. Whether something did. */
+  endTurn(): boolean {
+    return this.#writer.endTurn();
   }
 
   /** Resolves when all that is appended is synced, whatever the mode. Rejects with "failed", or "disk_full" when dropped. */

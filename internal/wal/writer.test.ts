@@ -584,13 +584,13 @@ test("writes what waits for the end of the turn as soon as nothing else comes in
   fileSystem.onOperation = (operation) => {
     if (operation === "datasync") groups.push(log.writtenSeq);
   };
-  log.endTurn();
+  expect(log.endTurn()).toBe(false);
   let isTurnOver = false;
   setImmediate(() => (isTurnOver = true));
   appendText(log, "a");
   const last = appendText(log, "b");
-  log.endTurn();
-  log.endTurn();
+  expect(log.endTurn()).toBe(true);
+  expect(log.endTurn()).toBe(false);
   for (let i = 0; i < 100 && log.keptSeq < last; i++) await Promise.resolve();
   expect(log.keptSeq).toBe(last);
   expect(isTurnOver).toBe(false);

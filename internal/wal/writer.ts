@@ -168,11 +168,12 @@ export class Writer {
     this.#beginning = setImmediate(this.#begin);
   }
 
-  /** Nothing else comes in this turn of the event loop: what there is to do need not wait for its end. */
-  endTurn(): void {
-    if (!this.#beginning) return;
+  /** Nothing else comes in this turn of the event loop: what there is to do need not wait for its end. Whether something waited for that. */
+  endTurn(): boolean {
+    if (!this.#beginning) return false;
     clearImmediate(this.#beginning);
     this.#begin();
+    return true;
   }
 
   readonly #begin = (): void => {

@@ -71,7 +71,13 @@ export class FakeStore implements RpcStore {
   #seq = 1;
   #wake: (() => void)[] = [];
 
-  endTurn(): void {}
+  /** Called by `endTurn`. */
+  onEndTurn: () => void = () => undefined;
+
+  endTurn(): boolean {
+    this.onEndTurn();
+    return true;
+  }
 
   get appliedSeq(): Seq {
     return seq(this.#seq);
