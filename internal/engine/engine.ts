@@ -188,7 +188,8 @@ export interface Engine {
 
   /**
    * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about: where there are more,
-   * keys that are neighbours of the first may come with it. They stay until an operation removes them. While the engine is not settled there may be fewer than there are. The keys are copies.
+   * keys that are neighbours of the first may come with it. They stay until an operation removes them. While the engine is not
+   * settled there may be fewer than there are. The keys are copies.
    */
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
 
