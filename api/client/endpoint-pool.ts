@@ -164,6 +164,7 @@ export class EndpointPool {
   async read<T>(call: Call<T>, options: ReadCallOptions): Promise<T> {
     const { signal, timeoutMs, waitMs = 0, retry } = options;
     const deadlineMs = performance.now() + timeoutMs;
+    let before: CambiumError | undefined;
     for (let round = 1; ; round++) {
       const failures: CambiumError[] = [];
       const order = this.#readOrder();
@@ -184,8 +185,9 @@ export class EndpointPool {
           failures.push(error);
         }
       }
+      before = summary(failures, { before });
       const delayMs = this.#delayMs(round);
-      if (round >= this.#options.readRounds || performance.now() + delayMs >= deadlineMs) throw summary(failures);
+      if (round >= this.#options.readRounds || performance.now() + delayMs >= deadlineMs) throw before;
       await pause(delayMs, signal);
     }
   }
@@ -198,6 +200,7 @@ export class EndpointPool {
     const { timeoutMs, resumeMs = timeoutMs, retry, broke, signal } = options;
     let deadlineMs = performance.now() + timeoutMs;
     let roundsMax = this.#options.readRounds;
+    let before: CambiumError | undefined;
     for (let round = 1; ; round++) {
       const failures: CambiumError[] = [];
       const order = this.#readOrder();
@@ -227,8 +230,9 @@ export class EndpointPool {
           break;
         }
       }
+      before = summary(failures, { before });
       const delayMs = this.#delayMs(Math.max(1, round));
-      if (round >= roundsMax || performance.now() + delayMs >= deadlineMs) throw summary(failures);
+      if (round >= roundsMax || performance.now() + delayMs >= deadlineMs) throw before;
       await pause(delayMs, signal);
     }
   }
@@ -241,6 +245,7 @@ export class EndpointPool {
   async write<T>(call: Call<T>, { signal, timeoutMs, isRepeatable = false }: WriteCallOptions): Promise<T> {
     const deadlineMs = performance.now() + timeoutMs;
     let unknown: CambiumError | undefined;
+    let before: CambiumError | undefined;
     const asking = {
       deadlineMs,
       signal,
@@ -252,8 +257,9 @@ export class EndpointPool {
     };
     try {
       for (let round = 1; ; round++) {
-        const outcome = await this.#askMaster(call, asking);
+        const outcome = await this.#askMaster(call, { ...asking, before });
         if ("answer" in outcome) return outcome.answer;
+        before = outcome.error;
         const delayMs = this.#delayMs(round);
         const isLast = !unknown && round >= this.#options.writeRounds;
         if (isLast || performance.now() + delayMs >= deadlineMs) throw outcome.error;
@@ -281,6 +287,7 @@ export class EndpointPool {
       isRefusal,
       tryMs = (leftMs) => leftMs,
       failed,
+      before,
     }: {
       readonly deadlineMs: number;
       readonly signal: AbortSignal | undefined;
@@ -289,6 +296,8 @@ export class EndpointPool {
       readonly tryMs?: (leftMs: number) => number;
       /** Told of each error, before the next try. */
       readonly failed?: (error: CambiumError) => void;
+      /** What the round before ended with. */
+      readonly before?: CambiumError | undefined;
     },
   ): Promise<{ readonly answer: T } | { readonly error: CambiumError }> {
     const asked = new Set<Endpoint>();
@@ -319,10 +328,10 @@ export class EndpointPool {
     // What the master says, or that it cannot be reached, tells more than the replicas' pointing to it.
     const telling = ["outcome_unknown", "unavailable", "unreachable"] as const;
     return {
-      error: summary(
-        failures,
-        telling.find((code) => failures.some((failure) => failure.code === code)),
-      ),
+      error: summary(failures, {
+        before,
+        code: telling.find((code) => failures.some((failure) => failure.code === code)),
+      }),
     };
   }
 
@@ -484,9 +493,13 @@ function afterUnknown(error: CambiumError, unknown: CambiumError | undefined): C
   });
 }
 
-/** One error for all the tries of a call. */
-function summary(failures: readonly CambiumError[], code?: CambiumError["code"]): CambiumError {
+/** One error for all the tries of a round; the one of the round `before` stands where no time was left to ask anybody. */
+function summary(
+  failures: readonly CambiumError[],
+  { before, code }: { readonly before?: CambiumError | undefined; readonly code?: CambiumError["code"] | undefined },
+): CambiumError {
   const last = failures.at(-1);
+  if (!last && before) return before;
   if (!last) return new CambiumError("deadline_exceeded", "the call's time was over before a node could be asked");
   if (failures.length === 1) return last;
   const said = failures.findLast((failure) => failure.code === (code ?? last.code)) ?? last;
