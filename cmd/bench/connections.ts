@@ -4,7 +4,7 @@ import type { Block } from "./blocks.js";
 import { fixed, grouped } from "./format.js";
 import { ROUNDS } from "./interleave.js";
 import type { LoadProcess } from "./load-process.js";
-import { fill, jobOf, measureLoad, type Sample, SETTLE, type Times } from "./measurement.js";
+import { fill, jobOf, measureLoad, type Sample, type Times, timesOf } from "./measurement.js";
 import { defineSection, type Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
 import { median } from "./statistics.js";
@@ -13,6 +13,8 @@ import type { Workbench } from "./workbench.js";
 interface ConnectionSizes extends Times {
   readonly idle: number;
   readonly protocols: readonly IdleProtocol[];
+  /** Whether bare servers are measured too. */
+  readonly withBare: boolean;
 }
 
 interface IdleRow {
@@ -20,7 +22,7 @@ interface IdleRow {
   /** As many as were wanted, or as the system lets a process open. */
   readonly idle: number;
   readonly bytesEach: readonly number[];
-  /** The same of node:http or node:http2 that answer fixed bytes. */
+  /** The same of node:http or node:http2 that answer fixed bytes; none where that was not measured. */
   readonly bareBytesEach: readonly number[];
   /** Of gets on other connections. */
   readonly without: readonly Sample[];
@@ -47,15 +49,26 @@ export const connections = defineSection<ConnectionSizes, ConnectionsResult>({
   description:
     "ten thousand idle connections: the memory of each, and the rate of the active ones with and without them",
   sizes: {
-    quick: { idle: 500, protocols: ["connect"], warmupMs: 20, measureMs: 120 },
-    full: { idle: MANY, protocols: ["connect", "grpc"], warmupMs: 500, measureMs: 2000 },
+    quick: { idle: 300, protocols: ["connect"], withBare: false, warmupMs: 20, measureMs: 100, settleCalls: 800 },
+    full: {
+      idle: MANY,
+      protocols: ["connect", "grpc"],
+      withBare: true,
+      warmupMs: 500,
+      measureMs: 2000,
+      settleCalls: 3000,
+    },
   },
 
-  async measure(bench, { idle: wanted, protocols, ...times }, progress) {
+  async measure(bench, { idle: wanted, protocols, withBare, ...times }, progress) {
     const idle = Math.min(wanted, openFilesMax() - OTHER_FILES);
     const rows: IdleRow[] = [];
     for (const protocol of protocols) {
-      rows.push(await measureIdle(bench, { protocol, idle, times }, (text) => progress(`${names[protocol]}: ${text}`)));
+      rows.push(
+        await measureIdle(bench, { protocol, idle, withBare, times }, (text) =>
+          progress(`${names[protocol]}: ${text}`),
+        ),
+      );
     }
     return { wanted, rows };
   },
@@ -79,7 +92,7 @@ export const connections = defineSection<ConnectionSizes, ConnectionsResult>({
           names[row.protocol],
           grouped(row.idle),
           grouped(median(row.bytesEach)),
-          grouped(median(row.bareBytesEach)),
+          row.bareBytesEach.length === 0 ? "–" : grouped(median(row.bareBytesEach)),
           grouped(rateOf(row.without)),
           grouped(rateOf(row.with)),
           fixed(100 * offOf(row), 1),
@@ -127,10 +140,15 @@ function areMany({ idle }: IdleRow): boolean {
 /** Each round has servers of its own: what the connections of an earlier one have left would hold the next ones. */
 async function measureIdle(
   bench: Workbench,
-  options: { readonly protocol: IdleProtocol; readonly idle: number; readonly times: Times },
+  options: {
+    readonly protocol: IdleProtocol;
+    readonly idle: number;
+    readonly withBare: boolean;
+    readonly times: Times;
+  },
   progress: Progress,
 ): Promise<IdleRow> {
-  const { protocol, idle, times } = options;
+  const { protocol, idle, withBare, times } = options;
   const limits = { max_connections: idle + 1000, max_connections_per_address: idle + 1000, idle_timeout: "1h" };
   const row = {
     bytesEach: [] as number[],
@@ -142,11 +160,14 @@ async function measureIdle(
   for (let round = 1; round <= ROUNDS; round++) {
     progress(`round ${round} of ${ROUNDS}`);
     const sections = { wal: { durability: "os" }, limits };
-    const master = await bench.startMaster(`idle-${protocol}-${round}`, { sections });
+    const [master, bare] = await Promise.all([
+      bench.startMaster(`idle-${protocol}-${round}`, { sections }),
+      withBare ? bench.startBaseline(bareServers[protocol]) : undefined,
+    ]);
     await fill(load, master, "connect");
     const active = jobOf({ protocol: "connect", operation: "get", connections: ACTIVE, streams: 1 }, master.address);
     const measure = (): Promise<Sample> => measureLoad(load, master, { ...active, ...times });
-    await load.load({ ...active, ...SETTLE });
+    await load.load({ ...active, ...timesOf(times, true) });
     row.without.push(await measure());
     row.bytesEach.push(await bytesOf(holder, master, { protocol, idle }));
     row.with.push(await measure());
@@ -155,9 +176,9 @@ async function measureIdle(
     row.without.push(await measure());
     await bench.stop(master);
 
-    const bare = await bench.startBaseline(bareServers[protocol]);
+    if (!bare) continue;
     const job = jobOf({ protocol, operation: "get", connections: ACTIVE, streams: 1 }, bare.address);
-    await load.load({ ...job, ...SETTLE });
+    await load.load({ ...job, ...timesOf(times, true) });
     row.bareBytesEach.push(await bytesOf(holder, bare, { protocol, idle }));
     await holder.hold({ kind: "hold", protocol, address: bare.address, connections: 0 });
     await bench.stop(bare);

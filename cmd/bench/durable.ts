@@ -4,7 +4,6 @@ import type { PairResult } from "./job.js";
 import {
   casesOf,
   type Clients,
-  fill,
   type LoadCase,
   type LoadRow,
   loadTable,
@@ -24,6 +23,8 @@ interface DurableCase extends LoadCase {
 
 interface DurableSizes extends Times {
   readonly callers: readonly number[];
+  /** Sets of one client that a bare fdatasync follows, in each round. */
+  readonly pairs: number;
 }
 
 interface DurableResult {
@@ -51,7 +52,7 @@ const contestants: readonly Omit<DurableCase, keyof Clients>[] = [
 ];
 
 const apart: Clients = { connections: 64, streams: 1 };
-const PAIRS = { bytes: 200, count: 200 };
+const PAIR_BYTES = 200;
 const pairProtocols = ["connect", "grpc"] as const;
 type PairProtocol = (typeof pairProtocols)[number];
 
@@ -60,11 +61,11 @@ export const durable = defineSection<DurableSizes, DurableResult>({
   description:
     "sets that are synced before they are answered, next to the same without sync, a bare fdatasync, etcd and redis",
   sizes: {
-    quick: { callers: [1, 64], warmupMs: 20, measureMs: 110 },
-    full: { callers: [1, 16, 64, 256], warmupMs: 300, measureMs: 1500 },
+    quick: { callers: [64], pairs: 60, warmupMs: 10, measureMs: 90, settleCalls: 800 },
+    full: { callers: [1, 16, 64, 256], pairs: 200, warmupMs: 300, measureMs: 1500, settleCalls: 3000 },
   },
 
-  async measure(bench, { callers, ...times }, progress) {
+  async measure(bench, { callers, pairs: count, ...times }, progress) {
     const load = bench.load();
     const [always, os, etcd, redis] = await Promise.all([
       bench.startMaster("durable"),
@@ -76,12 +77,11 @@ export const durable = defineSection<DurableSizes, DurableResult>({
     const clients = callers.map((connections) => ({ connections, streams: 1 }));
     const cases: readonly DurableCase[] = casesOf(contestants, clients);
     const present = cases.filter(({ server }) => servers[server] !== undefined);
-    await Promise.all([fill(load, always, "connect"), fill(bench.load(), os, "connect")]);
     const pairs: Record<PairProtocol, PairResult[]> = { connect: [], grpc: [] };
     const pair = async (): Promise<void> => {
       for (const protocol of pairProtocols) {
-        const job = { kind: "pair", protocol, address: always.address, directory: bench.directory, ...PAIRS } as const;
-        pairs[protocol].push(await load.pair(job));
+        const target = { protocol, address: always.address, directory: bench.directory };
+        pairs[protocol].push(await load.pair({ kind: "pair", ...target, bytes: PAIR_BYTES, count }));
       }
     };
     const rows = await measureLoads(load, present, ({ server }) => servers[server]!, times, progress, pair);

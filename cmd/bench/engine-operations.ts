@@ -64,7 +64,7 @@ class Measurement {
   }
 
   async run(): Promise<Omit<OperationsResult, "longestCollectionMs">> {
-    if (!this.#isWarmUp) await collect();
+    if (!this.#isWarmUp) await collect(this.#count);
     this.#residentBytes = process.memoryUsage.rss();
     const count = this.#count;
     const fillNs = await this.#turns("fill", count, (n) => this.#put(n));
@@ -189,7 +189,7 @@ class Measurement {
 
   /** What came with the entries. */
   async #resident(): Promise<number> {
-    if (!this.#isWarmUp) await collect();
+    if (!this.#isWarmUp) await collect(this.#count);
     return (process.memoryUsage.rss() - this.#residentBytes) / this.#count;
   }
 }

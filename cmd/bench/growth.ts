@@ -4,7 +4,7 @@ import type { Table } from "./blocks.js";
 import { fixed, grouped, ratio } from "./format.js";
 import { interleave } from "./interleave.js";
 import type { LoadProcess } from "./load-process.js";
-import { fill, jobOf, measureLoad, medianOf, type Sample, SETTLE, type Times } from "./measurement.js";
+import { fill, jobOf, measureLoad, medianOf, type Sample, type Times, timesOf } from "./measurement.js";
 import type { Operation } from "./protocols.js";
 import { runRecovery } from "./recovery.js";
 import { hasAll, untilCluster } from "./replication-cluster.js";
@@ -68,11 +68,12 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
     "CPU time an operation, and memory, with 10^4 to 5·10^6 entries, 1 to 1,000 connections, 0 to 5 replicas",
   sizes: {
     quick: {
-      entryCounts: [10_000, 100_000],
-      connectionCounts: [1, 100],
+      entryCounts: [10_000, 50_000],
+      connectionCounts: [],
       replicaCounts: [],
-      warmupMs: 20,
+      warmupMs: 10,
       measureMs: 80,
+      settleCalls: 800,
     },
     full: {
       entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],
@@ -80,12 +81,20 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
       replicaCounts: [0, 1, 2, 3, 4, 5],
       warmupMs: 300,
       measureMs: 1500,
+      settleCalls: 3000,
     },
   },
 
   async measure(bench, { entryCounts, connectionCounts, replicaCounts, ...times }, progress) {
     const means = { bench, load: bench.load(), times, progress };
-    const alone = await bench.startMaster("growth-alone", { sections });
+    progress("starting a master, and filling logs for others");
+    // Both are done before anything is measured.
+    const [alone] = await Promise.all([
+      bench.startMaster("growth-alone", { sections }),
+      ...entryCounts.map((entries) =>
+        runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, nameOf(entries)), entries }),
+      ),
+    ]);
     const emptyBytes = alone.residentBytes();
     await fill(means.load, alone, "connect");
     return {
@@ -101,11 +110,11 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
     tableOf("entries", entries, {
       name: "bytes an entry",
       // Of few entries it is lost in what a process takes one time more and another less.
-      of: ({ count, residentBytes }) => grouped(count < 100_000 ? NaN : (residentBytes - emptyBytes) / count),
+      of: ({ count, residentBytes }) => grouped(count < 50_000 ? NaN : (residentBytes - emptyBytes) / count),
     }),
-    tableOf("connections", connections),
+    ...(connections.length === 0 ? [] : [tableOf("connections", connections)]),
     replicas.length === 0
-      ? "A quick run leaves out replicas."
+      ? "A quick run leaves out connections and replicas."
       : tableOf("replicas", replicas, { name: "set CPU, × without", of: (row) => ratio(costBesideAlone(row)) }),
     "CPU µs: of the master's process, an operation. Replicas on the same machine take their share of its processors: with several of them rates tell of the machine, and CPU time of the master. No snapshots are taken meanwhile.",
   ],
@@ -121,17 +130,21 @@ function costBesideAlone(row: ReplicaRow | undefined): number {
 
 async function measureEntries(means: Means, counts: readonly number[]): Promise<GrowthRow[]> {
   const { bench } = means;
-  const cases: Growing[] = [];
-  for (const count of counts) {
-    means.progress(`filling a master with ${count} entries`);
-    const name = `growth-${count}`;
-    await runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, name), entries: count });
-    const server = await bench.startMaster(name, { sections });
-    cases.push({ count, server, keyCount: count, connections: CONNECTIONS });
-  }
+  means.progress("starting masters with entries");
+  const cases = await Promise.all(
+    counts.map(async (count): Promise<Growing> => {
+      const server = await bench.startMaster(nameOf(count), { sections });
+      return { count, server, keyCount: count, connections: CONNECTIONS };
+    }),
+  );
   const rows = await measureRows(means, "entries", cases);
   await Promise.all(cases.map(({ server }) => bench.stop(server)));
   return rows;
+}
+
+/** Of a master with so many entries, and of the folder of its log. */
+function nameOf(entries: number): string {
+  return `growth-${entries}`;
 }
 
 async function measureConnections(
@@ -178,7 +191,7 @@ async function measureRows(means: Means, what: string, cases: readonly Growing[]
     async ({ server, keyCount, connections }, isSettling) => {
       const measure = (operation: Operation): Promise<Sample> => {
         const job = jobOf({ protocol: "connect", operation, connections, streams: 1 }, server.address);
-        return measureLoad(load, server, { ...job, keyCount, ...(isSettling ? SETTLE : times) });
+        return measureLoad(load, server, { ...job, keyCount, ...timesOf(times, isSettling) });
       };
       return { get: await measure("get"), set: await measure("set") };
     },

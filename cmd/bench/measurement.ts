@@ -19,6 +19,8 @@ export interface Clients {
 export interface Times {
   readonly warmupMs: number;
   readonly measureMs: number;
+  /** Calls of the round that does not count, in which the programs compile their code; after 3,000 they have. */
+  readonly settleCalls: number;
 }
 
 export interface LoadCase extends Clients {
@@ -48,8 +50,8 @@ export interface LoadRow extends LoadCase {
   readonly samples: readonly Sample[];
 }
 
-/** Of a round that does not count, in which the programs compile their code: after so many calls they have. */
-export const SETTLE = { warmupMs: 0, measureMs: 100, operationsMin: 3000 };
+/** At least, of the round that does not count. */
+const SETTLE_MS = 50;
 /** A process is what limited a load when it had so much of a processor. */
 const BUSY = 0.9;
 
@@ -74,10 +76,18 @@ export async function measureLoads<Case extends LoadCase>(
 ): Promise<LoadRow[]> {
   const measure = (each: Case, isSettling: boolean): Promise<Sample> => {
     const server = serverOf(each);
-    return measureLoad(load, server, { ...jobOf(each, server.address), ...(isSettling ? SETTLE : times) });
+    return measureLoad(load, server, { ...jobOf(each, server.address), ...timesOf(times, isSettling) });
   };
   const samples = await interleave(cases, measure, progress, afterRound);
   return [...samples].map(([each, found]) => rowOf(each, found));
+}
+
+/** How long a load is to last, in a round that counts or in the one that does not. */
+export function timesOf(
+  { warmupMs, measureMs, settleCalls }: Times,
+  isSettling: boolean,
+): Pick<LoadJob, "warmupMs" | "measureMs" | "operationsMin"> {
+  return isSettling ? { warmupMs: 0, measureMs: SETTLE_MS, operationsMin: settleCalls } : { warmupMs, measureMs };
 }
 
 /** With the keys that are there where nothing else is said. */

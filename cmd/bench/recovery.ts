@@ -35,7 +35,7 @@ interface RecoverySample {
 export const recovery = defineSection<{ readonly entryCounts: readonly number[] }, readonly RecoveryRow[]>({
   name: "recovery",
   description: "how fast a start recovers from the log and from a snapshot, next to a bare read and to redis",
-  sizes: { quick: { entryCounts: [50_000] }, full: { entryCounts: [100_000, 1_000_000] } },
+  sizes: { quick: { entryCounts: [20_000] }, full: { entryCounts: [100_000, 1_000_000] } },
   measure: (bench, { entryCounts }, progress) => measureRecovery(bench, entryCounts, progress),
   render: recoveryBlocks,
   goals: [
@@ -76,11 +76,12 @@ async function measureRecovery(
   const version = redisVersion();
   for (const entries of entryCounts) {
     const directory = path.join(bench.directory, `recovery-${entries}`);
-    progress(`filling a log with ${entries} records`);
-    await runRecovery(bench, { kind: "fill", directory, entries });
-    if (version) progress(`filling redis with ${entries} entries`);
+    progress(`filling logs with ${entries} records`);
     const redisDirectory = path.join(bench.directory, `redis-${entries}`);
-    const redis = version ? await RedisData.fill(bench, redisDirectory, entries) : undefined;
+    const [redis] = await Promise.all([
+      version ? RedisData.fill(bench, redisDirectory, entries) : undefined,
+      runRecovery(bench, { kind: "fill", directory, entries }),
+    ]);
     for (const from of ["log", "snapshot"] as const) {
       if (from === "snapshot") await runRecovery(bench, { kind: "snapshot", directory });
       const files = ["wal", "records", "snapshots"].flatMap((folder) => filesOf(path.join(directory, folder)));

@@ -18,12 +18,14 @@ export interface BenchCluster {
 export interface Follower {
   readonly isStreaming: boolean;
   readonly matchSeq: number;
-  readonly appliedSeq: number;
 }
 
 export interface ClusterState {
   /** Of the master's log. */
   readonly lastSeq: number;
+  /** Of the node itself. */
+  readonly appliedSeq: number;
+  /** None where the node is no master. */
   readonly followers: readonly Follower[];
 }
 
@@ -61,30 +63,30 @@ export function hasAll(replicas: number): (state: ClusterState) => boolean {
     lastSeq > 0 && followers.filter((each) => each.isStreaming && each.matchSeq === lastSeq).length === replicas;
 }
 
-/** Asks a master again and again how its replicas stand, until that is as wanted. Gives the answer, and when it came. */
+/** Asks a node again and again how it and its replicas stand, until that is as wanted. Gives the answer, and when it came. */
 export async function untilCluster(
-  master: ServerProcess,
+  node: ServerProcess,
   isWanted: (state: ClusterState) => boolean,
 ): Promise<{ readonly state: ClusterState; readonly atMs: number }> {
   for (const startMs = performance.now(); performance.now() - startMs < PATIENCE_MS; await sleep(ASK_AGAIN_MS)) {
-    const state = await clusterState(master);
+    const state = await clusterState(node);
     if (isWanted(state)) return { state, atMs: performance.now() };
   }
-  throw new Error(`${master.name} and its replicas do not come so far`);
+  throw new Error(`${node.name} and its replicas do not come so far`);
 }
 
-async function clusterState(master: ServerProcess): Promise<ClusterState> {
-  const status = (await callJson(master, "Cluster/Status", {})) as {
-    readonly node?: { readonly last?: { readonly seq?: string } };
-    readonly members?: readonly { readonly state?: string; readonly matchSeq?: string; readonly appliedSeq?: string }[];
+async function clusterState(node: ServerProcess): Promise<ClusterState> {
+  const status = (await callJson(node, "Cluster/Status", {})) as {
+    readonly node?: { readonly last?: { readonly seq?: string }; readonly applied?: { readonly seq?: string } };
+    readonly members?: readonly { readonly state?: string; readonly matchSeq?: string }[];
   };
   const others = (status.members ?? []).filter(({ state }) => state !== "MEMBER_STATE_SELF");
   return {
     lastSeq: Number(status.node?.last?.seq ?? 0),
-    followers: others.map(({ state, matchSeq = 0, appliedSeq = 0 }) => ({
+    appliedSeq: Number(status.node?.applied?.seq ?? 0),
+    followers: others.map(({ state, matchSeq = 0 }) => ({
       isStreaming: state === "MEMBER_STATE_STREAMING",
       matchSeq: Number(matchSeq),
-      appliedSeq: Number(appliedSeq),
     })),
   };
 }

@@ -20,9 +20,14 @@ export function replicationBlocks(report: ReplicationReport): Block[] {
     "replication: sets of 100-byte values, durable unless said otherwise; medians of three interleaved rounds; × without: the master's CPU time next to that without replicas",
     {
       head: ["sets, 64 clients", "replicas", "per s", "p50 µs", "p99 µs", "master CPU µs", "× without"],
-      rows: [...costs.map((row) => costRow("the master commits", row)), costRow("a majority commits", majority)],
+      rows: [
+        ...costs.map((row) => costRow("the master commits", row)),
+        ...(majority ? [costRow("a majority commits", majority)] : []),
+      ],
     },
-    `A majority commits ${ratio(majorityBesideMaster(report))} × as many writes a second as the master alone.`,
+    majority
+      ? `A majority commits ${ratio(majorityBesideMaster(report))} × as many writes a second as the master alone.`
+      : "A quick run leaves out writes that a majority must keep.",
     {
       head: [
         "a write that one replica acknowledges, one client",
@@ -53,7 +58,7 @@ export function costBesideNone({ costs }: Costs): number {
 
 /** The rate of writes that a majority of three must keep, next to that of a master with two replicas that only follow. */
 export function majorityBesideMaster({ costs, majority }: Costs): number {
-  return majority.sample.operationsPerSecond / (withReplicas(costs, 2)?.operationsPerSecond ?? NaN);
+  return (majority?.sample.operationsPerSecond ?? NaN) / (withReplicas(costs, 2)?.operationsPerSecond ?? NaN);
 }
 
 function withReplicas(costs: readonly CostRow[], replicas: number): CostRow["sample"] | undefined {

@@ -6,7 +6,7 @@ import path from "node:path";
 import { interleave, ROUNDS } from "./interleave.js";
 import type { LoadJob } from "./job.js";
 import type { LoadProcess } from "./load-process.js";
-import { fill, jobOf, measureLoad, medianOf, type Sample, SETTLE } from "./measurement.js";
+import { jobOf, measureLoad, medianOf, type Sample, type Times, timesOf } from "./measurement.js";
 import { askRedis } from "./peers.js";
 import type { Protocol } from "./protocols.js";
 import { runRecovery } from "./recovery.js";
@@ -18,11 +18,12 @@ import type { ServerProcess } from "./server-process.js";
 import { median, percentile } from "./statistics.js";
 import { until, type Workbench } from "./workbench.js";
 
-interface ReplicationSizes {
+interface ReplicationSizes extends Times {
   /** Records that a replica catches up with. */
   readonly records: number;
-  readonly measureMs: number;
   readonly replicaCounts: readonly number[];
+  /** Whether writes that a majority must keep are measured too. */
+  readonly withMajority: boolean;
   /** Whether the round trips are also measured with every copy synced. */
   readonly withSyncs: boolean;
 }
@@ -77,8 +78,8 @@ export interface ReplicationReport {
   /** The master's copy commits. */
   readonly costs: readonly CostRow[];
   readonly lag: LagReport;
-  /** The same load with two replicas, and a majority of the three must keep each write. */
-  readonly majority: CostRow;
+  /** The same load with two replicas, and a majority of the three must keep each write; absent: a quick run leaves it out. */
+  readonly majority?: CostRow;
 }
 
 const CONNECTIONS = 64;
@@ -89,8 +90,24 @@ export const replication = defineSection<ReplicationSizes, ReplicationReport>({
   description:
     "catching up, the round trip of an acknowledgement next to redis, what replicas cost a master, and their lag",
   sizes: {
-    quick: { records: 200_000, measureMs: 100, replicaCounts: [0, 2], withSyncs: false },
-    full: { records: 2_000_000, measureMs: 2000, replicaCounts: [0, 1, 2, 5], withSyncs: true },
+    quick: {
+      records: 50_000,
+      replicaCounts: [0, 2],
+      withMajority: false,
+      withSyncs: false,
+      warmupMs: 25,
+      measureMs: 100,
+      settleCalls: 500,
+    },
+    full: {
+      records: 2_000_000,
+      replicaCounts: [0, 1, 2, 5],
+      withMajority: true,
+      withSyncs: true,
+      warmupMs: 500,
+      measureMs: 2000,
+      settleCalls: 3000,
+    },
   },
 
   async measure(bench, sizes, progress) {
@@ -101,9 +118,9 @@ export const replication = defineSection<ReplicationSizes, ReplicationReport>({
       progress(`the round trip of an acknowledgement (${durability})`);
       roundTrips.push(await measureRoundTrip(bench, load, durability, sizes));
     }
-    const { costs, majority, followed } = await measureCosts(bench, load, sizes, progress);
+    const { followed, ...costs } = await measureCosts(bench, load, sizes, progress);
     progress("how far a replica lags behind");
-    return { catchUp, roundTrips, costs, majority, lag: await measureLag(load, followed, sizes.measureMs) };
+    return { catchUp, roundTrips, ...costs, lag: await measureLag(load, followed, sizes) };
   },
 
   render: replicationBlocks,
@@ -164,12 +181,13 @@ async function measureCatchUp(
     const replica = await bench.startReplica(`${name}-${round}`, { sections });
     const replicaCpuUs = replica.cpuUs() ?? NaN;
     // Those of the rounds before are members still, and gone.
-    const seqOf = ({ followers }: ClusterState, which: "matchSeq" | "appliedSeq"): number =>
-      followers.find(({ isStreaming }) => isStreaming)?.[which] ?? 0;
-    const first = await untilCluster(master, (state) => seqOf(state, "matchSeq") > 0);
-    const before = seqOf(first.state, "matchSeq");
-    const kept = await untilCluster(master, (state) => seqOf(state, "matchSeq") >= lastSeq);
-    const applied = await untilCluster(master, (state) => seqOf(state, "appliedSeq") >= lastSeq);
+    const matchSeqOf = ({ followers }: ClusterState): number =>
+      followers.find(({ isStreaming }) => isStreaming)?.matchSeq ?? 0;
+    const first = await untilCluster(master, (state) => matchSeqOf(state) > 0);
+    const before = matchSeqOf(first.state);
+    const kept = await untilCluster(master, (state) => matchSeqOf(state) >= lastSeq);
+    // The replica knows it at once, and the master with its next acknowledgement, which may come a second later.
+    const applied = await untilCluster(replica, ({ appliedSeq }) => appliedSeq >= lastSeq);
     // Of records most of which were there when the first of them was seen, no rate is known.
     const perSecond = (atMs: number): number =>
       lastSeq - before > records / 2 ? ((lastSeq - before) / (atMs - first.atMs)) * 1000 : NaN;
@@ -201,21 +219,19 @@ async function measureRoundTrip(
   bench: Workbench,
   load: LoadProcess,
   durability: "os" | "always",
-  { measureMs }: ReplicationSizes,
+  times: Times,
 ): Promise<RoundTripRow> {
-  const cluster = await startCluster(bench, `round-trip-${durability}`, {
-    replicas: 1,
-    commit: "majority",
-    durability,
-  });
-  const pair = await startRedisPair(bench, durability);
+  const [cluster, pair] = await Promise.all([
+    startCluster(bench, `round-trip-${durability}`, { replicas: 1, commit: "majority", durability }),
+    startRedisPair(bench, durability),
+  ]);
   const servers = pair ? ([cluster.master, pair[0]] as const) : ([cluster.master] as const);
   const samples = await interleave(
     servers,
     async (server, isSettling) => {
       const protocol = server === cluster.master ? "connect" : "redis-wait";
-      const job = setJob(server, 1, measureMs, { protocol });
-      return (await load.load({ ...job, ...(isSettling && SETTLE) })).p50Us;
+      const job = setJob(server, 1, timesOf(times, isSettling), { protocol });
+      return (await load.load(job)).p50Us;
     },
     () => undefined,
   );
@@ -251,42 +267,50 @@ async function startRedisPair(
 function setJob(
   { address }: ServerProcess,
   connections: number,
-  measureMs: number,
+  times: Pick<LoadJob, "warmupMs" | "measureMs" | "operationsMin">,
   { protocol = "connect", thinkMs }: { readonly protocol?: Protocol; readonly thinkMs?: number } = {},
 ): LoadJob {
   const job = jobOf({ protocol, operation: "set", connections, streams: 1 }, address);
-  return { ...job, warmupMs: measureMs / 4, measureMs, ...(thinkMs !== undefined && { thinkMs }) };
+  return { ...job, ...times, ...(thinkMs !== undefined && { thinkMs }) };
 }
 
 // ---- what replicas cost ------------------------------------------------------------------------------------------------
+
+interface CostCluster {
+  readonly replicas: number;
+  readonly cluster: BenchCluster;
+}
 
 /** Clusters that differ in one thing each, under the same load in turn. */
 async function measureCosts(
   bench: Workbench,
   load: LoadProcess,
-  { replicaCounts, measureMs }: ReplicationSizes,
+  sizes: ReplicationSizes,
   progress: Progress,
-): Promise<{ readonly costs: CostRow[]; readonly majority: CostRow; readonly followed: BenchCluster }> {
+): Promise<Pick<ReplicationReport, "costs" | "majority"> & { readonly followed: BenchCluster }> {
   progress("starting clusters");
-  const clusters: { readonly replicas: number; readonly cluster: BenchCluster }[] = [];
-  for (const replicas of replicaCounts) {
-    clusters.push({
-      replicas,
-      cluster: await startCluster(bench, `cost-${replicas}`, { replicas, commit: "master" }),
-    });
-  }
-  const voting = { replicas: 2, cluster: await startCluster(bench, "majority", { replicas: 2, commit: "majority" }) };
-  for (const { cluster } of [...clusters, voting]) await fill(load, cluster.master, "connect");
+  const start = async (replicas: number, commit: "master" | "majority"): Promise<CostCluster> => ({
+    replicas,
+    cluster: await startCluster(bench, `${commit}-${replicas}`, { replicas, commit }),
+  });
+  const [voting, ...clusters] = await Promise.all([
+    sizes.withMajority ? start(2, "majority") : undefined,
+    ...sizes.replicaCounts.map((replicas) => start(replicas, "master")),
+  ]);
+  const all = voting ? [...clusters, voting] : clusters;
   const samples = await interleave(
-    [...clusters, voting],
+    all,
     ({ cluster: { master } }, isSettling) =>
-      measureLoad(load, master, { ...setJob(master, CONNECTIONS, measureMs), ...(isSettling && SETTLE) }),
+      measureLoad(load, master, setJob(master, CONNECTIONS, timesOf(sizes, isSettling))),
     (text) => progress(`writes: ${text}`),
   );
-  const rows = Array.from(samples, ([{ replicas }, found]) => ({ replicas, sample: medianOf(found), samples: found }));
+  const rowOf = (each: CostCluster): CostRow => {
+    const found = samples.get(each)!;
+    return { replicas: each.replicas, sample: medianOf(found), samples: found };
+  };
   const followed = clusters.find(({ replicas }) => replicas === 1 || replicas === 2);
   if (!followed) throw new Error("a lag is measured with one or two replicas");
-  return { costs: rows.slice(0, -1), majority: rows.at(-1)!, followed: followed.cluster };
+  return { costs: clusters.map(rowOf), ...(voting && { majority: rowOf(voting) }), followed: followed.cluster };
 }
 
 // ---- lag ---------------------------------------------------------------------------------------------------------------
@@ -295,20 +319,16 @@ async function measureCosts(
  * While a load that could be a fifth larger goes on, writes a key, and asks a replica for it, which waits until it has it. A call's
  * own time is part of what is found, so that the lag is no more.
  */
-async function measureLag(
-  load: LoadProcess,
-  { master, replicas }: BenchCluster,
-  measureMs: number,
-): Promise<LagReport> {
+async function measureLag(load: LoadProcess, { master, replicas }: BenchCluster, times: Times): Promise<LagReport> {
   const [replica] = replicas;
   if (!replica) throw new Error("a lag needs a replica");
-  const most = await load.load(setJob(master, CONNECTIONS, measureMs));
+  const most = await load.load(setJob(master, CONNECTIONS, timesOf(times, false)));
   const mostPerSecond = (most.operations / most.elapsedMs) * 1000;
   // Callers that pause this long ask for so many operations a second, if answers come as they did.
   const thinkMs = (CONNECTIONS * 1000) / (mostPerSecond * LAG_SHARE) - most.p50Us / 1000;
   let isOver = false;
   const loading = load
-    .load(setJob(master, CONNECTIONS, measureMs, { thinkMs: Math.max(0, thinkMs) }))
+    .load(setJob(master, CONNECTIONS, timesOf(times, false), { thinkMs: Math.max(0, thinkMs) }))
     .finally(() => (isOver = true));
   const lagsMs: number[] = [];
   while (!isOver) {

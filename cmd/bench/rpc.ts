@@ -1,5 +1,5 @@
 /** How fast a master answers, next to servers that do nothing, and to other stores; nothing is synced. */
-import { baselineKinds, type BaselineKind } from "./baseline-kinds.js";
+import type { BaselineKind } from "./baseline-kinds.js";
 import type { Block } from "./blocks.js";
 import {
   casesOf,
@@ -25,6 +25,8 @@ interface RpcCase extends LoadCase {
 }
 
 interface RpcSizes extends Times {
+  /** Those that are measured; without it all of them. */
+  readonly contestants?: readonly string[];
   /** Callers, each with a connection of its own. */
   readonly callers: readonly number[];
   /** Callers that share one connection, where the protocol lets them. */
@@ -32,6 +34,8 @@ interface RpcSizes extends Times {
 }
 
 interface RpcResult {
+  /** Whether every contestant was measured. */
+  readonly isWhole: boolean;
   readonly measureMs: number;
   readonly rows: readonly LoadRow[];
   /** Other stores that are not installed. */
@@ -41,6 +45,7 @@ interface RpcResult {
 const HTTP = "node:http, fixed bytes";
 const HTTP2 = "node:http2, fixed bytes and trailers";
 const CONNECT_GET = "cambium get, Connect";
+const CONNECT_SET = "cambium set, Connect";
 const GRPC_GET = "cambium get, gRPC";
 const STOCK = "connect-node get, Connect";
 const ETCD_GET = "etcd get, gRPC";
@@ -58,7 +63,7 @@ const http1: readonly Contestant[] = [
     operation: "get",
     baseline: HTTP,
   },
-  { contestant: "cambium set, Connect", server: "cambium", protocol: "connect", operation: "set", baseline: HTTP },
+  { contestant: CONNECT_SET, server: "cambium", protocol: "connect", operation: "set", baseline: HTTP },
   {
     contestant: "cambium set, Connect JSON",
     server: "cambium",
@@ -97,31 +102,41 @@ export const rpc = defineSection<RpcSizes, RpcResult>({
   name: "rpc",
   description: "get and set without sync over every protocol, next to bare servers, the stock library, etcd and redis",
   sizes: {
-    quick: { callers: [64], sharing: [], warmupMs: 20, measureMs: 110 },
-    full: { callers: [1, 16, 64, 256], sharing: [64], warmupMs: 300, measureMs: 1500 },
+    quick: {
+      contestants: [HTTP, STOCK, CONNECT_GET, CONNECT_SET, HTTP2, GRPC_GET, ETCD_GET],
+      callers: [64],
+      sharing: [],
+      warmupMs: 10,
+      measureMs: 90,
+      settleCalls: 800,
+    },
+    full: { callers: [1, 16, 64, 256], sharing: [64], warmupMs: 300, measureMs: 1500, settleCalls: 3000 },
   },
 
-  async measure(bench, { callers, sharing, ...times }, progress) {
+  async measure(bench, { contestants, callers, sharing, ...times }, progress) {
     const load = bench.load();
-    const servers = await startServers(bench);
+    const one = callers.map((connections) => ({ connections, streams: 1 }));
+    const many = sharing.map((streams) => ({ connections: 1, streams }));
+    const all: readonly RpcCase[] = [...casesOf(http1, one), ...casesOf(http2, [...one, ...many])];
+    const cases = all.filter(({ contestant }) => contestants?.includes(contestant) ?? true);
+    const needed = new Set(cases.map(({ server }) => server));
+    const servers = await startServers(bench, needed);
     for (const [name, server] of servers) {
       if (name === "cambium") await fill(load, server, "connect");
       if (name === "redis" || name === "etcd") await fill(load, server, name);
     }
-    const one = callers.map((connections) => ({ connections, streams: 1 }));
-    const many = sharing.map((streams) => ({ connections: 1, streams }));
-    const cases: readonly RpcCase[] = [...casesOf(http1, one), ...casesOf(http2, [...one, ...many])];
     const present = cases.filter(({ server }) => servers.has(server));
     const rows = await measureLoads(load, present, ({ server }) => servers.get(server)!, times, progress);
-    const missing = (["etcd", "redis"] as const).filter((name) => !servers.has(name));
-    return { measureMs: times.measureMs, rows, missing };
+    const missing = (["etcd", "redis"] as const).filter((name) => needed.has(name) && !servers.has(name));
+    return { measureMs: times.measureMs, isWhole: contestants === undefined, rows, missing };
   },
 
-  render({ rows, missing, measureMs }): Block[] {
+  render({ rows, missing, measureMs, isWhole }): Block[] {
     return [
       `rpc: 100-byte values, 16-byte keys, durability os; medians of three interleaved rounds of ${measureMs / 1000} s`,
       loadTable(rows),
       loadTableNote,
+      ...(isWhole ? [] : ["A quick run leaves out JSON, Connect over HTTP/2, and most of the sets."]),
       ...missing.map((name) => `${name} is not installed, so nothing is compared with it.`),
     ];
   },
@@ -176,13 +191,12 @@ export const rpc = defineSection<RpcSizes, RpcResult>({
   ],
 });
 
-async function startServers(bench: Workbench): Promise<Map<ServerName, ServerProcess>> {
-  const starting: readonly (readonly [ServerName, Promise<ServerProcess | undefined>])[] = [
-    ["cambium", bench.startMaster("rpc", { sections: { wal: { durability: "os" } } })],
-    ["etcd", bench.startPeer("etcd", "rpc-etcd")],
-    ["redis", bench.startPeer("redis", "rpc-redis")],
-    ...baselineKinds.map((kind) => [kind, bench.startBaseline(kind)] as const),
-  ];
-  const started = await Promise.all(starting.map(async ([name, server]) => [name, await server] as const));
+async function startServers(bench: Workbench, names: ReadonlySet<ServerName>): Promise<Map<ServerName, ServerProcess>> {
+  const start = (name: ServerName): Promise<ServerProcess | undefined> => {
+    if (name === "cambium") return bench.startMaster("rpc", { sections: { wal: { durability: "os" } } });
+    if (name === "etcd" || name === "redis") return bench.startPeer(name, `rpc-${name}`);
+    return bench.startBaseline(name);
+  };
+  const started = await Promise.all(Array.from(names, async (name) => [name, await start(name)] as const));
   return new Map(started.flatMap(([name, server]) => (server ? [[name, server] as const] : [])));
 }

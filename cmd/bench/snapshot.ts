@@ -52,7 +52,7 @@ export const snapshot = defineSection<SnapshotSizes, readonly SnapshotCost[]>({
   name: "snapshot",
   description: "what snapshots cost a master that goes on serving: pauses, memory, and the rate of writes",
   sizes: {
-    quick: { entryCounts: [50_000], measureMs: 400, fullLoadMs: 200 },
+    quick: { entryCounts: [20_000], measureMs: 200, fullLoadMs: 120 },
     full: { entryCounts: [100_000, 1_000_000], measureMs: 10_000, fullLoadMs: 3000 },
   },
   async measure(bench, { entryCounts, ...times }, progress) {
