@@ -219,7 +219,7 @@ export function writeEntry(writer: ByteWriter, entry: KeyedEntry): number {
   writer.uint64(entry.expiresAtMs === undefined ? 0 : entry.expiresAtMs + 1);
   writer.prefixed(entry.key);
   writer.prefixed(entry.value);
-  return crc32(writer.bytes.subarray(start, writer.at));
+  return crc32Range(writer.bytes, start, writer.at);
 }
 
 /** An entry where it lies in a chunk; one of these for all entries of it. */
