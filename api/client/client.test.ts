@@ -10,7 +10,8 @@ import {
   OutcomeUnknownSchema,
 } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError } from "./cambium-error.js";
-import { type CambiumClient, type ClientOptions, createClient } from "./client.js";
+import { type CambiumClient, createClient } from "./client.js";
+import type { ClientOptions } from "./options.js";
 import { createClient as createNodeClient } from "./node.js";
 import { FakeCluster } from "./testing/fake-cluster.js";
 import type { UpdatesPage } from "./message.js";

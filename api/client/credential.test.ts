@@ -1,7 +1,8 @@
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { CambiumClient, type ClientOptions } from "./client.js";
+import { CambiumClient } from "./client.js";
+import type { ClientOptions } from "./options.js";
 import { createClient } from "./node.js";
 
 const cleanups: (() => unknown)[] = [];

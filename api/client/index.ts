@@ -5,25 +5,7 @@
 export type { Backup, SnapshotReceipt } from "./backup.js";
 export type { LogLevel, SlowCall, SlowLog } from "./node-log.js";
 export { CambiumError, type CambiumErrorCode, type CambiumErrorDetails } from "./cambium-error.js";
-export {
-  type CallOptions,
-  CambiumClient,
-  type ClientOptions,
-  type ConsumeOptions,
-  createClient,
-  type DeleteOptions,
-  type IncrementOptions,
-  type PromoteOptions,
-  type ReadOptions,
-  type ScanOptions,
-  type ScanPageOptions,
-  type SetOptions,
-  type StatusOptions,
-  type TouchOptions,
-  type TransferOptions,
-  type UpdatesOptions,
-  type WriteOptions,
-} from "./client.js";
+export { CambiumClient, createClient } from "./client.js";
 export type { Acknowledge, ReadConsistency } from "./consistency.js";
 export type { TokenSource } from "./credential.js";
 export type { PromoteReceipt, TransferReceipt } from "./mastership.js";
@@ -48,6 +30,23 @@ export type {
   WriteReceipt,
   WriteResult,
 } from "./operation.js";
+export type {
+  CallOptions,
+  ClientOptions,
+  ConsumeOptions,
+  DeleteOptions,
+  IncrementOptions,
+  PromoteOptions,
+  ReadOptions,
+  ScanOptions,
+  ScanPageOptions,
+  SetOptions,
+  StatusOptions,
+  TouchOptions,
+  TransferOptions,
+  UpdatesOptions,
+  WriteOptions,
+} from "./options.js";
 export type { OffsetRange, ProducedRecord, ProduceReceipt } from "./record.js";
 export type { Records } from "./record-batches.js";
 export type { KeyRange, ScannedEntry, ScanPage } from "./scan.js";

@@ -2,7 +2,8 @@
  * The client for Node: the same as `index.ts`, over Node's own HTTP with connections that are kept and counted. Faster than
  * `fetch`, and HTTP/2 without TLS where one connection has to do.
  */
-import { CambiumClient, type ClientOptions } from "./client.js";
+import { CambiumClient } from "./client.js";
+import type { ClientOptions } from "./options.js";
 import { nodeTransport, type NodeTransportOptions } from "./node-transport.js";
 
 export * from "./index.js";

@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { OutcomeUnknownSchema, RetryTooOldSchema } from "../gen/cambium/v1/types_pb.js";
 import { CambiumError } from "./cambium-error.js";
-import { type CambiumClient, type ClientOptions, createClient as createFetchClient } from "./client.js";
+import { type CambiumClient, createClient as createFetchClient } from "./client.js";
+import type { ClientOptions } from "./options.js";
 import { createClient } from "./node.js";
 import { FakeCluster } from "./testing/fake-cluster.js";
 

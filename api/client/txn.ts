@@ -8,7 +8,7 @@ import {
   type TxnResponse,
 } from "../gen/cambium/v1/kvstore_pb.js";
 import { CambiumError } from "./cambium-error.js";
-import type { WriteOptions } from "./client.js";
+import type { WriteOptions } from "./options.js";
 import { encodeKey, type Entry, toEntry } from "./message.js";
 import {
   toReceipt,

@@ -1,7 +1,8 @@
 import { createRouterTransport } from "@connectrpc/connect";
 import { afterEach, describe, expect, expectTypeOf, test } from "vitest";
 import { CambiumError } from "./cambium-error.js";
-import { type CambiumClient, type ClientOptions, createClient } from "./client.js";
+import { type CambiumClient, createClient } from "./client.js";
+import type { ClientOptions } from "./options.js";
 import type { Entry } from "./message.js";
 import type { WriteResult } from "./operation.js";
 import { FakeCluster } from "./testing/fake-cluster.js";
