@@ -12,5 +12,6 @@ export const alone: readonly string[] = [
   "internal/store/pushed-bytes.test.ts",
   // They put something into the place of timers, of Math, or of the methods of a class.
   "api/client/gathered-calls.test.ts",
+  "api/client/late-pause.test.ts",
   "internal/rpc/fast-calls.test.ts",
 ];
