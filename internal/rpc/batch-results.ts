@@ -12,6 +12,7 @@ import {
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import { assert } from "../base/assert.js";
 import type { EpochMs, Position, Seq } from "../base/position.js";
+import { writeVarint } from "../base/varint.js";
 
 export type Result = MessageInitShape<typeof BatchResultSchema>;
 
@@ -150,10 +151,7 @@ export class BatchResults {
 
   /** Whole, from 0 to 2^53 - 1. */
   #number(field: number, value: number): void {
-    const bytes = this.#bytes;
-    bytes[this.#at++] = field * 8 + WireType.Varint;
-    let left = value;
-    for (; left > 0x7f; left = Math.floor(left / 128)) bytes[this.#at++] = (left % 128) | 0x80;
-    bytes[this.#at++] = left;
+    this.#bytes[this.#at] = field * 8 + WireType.Varint;
+    this.#at = writeVarint(this.#bytes, this.#at + 1, value);
   }
 }

@@ -9,6 +9,7 @@ import { PushRequestSchema, PushResponseSchema } from "../../api/gen/cambium/v1/
 import { assert } from "../base/assert.js";
 import { clusterId, idFromBytes, nodeId } from "../base/ids.js";
 import { epoch, epochMs, type LogMark, seq } from "../base/position.js";
+import { varintSize, writeVarint } from "../base/varint.js";
 import type { MasterMessage, ReplicaMessage } from "../replication/replicator.js";
 import { EPOCH_MAX } from "./convert.js";
 import { FRAME_HEAD_BYTES } from "./peer-frames.js";
@@ -173,13 +174,8 @@ class Writer {
 
   #varint(value: number): void {
     assert(Number.isSafeInteger(value) && value >= 0, "what is sent is a whole number");
-    let size = 1;
-    for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size++;
-    this.#at -= size;
-    let rest = value;
-    let at = this.#at;
-    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) this.#bytes[at++] = (rest % 0x80) + 0x80;
-    this.#bytes[at] = rest;
+    this.#at -= varintSize(value);
+    writeVarint(this.#bytes, this.#at, value);
   }
 }
 

@@ -6,6 +6,7 @@
  * nothing left out (https://protobuf.dev/programming-guides/encoding).
  */
 import type { EpochMs } from "../base/position.js";
+import { varintSize, writeVarint } from "../base/varint.js";
 import type { ScanPage } from "../store/store.js";
 import { ENTRY_OVERHEAD_BYTES } from "./entries.js";
 
@@ -39,11 +40,11 @@ function sizeOf(
   nowMs: EpochMs,
   keysOnly: boolean,
 ): number {
-  let size = key.length === 0 ? 0 : 1 + varintBytes(key.length) + key.length;
-  if (!keysOnly && value.length > 0) size += 1 + varintBytes(value.length) + value.length;
-  size += 1 + varintBytes(createSeq) + 1 + varintBytes(modSeq);
-  if (expiresAtMs !== undefined) size += 1 + varintBytes(ttlOf(expiresAtMs, nowMs));
-  return value.length === 0 ? size : size + 1 + varintBytes(value.length);
+  let size = key.length === 0 ? 0 : 1 + varintSize(key.length) + key.length;
+  if (!keysOnly && value.length > 0) size += 1 + varintSize(value.length) + value.length;
+  size += 1 + varintSize(createSeq) + 1 + varintSize(modSeq);
+  if (expiresAtMs !== undefined) size += 1 + varintSize(ttlOf(expiresAtMs, nowMs));
+  return value.length === 0 ? size : size + 1 + varintSize(value.length);
 }
 
 function writeEntry(
@@ -74,19 +75,4 @@ function writeBytes(into: Buffer, start: number, tag: number, bytes: Uint8Array)
 function writeNumber(into: Buffer, start: number, tag: number, value: number): number {
   into[start] = tag;
   return writeVarint(into, start + 1, value);
-}
-
-/** Seven bits a byte, the lowest first. The value is a safe integer that is not negative. */
-function writeVarint(into: Buffer, start: number, value: number): number {
-  let at = start;
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) into[at++] = (rest % 0x80) | 0x80;
-  into[at++] = rest;
-  return at;
-}
-
-function varintBytes(value: number): number {
-  let bytes = 1;
-  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++;
-  return bytes;
 }

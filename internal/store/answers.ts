@@ -19,7 +19,8 @@
 import { assert, unreachable } from "../base/assert.js";
 import { crc32Range } from "../base/crc32.js";
 import { epochMs, type Seq, seq as toSeq } from "../base/position.js";
-import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize, varintSize } from "./byte-codec.js";
+import { varintSize } from "../base/varint.js";
+import { ByteReader, ByteWriter, FormatError, NewerFormatError, prefixedSize } from "./byte-codec.js";
 import type {
   Compare,
   Condition,

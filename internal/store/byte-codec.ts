@@ -1,4 +1,5 @@
 /** Bytes as the store writes them: little-endian numbers, and runs of bytes behind a LEB128 length. */
+import { varintSize, writeVarint } from "../base/varint.js";
 
 /** Bytes that this version cannot read. */
 export class FormatError extends Error {
@@ -12,14 +13,7 @@ export class NewerFormatError extends FormatError {
 
 /** Bytes of a length together with what it announces. */
 export function prefixedSize(length: number): number {
-  return (length < 1 << 7 ? 1 : length < 1 << 14 ? 2 : length < 1 << 21 ? 3 : length < 1 << 28 ? 4 : 5) + length;
-}
-
-/** Bytes of a number that `varint` writes. */
-export function varintSize(value: number): number {
-  let size = 1;
-  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) size++;
-  return size;
+  return varintSize(length) + length;
 }
 
 /** Fills a buffer whose size the caller has reckoned. */
@@ -52,15 +46,11 @@ export class ByteWriter {
 
   /** Up to 2^53 - 1, as unsigned LEB128. */
   varint(value: number): void {
-    let rest = value;
-    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) this.byte((rest & 0x7f) | 0x80);
-    this.byte(rest);
+    this.at = writeVarint(this.bytes, this.at, value);
   }
 
   prefixed(bytes: Uint8Array): void {
-    let rest = bytes.length;
-    for (; rest > 0x7f; rest >>>= 7) this.byte((rest & 0x7f) | 0x80);
-    this.byte(rest);
+    this.at = writeVarint(this.bytes, this.at, bytes.length);
     this.raw(bytes);
   }
 }

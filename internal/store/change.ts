@@ -26,9 +26,10 @@
 import { assert, must, unreachable } from "../base/assert.js";
 import { type EpochId, epochId, idFromBytes, idToBytes, type NodeId, nodeId } from "../base/ids.js";
 import { epochMs, type Seq, seq } from "../base/position.js";
+import { varintSize } from "../base/varint.js";
 import type { KeyOperation, KeyValueBytes, Operation } from "../engine/engine.js";
 import { NO_LIMITS, type StorageLimits } from "./room.js";
-import { ByteReader, ByteWriter, FormatError, prefixedSize, varintSize } from "./byte-codec.js";
+import { ByteReader, ByteWriter, FormatError, prefixedSize } from "./byte-codec.js";
 
 export type { Removal } from "../engine/engine.js";
 

@@ -3,13 +3,13 @@
  * their numbers, and those with the value of nothing are left out, as the library writes them.
  */
 import { assert } from "../../base/assert.js";
+import { writeVarint } from "../../base/varint.js";
 import type { FoundEntry, FoundMany, FoundOne, Place, Written } from "./answer.js";
 import { ANSWER_BYTES_MAX, ENVELOPE_BYTES } from "./form.js";
 
 /** Beside what is counted by itself: numbers of ten bytes, tags and lengths. */
 const ENTRY_BYTES = 64;
 const ABOUT_BYTES = 192;
-const TWO_TO_31 = 2 ** 31;
 
 const VARINT = 0;
 const BYTES = 2;
@@ -153,11 +153,7 @@ export class BinaryAnswers {
   }
 
   #varint(value: number): void {
-    const bytes = this.#bytes;
-    let left = value;
-    for (; left >= TWO_TO_31; left = Math.floor(left / 128)) bytes[this.#at++] = (left % 128) + 128;
-    for (; left >= 128; left >>>= 7) bytes[this.#at++] = (left & 127) | 128;
-    bytes[this.#at++] = left;
+    this.#at = writeVarint(this.#bytes, this.#at, value);
   }
 
   #signed(value: bigint): void {
