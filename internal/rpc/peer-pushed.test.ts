@@ -295,6 +295,31 @@ describe("a push by the library's client", () => {
     expect(written).toEqual([3, 4]);
   });
 
+  test("has only the first piece of a turn written early, and the others together at its end", async () => {
+    const running = await startTestServer({ fastPath: true });
+    cleanups.push(() => running.server.close());
+    const { replicator, store } = running;
+    let turn = 0;
+    let isOver = false;
+    const count = (): void => {
+      turn++;
+      if (!isOver) setImmediate(count);
+    };
+    count();
+    const begun: number[] = [];
+    store.onEndTurn = () => void begun.push(turn);
+    const session = connectHttp2(`http://127.0.0.1:${running.port}`);
+    cleanups.push(() => session.destroy());
+    const stream = session.request(PUSH);
+    stream.on("error", () => undefined);
+    // Each is more than one frame of HTTP/2 holds, so that what comes by one read of the socket comes in several pieces.
+    stream.write(Buffer.concat([bytesOf(hello), ...Array.from({ length: 8 }, () => bytesOf(append(20_000)))]));
+    await vi.waitUntil(() => replicator.pushes[0]?.received.length === 9, { interval: 2 });
+    isOver = true;
+    expect(begun.length).toBeGreaterThan(0);
+    expect(begun).toEqual([...new Set(begun)]);
+  });
+
   test("whose other end does not read its answers is ended", async () => {
     const running = await startTestServer({ fastPath: true });
     cleanups.push(() => running.server.close());
