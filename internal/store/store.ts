@@ -9,16 +9,15 @@
  * committed (replication does), or talk to anybody.
  */
 import { assert, must } from "../base/assert.js";
-import type { Timer } from "../base/clock.js";
 import { EpochHistory } from "../base/epoch-history.js";
 import { type ClusterId, type EpochId, newClusterId, type NodeId, type TransferId } from "../base/ids.js";
-import { type Epoch, type EpochMs, epochMs, type LogMark, ORIGIN, type Position, type Seq } from "../base/position.js";
+import { type Epoch, type EpochMs, type LogMark, ORIGIN, type Position, type Seq } from "../base/position.js";
 import { seq as toSeq } from "../base/position.js";
 import type { Entry, KeyRange } from "../engine/engine.js";
 import type { Extent, OffsetRange } from "../records/record-log.js";
 import { asBuffer } from "../wal/bytes.js";
 import type { DirectoryLock } from "../wal/file-system.js";
-import type { LogListener, RecoveryReport } from "../wal/log.js";
+import type { LogListener } from "../wal/log.js";
 import { logEndAt, recordEnd } from "../wal/record.js";
 import { Applier } from "./applier.js";
 import type { BackupStream } from "./backup.js";
@@ -38,10 +37,10 @@ import { forgetterOf } from "./forgetter.js";
 import { installTransfer } from "./install.js";
 import { LogFeed } from "./log-feed.js";
 import { type LoggedState, NOTHING_LOGGED } from "./logged-cluster.js";
-import { MasterTime } from "./master-time.js";
 import { refuseNewerFormats } from "./newer-format.js";
-import { type EpochPromise, NodeFile, type NodeRole, type NodeRun } from "./node-file.js";
-import { mayHaveLost } from "./node-run.js";
+import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
+import { noteRun } from "./node-run.js";
+import { NodeTime } from "./node-time.js";
 import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
@@ -119,8 +118,6 @@ export type { UpdatesPage, UpdatesRequest } from "./updates.js";
 // Reads of the log may fail with it, and those who answer callers do not know the log itself.
 export { isCorrupt, WalError, type WalErrorCode } from "../wal/wal-error.js";
 
-/** A clock that jumps less than this is believed in any case; see `clock.max_jump`. */
-const NOTE_TIME_EVERY_MS = 60 * 60 * 1000;
 /** Entries of a page where more come in any case: small pages hold up others for less, and cost no more. */
 const STREAMED_A_TURN = 2000;
 /** Keys that are counted in one turn: two milliseconds at most. */
@@ -140,7 +137,7 @@ export class Store {
   readonly #options: StoreOptions;
   readonly #ground: Ground;
   readonly #node: NodeFile;
-  readonly #time: MasterTime;
+  readonly #time: NodeTime;
   readonly #incoming: TransferSink;
   readonly #proposals = new Proposals();
   readonly #applier: Applier;
@@ -166,8 +163,6 @@ export class Store {
   #readCount = 0;
   /** The lowest seq that some member lacks; see `retainLog`. */
   #lackedAfter: () => Seq | undefined = () => undefined;
-  #clockAheadMs = 0;
-  #timeTimer: Timer | undefined;
   #failure: Error | undefined;
   #closing = false;
 
@@ -177,7 +172,7 @@ export class Store {
     this.#ground = ground;
     this.#node = ground.node;
     this.#incoming = new TransferSink(fileSystem, logger);
-    this.#time = new MasterTime(clock);
+    this.#time = new NodeTime(ground.node, options);
     this.#applier = new Applier({
       engine,
       proposals: this.#proposals,
@@ -844,7 +839,7 @@ export class Store {
       settings: this.settings,
       divergedRecords: this.#ground.diverged.count,
       setAside: this.#ground.setAside,
-      clockAheadMs: this.#clockAheadMs,
+      clockAheadMs: this.#time.clockAheadMs,
       retryClients: this.#applier.retries.clientCount,
       retryBytes: this.#applier.retries.bytes,
       diskFreeBytes: fileSystem.freeBytes?.(),
@@ -872,7 +867,7 @@ export class Store {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    this.#timeTimer?.cancel();
+    this.#time.stop();
     this.#tidier.stop();
     this.#stopRemovals();
     this.#writes.end("the node shut down", closingError());
@@ -880,7 +875,7 @@ export class Store {
     try {
       if (this.#directory) {
         await this.#directory.close(closingError());
-        if (!this.#failure) await this.#noteEnd();
+        if (!this.#failure) await this.#time.noteEnd();
       }
       await this.#node.settled();
       await this.#ground.reserve.close();
@@ -906,13 +901,13 @@ export class Store {
       readCount: () => this.#readCount,
       applier,
       diverged: this.#ground.diverged,
-      onRecovered: (recovery) => this.#noteRun(recovery),
+      onRecovered: (recovery) => noteRun(this.#node, this.#options, recovery.syncedSeq),
       onFailed: (error) => this.#fail(error),
       lackedAfter: () => this.#lackedAfter(),
     });
     this.#directory = directory;
     const { log, snapshots } = directory;
-    this.#startTime(log.lastTimestampMs);
+    this.#time.start(log.lastTimestampMs);
     try {
       await applier.attach(log);
       // Applied once, applied for ever: what a frame says was applied had been committed, and so had what was walked.
@@ -932,78 +927,6 @@ export class Store {
       await directory.close(closingError());
       throw error;
     }
-  }
-
-  /** Lets time go on from what the data knows. */
-  #startTime(lastTimestampMs: EpochMs): void {
-    const { clockJumpMsMax = Infinity, logger } = this.#options;
-    const lastMs = epochMs(Math.max(lastTimestampMs, this.#node.state.timeMs ?? 0));
-    this.#clockAheadMs = this.#time.start(lastMs, clockJumpMsMax);
-    if (this.#clockAheadMs > 0) {
-      logger.error(
-        "the clock of this machine is too far ahead of the data; keys with a deadline are kept until that is settled",
-        {
-          clock: new Date(this.#options.clock.wallMs()).toISOString(),
-          data: new Date(lastMs).toISOString(),
-          what_to_do:
-            "set the clock right and start again; or, if it is right, start once with a larger clock.max_jump, or 0s",
-        },
-      );
-    }
-    this.#noteTimeLater();
-  }
-
-  /** Without that, a quiet time would look like a jump of the clock to the next start. */
-  #noteTimeLater(): void {
-    this.#timeTimer = this.#options.clock.after(NOTE_TIME_EVERY_MS, () => {
-      void this.#noteTime();
-      this.#noteTimeLater();
-    });
-  }
-
-  #noteTime(): Promise<void> {
-    return this.#tryNote({ timeMs: this.#time.now() });
-  }
-
-  /** The log is closed, and all of it synced. */
-  #noteEnd(): Promise<void> {
-    const { run } = this.#node.state;
-    const isUnsynced = run !== undefined && run.durability !== "always";
-    return this.#tryNote({ timeMs: this.#time.now(), ...(isUnsynced && { run: { ...run, isOver: true } as const }) });
-  }
-
-  async #tryNote(noted: { readonly timeMs: EpochMs; readonly run?: NodeRun }): Promise<void> {
-    try {
-      await this.#node.save(noted);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#options.logger.warn(
-        "the time and the end of this run could not be written down; the next start may not believe the clock, or that the log is whole",
-        {
-          reason,
-        },
-      );
-    }
-  }
-
-  /** Remembers what this run is, and what the one before may have lost. */
-  async #noteRun(recovery: RecoveryReport): Promise<void> {
-    const { durability, bootId, logger } = this.#options;
-    const { hasLog, run: before } = this.#node.state;
-    const run = { durability, ...(bootId !== undefined && { bootId }) };
-    const hasLost = mayHaveLost(before, run);
-    if (hasLost) {
-      logger.warn(
-        "the machine may have lost what was acknowledged and not synced; this node must catch up with a master",
-        {
-          durability: before?.durability,
-          last_seq: recovery.syncedSeq,
-        },
-      );
-    }
-    const isKnown = hasLog && before?.bootId === bootId && before?.durability === durability && !before.isOver;
-    if (isKnown && !hasLost) return;
-    await this.#node.save({ hasLog: true, run, ...(hasLost && { mustCatchUp: true }) });
   }
 
   #logListener(): LogListener {
