@@ -63,7 +63,7 @@ function buildSchema(kind: NodeKind) {
       }).prefault("10s"),
       fast_path: flag({
         description:
-          "Whether the calls that are made most (Get, BatchGet, Set, Delete, Increment) are carried out by a short way of their own, several times as fast. Their answers are the same either way; false is for finding out whether a fault is in it.",
+          "Whether the calls that are made most (Get, BatchGet, Set, Delete, Increment, and Batch of gets) are carried out by a short way of their own, several times as fast. Their answers are the same either way; false is for finding out whether a fault is in it.",
       }).prefault(true),
       forward_writes: flag({
         description:

@@ -14,33 +14,29 @@ import {
   type GetRequest,
   KVStore,
 } from "../../api/gen/cambium/v1/kvstore_pb.js";
-import type { Consistency } from "../../api/gen/cambium/v1/types_pb.js";
 import { assert } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
 import type { Access } from "../identity/access.js";
 import { IdentityError } from "../identity/identity-error.js";
 import type { Identity } from "../identity/role.js";
 import { identityKey, jsonKey } from "./adapter.js";
+import { AnswerRoom } from "./answer-room.js";
 import type { BatchCounts } from "./batch-counts.js";
-import { BatchResults, type ReadPlace, responseOf, type Result } from "./batch-results.js";
+import { type BatchReadOptions, BatchReads } from "./batch-reads.js";
+import { BatchResults, responseOf, type Result } from "./batch-results.js";
 import { callKey, codeName } from "./call-log.js";
 import { positionToWire, stalenessToWire } from "./convert.js";
 import type { ErrorMap } from "./errors.js";
 import { entryToWire } from "./entries.js";
-import type { FreshReads } from "./fresh-reads.js";
-import { checkCount, checkedKey } from "./limits.js";
+import { checkCount } from "./limits.js";
 import { methodName } from "./method-name.js";
 import { type MethodRule, methodTable } from "./method-table.js";
-import type { RpcReplicator, RpcStore } from "./ports.js";
 import { RequestError } from "./request-error.js";
-import { LARGE_BYTES } from "./turns.js";
 import { isNotMaster } from "./write-forwarder.js";
 import { type WriteHandlerOptions, writeHandlers } from "./write-handlers.js";
 
-export interface BatchHandlerOptions extends WriteHandlerOptions {
-  readonly store: WriteHandlerOptions["store"] & Pick<RpcStore, "readPoint" | "get">;
-  readonly replicator: Pick<RpcReplicator, "stalenessMs">;
-  readonly reads: Pick<FreshReads, "admit">;
+export interface BatchHandlerOptions extends WriteHandlerOptions, BatchReadOptions {
+  readonly store: WriteHandlerOptions["store"] & BatchReadOptions["store"];
   readonly clock: Clock;
   readonly access: Pick<Access, "checkRole" | "checkKeys">;
   readonly errors: Pick<ErrorMap, "toConnectError">;
@@ -73,9 +69,6 @@ const callOf = {
 /** Nobody is told of it, and one that is made anew gathers its stack each time. */
 const UNWANTED = new Error("the read would have had to wait");
 
-/** Bytes of a result beside the values in it, at most; errors aside. */
-const RESULT_BYTES = 192;
-
 export function batchHandlers(
   options: BatchHandlerOptions,
   get: Handlers["get"],
@@ -104,15 +97,13 @@ class Batch {
   readonly #options: BatchHandlerOptions;
   readonly #handlers: { readonly stayingHere: Handlers; readonly passingOn: Handlers };
   readonly #room: AnswerRoom;
+  readonly #reads: BatchReads;
   readonly #identity: Identity | undefined;
   /** Ends reads that turn out to wait, where none is to. */
   readonly #unwanted = new AbortController();
   readonly #atOnce: HandlerContext;
   readonly #isJson: boolean;
   readonly #results = new BatchResults();
-  #place: ReadPlace | undefined;
-  /** A token that this node has reached. */
-  #admitted: Uint8Array | undefined;
   #isWriteLeftOut = false;
 
   constructor(
@@ -130,8 +121,8 @@ class Batch {
     this.#handlers = handlers;
     // Every operation may listen to them.
     setMaxListeners(0, context.signal, this.#unwanted.signal);
-    const { messageBytesMax } = options.limits;
-    this.#room = new AnswerRoom(Math.min(request.maxBytes || messageBytesMax, messageBytesMax), messageBytesMax);
+    this.#room = new AnswerRoom(request, options.limits);
+    this.#reads = new BatchReads(options, this.#room, this.#unwanted.signal);
   }
 
   async carryOut(): Promise<MessageInitShape<typeof BatchResponseSchema>> {
@@ -194,7 +185,7 @@ class Batch {
   #hasRoomFor(part: Part): boolean {
     if (part.case === "get") return !this.#room.isGone;
     const wantsPrevious = (part.case === "set" || part.case === "delete") && part.value.wantPrevious;
-    const bytes = RESULT_BYTES + (wantsPrevious ? this.#options.limits.valueBytesMax : 0);
+    const bytes = wantsPrevious ? this.#options.limits.valueBytesMax : 0;
     if (this.#isWriteLeftOut || !this.#room.take(bytes)) this.#isWriteLeftOut = true;
     return !this.#isWriteLeftOut;
   }
@@ -202,19 +193,15 @@ class Batch {
   #kept(result: Result): Outcome {
     const answer = result.result;
     const isRead = answer?.case === "get";
-    if (!isRead || this.#room.take(RESULT_BYTES + (answer.value.value?.byteLength ?? 0))) return this.#ended(result);
+    if (!isRead || this.#room.take(answer.value.value?.byteLength ?? 0)) return this.#ended(result);
     return this.#leftOut();
   }
 
   /** The same as a get of its own, for many of them in a row, of which none waits. */
-  #readAtOnce({ key, consistency }: GetRequest): Outcome {
-    const { store, limits } = this.#options;
-    const checked = checkedKey(key, "key", limits);
-    if (!this.#admits(consistency)) return this.#leftOut();
-    const place = this.#readPlace();
-    const entry = store.get(checked);
-    const bytes = entry?.value.byteLength ?? 0;
-    if (bytes > LARGE_BYTES || !this.#room.take(RESULT_BYTES + bytes)) return this.#leftOut();
+  #readAtOnce(request: GetRequest): Outcome {
+    const found = this.#reads.read(request);
+    if (!found) return this.#leftOut();
+    const { entry, place } = found;
     if (!this.#isJson) return { result: this.#results.get(entry, place), code: "ok" };
     const value = {
       ...entryToWire(entry, place.nowMs),
@@ -223,26 +210,6 @@ class Batch {
       token: place.token,
     };
     return { result: { result: { case: "get", value } }, code: "ok" };
-  }
-
-  /** Whether a read may be done at once. Throws as reads do. */
-  #admits(consistency: Consistency | undefined): boolean {
-    if (!consistency) return true;
-    const { atLeast, atLeastSeq, maxStalenessMs, linearizable } = consistency;
-    const isToken = atLeast.length > 0 && atLeastSeq === 0n && maxStalenessMs === undefined && !linearizable;
-    // Those of one caller mostly ask for the same, and nothing has changed since.
-    if (isToken && this.#admitted && Buffer.compare(atLeast, this.#admitted) === 0) return true;
-    const wait = this.#options.reads.admit(consistency, this.#atOnce.signal);
-    // It is ended within this tick, and says so to nobody.
-    wait?.catch(() => undefined);
-    if (!wait && isToken) this.#admitted = atLeast;
-    return !wait;
-  }
-
-  /** Of all reads that are done in the tick in which the batch begins. */
-  #readPlace(): ReadPlace {
-    const { store, replicator } = this.#options;
-    return (this.#place ??= { ...store.readPoint(), stalenessMs: replicator.stalenessMs() });
   }
 
   #ended(result: Result): Ended {
@@ -333,36 +300,6 @@ class Batch {
         context.signal.removeEventListener("abort", abort);
       },
     };
-  }
-}
-
-/** Bytes that the answers of a batch may have. */
-class AnswerRoom {
-  readonly #bytesMax: number;
-  readonly #refusedBytesMax: number;
-  #usedBytes = 0;
-  #refusedBytes = 0;
-
-  constructor(bytesMax: number, refusedBytesMax: number) {
-    this.#bytesMax = bytesMax;
-    this.#refusedBytesMax = refusedBytesMax;
-  }
-
-  get usedBytes(): number {
-    return this.#usedBytes;
-  }
-
-  /** So much has been read in vain that to read on would be work and memory for nothing. */
-  get isGone(): boolean {
-    return this.#refusedBytes > this.#refusedBytesMax;
-  }
-
-  /** Whether there is so much left; takes it then. */
-  take(bytes: number): boolean {
-    const isThere = this.#usedBytes + bytes <= this.#bytesMax;
-    if (isThere) this.#usedBytes += bytes;
-    else this.#refusedBytes += bytes;
-    return isThere;
   }
 }
 

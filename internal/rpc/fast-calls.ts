@@ -6,7 +6,7 @@
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { DescMessage, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
-import { KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
+import { type BatchRequest, KVStore } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { Consistency } from "../../api/gen/cambium/v1/types_pb.js";
 import { must } from "../base/assert.js";
 import type { Clock } from "../base/clock.js";
@@ -14,6 +14,10 @@ import type { Access } from "../identity/access.js";
 import type { Identity } from "../identity/role.js";
 import type { WriteReceipt } from "../store/store.js";
 import type { Adapter, Handed } from "./adapter.js";
+import { AnswerRoom } from "./answer-room.js";
+import type { BatchCounts } from "./batch-counts.js";
+import { BatchReads } from "./batch-reads.js";
+import { BatchResults } from "./batch-results.js";
 import type { Call, CallLog } from "./call-log.js";
 import type { CallContext } from "./caller.js";
 import type { CallerConnection } from "./caller-connection.js";
@@ -34,7 +38,7 @@ import {
   type OneWrite,
   writeOne,
 } from "./key-writes.js";
-import { checkedKeyUntilNext } from "./limits.js";
+import { checkCount, checkedKeyUntilNext } from "./limits.js";
 import { methodName } from "./method-name.js";
 import { methodTable } from "./method-table.js";
 import type { RpcStore } from "./ports.js";
@@ -60,7 +64,8 @@ export interface Exchange {
 export interface FastCallOptions extends KeyReadOptions, KeyWriteOptions {
   readonly store: KeyReadOptions["store"] & KeyWriteOptions["store"] & Pick<RpcStore, "endTurn">;
   readonly reads: Pick<FreshReads, "admit">;
-  readonly access: Pick<Access, "checkKeys">;
+  readonly access: Pick<Access, "checkRole" | "checkKeys">;
+  readonly batchCounts: Pick<BatchCounts, "add">;
   readonly calls: CallLog;
   readonly adapter: Pick<Adapter, "identityFor">;
   readonly underWay: Pick<UnderWay, "hold" | "release">;
@@ -78,7 +83,7 @@ export interface FastMethod {
 interface Read {
   readonly kind: "read";
   /** Undefined: not on this tick, or not here. Throws what the long way throws too. */
-  readonly answer: (message: Message, form: Form) => string | undefined;
+  readonly answer: (message: Message, form: Form, identity: Identity) => string | undefined;
 }
 
 interface Write {
@@ -95,13 +100,14 @@ export class FastCalls {
   readonly #options: FastCallOptions;
   readonly #binary = new BinaryAnswers();
   readonly #json = new JsonAnswers();
+  readonly #results = new BatchResults();
   readonly #methods: ReadonlyMap<string, FastMethod>;
 
   constructor(options: FastCallOptions) {
     this.#options = options;
     const { limits } = options;
     const [binary, json] = [this.#binary, this.#json];
-    const { get, batchGet, set, delete: remove, increment } = KVStore.method;
+    const { get, batchGet, batch, set, delete: remove, increment } = KVStore.method;
     const methods = [
       fastRead(get, (message, { isJson, isGrpc }) => {
         const key = checkedKeyUntilNext(message.key, "key", limits);
@@ -115,6 +121,12 @@ export class FastCalls {
         const found = readMany(keys, options);
         return isJson ? json.batchGet(found) : binary.batchGet(found, isGrpc);
       }),
+      fastRead(
+        batch,
+        (message, { isJson, isGrpc }, identity) => (isJson ? undefined : this.#batchOfGets(message, isGrpc, identity)),
+        // Of any other operation the long way reads all anew.
+        new Set(["get"]),
+      ),
       // An answer with the value before may be large.
       fastWrite(
         set,
@@ -169,7 +181,7 @@ export class FastCalls {
       message = messageOf(method, body, form);
       if (!message) return false;
       this.#checkKeys(method, message, identity);
-      text = work.answer(message, form);
+      text = work.answer(message, form, identity);
     } catch {
       // Nothing was changed: the long way meets the same, and tells of it.
       return false;
@@ -214,6 +226,25 @@ export class FastCalls {
     if (!identity.prefixes) return;
     const rule = must(methodTable.get(name), "every method is in the table");
     this.#options.access.checkKeys(name, identity, rule.reach(message));
+  }
+
+  /** Undefined also where any of them could not be served at once: how that is said the long way knows. */
+  #batchOfGets(request: BatchRequest, isGrpc: boolean, identity: Identity): string | undefined {
+    const { limits, access, batchCounts } = this.#options;
+    checkCount(request.operations.length, "operations");
+    if (!request.noWaiting || identity.prefixes) return undefined;
+    access.checkRole(methodName(KVStore.method.get), identity);
+    const room = new AnswerRoom(request, limits);
+    const reads = new BatchReads(this.#options, room, ABORTED);
+    const found: Uint8Array[] = [];
+    for (const { operation } of request.operations) {
+      const one = operation.case === "get" ? reads.read(operation.value) : undefined;
+      if (!one) return undefined;
+      found.push(this.#results.get(one.entry, one.place));
+    }
+    const text = this.#binary.batch(found, isGrpc);
+    if (text !== undefined) for (const _ of found) batchCounts.add("get", "ok");
+    return text;
   }
 
   /** Whether a read may be done on this tick. Throws as the gate does. */
@@ -293,10 +324,12 @@ function messageOf(method: FastMethod, body: Buffer, { isGrpc, isJson }: Form): 
 
 function fastRead<I extends DescMessage, O extends DescMessage>(
   desc: DescMethodUnary<I, O>,
-  answer: (message: MessageShape<I>, form: Form) => string | undefined,
+  answer: (message: MessageShape<I>, form: Form, identity: Identity) => string | undefined,
+  branches?: ReadonlySet<string>,
 ): FastMethod {
   // What the reader makes is of the method's own schema.
-  return methodOf(desc, { kind: "read", answer: (message, form) => answer(message as MessageShape<I>, form) });
+  const given: Read["answer"] = (message, form, identity) => answer(message as MessageShape<I>, form, identity);
+  return methodOf(desc, { kind: "read", answer: given }, branches);
 }
 
 function fastWrite<I extends DescMessage, O extends DescMessage>(
@@ -307,8 +340,8 @@ function fastWrite<I extends DescMessage, O extends DescMessage>(
   return methodOf(desc, { kind: "write", check: (message) => check(message as MessageShape<I>), answer });
 }
 
-function methodOf(desc: DescMethodUnary, work: Read | Write): FastMethod {
-  const shape = new Shape(desc.input);
+function methodOf(desc: DescMethodUnary, work: Read | Write, branches?: ReadonlySet<string>): FastMethod {
+  const shape = new Shape(desc.input, branches);
   const read = (body: Buffer, isJson: boolean): Message | undefined =>
     isJson ? readJson(shape, body) : readBinary(shape, body);
   return { desc, name: methodName(desc), read, work };

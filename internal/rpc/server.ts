@@ -279,6 +279,7 @@ export class RpcServer {
         reads,
         writes,
         access,
+        batchCounts,
         calls: this.#calls,
         clock,
         adapter: this.#adapter,

@@ -43,6 +43,19 @@ export class BinaryAnswers {
     return this.#end(isGrpc);
   }
 
+  /** Of results that each have their length before them. */
+  batch(results: readonly Uint8Array[], isGrpc: boolean): string | undefined {
+    let bytes = 0;
+    for (const result of results) bytes += 1 + result.length;
+    if (!this.#begin(bytes)) return undefined;
+    for (const result of results) {
+      this.#tag(1, BYTES);
+      this.#bytes.set(result, this.#at);
+      this.#at += result.length;
+    }
+    return this.#end(isGrpc);
+  }
+
   set({ position, token, repeated }: Written, isGrpc: boolean): string | undefined {
     if (!this.#begin(token.length)) return undefined;
     this.#position(1, position);

@@ -36,10 +36,14 @@ class Reader {
       if (!field) return undefined;
       const value = this.#value(field);
       if (value === undefined) return undefined;
-      if (field.kind === "texts") (message[field.name] as unknown[]).push(value);
+      const { name, kind, branchOf } = field;
+      if (branchOf !== undefined) {
+        if ((message[branchOf] as { case: unknown }).case !== undefined) return undefined;
+        message[branchOf] = { case: name, value };
+      } else if (kind === "texts" || kind === "messages") (message[name] as unknown[]).push(value);
       // A message that comes twice is put together of both.
-      else if (field.kind === "message" && message[field.name] !== undefined) return undefined;
-      else message[field.name] = value;
+      else if (kind === "message" && message[name] !== undefined) return undefined;
+      else message[name] = value;
     }
     return message;
   }
@@ -59,7 +63,8 @@ class Reader {
           ? undefined
           : new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + start, this.#at - start);
       }
-      case "message": {
+      case "message":
+      case "messages": {
         const start = this.#skipped();
         return start < 0 || !field.shape ? undefined : new Reader(this.#bytes, start, this.#at).message(field.shape);
       }
@@ -70,6 +75,10 @@ class Reader {
       case "enum": {
         const value = this.#small();
         return value >= 0 && value < 128 ? value : undefined;
+      }
+      case "uint32": {
+        const value = this.#small();
+        return value >= 0 && value < 2 ** 32 ? value : undefined;
       }
       case "uint64":
         return this.#big();

@@ -84,6 +84,9 @@ function valueOf(json: unknown, field: Field): unknown {
       return typeof json === "string" ? field.values?.values.find(({ name }) => name === json)?.number : undefined;
     case "message":
       return field.shape && messageOf(json, field.shape);
+    case "uint32":
+    case "messages":
+      return undefined;
     default:
       return unreachable(field.kind);
   }

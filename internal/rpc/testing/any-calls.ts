@@ -3,6 +3,7 @@ import { create, type DescMessage, toBinary, toJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import {
   BatchGetRequestSchema,
+  BatchRequestSchema,
   DeleteRequestSchema,
   GetRequestSchema,
   IncrementRequestSchema,
@@ -58,6 +59,18 @@ function some<T>(fields: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<P
   return fc.record(fields, { requiredKeys: [] }) as fc.Arbitrary<Partial<T>>;
 }
 
+/** An operation of a batch: mostly a get, as they come most, and else one that changes something, or none. */
+const operation = fc.oneof(
+  { weight: 10, arbitrary: operationOf("get", some({ key, consistency })) },
+  { weight: 1, arbitrary: operationOf("set", some({ key, value: bytes, wantPrevious: fc.boolean() })) },
+  { weight: 1, arbitrary: fc.constant({}) },
+);
+
+function operationOf(kind: string, value: fc.Arbitrary<object>): fc.Arbitrary<object> {
+  const timeoutMs = fc.constantFrom(0, 0, 0, 50_000);
+  return fc.record({ operation: value.map((each) => ({ case: kind, value: each })), timeoutMs });
+}
+
 interface Kind {
   readonly name: string;
   readonly schema: DescMessage;
@@ -75,6 +88,24 @@ const kinds: readonly Kind[] = [
         fc.nat(1100).map((count) => Array<string>(count).fill("a")),
       ),
       consistency,
+    }),
+  },
+  {
+    name: "Batch",
+    schema: BatchRequestSchema,
+    fields: some({
+      operations: fc.oneof(
+        { weight: 3, arbitrary: fc.array(operationOf("get", some({ key, consistency })), { maxLength: 5 }) },
+        { weight: 2, arbitrary: fc.array(operation, { maxLength: 5 }) },
+        {
+          weight: 1,
+          arbitrary: fc.nat(1100).map((count) => {
+            return Array.from({ length: count }, () => ({ operation: { case: "get", value: { key: "b" } } }));
+          }),
+        },
+      ),
+      maxBytes: fc.constantFrom(0, 0, 1, 500, 2 ** 32 - 1),
+      noWaiting: fc.constantFrom(true, true, true, false),
     }),
   },
   {
@@ -107,6 +138,10 @@ const kinds: readonly Kind[] = [
 const plain: readonly fc.Arbitrary<Record<string, unknown>>[] = [
   fc.record({ key: known }),
   fc.record({ keys: fc.array(known, { minLength: 1, maxLength: 5 }) }),
+  fc.record({
+    operations: fc.array(operationOf("get", fc.record({ key: known })), { minLength: 1, maxLength: 5 }),
+    noWaiting: fc.constant(true),
+  }),
   fc.record({ key: known, value: bytes }),
   fc.record({ key: known }),
   fc.record({ key: known, delta: int64 }),
