@@ -252,7 +252,8 @@ export class EndpointPool {
       isRefusal: isRepeatable ? isRepeatableWrite : isRefusedWrite,
       tryMs: (leftMs: number) => (isRepeatable ? Math.min(leftMs, Math.max(leftMs / 2, WRITE_TRY_MS_MIN)) : leftMs),
       failed: (error: CambiumError) => {
-        if (error.outcomeUnknown) unknown = error;
+        // Where the write would be is told by few of its tries, and holds for all.
+        if (error.outcomeUnknown && (error.position || !unknown?.position)) unknown = error;
       },
     };
     try {
@@ -482,7 +483,8 @@ const DEFINITE: ReadonlySet<CambiumError["code"]> = new Set(["condition_failed",
 
 /** An error of a write, of which an earlier try may have been done. */
 function afterUnknown(error: CambiumError, unknown: CambiumError | undefined): CambiumError {
-  if (!unknown || error.outcomeUnknown || DEFINITE.has(error.code)) return error;
+  if (!unknown || DEFINITE.has(error.code)) return error;
+  if (error.outcomeUnknown && (error.position || !unknown.position)) return error;
   const ownEnd = error.code === "canceled" || error.code === "deadline_exceeded";
   const said = error.message.includes(unknown.message) ? error.message : `${unknown.message}; then ${error.message}`;
   return new CambiumError(ownEnd ? error.code : "outcome_unknown", said, {

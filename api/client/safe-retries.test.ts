@@ -128,6 +128,19 @@ test("a write that may have been done stays unknown whatever is heard after it, 
   expect(tries).toBeGreaterThan(2);
 });
 
+test("a write whose place was told once keeps it, although the node is silent from then on", async () => {
+  const cluster = await start();
+  let tries = 0;
+  cluster.nodes[0]!.before = () => {
+    if (++tries === 1) throw unknownOutcome();
+    return new Promise(() => {});
+  };
+  const error = await failure(client(cluster, { timeoutMs: 300 }).set("k", "v"));
+  expect(error).toMatchObject({ outcomeUnknown: true, position: { epoch: 1, seq: 7 } });
+  expect(error.message).toMatch(/stepped down; then .* did not answer within/);
+  expect(tries).toBeGreaterThan(1);
+});
+
 test("a signal ends the tries, and the outcome is as unknown as it was", async () => {
   const cluster = await start();
   const controller = new AbortController();
