@@ -210,6 +210,12 @@ export interface Engine {
   beginLoad(): void;
 
   /**
+   * Goes on making what `restoreAll` has put in since `beginLoad` known by its keys, for a millisecond, and returns whether there is more
+   * to do. Whoever needs it earlier waits for all of it: this is for others to have their turn in between. Nothing is restored meanwhile.
+   */
+  indexRestored(): boolean;
+
+  /**
    * Goes on ending what `beginLoad` began, for some milliseconds, and returns whether there is more to do. From the first call to
    * the last nothing is applied or restored, and what deletions of ranges have hidden stays. Nothing to do where no load was begun.
    */

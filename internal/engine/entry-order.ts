@@ -2,6 +2,7 @@
 import { assert } from "../base/assert.js";
 import type { EntryBlocks } from "./entry-blocks.js";
 import type { EntryIds } from "./entry-ids.js";
+import type { KeyWindows } from "./key-windows.js";
 import { KeySort, type SortableKeys } from "./key-sort.js";
 import { OrderedIndex, type OrderedKeys } from "./ordered-index.js";
 
@@ -20,11 +21,13 @@ export class EntryOrder extends OrderedIndex {
   }
 
   /**
-   * Takes in all entries, of which there are `count`, in steps of a few milliseconds. Before the last, no entry may come or go,
+   * Takes in all entries, of which there are `count`, and whose `windows` are known, in steps of a few milliseconds. Before the last, no entry may come or go,
    * nor may anything else be done with the order.
    */
-  *take(count: number): Generator<void, void> {
-    const sort = new KeySort(this.#keys, yield* this.#all(count));
+  *take(count: number, windows: KeyWindows): Generator<void, void> {
+    const ids = yield* this.#all(count);
+    yield* windows.settle();
+    const sort = new KeySort(this.#keys, ids, windows);
     yield* sort.run();
     yield* this.build(sort);
   }

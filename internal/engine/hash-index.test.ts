@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ABSENT, HashIndex, type Keys } from "./hash-index.js";
+import { LocatedKeys } from "./located-keys.js";
 import { KeyHash } from "./hash-index-hash.js";
 
 /** A key is four bytes, and its location the number that they are. */
@@ -170,4 +171,46 @@ test("nothing is there after a clear", () => {
   checked.index.clear();
   expect(checked.index.count).toBe(0);
   expect(checked.find(5, spread(5))).toBe(ABSENT);
+});
+
+test.each(Object.entries(hashes))(
+  "keys that are taken in all at once are found, and others beside them later, with hashes that are %s",
+  (name, hash) => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: name === "all alike" ? 300 : 20_000 }), (count) => {
+        const checked = new Checked();
+        const keys = new LocatedKeys();
+        for (let key = 1; key <= count; key++) {
+          keys.add(hash(key), key);
+          checked.model.set(key, { hash: hash(key), location: key });
+        }
+        const steps = checked.index.take(keys, () => false);
+        while (!steps.next().done);
+        checked.expectSame();
+        for (let key = count + 1; key <= count + 100; key++) checked.set(key, hash(key));
+        for (let key = 1; key <= count; key += 3) checked.delete(key);
+        checked.expectSame();
+      }),
+      { numRuns: 20 },
+    );
+  },
+);
+
+test("of keys that are taken in all at once and are one, the last is found, and the others are told", () => {
+  const keys = new LocatedKeys();
+  const checked = new Checked();
+  for (let location = 1; location <= 70_000; location++) keys.add(spread(location % 60_000), location);
+  const replaced: number[] = [];
+  const steps = checked.index.take(keys, (before, location) => {
+    const isTwin = before % 60_000 === location % 60_000;
+    if (isTwin) replaced.push(before);
+    return isTwin;
+  });
+  let count = 1;
+  while (!steps.next().done) count++;
+  expect(count).toBeGreaterThan(3);
+  expect(replaced.sort((a, b) => a - b)).toEqual(Array.from({ length: 10_000 }, (_, at) => at + 1));
+  expect(checked.index.count).toBe(60_000);
+  for (let location = 10_001; location <= 70_000; location++)
+    expect(checked.find(location, spread(location % 60_000))).toBe(location);
 });

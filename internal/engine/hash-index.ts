@@ -7,6 +7,7 @@
  * A slot holds the hash and the location, so that the index grows without a look at any key.
  */
 import { assert } from "../base/assert.js";
+import type { LocatedKeys } from "./located-keys.js";
 
 /** What knows the keys. */
 export interface Keys {
@@ -29,6 +30,10 @@ const DEPTH_MAX = 20;
 const HASH_BITS = 32;
 /** More of a segment is never used. */
 const USED_MAX = 0.8;
+/** Of segments that are made for many keys at once, hardly one so is full at once: hashes do not spread quite evenly. */
+const TAKEN_MAX = 0.7;
+/** Segments that are made in one step: with all their keys, a millisecond at most. */
+const SEGMENTS_A_STEP = 32;
 /** When less is used, it shrinks. */
 const USED_MIN = 0.125;
 
@@ -91,6 +96,57 @@ export class HashIndex {
       segment = this.#segmentOf(hash);
     }
     put(segment, hash, location);
+    addUsed(segment, 1);
+    this.#count++;
+  }
+
+  /**
+   * Takes all keys of a list into an index that is empty, segment by segment, which costs a fraction of what it does to add them. Where
+   * two have the same hash, `isTwin` says whether they are one key: the later one is in the place of the earlier then. A step takes a
+   * millisecond or less; before the last, nothing else may be done with the index.
+   */
+  *take(keys: LocatedKeys, isTwin: (before: number, location: number) => boolean): Generator<void, void> {
+    assert(this.#count === 0, "only an empty index takes in all at once");
+    const wanted = keys.count / TAKEN_MAX;
+    const depth = Math.min(DEPTH_MAX, Math.max(0, Math.ceil(Math.log2(wanted / SLOTS_SPLIT))));
+    const slots = Math.min(SLOTS_SPLIT, Math.max(SLOTS_MIN, 2 ** Math.ceil(Math.log2(wanted))));
+    const { pairs, ends } = yield* keys.byFirstBits(depth);
+    const directory: Segment[] = [];
+    /** What has no room where it should be. */
+    const left: number[] = [];
+    for (let place = 0, at = 0; place < 1 << depth; place++) {
+      // Made just now, it is near.
+      const segment = segmentOf(slots, depth);
+      directory.push(segment);
+      for (; at < ends[place]!; at++) {
+        if (isFull(segment)) left.push(at);
+        else this.#take(segment, pairs[at * 2]!, pairs[at * 2 + 1]!, isTwin);
+      }
+      if ((place + 1) % SEGMENTS_A_STEP === 0) yield;
+    }
+    this.#directory = directory;
+    this.#depth = depth;
+    this.#shift = HASH_BITS - 1 - depth;
+    this.#deepest = directory.length;
+    this.#slots = slots * directory.length;
+    for (const at of left) {
+      const hash = pairs[at * 2]!;
+      while (isFull(this.#segmentOf(hash))) this.#extend(this.#segmentOf(hash), hash);
+      this.#take(this.#segmentOf(hash), hash, pairs[at * 2 + 1]!, isTwin);
+    }
+  }
+
+  /** Puts a key into a segment that has room, in the place of its twin where that is there. */
+  #take(segment: Segment, hash: number, location: number, isTwin: (before: number, location: number) => boolean): void {
+    const mask = segment.length - TAIL_WORDS - 1;
+    let at = (hash * SLOT_WORDS) & mask;
+    for (; segment[at + 1] !== ABSENT; at = (at + SLOT_WORDS) & mask) {
+      if (segment[at] !== hash || !isTwin(segment[at + 1]!, location)) continue;
+      segment[at + 1] = location;
+      return;
+    }
+    segment[at] = hash;
+    segment[at + 1] = location;
     addUsed(segment, 1);
     this.#count++;
   }

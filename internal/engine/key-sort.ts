@@ -19,6 +19,14 @@ export interface SortableKeys {
   compareFrom(id: number, other: number, skip: number): number;
 }
 
+/** Eight bytes of each key that are known without a look at it. */
+export interface KnownBytes {
+  /** All keys share so many first bytes, which are left out. */
+  readonly skip: number;
+  /** As that of `SortableKeys`, for this `skip`, and for four more. */
+  windowOf(id: number, skip: number): number;
+}
+
 const WINDOW_BYTES = 4;
 const DIGIT_BYTES = 2 * WINDOW_BYTES;
 const DIGITS = 256;
@@ -31,6 +39,7 @@ const SIGN = 0x80000000;
 
 export class KeySort {
   readonly #keys: SortableKeys;
+  readonly #known: KnownBytes | undefined;
   /** Sorted when `run` is done. */
   readonly ids: Int32Array;
   // Of each id, the first four of the eight bytes, and the last; a key that is shorter is filled up with zeros.
@@ -52,8 +61,9 @@ export class KeySort {
   #done = 0;
 
   /** Takes over the ids. */
-  constructor(keys: SortableKeys, ids: Int32Array) {
+  constructor(keys: SortableKeys, ids: Int32Array, known?: KnownBytes) {
     this.#keys = keys;
+    this.#known = known;
     this.ids = ids;
     this.#highs = new Uint32Array(ids.length);
     this.#lows = new Uint32Array(ids.length);
@@ -64,7 +74,12 @@ export class KeySort {
 
   /** Sorts the ids; a step is a portion. The keys must not change meanwhile, nor go. */
   *run(): Generator<void, void> {
-    this.#skip = yield* this.#sort(0, this.ids.length, 0);
+    if (this.#known) {
+      this.#skip = this.#known.skip;
+      yield* this.#sortBytes(0, this.ids.length, this.#skip, this.#known);
+    } else {
+      this.#skip = yield* this.#sort(0, this.ids.length, 0);
+    }
   }
 
   /** Once the ids are sorted, what `windowOf` gives for the one at a place, most often without a look at its key. */
@@ -98,17 +113,23 @@ export class KeySort {
       this.ids.subarray(from, ended).sort(lengths);
     }
     if (ended === to) return skip;
+    yield* this.#sortBytes(ended, to, start, this.#keys);
+    return start;
+  }
+
+  /** Sorts ids whose keys have the same first `start` bytes. */
+  *#sortBytes(from: number, to: number, start: number, keys: Pick<SortableKeys, "windowOf">): Generator<void, void> {
     this.#counts.fill(0);
     let isSorted = true;
-    for (let at = ended; at < to;) {
+    for (let at = from; at < to;) {
       const end = Math.min(to, at + PORTION);
-      if (!this.#read(at, end, start, ended)) isSorted = false;
+      if (!this.#read(at, end, start, from, keys)) isSorted = false;
       if (this.#isEnough(end - at)) yield;
       at = end;
     }
     // Keys often were made in their order.
-    if (!isSorted) yield* this.#sortDigits(ended, to);
-    for (let at = ended; at < to;) {
+    if (!isSorted) yield* this.#sortDigits(from, to);
+    for (let at = from; at < to;) {
       const end = this.#runEnd(at, to);
       if (end - at > 1) {
         const [high, low] = [this.#highs[at]!, this.#lows[at]!];
@@ -121,7 +142,6 @@ export class KeySort {
       if (this.#isEnough(end - at)) yield;
       at = end;
     }
-    return start;
   }
 
   /**
@@ -150,9 +170,8 @@ export class KeySort {
   }
 
   /** Reads eight bytes of each key, and counts their values; whether they are in order already, seen from the place `first` on. */
-  #read(from: number, to: number, skip: number, first: number): boolean {
+  #read(from: number, to: number, skip: number, first: number, keys: Pick<SortableKeys, "windowOf">): boolean {
     const [ids, highs, lows, counts] = [this.ids, this.#highs, this.#lows, this.#counts];
-    const keys = this.#keys;
     let isSorted = true;
     let highBefore = from > first ? highs[from - 1]! : 0;
     let lowBefore = from > first ? lows[from - 1]! : 0;

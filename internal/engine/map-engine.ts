@@ -193,6 +193,10 @@ export class MapEngine implements Engine {
     this.#isLoading = true;
   }
 
+  indexRestored(): boolean {
+    return false;
+  }
+
   endLoad(): boolean {
     this.#isLoading = false;
     return false;

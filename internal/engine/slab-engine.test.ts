@@ -6,6 +6,7 @@ import type { Engine } from "./engine.js";
 import { type HashSeed, KeyHash } from "./hash-index-hash.js";
 import { MapEngine } from "./map-engine.js";
 import { SlabEngine } from "./slab-engine.js";
+import { runOf } from "./testing/engine-model.js";
 
 const at = epochMs(1000);
 const MiB = 1 << 20;
@@ -20,6 +21,13 @@ function remove(engine: Engine, n: number, key: Uint8Array): void {
 
 function keyOf(n: number): Buffer {
   return Buffer.from(`key-${String(n).padStart(12, "0")}`);
+}
+
+function scanned(engine: Engine): string[] {
+  const keys: string[] = [];
+  const scan = engine.scan({ start: Buffer.alloc(0) }, at);
+  for (let step = scan.next(); !step.done; step = scan.next()) keys.push(Buffer.from(step.value.key).toString());
+  return keys;
 }
 
 test("values of every size up to the largest come back, whatever size the key has, and had", () => {
@@ -237,4 +245,38 @@ test("only an empty engine is loaded, and one that is cleared meanwhile is as ne
   put(engine, 1, keyOf(1), Buffer.of(1));
   expect(engine.endLoad()).toBe(false);
   expect(engine.count({ start: Buffer.alloc(0) }, at, undefined, Infinity)).toEqual({ count: 1 });
+});
+
+test("what is restored is known by its keys once all is there, in several steps, and of a key that came twice the later", () => {
+  const engine = new SlabEngine();
+  const oracle = new MapEngine();
+  engine.beginLoad();
+  const restore = (n: number, modSeq: number): void => {
+    const value = Buffer.from(`value ${n} ${modSeq}`);
+    const entry = { key: keyOf(n), value, createSeq: seq(1), modSeq: seq(modSeq), expiresAtMs: epochMs(1e12 + n) };
+    for (const each of [engine, oracle]) each.restoreAll(runOf([{ ...entry, timestampMs: at }]));
+  };
+  oracle.beginLoad();
+  for (let n = 0; n < 70_000; n++) restore((n * 7919) % 60_000, 10 + n);
+  let steps = 1;
+  while (engine.indexRestored()) steps++;
+  expect(steps).toBeGreaterThan(3);
+  for (let n = 0; n < 100; n++) restore(n * 600, 100_000 + n);
+  for (const each of [engine, oracle]) while (each.endLoad());
+  expect(engine.entryCount).toBe(60_000);
+  expect([engine.checksum, engine.dataBytes]).toEqual([oracle.checksum, oracle.dataBytes]);
+  for (let n = 0; n < 60_000; n++) expect(engine.get(keyOf(n), at)).toEqual(oracle.get(keyOf(n), at));
+  expect(scanned(engine)).toEqual(scanned(oracle));
+});
+
+test("whoever asks for a key before all that was restored is known waits for that", () => {
+  const engine = new SlabEngine();
+  engine.beginLoad();
+  const written = { createSeq: seq(1), modSeq: seq(1), timestampMs: at };
+  engine.restoreAll(runOf(Array.from({ length: 100 }, (_, n) => ({ key: keyOf(n), value: Buffer.of(n), ...written }))));
+  remove(engine, 2, keyOf(7));
+  expect(engine.get(keyOf(7), at)).toBeUndefined();
+  expect(engine.get(keyOf(8), at)?.value).toEqual(Uint8Array.of(8));
+  while (engine.endLoad());
+  expect(engine.entryCount).toBe(99);
 });

@@ -31,6 +31,8 @@ import { type EntryRun, RUN_ENTRIES_MAX } from "./entry-run.js";
 import { ABSENT, HashIndex } from "./hash-index.js";
 import { type HashSeed, KeyHash, randomHashSeed } from "./hash-index-hash.js";
 import { HiddenEntries } from "./hidden-entries.js";
+import { KeyWindows } from "./key-windows.js";
+import { LocatedKeys } from "./located-keys.js";
 import { NO_ID } from "./ordered-index.js";
 import { compareBytes } from "./slab-bytes.js";
 import { COUNT_NEW, UseClock } from "./use-clock.js";
@@ -57,7 +59,13 @@ export class SlabEngine implements Engine {
   readonly #hash: KeyHash;
   #ids!: EntryIds;
   #blocks!: EntryBlocks;
-  #index!: HashIndex;
+  #hashIndex!: HashIndex;
+  /** What was restored since the load began, as long as the index has none of it. */
+  #newcomers: LocatedKeys | undefined;
+  /** While the index takes them in. */
+  #indexing: Iterator<void, void> | undefined;
+  /** While entries are loaded that are to be put into order. */
+  #windows: KeyWindows | undefined;
   /** There is none where it is not wanted, nor while entries are loaded. */
   #order: EntryOrder | undefined;
   /** While the load ends: the order that is being made. */
@@ -91,7 +99,7 @@ export class SlabEngine implements Engine {
   }
 
   get entryCount(): number {
-    return this.#index.count;
+    return this.#newcomers ? this.#newcomers.count : this.#hashIndex.count;
   }
 
   get dataBytes(): number {
@@ -114,7 +122,7 @@ export class SlabEngine implements Engine {
   get bytesTotal(): number {
     return (
       this.#blocks.bytesTotal +
-      this.#index.bytesTotal +
+      this.#hashIndex.bytesTotal +
       this.#ids.bytesTotal +
       (this.#order?.bytesTotal ?? 0) +
       (this.#deadlines?.bytesTotal ?? 0)
@@ -289,18 +297,46 @@ export class SlabEngine implements Engine {
   beginLoad(): void {
     assert(this.entryCount === 0, "only an empty engine is loaded");
     this.#order = undefined;
+    this.#newcomers = new LocatedKeys();
+    if (this.isOrdered) this.#windows = new KeyWindows();
+  }
+
+  indexRestored(): boolean {
+    if (!this.#newcomers) return false;
+    this.#indexing ??= this.#hashIndex.take(this.#newcomers, (before, location) => this.#replaces(before, location));
+    if (!this.#indexing.next().done) return true;
+    this.#newcomers = undefined;
+    this.#indexing = undefined;
+    return false;
+  }
+
+  /** The index, with everything in it that is there. */
+  get #index(): HashIndex {
+    while (this.indexRestored());
+    return this.#hashIndex;
+  }
+
+  /** Whether two entries have one key; the one that was there before is gone then. */
+  #replaces(before: number, location: number): boolean {
+    const start = this.#blocks.keyStartAt(location);
+    const bytes = this.#blocks.bytesAt(location);
+    if (!this.#blocks.isKey(before, bytes, start, start + this.#blocks.keyBytesAt(location))) return false;
+    this.#forget(before);
+    return true;
   }
 
   endLoad(): boolean {
+    if (this.indexRestored()) return true;
     if (!this.isOrdered || this.#order) return false;
     if (!this.#ordering) {
       const order = new EntryOrder(this.#ids, this.#blocks);
-      this.#ordering = { order, steps: order.take(this.entryCount) };
+      this.#ordering = { order, steps: order.take(this.#index.count, must(this.#windows, "a load has begun")) };
     }
     const { order, steps } = this.#ordering;
     if (!steps.next().done) return true;
     this.#order = order;
     this.#ordering = undefined;
+    this.#windows = undefined;
     return false;
   }
 
@@ -313,11 +349,24 @@ export class SlabEngine implements Engine {
   }
 
   restoreAll(entries: EntryRun): number {
+    if (this.#newcomers && !this.#indexing) return this.#gather(entries, this.#newcomers);
     const hashes = this.#foresee(entries);
     let sum = 0;
     for (let at = 0; at < entries.count; at++) {
       entries.moveTo(at);
       sum = (sum + this.#restoreAt(hashes[at]!, entries)) | 0;
+    }
+    return sum >>> 0;
+  }
+
+  /** Makes entries of which none is looked up before all are there. */
+  #gather(entries: EntryRun, newcomers: LocatedKeys): number {
+    let sum = 0;
+    for (let at = 0; at < entries.count; at++) {
+      entries.moveTo(at);
+      const location = this.#make(entries, entries.createSeq, entries.modSeq);
+      newcomers.add(this.#hash.of(entries.keyIn, entries.keyStart, entries.keyEnd), location);
+      sum = (sum + this.#blocks.checksumAt(location)) | 0;
     }
     return sum >>> 0;
   }
@@ -337,7 +386,10 @@ export class SlabEngine implements Engine {
       locationOf: (id) => this.#ids.locationOf(id),
       moved: (id, from, to) => this.#moved(id, from, to),
     });
-    this.#index = new HashIndex(this.#blocks);
+    this.#hashIndex = new HashIndex(this.#blocks);
+    this.#newcomers = undefined;
+    this.#indexing = undefined;
+    this.#windows = undefined;
     this.#order = this.isOrdered ? new EntryOrder(this.#ids, this.#blocks) : undefined;
     this.#ordering = undefined;
     this.#deadlines = undefined;
@@ -423,20 +475,28 @@ export class SlabEngine implements Engine {
 
   /** Returns the entry's checksum, as a signed number. */
   #create(hash: number, entry: KeyValueBytes, createSeq: number, modSeq: number): number {
-    assert(!this.#ordering, "no entry comes while the order of all is made");
-    const { keyIn, keyStart, keyEnd, deadlineMs } = entry;
-    const options = { ids: this.#ids, lastUse: this.#clock.use(), uses: COUNT_NEW };
-    const location = this.#blocks.create(entry, createSeq, modSeq, options);
-    const checksum = this.#blocks.checksumAt(location);
-    this.#checksum = (this.#checksum + checksum) >>> 0;
-    this.#dataBytes += keyEnd - keyStart + entry.valueEnd - entry.valueStart;
+    const { keyIn, keyStart, keyEnd } = entry;
+    const location = this.#make(entry, createSeq, modSeq);
     this.#index.add(hash, location);
     if (this.#order) {
       const isWhole = keyStart === 0 && keyEnd === keyIn.length;
       this.#order.add(this.#blocks.idAt(location), isWhole ? keyIn : keyIn.subarray(keyStart, keyEnd));
     }
-    if (deadlineMs !== Infinity) this.#addDeadline(this.#blocks.idAt(location), deadlineMs);
-    return checksum;
+    return this.#blocks.checksumAt(location);
+  }
+
+  /** Makes an entry, which the caller puts into the index and the order. Returns where it is. */
+  #make(entry: KeyValueBytes, createSeq: number, modSeq: number): number {
+    assert(!this.#ordering, "no entry comes while the order of all is made");
+    const { keyIn, keyStart, keyEnd, deadlineMs } = entry;
+    const blocks = this.#blocks;
+    const options = { ids: this.#ids, lastUse: this.#clock.use(), uses: COUNT_NEW };
+    const location = blocks.create(entry, createSeq, modSeq, options);
+    this.#checksum = (this.#checksum + blocks.checksumAt(location)) >>> 0;
+    this.#dataBytes += keyEnd - keyStart + entry.valueEnd - entry.valueStart;
+    this.#windows?.note(blocks.idAt(location), keyIn, keyStart, keyEnd);
+    if (deadlineMs !== Infinity) this.#addDeadline(blocks.idAt(location), deadlineMs);
+    return location;
   }
 
   /** Returns the entry's checksum, as a signed number. */
@@ -462,14 +522,19 @@ export class SlabEngine implements Engine {
 
   #remove(hash: number, location: number, key: Uint8Array): void {
     assert(!this.#ordering, "no entry goes while the order of all is made");
+    this.#order?.delete(this.#blocks.idAt(location), key);
+    this.#index.delete(hash, location);
+    this.#forget(location);
+  }
+
+  /** The opposite of `#make`. */
+  #forget(location: number): void {
     const blocks = this.#blocks;
     const id = blocks.idAt(location);
     this.#checksum = (this.#checksum - blocks.checksumAt(location)) >>> 0;
-    this.#dataBytes -= key.length + blocks.valueBytesAt(location);
+    this.#dataBytes -= blocks.keyBytesAt(location) + blocks.valueBytesAt(location);
     if (blocks.deadlineAt(location) !== Infinity) this.#deadlines!.remove(id);
     this.#victims.forget(id);
-    this.#order?.delete(id, key);
-    this.#index.delete(hash, location);
     this.#ids.give(id);
     blocks.free(location);
   }

@@ -289,6 +289,7 @@ export class Applier {
   async #restore(): Promise<void> {
     this.#isLoading = true;
     this.#applied = await this.#options.restore(this.cluster, this.retries);
+    while (this.engine.indexRestored()) await turn();
     this.#commitSeq = this.#applied.seq;
   }
 

@@ -249,7 +249,7 @@ type RunEntry = Omit<KeyedEntry, "expiresAtMs"> & {
 };
 
 /** Entries one after another in the middle of other bytes. */
-function runOf(entries: readonly RunEntry[]): EntryRun {
+export function runOf(entries: readonly RunEntry[]): EntryRun {
   const pieces: Uint8Array[] = [Buffer.from("odd")];
   let at = 3;
   const places = entries.map(({ key, value, expiresAtMs = Infinity }) => {
