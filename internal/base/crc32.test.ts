@@ -1,6 +1,15 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { crc32, crc32Copy, crc32CopyViews, crc32Range, crc32Uint32, crc32Uint64, crc32View } from "./crc32.js";
+import {
+  crc32,
+  crc32Copy,
+  crc32CopyViews,
+  crc32Range,
+  crc32Uint32,
+  crc32Uint64,
+  crc32Uint64s,
+  crc32View,
+} from "./crc32.js";
 
 test("the check value of CRC-32 comes out", () => {
   expect(crc32(Buffer.from("123456789"))).toBe(0xcbf43926);
@@ -92,6 +101,8 @@ test("a number has the CRC of its bytes", () => {
       bytes.writeBigUInt64LE(BigInt(value));
       expect(crc32Uint64(value, seed)).toBe(crc32(bytes, seed) | 0);
       expect(crc32Uint32(value % 2 ** 32, seed)).toBe(crc32(bytes.subarray(0, 4), seed) | 0);
+      for (const other of [0, 1, 2 ** 31, 2 ** 40 + 7])
+        expect(crc32Uint64s(other, value, seed)).toBe(crc32Uint64(value, crc32Uint64(other, seed)));
     }),
   );
 });

@@ -178,6 +178,12 @@ export function crc32Uint64(value: number, seed = 0): number {
   return ~last8((value | 0) ^ ~seed, (value / 2 ** 32) | 0);
 }
 
+/** The same of two such numbers, one after the other. */
+export function crc32Uint64s(first: number, second: number, seed = 0): number {
+  const before = first8((first | 0) ^ ~seed, (first / 2 ** 32) | 0);
+  return ~(last8(second | 0, (second / 2 ** 32) | 0) ^ before);
+}
+
 /** The same of a number as four bytes, below 2^32. */
 export function crc32Uint32(value: number, seed = 0): number {
   return ~last4(value ^ ~seed);

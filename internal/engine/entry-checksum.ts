@@ -1,5 +1,5 @@
 /** The checksum of one entry, by which nodes find out that their states differ. It is the same in every engine. */
-import { crc32Range, crc32Uint32, crc32Uint64 } from "../base/crc32.js";
+import { crc32Range, crc32Uint32, crc32Uint64, crc32Uint64s } from "../base/crc32.js";
 import type { Entry, EntryBytes } from "./engine.js";
 import type { EntryRun } from "./entry-run.js";
 
@@ -40,8 +40,7 @@ export function entryRunChecksum(run: EntryRun): number {
  * that keep an entry in another form. Signed 32 bits, so that it is no object.
  */
 export function numbersChecksum(keyBytes: number, createSeq: number, modSeq: number, deadline: number): number {
-  const seqs = crc32Uint64(modSeq, crc32Uint64(createSeq));
-  return crc32Uint32(keyBytes, crc32Uint64(deadline, seqs));
+  return crc32Uint32(keyBytes, crc32Uint64(deadline, crc32Uint64s(createSeq, modSeq)));
 }
 
 /** What the checksum is over of a deadline, of which Infinity is none. */

@@ -8,7 +8,7 @@
  *
  * So a chunk that is damaged, is missing, stands in the wrong place, or comes from another file is seen.
  */
-import { crc32 } from "../base/crc32.js";
+import { crc32, crc32Uint32 } from "../base/crc32.js";
 import { ByteReader, FormatError, NewerFormatError } from "./byte-codec.js";
 
 export const CHUNK_HEADER_BYTES = 9;
@@ -65,8 +65,6 @@ export class ChunkCodec<Kind extends string> {
   }
 
   #seed(): number {
-    const number = Buffer.allocUnsafe(4);
-    number.writeUInt32LE(this.#number++);
-    return crc32(number, this.#salted);
+    return crc32Uint32(this.#number++, this.#salted) >>> 0;
   }
 }

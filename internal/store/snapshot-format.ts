@@ -55,6 +55,8 @@ const EPOCH_BYTES = 25;
 const FLAG_FORCED = 1;
 const FLAG_STATE_CHECKSUM = 1;
 const ENTRY_NUMBERS_BYTES = 24;
+/** The upper half of the largest whole number that is held exactly. */
+const SAFE_HIGH_MAX = 2 ** 21 - 1;
 const NO_SEQ = seq(0);
 const NO_TIME = epochMs(0);
 
@@ -225,6 +227,8 @@ export function writeEntry(writer: ByteWriter, entry: KeyedEntry): number {
 
 /** An entry where it lies in a chunk; one of these for all entries of it. */
 export class ChunkEntry implements EntryBytes {
+  readonly #view: DataView;
+  /** For lengths of more than one byte. */
   readonly #reader: ByteReader;
   /** Where the entry begins, and where it ends. */
   #start = 0;
@@ -240,6 +244,7 @@ export class ChunkEntry implements EntryBytes {
   deadlineMs = Infinity;
 
   constructor(content: Uint8Array) {
+    this.#view = new DataView(content.buffer, content.byteOffset, content.length);
     this.#reader = new ByteReader(content);
     this.keyIn = this.valueIn = content;
   }
@@ -251,18 +256,43 @@ export class ChunkEntry implements EntryBytes {
 
   /** Goes on to the next entry; false at the end of the chunk. Throws `FormatError`. */
   next(): boolean {
-    const reader = this.#reader;
-    if (reader.atEnd) return false;
-    this.#start = reader.at;
-    this.createSeq = reader.uint64() as Seq;
-    this.modSeq = reader.uint64() as Seq;
-    const deadline = reader.uint64();
+    const start = this.#end;
+    if (start === this.keyIn.length) return false;
+    if (start + ENTRY_NUMBERS_BYTES > this.keyIn.length) throw new FormatError("the bytes end too early");
+    this.createSeq = this.#numberAt(start) as Seq;
+    this.modSeq = this.#numberAt(start + 8) as Seq;
+    const deadline = this.#numberAt(start + 16);
     this.deadlineMs = deadline === 0 ? Infinity : deadline - 1;
-    this.keyStart = reader.passPrefixed();
-    this.keyEnd = reader.at;
-    this.valueStart = reader.passPrefixed();
-    this.valueEnd = this.#end = reader.at;
+    this.#start = start;
+    this.#end = start + ENTRY_NUMBERS_BYTES;
+    this.keyStart = this.#passPrefixed();
+    this.keyEnd = this.#end;
+    this.valueStart = this.#passPrefixed();
+    this.valueEnd = this.#end;
     return true;
+  }
+
+  /** As `ByteReader.uint64`, four bytes a look. */
+  #numberAt(at: number): number {
+    const high = this.#view.getUint32(at + 4, true);
+    if (high > SAFE_HIGH_MAX) throw new FormatError("a number is out of range");
+    return this.#view.getUint32(at, true) + high * 2 ** 32;
+  }
+
+  /** Passes over bytes behind their length. Returns the place where they begin; they end at `#end`. */
+  #passPrefixed(): number {
+    const bytes = this.keyIn;
+    const at = this.#end;
+    const length = at < bytes.length ? bytes[at]! : 0x80;
+    if (length < 0x80 && at + 1 + length <= bytes.length) {
+      this.#end = at + 1 + length;
+      return at + 1;
+    }
+    const reader = this.#reader;
+    reader.moveTo(bytes, at, bytes.length);
+    const start = reader.passPrefixed();
+    this.#end = reader.at;
+    return start;
   }
 }
 
