@@ -3,7 +3,8 @@
  * with a radix sort that never looks at a key again; runs of keys that are alike there are sorted by the bytes behind. A key
  * so is read once or twice, and in the order in which the ids came, which is most often that of memory.
  *
- * It goes in portions, since there may be millions of ids, and others wait for a turn.
+ * It goes in portions, since there may be millions of ids, and others wait for a turn. It most often runs once in the life of a process,
+ * as long as its code is cold: what is done for each key takes nothing apart that must be put together first (`[a, b] = [c, d]`).
  */
 
 /** What knows the keys of the ids; no two are the same. */
@@ -23,8 +24,8 @@ export interface SortableKeys {
 export interface KnownBytes {
   /** All keys share so many first bytes, which are left out. */
   readonly skip: number;
-  /** As that of `SortableKeys`, for this `skip`, and for four more. */
-  windowOf(id: number, skip: number): number;
+  /** Puts those of the ids from one place up to another into the same places: the first four, and the last, as big-endian numbers. */
+  copy(ids: Int32Array, from: number, to: number, highs: Uint32Array, lows: Uint32Array): void;
 }
 
 const WINDOW_BYTES = 4;
@@ -82,15 +83,22 @@ export class KeySort {
     }
   }
 
-  /** Once the ids are sorted, what `windowOf` gives for the one at a place, most often without a look at its key. */
-  windowAt(place: number, skip: number): number {
-    const shift = skip - this.#skip;
-    if (shift < 0 || shift > WINDOW_BYTES) return this.#keys.windowOf(this.ids[place]!, skip);
-    const high = this.#highs[place]!;
-    const low = this.#lows[place]!;
-    if (shift === 0) return high ^ SIGN;
-    if (shift === WINDOW_BYTES) return low ^ SIGN;
-    return ((high << (shift * 8)) | (low >>> ((WINDOW_BYTES - shift) * 8))) ^ SIGN;
+  /** Once the ids are sorted, writes what `windowOf` gives for those from one place up to another, most often without a look at their keys. */
+  copyWindows(from: number, to: number, skip: number, words: Int32Array, start: number): void {
+    const shift = (skip - this.#skip) * 8;
+    const ids = this.ids;
+    const highs = this.#highs;
+    const lows = this.#lows;
+    const isKnown = shift >= 0 && shift <= 32;
+    for (let at = from; at < to; at++) {
+      let window: number;
+      if (!isKnown) window = this.#keys.windowOf(ids[at]!, skip);
+      // What is shifted by 32 bits stays as it is.
+      else if (shift === 0) window = highs[at]! ^ SIGN;
+      else if (shift === 32) window = lows[at]! ^ SIGN;
+      else window = ((highs[at]! << shift) | (lows[at]! >>> (32 - shift))) ^ SIGN;
+      words[start + at - from] = window;
+    }
   }
 
   /**
@@ -113,33 +121,36 @@ export class KeySort {
       this.ids.subarray(from, ended).sort(lengths);
     }
     if (ended === to) return skip;
-    yield* this.#sortBytes(ended, to, start, this.#keys);
+    yield* this.#sortBytes(ended, to, start);
     return start;
   }
 
-  /** Sorts ids whose keys have the same first `start` bytes. */
-  *#sortBytes(from: number, to: number, start: number, keys: Pick<SortableKeys, "windowOf">): Generator<void, void> {
-    this.#counts.fill(0);
+  /** Sorts ids whose keys have the same first `start` bytes; the eight behind may be known. */
+  *#sortBytes(from: number, to: number, start: number, known?: KnownBytes): Generator<void, void> {
     let isSorted = true;
     for (let at = from; at < to;) {
       const end = Math.min(to, at + PORTION);
-      if (!this.#read(at, end, start, from, keys)) isSorted = false;
+      if (known) known.copy(this.ids, at, end, this.#highs, this.#lows);
+      else this.#read(at, end, start);
+      if (isSorted) isSorted = this.#isInOrder(Math.max(from, at - 1), end);
       if (this.#isEnough(end - at)) yield;
       at = end;
     }
     // Keys often were made in their order.
     if (!isSorted) yield* this.#sortDigits(from, to);
     for (let at = from; at < to;) {
-      const end = this.#runEnd(at, to);
-      if (end - at > 1) {
-        const [high, low] = [this.#highs[at]!, this.#lows[at]!];
-        if (end - at > FEW) yield* this.#sort(at, end, start + DIGIT_BYTES);
-        else this.#sortFew(at, end, start + DIGIT_BYTES);
+      const run = this.#runFrom(at, Math.min(to, at + PORTION), to);
+      if (this.#isEnough(run - at)) yield;
+      const end = this.#runEnd(run, to);
+      if (end - run > 1) {
+        const [high, low] = [this.#highs[run]!, this.#lows[run]!];
+        if (end - run > FEW) yield* this.#sort(run, end, start + DIGIT_BYTES);
+        else this.#sortFew(run, end, start + DIGIT_BYTES);
         // Those of the keys that are alike were used for the bytes behind.
-        this.#highs.fill(high, at, end);
-        this.#lows.fill(low, at, end);
+        this.#highs.fill(high, run, end);
+        this.#lows.fill(low, run, end);
       }
-      if (this.#isEnough(end - at)) yield;
+      if (this.#isEnough(end - run)) yield;
       at = end;
     }
   }
@@ -169,21 +180,33 @@ export class KeySort {
     this.#common = common;
   }
 
-  /** Reads eight bytes of each key, and counts their values; whether they are in order already, seen from the place `first` on. */
-  #read(from: number, to: number, skip: number, first: number, keys: Pick<SortableKeys, "windowOf">): boolean {
-    const [ids, highs, lows, counts] = [this.ids, this.#highs, this.#lows, this.#counts];
-    let isSorted = true;
-    let highBefore = from > first ? highs[from - 1]! : 0;
-    let lowBefore = from > first ? lows[from - 1]! : 0;
+  /** Reads eight bytes of each key. */
+  #read(from: number, to: number, skip: number): void {
+    const [ids, highs, lows, keys] = [this.ids, this.#highs, this.#lows, this.#keys];
     for (let at = from; at < to; at++) {
       const id = ids[at]!;
-      const high = (keys.windowOf(id, skip) ^ SIGN) >>> 0;
-      const low = (keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN) >>> 0;
-      if (high < highBefore || (high === highBefore && low < lowBefore)) isSorted = false;
-      highBefore = high;
-      lowBefore = low;
-      highs[at] = high;
-      lows[at] = low;
+      highs[at] = keys.windowOf(id, skip) ^ SIGN;
+      lows[at] = keys.windowOf(id, skip + WINDOW_BYTES) ^ SIGN;
+    }
+  }
+
+  /** Whether none of the eight bytes come before those at the place before. */
+  #isInOrder(from: number, to: number): boolean {
+    const [highs, lows] = [this.#highs, this.#lows];
+    for (let at = from + 1; at < to; at++) {
+      const high = highs[at]!;
+      const before = highs[at - 1]!;
+      if (high < before || (high === before && lows[at]! < lows[at - 1]!)) return false;
+    }
+    return true;
+  }
+
+  /** Counts the values of each of the eight bytes. */
+  #count(from: number, to: number): void {
+    const [highs, lows, counts] = [this.#highs, this.#lows, this.#counts];
+    for (let at = from; at < to; at++) {
+      const high = highs[at]!;
+      const low = lows[at]!;
       counts[low & 255]!++;
       counts[DIGITS + ((low >>> 8) & 255)]!++;
       counts[2 * DIGITS + ((low >>> 16) & 255)]!++;
@@ -193,11 +216,17 @@ export class KeySort {
       counts[6 * DIGITS + ((high >>> 16) & 255)]!++;
       counts[7 * DIGITS + (high >>> 24)]!++;
     }
-    return isSorted;
   }
 
   /** Sorts by the eight bytes, the last one first; each pass keeps the order that those before have made. */
   *#sortDigits(from: number, to: number): Generator<void, void> {
+    this.#counts.fill(0);
+    for (let at = from; at < to;) {
+      const end = Math.min(to, at + PORTION);
+      this.#count(at, end);
+      if (this.#isEnough(end - at)) yield;
+      at = end;
+    }
     let isElsewhere = false;
     for (let digit = 0; digit < DIGIT_BYTES; digit++) {
       if (!this.#placeDigits(digit, from, to)) continue;
@@ -248,10 +277,21 @@ export class KeySort {
     }
   }
 
+  /** The first place up to `last` whose eight bytes are those of the next one too, if that is before `to`; `last - 1` where there is none. */
+  #runFrom(from: number, last: number, to: number): number {
+    const [highs, lows] = [this.#highs, this.#lows];
+    for (let at = from; at < last && at + 1 < to; at++) {
+      if (lows[at] === lows[at + 1] && highs[at] === highs[at + 1]) return at;
+    }
+    return last - 1;
+  }
+
   /** Where the ids end whose eight bytes are those of the id at a place. */
   #runEnd(at: number, to: number): number {
-    const [highs, lows] = [this.#highs, this.#lows];
-    const [high, low] = [highs[at]!, lows[at]!];
+    const highs = this.#highs;
+    const lows = this.#lows;
+    const high = highs[at]!;
+    const low = lows[at]!;
     let end = at + 1;
     while (end < to && lows[end] === low && highs[end] === high) end++;
     return end;

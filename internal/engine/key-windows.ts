@@ -39,16 +39,22 @@ export class KeyWindows {
     return this.#skip;
   }
 
-  /** As `windowOf` of the id's key without its first `skip` bytes, or those and four more. */
-  windowOf(id: number, skip: number): number {
-    return this.#chunks[id >>> CHUNK_BITS]!.windowAt(id & CHUNK_MASK, skip - this.#skip);
+  /** The first four of the eight bytes of each id from one place up to another, and the last, as big-endian numbers. */
+  copy(ids: Int32Array, from: number, to: number, highs: Uint32Array, lows: Uint32Array): void {
+    const chunks = this.#chunks;
+    for (let at = from; at < to; at++) {
+      const id = ids[at]!;
+      const chunk = chunks[id >>> CHUNK_BITS]!;
+      highs[at] = chunk.highs[id & CHUNK_MASK]!;
+      lows[at] = chunk.lows[id & CHUNK_MASK]!;
+    }
   }
 }
 
 class ChunkWindows {
   // The first four of the eight bytes, and the last; a key that is shorter is filled up with zeros.
-  readonly #highs = new Uint32Array(CHUNK_IDS);
-  readonly #lows = new Uint32Array(CHUNK_IDS);
+  readonly highs = new Uint32Array(CHUNK_IDS);
+  readonly lows = new Uint32Array(CHUNK_IDS);
   /** The key that came first. */
   readonly #first: Uint8Array;
   /** So many first bytes of that all keys have, which are left out. */
@@ -65,13 +71,9 @@ class ChunkWindows {
     const common = commonBytes(this.#first, 0, this.#skip, bytes, start, end);
     if (common < this.#skip) this.shiftTo(common);
     const from = start + common;
-    this.#highs[at] = windowOf(bytes, from, end) ^ SIGN;
-    this.#lows[at] = windowOf(bytes, Math.min(from + WINDOW_BYTES, end), end) ^ SIGN;
+    this.highs[at] = windowOf(bytes, from, end) ^ SIGN;
+    this.lows[at] = windowOf(bytes, Math.min(from + WINDOW_BYTES, end), end) ^ SIGN;
     if (at >= this.#end) this.#end = at + 1;
-  }
-
-  windowAt(at: number, skip: number): number {
-    return (skip === 0 ? this.#highs : this.#lows)[at]! ^ SIGN;
   }
 
   /** How many first bytes all keys of both have. */
@@ -86,7 +88,7 @@ class ChunkWindows {
     // The bytes that come in, which are those of all keys.
     const high = windowOf(first, skip, this.#skip) ^ SIGN;
     const low = windowOf(first, Math.min(skip + WINDOW_BYTES, this.#skip), this.#skip) ^ SIGN;
-    const [highs, lows] = [this.#highs, this.#lows];
+    const [highs, lows] = [this.highs, this.lows];
     const shift = (bytes % WINDOW_BYTES) * 8;
     for (let at = 0; at < this.#end; at++) {
       // By whole windows first; what is shifted by 32 bits stays as it is.

@@ -29,7 +29,14 @@ class Checked implements OrderedKeys {
       this.#keys.set(id, Buffer.from(name, "latin1"));
     }
     const ids = Int32Array.from(this.sorted(), (name) => this.ids.get(name)!);
-    const steps = this.index.build({ ids, windowAt: (place, skip) => this.windowOf(ids[place]!, skip) });
+    const steps = this.index.build({
+      ids,
+      copyWindows: (from, to, skip, words, start) =>
+        words.set(
+          Array.from(ids.subarray(from, to), (id) => this.windowOf(id, skip)),
+          start,
+        ),
+    });
     while (!steps.next().done);
   }
 

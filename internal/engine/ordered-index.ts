@@ -25,8 +25,8 @@ export interface OrderedKeys {
 /** Ids in the order of their keys. */
 export interface SortedIds {
   readonly ids: Int32Array;
-  /** What `windowOf` gives for the id at a place. */
-  windowAt(place: number, skip: number): number;
+  /** Writes what `windowOf` gives for the ids from one place up to another into words, from `start` on. */
+  copyWindows(from: number, to: number, skip: number, words: Int32Array, start: number): void;
 }
 
 /** No id; ids are above it. */
@@ -174,15 +174,14 @@ export class OrderedIndex {
   #newLeaf(sorted: SortedIds, from: number, to: number): number {
     const { ids } = sorted;
     const leaf = this.#newNode(0);
-    const [words, base] = [this.#leaves.wordsOf(leaf), this.#leaves.startOf(leaf)];
+    const words = this.#leaves.wordsOf(leaf);
+    const base = this.#leaves.startOf(leaf);
     // As `#skipOf` has it, whose next leaf is not there yet.
     const skip = to - from < 2 ? 0 : this.#keys.commonBytes(ids[from]!, ids[Math.min(to, ids.length - 1)]!);
     words[base] = to - from;
     words[base + SKIP] = skip;
-    for (let at = from; at < to; at++) {
-      words[base + IDS + at - from] = ids[at]!;
-      words[base + WINDOWS + at - from] = sorted.windowAt(at, skip);
-    }
+    sorted.copyWindows(from, to, skip, words, base + WINDOWS);
+    for (let at = from; at < to; at++) words[base + IDS + at - from] = ids[at]!;
     return leaf;
   }
 

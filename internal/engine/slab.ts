@@ -171,7 +171,8 @@ export class Slab {
 
   /** Puts a page into the list that it now belongs to. */
   #relist(page: number, sizeClass: number): void {
-    const [used, slots] = [this.#used[page]!, this.#pageSlots[sizeClass]!];
+    const used = this.#used[page]!;
+    const slots = this.#pageSlots[sizeClass]!;
     const list = used === slots ? UNLISTED : ((used << LIST_BITS) / slots) | 0;
     if (list === this.#list[page]) return;
     this.#unlist(page, sizeClass);
@@ -189,7 +190,8 @@ export class Slab {
   #unlist(page: number, sizeClass: number): void {
     const list = this.#list[page]!;
     if (list === UNLISTED) return;
-    const [next, previous] = [this.#next[page]!, this.#previous[page]!];
+    const next = this.#next[page]!;
+    const previous = this.#previous[page]!;
     if (next !== NONE) this.#previous[next] = previous;
     if (previous !== NONE) this.#next[previous] = next;
     else {
