@@ -312,7 +312,8 @@ export class SlabEngine implements Engine {
 
   /** The index, with everything in it that is there. */
   get #index(): HashIndex {
-    while (this.indexRestored());
+    // Asked at each read: no call where there is nothing to do.
+    if (this.#newcomers) while (this.indexRestored());
     return this.#hashIndex;
   }
 
