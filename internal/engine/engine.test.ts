@@ -107,12 +107,25 @@ describe.each([
     const engine = create();
     put(engine, 1, "a", "one", 5000);
     const bytesOf = (key: string, n: number): number | undefined =>
-      engine.bytesOfVersion({ key: bytes(key), modSeq: seq(n) });
+      engine.bytesOfVersions([{ key: bytes(key), modSeq: seq(n) }])[0];
     expect([bytesOf("a", 1), bytesOf("a", 2), bytesOf("b", 1)]).toEqual([accountedBytesOf(1, 3), undefined, undefined]);
     put(engine, 2, "a", "four", 5000);
     expect([bytesOf("a", 1), bytesOf("a", 2)]).toEqual([undefined, accountedBytesOf(1, 4)]);
     engine.apply(seq(3), at, { kind: "delete-range", start: bytes("") });
     expect(bytesOf("a", 2)).toBeUndefined();
+  });
+
+  test("of many versions each is told what it counts for, in their order", () => {
+    const engine = create();
+    for (let n = 1; n <= 900; n++) put(engine, n, `key-${n}`, "v".repeat(n % 7), 5000);
+    const versions = Array.from({ length: 900 }, (_, i) => ({
+      key: bytes(`key-${i + 1}`),
+      modSeq: seq(i % 3 ? i + 1 : 1000),
+    }));
+    expect(engine.bytesOfVersions(versions)).toEqual(
+      versions.map(({ key, modSeq }) => (modSeq === 1000 ? undefined : accountedBytesOf(key.length, modSeq % 7))),
+    );
+    expect(engine.bytesOfVersions([])).toEqual([]);
   });
 
   test("where more is due than is asked for, each comes once, the soonest is among them, and nothing that is not due", () => {

@@ -193,8 +193,11 @@ export interface Engine {
    */
   due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
 
-  /** The `accountedBytesOf` a key, as long as it is as one record has left it; undefined where it is not any more. No use of it. */
-  bytesOfVersion(version: KeyVersion): number | undefined;
+  /**
+   * The `accountedBytesOf` each key, as long as it is as one record has left it; undefined where it is not any more. No use of
+   * them.
+   */
+  bytesOfVersions(versions: readonly KeyVersion[]): readonly (number | undefined)[];
 
   /**
    * A key that could go to make room, or undefined when no key can. It stays until an operation removes it; where there is

@@ -170,9 +170,11 @@ export class MapEngine implements Engine {
     return due;
   }
 
-  bytesOfVersion({ key, modSeq }: KeyVersion): number | undefined {
-    const entry = this.#entries.get(nameOf(key));
-    return entry?.modSeq === modSeq ? accountedBytesOf(key.length, entry.value.length) : undefined;
+  bytesOfVersions(versions: readonly KeyVersion[]): readonly (number | undefined)[] {
+    return versions.map(({ key, modSeq }) => {
+      const entry = this.#entries.get(nameOf(key));
+      return entry?.modSeq === modSeq ? accountedBytesOf(key.length, entry.value.length) : undefined;
+    });
   }
 
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {

@@ -170,16 +170,7 @@ export class SlabEngine implements Engine {
 
   applyRemovals(seq: Seq, timestampMs: EpochMs, removals: readonly Removal[]): number {
     const before = this.entryCount;
-    for (let from = 0; from < removals.length; from += RUN_ENTRIES_MAX) {
-      const hashes = this.#hashes;
-      const count = Math.min(RUN_ENTRIES_MAX, removals.length - from);
-      for (let at = 0; at < count; at++) {
-        const { key } = removals[from + at]!;
-        hashes[at] = this.#hash.of(key, 0, key.length);
-      }
-      this.#index.foresee(hashes, count);
-      for (let at = 0; at < count; at++) this.#removeAs(hashes[at]!, seq, timestampMs, removals[from + at]!);
-    }
+    this.#forEachHashed(removals, (removal, hash) => this.#removeAs(hash, seq, timestampMs, removal));
     for (let at = 0; at < removals.length; at++) {
       // Evictions make room that is wanted at once.
       if (removals[at]!.kind === "evict" || at % EXPIRIES_A_TIDY === 0) this.#blocks.tidy();
@@ -280,10 +271,14 @@ export class SlabEngine implements Engine {
     return shown.map((location) => this.#versionOf(location));
   }
 
-  bytesOfVersion({ key, modSeq }: KeyVersion): number | undefined {
-    const location = this.#index.find(this.#hash.of(key, 0, key.length), key, 0, key.length);
-    if (location === ABSENT || this.#blocks.modSeqAt(location) !== modSeq || this.#isHidden(location)) return undefined;
-    return accountedBytesOf(key.length, this.#blocks.valueBytesAt(location));
+  bytesOfVersions(versions: readonly KeyVersion[]): readonly (number | undefined)[] {
+    const bytes: (number | undefined)[] = [];
+    this.#forEachHashed(versions, ({ key, modSeq }, hash) => {
+      const location = this.#index.find(hash, key, 0, key.length);
+      const isThere = location !== ABSENT && this.#blocks.modSeqAt(location) === modSeq && !this.#isHidden(location);
+      bytes.push(isThere ? accountedBytesOf(key.length, this.#blocks.valueBytesAt(location)) : undefined);
+    });
+    return bytes;
   }
 
   victim(policy: EvictionPolicy): (KeyVersion & { readonly accountedBytes: number }) | undefined {
@@ -472,6 +467,23 @@ export class SlabEngine implements Engine {
     for (let at = 0; at < run.count; at++) hashes[at] = this.#hash.of(bytes, run.keyStartOf(at), run.keyEndOf(at));
     this.#index.foresee(hashes, run.count);
     return hashes;
+  }
+
+  /** Does something for each of many keys, by its hash, whose places in the index were looked at before; see `#foresee`. */
+  #forEachHashed<Keyed extends { readonly key: Uint8Array }>(
+    all: readonly Keyed[],
+    act: (each: Keyed, hash: number) => void,
+  ): void {
+    const hashes = this.#hashes;
+    for (let from = 0; from < all.length; from += RUN_ENTRIES_MAX) {
+      const count = Math.min(RUN_ENTRIES_MAX, all.length - from);
+      for (let at = 0; at < count; at++) {
+        const { key } = all[from + at]!;
+        hashes[at] = this.#hash.of(key, 0, key.length);
+      }
+      this.#index.foresee(hashes, count);
+      for (let at = 0; at < count; at++) act(all[from + at]!, hashes[at]!);
+    }
   }
 
   /** Returns the entry's checksum, as a signed number. */

@@ -101,6 +101,25 @@ describe("a key with a deadline", () => {
     await store.close();
   });
 
+  test("that is set anew while its removal is synced is made anew, and counts once", async () => {
+    const fileSystem = new MemoryFileSystem();
+    const { store, clock } = await master({ fileSystem });
+    await store.changeLimits({ entriesMax: 2, bytesMax: 0, policy: "noeviction" });
+    await store.write([set("a", 1000), set("b", 1000)]);
+    const sync = fileSystem.holdNext("datasync");
+    clock.advance(1000);
+    await sync.reached;
+    const anew = store.write([set("a")]);
+    const other = store.write([set("c")]);
+    await expect(store.write([set("d")])).rejects.toMatchObject({ code: "storage_full" });
+    sync.release();
+    expect((await anew).results).toEqual([{ existed: false }]);
+    await other;
+    expect([has(store, "a"), has(store, "b"), has(store, "c"), store.status().keys]).toEqual([true, false, true, 2]);
+    expect(await events(store)).toEqual(["put a", "put b", "expire a", "expire b", "put a", "put c"]);
+    await store.close();
+  });
+
   test("that comes due before the others is not kept waiting for them", async () => {
     const { store, clock } = await master();
     await store.write([set("late", 100_000)]);

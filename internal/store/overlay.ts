@@ -17,14 +17,27 @@ export interface InFlight {
 export class Overlay {
   readonly #keys = new Map<string, InFlight>();
   readonly #ranges = new RangesInFlight();
+  /**
+   * The newest records, as long as they only say what expires, and nobody has looked: most are applied before anybody does, and to
+   * name all their keys would cost half as much as to remove them.
+   */
+  #unnamed: { readonly seq: Seq; readonly changes: readonly Change[] }[] = [];
 
   /** How the writes in flight leave a key; undefined when none touches it. */
   look(name: string): InFlight | undefined {
+    if (this.#unnamed.length > 0) this.#nameAll();
     const own = this.#keys.get(name);
     if (this.#ranges.isEmpty) return own;
     const range = this.#ranges.over(name);
     // What a range removes has no value.
     return range && (!own || own.modSeq < range.modSeq) ? range : own;
+  }
+
+  /** Whether any write in flight touches a key. */
+  touches(key: Uint8Array): boolean {
+    // Names cost more than all else where there are many keys, and nothing in flight.
+    const isEmpty = this.#keys.size === 0 && this.#unnamed.length === 0 && this.#ranges.isEmpty;
+    return !isEmpty && this.look(keyName(key)) !== undefined;
   }
 
   /** The range in flight that covers a key, whether the key was written after it or not. */
@@ -38,6 +51,7 @@ export class Overlay {
 
   /** The names from `start` on and before `end` that single changes in flight touch, in no order. */
   *namesWithin(start: string, end: string | undefined): Generator<string, undefined> {
+    this.#nameAll();
     for (const name of this.#keys.keys()) {
       if (name >= start && (end === undefined || name < end)) yield name;
     }
@@ -45,6 +59,16 @@ export class Overlay {
 
   /** The changes of the record that is now the newest in flight. */
   add(seq: Seq, changes: readonly Change[]): void {
+    this.#unnamed.push({ seq, changes });
+    if (!changes.every(({ kind }) => kind === "expire")) this.#nameAll();
+  }
+
+  #nameAll(): void {
+    for (const { seq, changes } of this.#unnamed) this.#name(seq, changes);
+    this.#unnamed = [];
+  }
+
+  #name(seq: Seq, changes: readonly Change[]): void {
     for (const change of changes) {
       if (change.kind === "put") {
         const name = keyName(change.key);
@@ -64,6 +88,10 @@ export class Overlay {
 
   /** The record that was the oldest in flight is applied. */
   forget(seq: Seq, changes: readonly Change[]): void {
+    if (this.#unnamed[0]?.seq === seq) {
+      this.#unnamed.shift();
+      return;
+    }
     for (const change of changes) {
       if (change.kind === "delete-range") {
         this.#ranges.forget(seq);
@@ -76,6 +104,7 @@ export class Overlay {
 
   clear(): void {
     this.#keys.clear();
+    this.#unnamed = [];
     this.#ranges.clear();
   }
 

@@ -41,7 +41,6 @@ import { refuseNewerFormats } from "./newer-format.js";
 import { type EpochPromise, NodeFile, type NodeRole } from "./node-file.js";
 import { noteRun } from "./node-run.js";
 import { NodeTime } from "./node-time.js";
-import { keyName } from "./overlay.js";
 import type { ConsumedPage } from "./produced.js";
 import { Progress } from "./progress.js";
 import { Proposals } from "./proposals.js";
@@ -207,7 +206,7 @@ export class Store {
       clock,
       logger,
       nowMs: () => this.#time.now(),
-      isInFlight: (key) => this.#proposals.size > 0 && this.#proposals.overlay.look(keyName(key)) !== undefined,
+      isInFlight: (key) => this.#proposals.overlay.touches(key),
       propose: (changes) => this.#writes.proposeRemovals(changes),
     });
     this.#forgetter = forgetterOf({

@@ -12,7 +12,6 @@ import { type Change, encodeChanges, type Removal } from "./change.js";
 import { evaluate, evaluateTxn, type Evaluation, type EvaluationView, type TxnEvaluation } from "./evaluate.js";
 import type { Lineage } from "./lineage.js";
 import type { LoggedCluster } from "./logged-cluster.js";
-import { keyName } from "./overlay.js";
 import type { Produced } from "./produced.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import type { Reserve } from "./reserve.js";
@@ -306,12 +305,12 @@ export class WritePath {
       if (this.#pause) mastership = await this.#pauseOver(this.#pause, 0, WHEN_COMMITTED);
       const changes: Removal[] = [];
       const growth = { entries: 0, bytes: 0 };
-      for (const removal of removals) {
-        const bytes = this.#bytesOfVersion(removal);
-        if (bytes === undefined) continue;
+      const bytes = this.#options.applier.engine.bytesOfVersions(removals);
+      for (const [at, removal] of removals.entries()) {
+        if (bytes[at] === undefined || this.#proposals.overlay.touches(removal.key)) continue;
         changes.push(removal);
         growth.entries--;
-        growth.bytes -= bytes;
+        growth.bytes -= bytes[at];
       }
       if (changes.length === 0) return;
       // What is on its way out makes no write choose others to go.
@@ -331,13 +330,6 @@ export class WritePath {
       if (clientIds.length === 0) return;
       await this.#propose(mastership, this.#plain(mastership, [{ kind: "forget", clientIds }]), WHEN_COMMITTED);
     });
-  }
-
-  /** What the key's version counts for; undefined where there is another one by now, or will be. */
-  #bytesOfVersion(removal: Removal): number | undefined {
-    const { size, overlay } = this.#proposals;
-    if (size > 0 && overlay.look(keyName(removal.key))) return undefined;
-    return this.#options.applier.engine.bytesOfVersion(removal);
   }
 
   /** Holds back what would be proposed from now on, until `resume`, or until the writes end. */
