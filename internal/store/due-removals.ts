@@ -14,8 +14,11 @@ export interface DueRemovalsOptions<Removed> {
   readonly nowMs: () => EpochMs;
   /** When something is due next, or a time before that; Infinity: never. */
   readonly nextDueMs: () => number;
-  /** What is due and can go now, so little that neither making nor applying its record holds up the event loop. */
-  readonly overdue: () => readonly Removed[];
+  /**
+   * What is due and can go now, so little that neither making nor applying its record holds up the event loop; undefined: that
+   * takes longer to find than one turn of the event loop may.
+   */
+  readonly overdue: () => readonly Removed[] | undefined;
   /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
   readonly propose: (removed: readonly Removed[]) => Promise<unknown>;
   /** Said once when a record cannot be written. */
@@ -84,6 +87,10 @@ export class DueRemovals<Removed> {
     try {
       while (this.#isActive && (dueMs = nextDueMs()) <= nowMs()) {
         const removed = overdue();
+        if (!removed) {
+          dueMs = nextDueMs();
+          break;
+        }
         if (removed.length === 0) {
           // What is due is in flight, or only a bound is known.
           dueMs = nowMs() + RETRY_MS;

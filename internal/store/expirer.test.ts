@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../base/clock.js";
 import { MapEngine } from "../engine/map-engine.js";
+import { SlabEngine } from "../engine/slab-engine.js";
 import { MemoryFileSystem } from "../wal/memory-file-system.js";
 import type { Store, WriteCommand } from "./store.js";
 import { applied, beginMastership, bytes, joinReplica, openStore, push, seq, text } from "./testing/stores.js";
@@ -128,6 +129,20 @@ describe("a key with a deadline", () => {
     clock.advance(10);
     await removed;
     expect(await events(store)).toContain("expire soon");
+    await store.close();
+  });
+
+  test("is not kept waiting for a great many that fall due seconds after it", async () => {
+    const { store, clock } = await master({ engine: new SlabEngine(), pendingBytesMax: 1 << 24 });
+    const turnMs = 4096 - (store.masterTimeMs() % 4096);
+    // All in one part of the engine's wheel, the soonest behind all others.
+    for (let batch = 0; batch < 5; batch++) {
+      await store.write(Array.from({ length: 1000 }, (_, i) => set(`later-${batch}-${i}`, turnMs + 4000)));
+    }
+    await store.write([set("soon", turnMs + 10)]);
+    clock.advance(turnMs + 10);
+    await store.writesSettled();
+    expect([store.status().keys, (await events(store)).at(-1)]).toEqual([5000, "expire soon"]);
     await store.close();
   });
 
