@@ -76,6 +76,13 @@ describe.each([
     expect([names(10_000), names(20_000), engine.entryCount]).toEqual([[], ["b@5"], 2]);
   });
 
+  test("of keys that are due no more are told than have so many bytes, and one at least", () => {
+    const engine = create();
+    for (let n = 1; n <= 200; n++) put(engine, n, `key-${100 + n}`, "v", 5000);
+    const count = (bytesMax: number): number => engine.due(epochMs(5000), 100, bytesMax).length;
+    expect([count(1), count(7), count(8), count(70), count(10_000)]).toEqual([1, 1, 2, 10, 100]);
+  });
+
   test.each(["expire", "evict"] as const)("an operation to %s leaves a key that was changed since", (kind) => {
     const engine = create();
     put(engine, 1, "a", "one", 5000);

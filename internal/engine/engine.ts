@@ -188,10 +188,11 @@ export interface Engine {
 
   /**
    * Up to `countMax` keys that at `nowMs` are past their deadline, those due first before others, about: where there are more,
-   * keys that are neighbours of the first may come with it. They stay until an operation removes them. While the engine is not
-   * settled there may be fewer than there are. The keys are copies.
+   * keys that are neighbours of the first may come with it. None comes behind the one with which all have `bytesMax` bytes; absent:
+   * there is no limit. They stay until an operation removes them. While the engine is not settled there may be fewer than there
+   * are. The keys are copies.
    */
-  due(nowMs: EpochMs, countMax: number): readonly KeyVersion[];
+  due(nowMs: EpochMs, countMax: number, bytesMax?: number): readonly KeyVersion[];
 
   /**
    * The `accountedBytesOf` each key, as long as it is as one record has left it; undefined where it is not any more. No use of

@@ -161,11 +161,14 @@ export class MapEngine implements Engine {
     return { count, ...(budget.stoppedAt && { next: budget.stoppedAt }) };
   }
 
-  due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
+  due(nowMs: EpochMs, countMax: number, bytesMax = Infinity): readonly KeyVersion[] {
     const due: KeyVersion[] = [];
+    let bytes = 0;
     for (const deadline of this.#deadlines.from("")) {
-      if (due.length === countMax || dueOf(deadline) > nowMs) break;
-      due.push(this.#version(deadline.slice(DEADLINE_CHARACTERS)));
+      if (due.length === countMax || bytes >= bytesMax || dueOf(deadline) > nowMs) break;
+      const version = this.#version(deadline.slice(DEADLINE_CHARACTERS));
+      due.push(version);
+      bytes += version.key.length;
     }
     return due;
   }

@@ -262,13 +262,20 @@ export class SlabEngine implements Engine {
     return { count };
   }
 
-  due(nowMs: EpochMs, countMax: number): readonly KeyVersion[] {
+  due(nowMs: EpochMs, countMax: number, bytesMax = Infinity): readonly KeyVersion[] {
     const due = this.#deadlines?.due(nowMs, countMax) ?? [];
     const areMany = due.length >= NEIGHBOURS_MIN && due.length === countMax;
     const ids = this.#order && areMany ? this.#withNeighbours(this.#order, due, nowMs) : due;
-    const locations = ids.map((id) => this.#ids.locationOf(id));
-    const shown = this.#hidden ? locations.filter((location) => !this.#isHidden(location)) : locations;
-    return shown.map((location) => this.#versionOf(location));
+    const versions: KeyVersion[] = [];
+    let bytes = 0;
+    for (let at = 0; at < ids.length && bytes < bytesMax; at++) {
+      const location = this.#ids.locationOf(ids[at]!);
+      if (this.#isHidden(location)) continue;
+      const version = this.#versionOf(location);
+      versions.push(version);
+      bytes += version.key.length;
+    }
+    return versions;
   }
 
   bytesOfVersions(versions: readonly KeyVersion[]): readonly (number | undefined)[] {

@@ -14,19 +14,24 @@ const BYTES_A_RECORD_MAX = 128 * 1024;
 
 export function expirerOf(options: ExpirerOptions): DueRemovals<Removal> {
   const { engine, nowMs, isInFlight } = options;
-  const overdue = (): Removal[] | undefined => {
-    const due = engine.due(nowMs(), KEYS_A_RECORD_MAX);
+  const overdue = (recordsMax: number): Removal[][] | undefined => {
+    const due = engine.due(nowMs(), KEYS_A_RECORD_MAX * recordsMax, BYTES_A_RECORD_MAX * recordsMax);
     // The engine looks at so many deadlines at a time; and what a deletion of a range hides it tells nobody.
     if (due.length === 0 && engine.isSettled) return undefined;
-    const changes: Removal[] = [];
-    let bytes = 0;
+    const records: Removal[][] = [];
+    let room = { keys: 0, bytes: 0 };
     for (const { key, modSeq } of due) {
       if (isInFlight(key)) continue;
-      changes.push({ kind: "expire", key, modSeq });
-      bytes += key.length;
-      if (bytes >= BYTES_A_RECORD_MAX) break;
+      if (room.keys === 0 || room.bytes <= 0) {
+        if (records.length === recordsMax) break;
+        records.push([]);
+        room = { keys: KEYS_A_RECORD_MAX, bytes: BYTES_A_RECORD_MAX };
+      }
+      records.at(-1)!.push({ kind: "expire", key, modSeq });
+      room.keys--;
+      room.bytes -= key.length;
     }
-    return changes;
+    return records;
   };
   return new DueRemovals({
     ...options,

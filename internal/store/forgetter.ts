@@ -19,7 +19,7 @@ export function forgetterOf(options: ForgetterOptions): DueRemovals<ClientVersio
   const { table, limits, nowMs, isBusy } = options;
   // Only a limit that was lowered is passed: writes make the room that they need themselves.
   const patienceMs = (bytes: number): number => (bytes > limits.bytesMax ? SPARED_MS : limits.retentionMs);
-  const overdue = (): ClientVersion[] => {
+  const overdue = (): ClientVersion[][] => {
     const clients: ClientVersion[] = [];
     let answers = 0;
     let freedBytes = 0;
@@ -31,7 +31,7 @@ export function forgetterOf(options: ForgetterOptions): DueRemovals<ClientVersio
       answers += answerCount;
       freedBytes += bytes;
     }
-    return clients;
+    return clients.length > 0 ? [clients] : [];
   };
   return new DueRemovals({
     ...options,
