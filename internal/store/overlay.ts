@@ -59,8 +59,12 @@ export class Overlay {
 
   /** The changes of the record that is now the newest in flight. */
   add(seq: Seq, changes: readonly Change[]): void {
-    this.#unnamed.push({ seq, changes });
-    if (!changes.every(({ kind }) => kind === "expire")) this.#nameAll();
+    if (changes.every(({ kind }) => kind === "expire")) {
+      this.#unnamed.push({ seq, changes });
+      return;
+    }
+    if (this.#unnamed.length > 0) this.#nameAll();
+    this.#name(seq, changes);
   }
 
   #nameAll(): void {
