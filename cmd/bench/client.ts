@@ -63,7 +63,7 @@ export const client = defineSection<ClientSizes, readonly ClientRow[]>({
   name: "client",
   description: "programs that call a node through a client library, ours next to the stock one of Connect",
   sizes: {
-    quick: { cases: few, warmupMs: 30, measureMs: 120, settleMs: 350 },
+    quick: { cases: few, warmupMs: 30, measureMs: 100, settleMs: 250 },
     full: { cases: all, warmupMs: 500, measureMs: 2000, settleMs: 700 },
   },
 

@@ -36,6 +36,8 @@ interface ConnectionsResult {
 
 const KIB = 1024;
 const ACTIVE = 64;
+/** That those ask for. */
+const KEYS = 100;
 /** So many are promised to be no burden; of fewer, what each of them takes is lost in what the process takes by itself. */
 const MANY = 10_000;
 /** Files that a server or a load generator has open beside its connections. */
@@ -49,7 +51,7 @@ export const connections = defineSection<ConnectionSizes, ConnectionsResult>({
   description:
     "ten thousand idle connections: the memory of each, and the rate of the active ones with and without them",
   sizes: {
-    quick: { idle: 300, protocols: ["connect"], withBare: false, warmupMs: 20, measureMs: 100, settleCalls: 800 },
+    quick: { idle: 300, protocols: ["connect"], withBare: false, warmupMs: 10, measureMs: 80, settleCalls: 300 },
     full: {
       idle: MANY,
       protocols: ["connect", "grpc"],
@@ -164,8 +166,9 @@ async function measureIdle(
       bench.startMaster(`idle-${protocol}-${round}`, { sections }),
       withBare ? bench.startBaseline(bareServers[protocol]) : undefined,
     ]);
-    await fill(load, master, "connect");
-    const active = jobOf({ protocol: "connect", operation: "get", connections: ACTIVE, streams: 1 }, master.address);
+    await fill(load, master, "connect", KEYS);
+    const job = jobOf({ protocol: "connect", operation: "get", connections: ACTIVE, streams: 1 }, master.address);
+    const active = { ...job, keyCount: KEYS };
     const measure = (): Promise<Sample> => measureLoad(load, master, { ...active, ...times });
     await load.load({ ...active, ...timesOf(times, true) });
     row.without.push(await measure());
@@ -177,8 +180,8 @@ async function measureIdle(
     await bench.stop(master);
 
     if (!bare) continue;
-    const job = jobOf({ protocol, operation: "get", connections: ACTIVE, streams: 1 }, bare.address);
-    await load.load({ ...job, ...timesOf(times, true) });
+    const bareJob = jobOf({ protocol, operation: "get", connections: ACTIVE, streams: 1 }, bare.address);
+    await load.load({ ...bareJob, ...timesOf(times, true) });
     row.bareBytesEach.push(await bytesOf(holder, bare, { protocol, idle }));
     await holder.hold({ kind: "hold", protocol, address: bare.address, connections: 0 });
     await bench.stop(bare);

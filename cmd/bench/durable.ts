@@ -22,12 +22,16 @@ interface DurableCase extends LoadCase {
 }
 
 interface DurableSizes extends Times {
+  /** Those that are measured; without it all of them. */
+  readonly contestants?: readonly string[];
   readonly callers: readonly number[];
   /** Sets of one client that a bare fdatasync follows, in each round. */
   readonly pairs: number;
 }
 
 interface DurableResult {
+  /** Whether every contestant was measured. */
+  readonly isWhole: boolean;
   readonly measureMs: number;
   readonly rows: readonly LoadRow[];
   /** Sets of one client, each followed by a bare fdatasync on the same disk, in every round. */
@@ -42,7 +46,7 @@ const GRPC_OS = "gRPC without sync";
 const ETCD = "etcd put, gRPC";
 const REDIS = "redis set, appendfsync always";
 
-const contestants: readonly Omit<DurableCase, keyof Clients>[] = [
+const every: readonly Omit<DurableCase, keyof Clients>[] = [
   { contestant: CONNECT_OS, server: "os", protocol: "connect", operation: "set" },
   { contestant: CONNECT, server: "always", protocol: "connect", operation: "set", baseline: CONNECT_OS },
   { contestant: GRPC_OS, server: "os", protocol: "grpc", operation: "set" },
@@ -61,21 +65,34 @@ export const durable = defineSection<DurableSizes, DurableResult>({
   description:
     "sets that are synced before they are answered, next to the same without sync, a bare fdatasync, etcd and redis",
   sizes: {
-    quick: { callers: [64], pairs: 60, warmupMs: 10, measureMs: 90, settleCalls: 800 },
+    quick: {
+      contestants: [CONNECT_OS, CONNECT, GRPC, ETCD],
+      callers: [64],
+      pairs: 60,
+      warmupMs: 10,
+      measureMs: 90,
+      settleCalls: 1500,
+    },
     full: { callers: [1, 16, 64, 256], pairs: 200, warmupMs: 300, measureMs: 1500, settleCalls: 3000 },
   },
 
-  async measure(bench, { callers, pairs: count, ...times }, progress) {
+  async measure(bench, { contestants, callers, pairs: count, ...times }, progress) {
     const load = bench.load();
+    const all: readonly DurableCase[] = casesOf(
+      every,
+      callers.map((connections) => ({ connections, streams: 1 })),
+    );
+    const cases = all.filter(({ contestant }) => contestants?.includes(contestant) ?? true);
+    const needed = new Set(cases.map(({ server }) => server));
     const [always, os, etcd, redis] = await Promise.all([
       bench.startMaster("durable"),
       bench.startMaster("durable-os", { sections: { wal: { durability: "os" } } }),
       bench.startPeer("etcd", "durable-etcd"),
-      bench.startPeer("redis", "durable-redis", ["--appendonly", "yes", "--appendfsync", "always"]),
+      needed.has("redis")
+        ? bench.startPeer("redis", "durable-redis", ["--appendonly", "yes", "--appendfsync", "always"])
+        : undefined,
     ]);
     const servers = { always, os, etcd, redis };
-    const clients = callers.map((connections) => ({ connections, streams: 1 }));
-    const cases: readonly DurableCase[] = casesOf(contestants, clients);
     const present = cases.filter(({ server }) => servers[server] !== undefined);
     const pairs: Record<PairProtocol, PairResult[]> = { connect: [], grpc: [] };
     const pair = async (): Promise<void> => {
@@ -85,12 +102,12 @@ export const durable = defineSection<DurableSizes, DurableResult>({
       }
     };
     const rows = await measureLoads(load, present, ({ server }) => servers[server]!, times, progress, pair);
-    const missing = (["etcd", "redis"] as const).filter((name) => servers[name] === undefined);
-    return { measureMs: times.measureMs, rows, pairs, missing };
+    const missing = (["etcd", "redis"] as const).filter((name) => needed.has(name) && servers[name] === undefined);
+    return { measureMs: times.measureMs, isWhole: contestants === undefined, rows, pairs, missing };
   },
 
   render(result) {
-    const { rows, missing, measureMs } = result;
+    const { rows, missing, measureMs, isWhole } = result;
     return [
       `durable: sets of 100-byte values, each synced before it is answered; medians of three interleaved rounds of ${measureMs / 1000} s`,
       loadTable(rows),
@@ -99,6 +116,7 @@ export const durable = defineSection<DurableSizes, DurableResult>({
         return `One client over ${protocol === "connect" ? "Connect" : "gRPC"}, a set and a bare fdatasync in turn: the set p50 ${grouped(setP50Us)} µs, p99 ${grouped(setP99Us)} µs; the fdatasync p50 ${grouped(syncP50Us)} µs, p99 ${grouped(syncP99Us)} µs.`;
       }),
       loadTableNote,
+      ...(isWhole ? [] : ["A quick run leaves out gRPC without sync, and redis."]),
       ...missing.map((name) => `${name} is not installed, so nothing is compared with it.`),
     ];
   },

@@ -68,7 +68,7 @@ export const engine = defineSection<EngineSizes, EngineOutcome>({
   description:
     "every operation of the engine next to a Map: time, memory and pauses; churn, floods, evictions, expiry, limits",
   sizes: {
-    quick: { engines: ["map", "slab"], entryCounts: [20_000], operations: 40_000 },
+    quick: { engines: ["map", "slab"], entryCounts: [10_000], operations: 20_000 },
     full: {
       engines: engineKinds,
       entryCounts: [10_000, 100_000, 1_000_000, 5_000_000],

@@ -1,12 +1,11 @@
 /** What an operation costs as the store grows: with more entries, with more connections, with more replicas. */
-import path from "node:path";
 import type { Table } from "./blocks.js";
 import { fixed, grouped, ratio } from "./format.js";
 import { interleave } from "./interleave.js";
 import type { LoadProcess } from "./load-process.js";
 import { fill, jobOf, measureLoad, medianOf, type Sample, type Times, timesOf } from "./measurement.js";
 import type { Operation } from "./protocols.js";
-import { runRecovery } from "./recovery.js";
+import { fillDirectory } from "./recovery.js";
 import { hasAll, untilCluster } from "./replication-cluster.js";
 import { defineSection, type Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
@@ -65,10 +64,10 @@ const sections = { wal: { durability: "os" } };
 export const growth = defineSection<GrowthSizes, GrowthResult>({
   name: "growth",
   description:
-    "CPU time an operation, and memory, with 10^4 to 5·10^6 entries, 1 to 1,000 connections, 0 to 5 replicas",
+    "CPU time an operation, and memory, with 10^3 to 5·10^6 entries, 1 to 1,000 connections, 0 to 5 replicas",
   sizes: {
     quick: {
-      entryCounts: [10_000, 50_000],
+      entryCounts: [30_000],
       connectionCounts: [],
       replicaCounts: [],
       warmupMs: 10,
@@ -91,15 +90,13 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
     // Both are done before anything is measured.
     const [alone] = await Promise.all([
       bench.startMaster("growth-alone", { sections }),
-      ...entryCounts.map((entries) =>
-        runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, nameOf(entries)), entries }),
-      ),
+      ...entryCounts.map((entries) => fillDirectory(bench, nameOf(entries), entries)),
     ]);
     const emptyBytes = alone.residentBytes();
     await fill(means.load, alone, "connect");
     return {
       emptyBytes,
-      entries: await measureEntries(means, entryCounts),
+      entries: await measureEntries(means, alone, entryCounts),
       connections: await measureConnections(means, alone, connectionCounts),
       replicas: await measureReplicas(means, alone, replicaCounts),
     };
@@ -110,7 +107,7 @@ export const growth = defineSection<GrowthSizes, GrowthResult>({
     tableOf("entries", entries, {
       name: "bytes an entry",
       // Of few entries it is lost in what a process takes one time more and another less.
-      of: ({ count, residentBytes }) => grouped(count < 50_000 ? NaN : (residentBytes - emptyBytes) / count),
+      of: ({ count, residentBytes }) => grouped(count < 30_000 ? NaN : (residentBytes - emptyBytes) / count),
     }),
     ...(connections.length === 0 ? [] : [tableOf("connections", connections)]),
     replicas.length === 0
@@ -128,17 +125,19 @@ function costBesideAlone(row: ReplicaRow | undefined): number {
   return medianOf(row.sets).serverCpuUsPerOperation / medianOf(row.setsAlone).serverCpuUsPerOperation;
 }
 
-async function measureEntries(means: Means, counts: readonly number[]): Promise<GrowthRow[]> {
+/** Few entries are those of the master that is there already. */
+async function measureEntries(means: Means, alone: ServerProcess, counts: readonly number[]): Promise<GrowthRow[]> {
   const { bench } = means;
   means.progress("starting masters with entries");
-  const cases = await Promise.all(
+  const few: Growing = { count: KEY_COUNT, server: alone, keyCount: KEY_COUNT, connections: CONNECTIONS };
+  const filled = await Promise.all(
     counts.map(async (count): Promise<Growing> => {
       const server = await bench.startMaster(nameOf(count), { sections });
       return { count, server, keyCount: count, connections: CONNECTIONS };
     }),
   );
-  const rows = await measureRows(means, "entries", cases);
-  await Promise.all(cases.map(({ server }) => bench.stop(server)));
+  const rows = await measureRows(means, "entries", [few, ...filled]);
+  await Promise.all(filled.map(({ server }) => bench.stop(server)));
   return rows;
 }
 

@@ -1,5 +1,5 @@
 /** What a run of the bench says of replication. */
-import type { Block } from "./blocks.js";
+import type { Block, Table } from "./blocks.js";
 import { fixed, grouped, megabytes, ratio } from "./format.js";
 import type { CostRow, ReplicationReport } from "./replication.js";
 
@@ -27,27 +27,26 @@ export function replicationBlocks(report: ReplicationReport): Block[] {
     },
     majority
       ? `A majority commits ${ratio(majorityBesideMaster(report))} × as many writes a second as the master alone.`
-      : "A quick run leaves out writes that a majority must keep.",
-    {
-      head: [
-        "a write that one replica acknowledges, one client",
-        "cambium p50 µs",
-        "redis SET + WAIT p50 µs",
-        "× redis",
-      ],
-      rows: roundTrips.map(({ durability, cambiumP50Us, redisP50Us }) => [
-        durability === "os" ? "nobody syncs" : "both sync",
-        grouped(cambiumP50Us),
-        grouped(redisP50Us),
-        ratio(cambiumP50Us / redisP50Us),
-      ]),
-    },
+      : "A quick run leaves out writes that a majority must keep, and the round trip of an acknowledgement.",
+    ...(roundTrips.length === 0 ? [] : [roundTripTable(roundTrips)]),
     ...(roundTrips.some(({ redisP50Us }) => Number.isNaN(redisP50Us))
       ? ["redis is not installed, so nothing is compared with it."]
       : []),
     `Catching up with ${grouped(catchUp.records)} records (${megabytes(catchUp.bytes)}): kept ${grouped(catchUp.keptPerSecond)} a second, applied ${grouped(catchUp.appliedPerSecond)}; CPU a record: master ${ratio(catchUp.masterCpuUs)} µs, replica ${ratio(catchUp.replicaCpuUs)} µs, its start included.`,
     `Lag of a replica at ${grouped(lag.operationsPerSecond)} writes/s (${Math.round(lag.share * 100)} % of the most): p50 ${fixed(lag.p50Ms, 1)} ms, p99 ${fixed(lag.p99Ms, 1)} ms, a call's own time included (${lag.samples} samples).`,
   ];
+}
+
+function roundTripTable(roundTrips: ReplicationReport["roundTrips"]): Table {
+  return {
+    head: ["a write that one replica acknowledges, one client", "cambium p50 µs", "redis SET + WAIT p50 µs", "× redis"],
+    rows: roundTrips.map(({ durability, cambiumP50Us, redisP50Us }) => [
+      durability === "os" ? "nobody syncs" : "both sync",
+      grouped(cambiumP50Us),
+      grouped(redisP50Us),
+      ratio(cambiumP50Us / redisP50Us),
+    ]),
+  };
 }
 
 /** The master's CPU time a write with two replicas, next to that with none. */

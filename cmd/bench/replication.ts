@@ -2,14 +2,13 @@
  * What replication costs and how fast it is: catching up, the round trip of an acknowledgement, what a master spends on its
  * replicas, and how far they lag behind. Every node is a process of its own; what is compared is measured in turn.
  */
-import path from "node:path";
 import { interleave, ROUNDS } from "./interleave.js";
 import type { LoadJob } from "./job.js";
 import type { LoadProcess } from "./load-process.js";
 import { jobOf, measureLoad, medianOf, type Sample, type Times, timesOf } from "./measurement.js";
 import { askRedis } from "./peers.js";
 import type { Protocol } from "./protocols.js";
-import { runRecovery } from "./recovery.js";
+import { fillDirectory } from "./recovery.js";
 import { callJson } from "./json-call.js";
 import { type BenchCluster, type ClusterState, startCluster, untilCluster } from "./replication-cluster.js";
 import { costBesideNone, majorityBesideMaster, replicationBlocks } from "./replication-report.js";
@@ -24,8 +23,8 @@ interface ReplicationSizes extends Times {
   readonly replicaCounts: readonly number[];
   /** Whether writes that a majority must keep are measured too. */
   readonly withMajority: boolean;
-  /** Whether the round trips are also measured with every copy synced. */
-  readonly withSyncs: boolean;
+  /** Of the round trips of an acknowledgement. */
+  readonly durabilities: readonly RoundTripRow["durability"][];
 }
 
 /** Medians. */
@@ -91,10 +90,10 @@ export const replication = defineSection<ReplicationSizes, ReplicationReport>({
     "catching up, the round trip of an acknowledgement next to redis, what replicas cost a master, and their lag",
   sizes: {
     quick: {
-      records: 50_000,
+      records: 30_000,
       replicaCounts: [0, 2],
       withMajority: false,
-      withSyncs: false,
+      durabilities: [],
       warmupMs: 25,
       measureMs: 100,
       settleCalls: 500,
@@ -103,7 +102,7 @@ export const replication = defineSection<ReplicationSizes, ReplicationReport>({
       records: 2_000_000,
       replicaCounts: [0, 1, 2, 5],
       withMajority: true,
-      withSyncs: true,
+      durabilities: ["os", "always"],
       warmupMs: 500,
       measureMs: 2000,
       settleCalls: 3000,
@@ -114,7 +113,7 @@ export const replication = defineSection<ReplicationSizes, ReplicationReport>({
     const load = bench.load();
     const catchUp = await measureCatchUp(bench, sizes, progress);
     const roundTrips: RoundTripRow[] = [];
-    for (const durability of sizes.withSyncs ? (["os", "always"] as const) : (["os"] as const)) {
+    for (const durability of sizes.durabilities) {
       progress(`the round trip of an acknowledgement (${durability})`);
       roundTrips.push(await measureRoundTrip(bench, load, durability, sizes));
     }
@@ -165,9 +164,8 @@ async function measureCatchUp(
   progress: Progress,
 ): Promise<CatchUpRow> {
   const name = "catch-up";
-  const directory = path.join(bench.directory, name);
   progress(`filling a log with ${records} records`);
-  await runRecovery(bench, { kind: "fill", directory, entries: records });
+  await fillDirectory(bench, name, records);
   const master = await bench.startMaster(name);
   const bytes = Number(
     ((await callJson(master, "Cluster/Status", {})) as { node: { walBytes: string } }).node.walBytes,

@@ -1,12 +1,11 @@
 /** What a snapshot costs a master that goes on serving: the same load is measured without one, and while one after another is taken. */
-import path from "node:path";
 import { interleave } from "./interleave.js";
 import type { LoadJob, LoadResult } from "./job.js";
 import { callJson } from "./json-call.js";
 import { type LoopReport, longestPauseMs } from "./loop-watch.js";
-import { fill, jobOf } from "./measurement.js";
+import { jobOf } from "./measurement.js";
 import type { Operation } from "./protocols.js";
-import { runRecovery } from "./recovery.js";
+import { fillDirectory } from "./recovery.js";
 import { defineSection, type Progress } from "./section.js";
 import type { ServerProcess } from "./server-process.js";
 import { GROWTH_MAX, growthOf, PAUSE_MS_MAX, snapshotBlocks, writeSlowdownOf } from "./snapshot-report.js";
@@ -52,7 +51,7 @@ export const snapshot = defineSection<SnapshotSizes, readonly SnapshotCost[]>({
   name: "snapshot",
   description: "what snapshots cost a master that goes on serving: pauses, memory, and the rate of writes",
   sizes: {
-    quick: { entryCounts: [20_000], measureMs: 200, fullLoadMs: 120 },
+    quick: { entryCounts: [30_000], measureMs: 200, fullLoadMs: 120 },
     full: { entryCounts: [100_000, 1_000_000], measureMs: 10_000, fullLoadMs: 3000 },
   },
   async measure(bench, { entryCounts, ...times }, progress) {
@@ -92,10 +91,9 @@ async function measureSnapshot(
   const { entries, measureMs, fullLoadMs } = options;
   const name = `snapshot-${entries}`;
   progress(`filling a master with ${entries} entries`);
-  await runRecovery(bench, { kind: "fill", directory: path.join(bench.directory, name), entries });
+  await fillDirectory(bench, name, entries);
   const master = await bench.startMaster(name, { probed: true });
   const [reader, writer] = [bench.load(), bench.load()];
-  await fill(writer, master, "connect");
 
   const phase = async (): Promise<SnapshotPhase> => {
     await master.probe("begin");
