@@ -24,6 +24,7 @@ class Removals {
   constructor(count: number) {
     this.overdue = Array.from({ length: count }, (_, n) => n);
     this.removals = new DueRemovals<number>({
+      recordsMax: 3,
       clock: this.clock,
       logger: { debug() {}, info() {}, error() {}, warn: (_message, fields) => this.warnings.push(fields) },
       nowMs: () => epochMs(this.clock.wallMs()),

@@ -22,15 +22,15 @@ export interface DueRemovalsOptions<Removed> {
   readonly overdue: (recordsMax: number) => readonly (readonly Removed[])[] | undefined;
   /** Writes one record; resolves when it is applied. Rejects with `StoreError`. */
   readonly propose: (removed: readonly Removed[]) => Promise<unknown>;
+  /**
+   * Records that are under way together where the disk or the other nodes are slow. Those that are kept together are applied in one
+   * turn of the event loop, which more of them would hold up.
+   */
+  readonly recordsMax: number;
   /** Said once when a record cannot be written. */
   readonly complaint: string;
 }
 
-/**
- * Records that are under way together where the disk or the other nodes are slow. Those that are kept together are applied in one
- * turn of the event loop, which more of them would hold up.
- */
-const RECORDS_MAX = 3;
 /** Slow is what takes longer from the proposal of a record until it is applied, and more than one turn of the event loop. */
 const SLOW_MS = 2;
 /** What is due and cannot go yet, or a record that could not be written: looked at again after so long. */
@@ -127,7 +127,7 @@ export class DueRemovals<Removed> {
    * proposed is told as overdue again; rejects with what the first one failed with.
    */
   async #proposeAll(records: readonly (readonly Removed[])[]): Promise<void> {
-    const { clock, propose } = this.#options;
+    const { clock, propose, recordsMax } = this.#options;
     const startMs = clock.monotonicMs();
     let tookMs: number | undefined;
     let isWaiting = false;
@@ -150,7 +150,7 @@ export class DueRemovals<Removed> {
     }
     await Promise.all(underWay);
     if (failure) throw failure.error;
-    this.#recordsMax = isWaiting && tookMs! > SLOW_MS ? RECORDS_MAX : 1;
+    this.#recordsMax = isWaiting && tookMs! > SLOW_MS ? recordsMax : 1;
     // What was applied together may have taken its time.
     if (underWay.length > 1) await turn();
   }

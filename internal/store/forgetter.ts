@@ -35,6 +35,7 @@ export function forgetterOf(options: ForgetterOptions): DueRemovals<ClientVersio
   };
   return new DueRemovals({
     ...options,
+    recordsMax: 1,
     nextDueMs: () => (table.oldestMs ?? Infinity) + patienceMs(table.bytes),
     overdue,
     complaint: "clients that write no more cannot be forgotten now; it is tried again",
