@@ -71,7 +71,7 @@ export const durable = defineSection<DurableSizes, DurableResult>({
       pairs: 60,
       warmupMs: 10,
       measureMs: 90,
-      settleCalls: 1500,
+      settleCalls: 800,
     },
     full: { callers: [1, 16, 64, 256], pairs: 200, warmupMs: 300, measureMs: 1500, settleCalls: 3000 },
   },

@@ -107,7 +107,7 @@ export const rpc = defineSection<RpcSizes, RpcResult>({
       sharing: [],
       warmupMs: 10,
       measureMs: 90,
-      settleCalls: 1500,
+      settleCalls: 800,
     },
     full: { callers: [1, 16, 64, 256], sharing: [64], warmupMs: 300, measureMs: 1500, settleCalls: 3000 },
   },
