@@ -15,10 +15,6 @@ export class LocatedKeys {
     return this.#count;
   }
 
-  get bytesTotal(): number {
-    return this.#chunks.length * CHUNK_KEYS * 8;
-  }
-
   add(hash: number, location: number): void {
     const at = (this.#count++ & (CHUNK_KEYS - 1)) << 1;
     if (at === 0) this.#chunks.push(new Int32Array(CHUNK_KEYS * 2));

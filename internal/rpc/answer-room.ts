@@ -3,7 +3,7 @@ import type { BatchRequest } from "../../api/gen/cambium/v1/kvstore_pb.js";
 import type { Limits } from "./limits.js";
 
 /** Bytes of a result beside the values in it, at most; errors aside. */
-export const RESULT_BYTES = 192;
+const RESULT_BYTES = 192;
 
 export class AnswerRoom {
   readonly #bytesMax: number;

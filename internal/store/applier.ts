@@ -14,6 +14,7 @@ import { HiddenRemoval } from "./hidden-removal.js";
 import type { Proposal, Proposals } from "./proposals.js";
 import { RetryTable } from "./retries.js";
 import type { StateCheck } from "./store-types.js";
+import { turn } from "./turn.js";
 
 /** Where the applier finds committed records that were not proposed on this node. */
 export interface RecordSource {
@@ -509,8 +510,4 @@ function removalsFrom(changes: readonly Change[], from: number, kind: Removal["k
   for (let change = changes[from]; change?.kind === kind; change = changes[from + removals.length])
     removals.push(change);
   return removals;
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

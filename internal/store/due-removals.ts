@@ -7,6 +7,7 @@ import type { Clock, Timer } from "../base/clock.js";
 import type { Logger } from "../base/logger.js";
 import type { EpochMs } from "../base/position.js";
 import { StoreError, type StoreErrorCode } from "./store-error.js";
+import { turn } from "./turn.js";
 
 export interface DueRemovalsOptions<Removed> {
   readonly clock: Clock;
@@ -161,8 +162,4 @@ export class DueRemovals<Removed> {
     this.#complaint = error.code;
     this.#options.logger.warn(this.#options.complaint, { reason: error.message });
   }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
